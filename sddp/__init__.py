@@ -1,0 +1,46 @@
+"""Multi-stage asset allocation under risk limits, trading costs and market regimes, by SDDP.
+
+Names are imported when they are first used, so that ``import sddp`` costs nothing and Pyomo and
+HiGHS are loaded only where a stage is built.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "sddp.engine.cost_to_go": ("AverageCut", "LazyAggregation", "MultiCut"),
+    "sddp.engine.extensive": ("extensive_form",),
+    "sddp.engine.graph": ("Graph", "Node", "linear_graph", "markov_graph"),
+    "sddp.engine.policy": ("Policy", "load_policy"),
+    "sddp.engine.problem": ("Problem",),
+    "sddp.engine.sampling": ("Historical", "InSample", "OutOfSample", "Step"),
+    "sddp.engine.stage": ("InitialCut", "Noise", "RowGenerator", "Stage", "State"),
+    "sddp.engine.stopping": (
+        "BoundStalling",
+        "Iterations",
+        "PolicyStability",
+        "Seconds",
+        "Statistical",
+    ),
+    "sddp.engine.training": ("Tolerances", "TrainingResult", "train"),
+    "sddp.engine.transition": ("LinearTransition",),
+    "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),
+    "sddp.scenarios": ("MarkovScenarios",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'sddp' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

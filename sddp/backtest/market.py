@@ -1,0 +1,314 @@
+"""`Market`: the only door to data, and `View`: what is known on a date, nothing later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
+
+import numpy as np
+import pandas as pd
+
+from sddp.backtest.tables import (
+    cells,
+    check_same_dates,
+    checked_series,
+    checked_table,
+    day,
+    frozen_series,
+    frozen_table,
+)
+from sddp.errors import DataError
+
+CASH = "cash"
+Missing = Literal["raise", "carry", "drop"]
+
+# The dearest overnight money of a hyperinflation stays below 20 % a period; a rate in percent
+# (5.2 for 5.2 %) does not.
+LARGEST_CASH_RATE = 0.2
+
+# A level can be carried over a gap; a return cannot, it would be earned twice.
+LEVELS = {"prices", "volatility_index"}
+
+# No asset multiplies by eleven in a period, while levels handed in as returns do look so.
+LARGEST_RETURN = 10.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class View:
+    """What is known on a date: rows up to and including it, which refuse to be written to.
+
+    Every table is a copy of those rows: no later row can be reached from here.
+
+    Attributes
+    ----------
+    prices : DataFrame, shape (n_rows, n_assets)
+        Levels at each date, in money. NaN before an asset's first quote.
+    returns : DataFrame, shape (n_rows - 1, n_assets)
+        Simple decimal returns: row ``t`` is earned over ``(t-1, t]`` and known at ``t``. A market
+        made of returns has all ``n_rows``.
+    quoted : DataFrame of bool, shape (n_rows, n_assets)
+        False where the price is carried from an earlier row, or not yet there.
+    cash_rate : Series, shape (n_rows,)
+        Decimal return of cash, earned over ``(t-1, t]``.
+    factors : DataFrame or None, shape (n_rows, n_factors)
+        As handed in; row ``t`` is known at ``t``.
+    volatility_index : Series or None, shape (n_rows,)
+        As handed in (the VIX in points: 30 is 30 % a year), known at ``t``.
+    """
+
+    prices: pd.DataFrame
+    returns: pd.DataFrame
+    quoted: pd.DataFrame
+    cash_rate: pd.Series[float]
+    factors: pd.DataFrame | None
+    volatility_index: pd.Series[float] | None
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Dates of the rows; the last one is today."""
+        return cast(pd.DatetimeIndex, self.prices.index)
+
+    @property
+    def date(self) -> pd.Timestamp:
+        """Today: the last date known."""
+        today: pd.Timestamp = self.dates[-1]
+        return today
+
+    @property
+    def assets(self) -> pd.Index[Any]:
+        """Names of the risky assets; cash is not one."""
+        return self.prices.columns
+
+    @cached_property
+    def log_returns(self) -> pd.DataFrame:
+        """``log(1 + returns)``, same rows as `returns`."""
+        logs = np.log1p(self.returns.to_numpy())
+        return frozen_table(logs, self.returns.index, self.assets)
+
+    def until(self, date: pd.Timestamp) -> View:
+        """The part of this view that was known on an earlier date."""
+        n_rows = int(self.dates.searchsorted(date, side="right"))
+        # The index too is copied: a slice of it would still hold the later dates in memory.
+        dates = self.dates[:n_rows].copy(deep=True)
+
+        def table(whole: pd.DataFrame) -> pd.DataFrame:
+            skipped = len(self.dates) - len(whole)
+            values = whole.to_numpy()[: n_rows - skipped]
+            return frozen_table(values, dates[skipped:], whole.columns)
+
+        def series(whole: pd.Series[float]) -> pd.Series[float]:
+            return frozen_series(whole.to_numpy()[:n_rows], dates, whole.name)
+
+        return View(
+            prices=table(self.prices),
+            returns=table(self.returns),
+            quoted=table(self.quoted),
+            cash_rate=series(self.cash_rate),
+            factors=None if self.factors is None else table(self.factors),
+            volatility_index=(
+                None if self.volatility_index is None else series(self.volatility_index)
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"View({day(self.date)}, {len(self.dates)} rows, {len(self.assets)} assets)"
+
+
+class MarketOptions(TypedDict, total=False):
+    """Keywords that prices and returns share; see `Market`."""
+
+    cash_rate: float | pd.Series[float]
+    factors: pd.DataFrame | None
+    volatility_index: pd.Series[float] | None
+    missing: Missing
+
+
+class Market:
+    """Prices, the cash rate and what else may be known, checked on entry.
+
+    Nothing is read but through `at`, which hands out the rows up to a date.
+
+    Parameters
+    ----------
+    prices : DataFrame, shape (n_rows, n_assets)
+        Price levels (total-return levels where dividends count), in money: rows are dates,
+        sorted and unique; columns are assets, none of them named ``cash``.
+    cash_rate : float or Series, default 0.0
+        Decimal return of cash earned from the previous row to this row (0.0005 = 0.05 %). Nobody
+        earns the first one, which may be NaN.
+    factors : DataFrame, optional
+        Any numbers known at each row, such as factor returns.
+    volatility_index : Series, optional
+        Such as the VIX, in its own points.
+    missing : {"raise", "carry", "drop"}
+        What a missing price does. ``"raise"`` names asset and date. ``"carry"`` repeats the
+        last price (return 0), never a later one: before the first quote the price stays NaN, and
+        `View.quoted` tells which prices are real. ``"drop"`` leaves out every row with a gap,
+        over which cash compounds. ``"carry"`` and ``"drop"`` treat a gap in `volatility_index`
+        likewise; one in `factors` or `cash_rate` cannot be carried, and raises unless its row is
+        dropped for ``"drop"``.
+
+    Raises
+    ------
+    DataError
+        A table fails a check: the message names the argument, the asset and the date.
+    """
+
+    def __init__(
+        self,
+        prices: pd.DataFrame,
+        *,
+        cash_rate: float | pd.Series[float] = 0.0,
+        factors: pd.DataFrame | None = None,
+        volatility_index: pd.Series[float] | None = None,
+        missing: Missing = "raise",
+    ) -> None:
+        levels = checked_table(prices, "prices")
+        if CASH in levels.columns:
+            raise DataError("prices has a column 'cash'; rename it, or give it as cash_rate")
+        _refuse(levels <= 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
+        tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
+        self._known = _assemble(tables, _cash_rate(cash_rate, levels.index), missing)
+
+    @classmethod
+    def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
+        """Market of simple decimal returns, row ``t`` earned over ``(t-1, t]``.
+
+        Prices start from 1 before the first row. A missing return is a missing price, and with
+        ``missing="carry"`` a return of 0.
+
+        Raises
+        ------
+        DataError
+            As the constructor, and for a return of -1 or below or above 10.
+        """
+        table = checked_table(returns, "returns")
+        remedy = "lies outside (-1, 10]; give simple decimal returns (0.01 = 1 %)"
+        _refuse((table <= -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
+        market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
+        market._known = _with_first_return(market._known)
+        return market
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Dates of all rows."""
+        return self._known.dates
+
+    @property
+    def assets(self) -> pd.Index[Any]:
+        """Names of the risky assets."""
+        return self._known.assets
+
+    def at(self, date: str | pd.Timestamp) -> View:
+        """What is known on `date`: all rows up to and including it.
+
+        Raises
+        ------
+        DataError
+            `date` lies before the first row.
+        """
+        when = pd.Timestamp(date)
+        if when < self.dates[0]:
+            raise DataError(f"date = {day(when)} lies before the first row {day(self.dates[0])}")
+        return self._known.until(when)
+
+    def __repr__(self) -> str:
+        first, last = day(self.dates[0]), day(self.dates[-1])
+        return f"Market({first} to {last}, {len(self.dates)} rows, {len(self.assets)} assets)"
+
+
+def _refuse(mask: pd.DataFrame, table: pd.DataFrame, name: str, remedy: str) -> None:
+    if mask.to_numpy().any():
+        value = table.to_numpy()[mask.to_numpy()][0]
+        raise DataError(f"{name} = {value:g} at {cells(mask)}; it {remedy}")
+
+
+def _refuse_gaps(table: pd.DataFrame, name: str) -> None:
+    gaps = table.isna()
+    if gaps.to_numpy().any():
+        raise DataError(f'{name} is missing at {cells(gaps)}; fill it, or see "missing" of Market')
+
+
+def _other_tables(
+    factors: pd.DataFrame | None, volatility_index: pd.Series[float] | None, dates: Any
+) -> dict[str, pd.DataFrame]:
+    tables = {}
+    if factors is not None:
+        tables["factors"] = checked_table(factors, "factors")
+    if volatility_index is not None:
+        series = checked_series(volatility_index, "volatility_index")
+        tables["volatility_index"] = series.to_frame()
+    for name, table in tables.items():
+        check_same_dates(table, dates, name)
+    return tables
+
+
+def _cash_rate(given: float | pd.Series[float], dates: Any) -> pd.Series[float]:
+    if isinstance(given, pd.Series):
+        rate = checked_series(given, "cash_rate")
+        check_same_dates(rate, dates, "cash_rate")
+        rate.iloc[:1] = rate.iloc[:1].fillna(0.0)
+    else:
+        rate = pd.Series(float(given), index=dates, name="cash_rate")
+    _refuse_gaps(rate.to_frame(), "cash_rate")
+    unit = (
+        f"exceeds {LARGEST_CASH_RATE} a period: give the decimal return from the previous row to "
+        "this row (divide percent by 100, an annual rate by the periods of a year)"
+    )
+    _refuse(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
+    return rate
+
+
+def _assemble(
+    tables: dict[str, pd.DataFrame], cash_rate: pd.Series[float], missing: Missing
+) -> View:
+    if missing not in get_args(Missing):
+        raise DataError(f"missing = {missing!r}; known are {', '.join(get_args(Missing))}")
+    if missing == "drop":
+        tables, cash_rate = _dropped(tables, cash_rate)
+    quoted = tables["prices"].notna()
+    carried = tables.keys() & LEVELS if missing == "carry" else set()
+    for name in tables.keys() - carried:
+        _refuse_gaps(tables[name], name)
+    return _view(tables | {name: tables[name].ffill() for name in carried}, quoted, cash_rate)
+
+
+def _dropped(
+    tables: dict[str, pd.DataFrame], cash_rate: pd.Series[float]
+) -> tuple[dict[str, pd.DataFrame], pd.Series[float]]:
+    """Tables without the rows that hold a gap; cash compounds over what was left out."""
+    complete = np.all([table.notna().all(axis=1) for table in tables.values()], axis=0)
+    kept = np.flatnonzero(complete)
+    if not kept.size:
+        raise DataError('missing = "drop" leaves no row: every one holds a gap; use "carry"')
+    starts = np.concatenate([[0], kept[:-1] + 1])
+    growth = 1.0 + cash_rate.to_numpy()[: kept[-1] + 1]
+    compounded = np.multiply.reduceat(growth, starts) - 1.0
+    # A row whose predecessor stays keeps its rate to the last bit.
+    rates = np.where(starts == kept, cash_rate.to_numpy()[kept], compounded)
+    rate = pd.Series(rates, index=cash_rate.index[kept], name="cash_rate")
+    return {name: table.iloc[kept] for name, table in tables.items()}, rate
+
+
+def _view(
+    tables: dict[str, pd.DataFrame], quoted: pd.DataFrame, cash_rate: pd.Series[float]
+) -> View:
+    prices = tables["prices"]
+    levels = prices.to_numpy()
+    returns = levels[1:] / levels[:-1] - 1.0
+    index = tables.get("volatility_index")
+    return View(
+        prices=prices,
+        returns=pd.DataFrame(returns, index=prices.index[1:], columns=prices.columns),
+        quoted=quoted,
+        cash_rate=cash_rate,
+        factors=tables.get("factors"),
+        volatility_index=None if index is None else index["volatility_index"],
+    )
+
+
+def _with_first_return(view: View) -> View:
+    """A market of returns knows that of its first row too: its prices start from 1."""
+    first = view.prices.iloc[:1] - 1.0
+    return replace(view, returns=pd.concat([first, view.returns]))

@@ -1,0 +1,189 @@
+"""Strategies (what to hold), and triggers (when to ask them)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from sddp.backtest.market import CASH, View
+from sddp.backtest.tables import day
+from sddp.backtest.trading import target_weights
+from sddp.errors import DataError, ModelError
+
+
+class Strategy(Protocol):
+    """What to hold, from what is known.
+
+    A strategy may keep state between calls (a fitted model, a cache, when it last refitted).
+    `backtest` works on a deep copy of the object it is given: every run starts from the state
+    that was handed in and leaves it unchanged, be it the first run or the tenth, serial or
+    parallel.
+    """
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float] | None:
+        """Target weights, as fractions of the wealth after costs.
+
+        Parameters
+        ----------
+        view : View
+            Everything known today.
+        holdings : Series
+            Money held at today's quotes, cash first, then the assets.
+
+        Returns
+        -------
+        Series or None
+            Weight by asset: what is left out gets 0, cash the rest (it may be named ``cash``).
+            None trades nothing.
+        """
+        ...
+
+
+class Decision(NamedTuple):
+    """A decision taken: its date, and the target weights (cash first) or None for no trade."""
+
+    date: pd.Timestamp
+    weights: pd.Series[float] | None
+
+
+class Trigger(Protocol):
+    """When a strategy is asked again. It keeps no state; the first row is always a decision."""
+
+    def due(self, view: View, holdings: pd.Series[float], last: Decision) -> bool:
+        """Whether to decide today; `last` is the last decision taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class EveryPeriods:
+    """Decide on the first row and on every n-th row after it.
+
+    Parameters
+    ----------
+    n_periods : int
+        1 decides on every row.
+
+    Raises
+    ------
+    ModelError
+        `n_periods` is no positive whole number.
+    """
+
+    n_periods: int
+
+    def __post_init__(self) -> None:
+        _check_whole("n_periods", self.n_periods, smallest=1)
+
+    def due(self, view: View, holdings: pd.Series[float], last: Decision) -> bool:
+        """Whether `n_periods` rows have passed since the last decision."""
+        decided_at = int(view.dates.searchsorted(last.date))
+        return len(view.dates) - 1 - decided_at >= self.n_periods
+
+
+@dataclass(frozen=True)
+class HoldCash:
+    """Nothing but cash."""
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
+        """All of it."""
+        return pd.Series({CASH: 1.0})
+
+
+@dataclass(frozen=True)
+class EqualWeight:
+    """The same weight in every asset quoted today.
+
+    An asset whose price is only carried is sold, and one not yet quoted is not bought.
+
+    Parameters
+    ----------
+    include_cash : bool, default False
+        Whether cash gets a share as well.
+    """
+
+    include_cash: bool = False
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
+        """One over the number of quoted assets (and cash); all cash if none is quoted."""
+        quoted = view.quoted.iloc[-1]
+        shares = int(quoted.sum()) + self.include_cash
+        return quoted.astype(float) / max(shares, 1)
+
+
+@dataclass
+class BuyAndHold:
+    """Buy once, on the first decision, and never trade again.
+
+    Parameters
+    ----------
+    weights : mapping or Series
+        Weight of wealth after costs by asset; the rest stays in cash.
+
+    Raises
+    ------
+    ModelError
+        A weight is negative or not finite, or they sum to more than 1.
+    """
+
+    weights: Mapping[Any, float] | pd.Series[float]
+    _bought: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        weights = dict(self.weights)
+        target_weights(weights, [name for name in weights if name != CASH])
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float] | None:
+        """The weights the first time, then no trade."""
+        if self._bought:
+            return None
+        self._bought = True
+        return pd.Series(dict(self.weights), dtype=float)
+
+
+@dataclass(frozen=True)
+class InverseVolatility:
+    """Weights proportional to one over the volatility of simple returns in a sliding window.
+
+    Assets not quoted today, listed for less than the window, or without any variation in it get
+    no weight.
+
+    Parameters
+    ----------
+    window : int
+        Number of returns, at least 2.
+
+    Raises
+    ------
+    ModelError
+        `window` is no whole number of at least 2.
+    """
+
+    window: int
+
+    def __post_init__(self) -> None:
+        _check_whole("window", self.window, smallest=2)
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
+        """One over the standard deviation, scaled to sum to 1; all cash if no asset has one.
+
+        Raises
+        ------
+        DataError
+            Fewer than `window` returns are known.
+        """
+        if len(view.returns) < self.window:
+            raise DataError(
+                f"InverseVolatility needs {self.window} returns; {len(view.returns)} are known on "
+                f"{day(view.date)}: start later or shorten the window"
+            )
+        volatility = view.returns.iloc[-self.window :].std(skipna=False)
+        inverse = 1.0 / volatility[view.quoted.iloc[-1] & (volatility > 0.0)]
+        return inverse / inverse.sum()
+
+
+def _check_whole(name: str, value: Hashable, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise ModelError(f"{name} = {value!r}; give a whole number of at least {smallest}")

@@ -1,0 +1,130 @@
+"""Checks of tables that come from outside, and tables that cannot be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sddp.errors import DataError
+
+# A message that lists a thousand cells is not read.
+SHOWN = 5
+
+
+def checked_table(values: object, name: str) -> pd.DataFrame:
+    """Copy of a table of numbers (rows = dates, columns = assets or factors); may hold NaN.
+
+    Raises
+    ------
+    DataError
+        `values` is no DataFrame or is empty; dates are not a DatetimeIndex, not sorted or not
+        unique; a column name is repeated; a column is not numeric; a number is infinite.
+    """
+    if not isinstance(values, pd.DataFrame):
+        raise DataError(f"{name} is a {type(values).__name__}; give a DataFrame, rows = dates")
+    if values.size == 0:
+        raise DataError(f"{name} has shape {values.shape}; give at least one row and one column")
+    check_dates(values.index, name)
+    _check_columns(values, name)
+    table = values.astype(float).copy()
+    infinite = table.abs() == np.inf
+    if infinite.to_numpy().any():
+        raise DataError(f"{name} is infinite at {cells(infinite)}; remove or correct it")
+    return table
+
+
+def checked_series(values: object, name: str) -> pd.Series[float]:
+    """`checked_table` of one column."""
+    if not isinstance(values, pd.Series):
+        raise DataError(f"{name} is a {type(values).__name__}; give a Series indexed by date")
+    return checked_table(values.to_frame(name), name)[name]
+
+
+def check_dates(dates: pd.Index[Any], name: str) -> None:
+    """Refuse an index that is not one of sorted, unique dates.
+
+    Raises
+    ------
+    DataError
+        With the first date that is out of place.
+    """
+    if not isinstance(dates, pd.DatetimeIndex):
+        raise DataError(
+            f"the index of {name} is a {type(dates).__name__}, not dates; use pd.to_datetime"
+        )
+    if dates.hasnans:
+        raise DataError(f"the index of {name} holds a missing date (NaT); remove that row")
+    repeated = dates[dates.duplicated()]
+    if len(repeated):
+        raise DataError(f"{name} has two rows for {day(repeated[0])}; keep one row for each date")
+    if not dates.is_monotonic_increasing:
+        late = int(np.argmax(np.diff(dates.asi8) < 0)) + 1
+        raise DataError(f"the dates of {name} go back at {day(dates[late])}; use sort_index()")
+
+
+def check_same_dates(values: pd.DataFrame | pd.Series[float], dates: Any, name: str) -> None:
+    """Refuse a table whose rows are not those of the prices.
+
+    Raises
+    ------
+    DataError
+        With the number of dates on either side only and the first of each.
+    """
+    extra, lacking = values.index.difference(dates), dates.difference(values.index)
+    if len(extra) or len(lacking):
+        found = [
+            f"{len(some)} {what} (first {day(some[0])})"
+            for some, what in ((lacking, "dates are lacking"), (extra, "are no rows of prices"))
+            if len(some)
+        ]
+        raise DataError(
+            f"{name} and prices must have the same dates: {' and '.join(found)}; align them first"
+        )
+
+
+def frozen_table(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame:
+    """DataFrame on a copy of `values` that refuses to be written to."""
+    return pd.DataFrame(_locked(values), index=index, columns=columns, copy=False)
+
+
+def frozen_series(values: NDArray[Any], index: Any, name: Hashable) -> pd.Series[float]:
+    """Series on a copy of `values` that refuses to be written to."""
+    return pd.Series(_locked(values), index=index, name=name, copy=False)
+
+
+def cells(mask: pd.DataFrame) -> str:
+    """First true cells of `mask` in words: ``gold on 2008-01-02, ... and 7 more``."""
+    rows, columns = np.nonzero(mask.to_numpy())
+    named = [
+        f"{mask.columns[j]} on {day(mask.index[i])}"
+        for i, j in zip(rows[:SHOWN], columns[:SHOWN], strict=True)
+    ]
+    rest = len(rows) - len(named)
+    return ", ".join(named) + (f" and {rest} more" if rest else "")
+
+
+def day(date: object) -> str:
+    """Date in words, without a midnight that says nothing."""
+    return str(date).removesuffix(" 00:00:00")
+
+
+def _check_columns(table: pd.DataFrame, name: str) -> None:
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise DataError(f"{name} has two columns {repeated[0]!r}; names must be unique")
+    for column, dtype in table.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+            raise DataError(
+                f"column {column!r} of {name} is of type {dtype}, not numbers; "
+                "convert it with pd.to_numeric or drop it"
+            )
+
+
+def _locked(values: NDArray[Any]) -> NDArray[Any]:
+    copy = np.array(values)
+    copy.flags.writeable = False
+    return copy

@@ -1,0 +1,214 @@
+"""One step of trading, in money: costs, the trades a target asks for, and their execution.
+
+Holdings are vectors with cash first, then the assets. The backtest and anyone who trades step by
+step use these same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sddp.arrays import Floats, read_only
+from sddp.backtest.market import CASH
+from sddp.errors import DataError, ModelError
+
+Cost = float | Mapping[Any, float]
+
+# Dearer than any market; 0.5 meant as half a percent is not taken for half the money.
+LARGEST_COST = 0.2
+
+# Weights come from solvers whose rows and bounds hold to 1e-9.
+WEIGHT_TOLERANCE = 1e-8
+
+# Newton's step, relative to wealth, below which only rounding is left.
+ROUNDING = 1e-15
+
+
+@dataclass(frozen=True, eq=False)
+class TransactionCosts:
+    """Proportional costs.
+
+    Parameters
+    ----------
+    buy, sell : array, shape (n_assets,)
+        Cost as a fraction of the money traded (0.0005 = 0.05 %), by side.
+
+    Raises
+    ------
+    DataError
+        A cost is not finite, negative, or above 20 %.
+    """
+
+    buy: Floats
+    sell: Floats
+
+    def __post_init__(self) -> None:
+        for side, costs in (("buy", self.buy), ("sell", self.sell)):
+            wrong = np.flatnonzero(
+                ~((np.asarray(costs) >= 0) & (np.asarray(costs) <= LARGEST_COST))
+            )
+            if wrong.size:
+                raise DataError(
+                    f"the {side} cost {np.asarray(costs)[wrong[0]]} lies outside 0 to "
+                    f"{LARGEST_COST}; give a decimal fraction (0.0005 = 0.05 %)"
+                )
+            object.__setattr__(self, side, read_only(costs))
+
+    @classmethod
+    def of(
+        cls, transaction_cost: Cost | tuple[Cost, Cost], assets: Sequence[Hashable]
+    ) -> TransactionCosts:
+        """Costs from one number, a mapping by asset, or a pair (buy, sell) of either.
+
+        Raises
+        ------
+        DataError
+            As the constructor, and for a mapping that lacks an asset or names an unknown one.
+        """
+        pair = transaction_cost if isinstance(transaction_cost, tuple) else (transaction_cost,) * 2
+        if len(pair) != 2:
+            raise DataError(f"transaction_cost = {pair}; a tuple is a pair (buy, sell)")
+        return cls(*(_by_asset(side, assets) for side in pair))
+
+    def charged(self, trades: Floats) -> Floats:
+        """Money charged for each of `trades` (money; positive buys)."""
+        return self.buy * np.maximum(trades, 0.0) + self.sell * np.maximum(-trades, 0.0)
+
+
+class Execution(NamedTuple):
+    """What became of requested trades, all in money.
+
+    `trades` and `costs` are by asset, shape (n_assets,); positive trades buy. `holdings`, shape
+    (1 + n_assets,), are those afterwards, cash first.
+    """
+
+    trades: Floats
+    costs: Floats
+    holdings: Floats
+
+
+def target_weights(answer: Any, assets: Sequence[Hashable]) -> Floats:
+    """Target weights as a vector with cash first, summing to 1.
+
+    Parameters
+    ----------
+    answer : Series
+        Weight by asset. Assets left out get 0, cash the rest; where ``cash`` is named, all must
+        sum to 1. What misses by less than 1e-8 is mended.
+
+    Raises
+    ------
+    ModelError
+        An unknown or repeated name, a weight that is not finite or negative (no short sales), or
+        a sum above 1 (no borrowing).
+    """
+    given = pd.Series(answer, dtype=float)
+    _check_names(given.index, assets)
+    risky: Floats = given.reindex(pd.Index(assets), fill_value=0.0).to_numpy()
+    if not np.isfinite(given.to_numpy()).all() or risky.min() < -WEIGHT_TOLERANCE:
+        worst = given[~np.isfinite(given) | (given < -WEIGHT_TOLERANCE)]
+        raise ModelError(f"the weight of {worst.index[0]!r} is {worst.iloc[0]}; give 0 or more")
+    cash = 1.0 - float(risky.sum())
+    if cash < -WEIGHT_TOLERANCE or abs(given.get(CASH, cash) - cash) > WEIGHT_TOLERANCE:
+        total = float(given.sum())
+        raise ModelError(f"the weights sum to {total:.9g}; assets and cash must sum to 1")
+    risky = np.maximum(risky, 0.0)
+    risky = risky / max(risky.sum(), 1.0)
+    return np.concatenate([[max(1.0 - risky.sum(), 0.0)], risky])
+
+
+def requested_trades(holdings: Floats, weights: Floats, costs: TransactionCosts) -> Floats:
+    """Trades that leave `weights` of the wealth after their own costs.
+
+    Parameters
+    ----------
+    holdings : array, shape (1 + n_assets,)
+        Money before trading, cash first.
+    weights : array, shape (1 + n_assets,)
+        Non-negative, summing to 1.
+    costs : TransactionCosts
+
+    Returns
+    -------
+    array, shape (n_assets,)
+        Money; positive buys.
+    """
+    risky: Floats = weights[1:]
+    return risky * wealth_after_costs(holdings, weights, costs) - holdings[1:]
+
+
+def wealth_after_costs(holdings: Floats, weights: Floats, costs: TransactionCosts) -> float:
+    """Wealth left when `weights` of it are held: ``v + cost(weights v - holdings) = wealth``.
+
+    The left side is convex, increasing and piecewise linear in ``v``, and too large at the wealth
+    before costs: Newton's method from there ends at the root, one kink per asset at most.
+    """
+    wealth = float(holdings.sum())
+    after = wealth
+    for _ in range(len(weights) + 1):
+        trades = weights[1:] * after - holdings[1:]
+        excess = after + costs.charged(trades).sum() - wealth
+        slope = 1.0 + np.where(trades > 0.0, costs.buy, -costs.sell) @ weights[1:]
+        step = float(excess / slope)
+        after -= step
+        if step <= ROUNDING * wealth:
+            break
+    return after
+
+
+def execute(
+    holdings: Floats, requested: Floats, costs: TransactionCosts, quoted: NDArray[np.bool_]
+) -> Execution:
+    """Sell first, then scale all purchases by one factor so that cash does not go below 0.
+
+    Parameters
+    ----------
+    holdings : array, shape (1 + n_assets,)
+        Money before trading, cash first.
+    requested : array, shape (n_assets,)
+        Trades in money; positive buys. No more is sold than is held.
+    costs : TransactionCosts
+        Charged here and nowhere else.
+    quoted : array of bool, shape (n_assets,)
+        Assets without a quote are not bought; they may be sold at their carried value.
+
+    Returns
+    -------
+    Execution
+    """
+    sales = np.minimum(np.maximum(-requested, 0.0), holdings[1:])
+    purchases = np.where(quoted, np.maximum(requested, 0.0), 0.0)
+    cash = holdings[0] + ((1.0 - costs.sell) * sales).sum()
+    bill = ((1.0 + costs.buy) * purchases).sum()
+    trades = purchases * min(1.0, cash / bill if bill > 0.0 else 1.0) - sales
+    charged = costs.charged(trades)
+    # The factor leaves cash at 0 up to rounding, which may fall on the wrong side of it.
+    left = max(holdings[0] - trades.sum() - charged.sum(), 0.0)
+    return Execution(trades, charged, np.concatenate([[left], holdings[1:] + trades]))
+
+
+def _by_asset(cost: Cost, assets: Sequence[Hashable]) -> Floats:
+    if not isinstance(cost, Mapping):
+        return np.full(len(assets), float(cost))
+    unknown = [name for name in cost if name not in assets]
+    lacking = [name for name in assets if name not in cost]
+    if unknown or lacking:
+        raise DataError(
+            f"transaction_cost has unknown assets {unknown} and lacks {lacking}; "
+            f"give one cost for each of {list(assets)}"
+        )
+    return np.array([cost[name] for name in assets], dtype=float)
+
+
+def _check_names(names: pd.Index[Any], assets: Sequence[Hashable]) -> None:
+    unknown = [name for name in names if name != CASH and name not in assets]
+    if unknown:
+        raise ModelError(f"weights are given for {unknown}; known are {[*assets, CASH]}")
+    if not names.is_unique:
+        raise ModelError(f"{names[names.duplicated()][0]!r} has two weights; give one each")

@@ -1,0 +1,173 @@
+"""Bounds on the cost-to-go, computed where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sddp.arrays import Floats
+from sddp.engine.compile import CompiledStage
+from sddp.engine.graph import NodeName
+from sddp.engine.phase_one import with_noise
+from sddp.engine.problem import Problem
+from sddp.engine.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
+from sddp.errors import ModelError
+from sddp.lp import Arrays, Status, solve_once
+from sddp.risk import Expectation, RiskMeasure
+
+# The LPs behind a computed bound are exact to their tolerance only.
+SAFETY = 1e-8
+
+Box = tuple[Floats, Floats]
+
+
+def cost_to_go_bounds(
+    problem: Problem, risk: Callable[[NodeName], RiskMeasure]
+) -> dict[NodeName, float]:
+    """Lower bound, in engine units, on the cost-to-go column of every node that has one.
+
+    The user's bound where there is one; minus infinity where initial cuts bound every child;
+    otherwise computed: the least cost of each stage over all incoming states within the bounds
+    of the outgoing variables before, added up along the graph under the risk measure.
+
+    Raises
+    ------
+    ModelError
+        A bound is needed, was not given and cannot be computed; the message says why.
+    """
+    parents = [name for name in problem.graph.nodes if problem.graph.children(name)]
+    bounds = {name: problem.given_bound(name) for name in parents}
+    for name in parents:
+        children = problem.graph.children(name)
+        if bounds[name] is None and all(problem.stages[c].stage.initial_cuts for c, _ in children):
+            bounds[name] = -np.inf
+    if any(bound is None for bound in bounds.values()):
+        computed = _computed(problem, risk)
+        bounds = {n: computed[n] if b is None else b for n, b in bounds.items()}
+    return {name: float(bound) for name, bound in bounds.items() if bound is not None}
+
+
+def _computed(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict[NodeName, float]:
+    least = {name: _least_cost(problem, name) for name in problem.graph.nodes}
+    order = problem.graph.reverse_topological()
+    if order is None:
+        return _cyclic(problem, risk, least)
+    bounds: dict[NodeName, float] = {}
+    for name in order:
+        children = problem.graph.children(name)
+        if not children:
+            continue
+        values = [least[c] + bounds.get(c, 0.0) for c, _ in children] + [0.0]
+        weights = [p for _, p in children] + [problem.graph.stop_probability(name)]
+        bounds[name] = _safe(risk(name).evaluate(weights, values))
+    return bounds
+
+
+def _cyclic(
+    problem: Problem, risk: Callable[[NodeName], RiskMeasure], least: Mapping[NodeName, float]
+) -> dict[NodeName, float]:
+    """Costs that are never negative, or the expectation's linear equations."""
+    names = list(problem.graph.nodes)
+    if min(least.values()) >= 0.0:
+        return dict.fromkeys(names, 0.0)
+    if any(not isinstance(risk(name), Expectation) for name in names):
+        raise ModelError(
+            "the graph has a cycle, costs may be negative and the policy is risk averse: "
+            "give Problem a cost_to_go_bound"
+        )
+    chain = problem.graph.transition_probabilities()
+    cost = np.array([least[name] for name in names])
+    values = np.linalg.solve(np.eye(len(names)) - chain, cost)
+    return {name: _safe(float(v)) for name, v in zip(names, chain @ values, strict=True)}
+
+
+def _safe(bound: float) -> float:
+    return bound - SAFETY * max(1.0, abs(bound))
+
+
+def _least_cost(problem: Problem, name: NodeName) -> float:
+    compiled = problem.stages[name]
+    lower, upper = _incoming_box(problem, name)
+    values = [
+        _minimum(compiled, {p: v[i] for p, v in compiled.noise.values.items()}, lower, upper, name)
+        for i in range(compiled.noise.n_realisations)
+    ]
+    return min(values)
+
+
+def _minimum(
+    compiled: CompiledStage,
+    noise: Mapping[str, Floats],
+    lower: Floats,
+    upper: Floats,
+    name: NodeName,
+) -> float:
+    arrays = with_noise(compiled, noise)
+    column_lower, column_upper = arrays.column_lower.copy(), arrays.column_upper.copy()
+    column_lower[compiled.incoming], column_upper[compiled.incoming] = lower, upper
+    status, programme = solve_once(
+        Arrays(
+            arrays.cost,
+            arrays.matrix,
+            arrays.row_lower,
+            arrays.row_upper,
+            column_lower,
+            column_upper,
+            arrays.offset,
+        )
+    )
+    if status is Status.OPTIMAL:
+        return programme.objective()
+    if status is Status.INFEASIBLE:  # never reached, so never paid; training will say so
+        return 0.0
+    raise ModelError(
+        f"the cost-to-go cannot be bounded: node {name!r} has no least cost while its incoming "
+        "state ranges over the bounds of the outgoing variables before it. Give those variables "
+        "bounds, or give Problem a cost_to_go_bound"
+    )
+
+
+def _incoming_box(problem: Problem, name: NodeName) -> Box:
+    """Smallest box known to hold the incoming state of a node."""
+    compiled = problem.stages[name]
+    boxes = []
+    for parent in problem.graph.parents(name):
+        if parent == problem.graph.root:
+            initial = problem.initial_state(name)
+            boxes.append((initial, initial))
+            continue
+        before = problem.stages[parent]
+        box = before.column_lower[before.outgoing], before.column_upper[before.outgoing]
+        boxes.append(_arriving_box(compiled.transition, box))
+    if not boxes:
+        return compiled.column_lower[compiled.incoming], compiled.column_upper[compiled.incoming]
+    lower = np.min([box[0] for box in boxes], axis=0)
+    upper = np.max([box[1] for box in boxes], axis=0)
+    return lower, upper
+
+
+def _arriving_box(transition: StateMap, box: Box) -> Box:
+    if isinstance(transition, IdentityMap):
+        return box
+    shift = 0.0 if transition.shift is None else transition.shift
+    if isinstance(transition, ScaleMap):
+        ends = [_product(transition.scale, end) + shift for end in box]
+        return np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
+    if isinstance(transition, MatrixMap) and np.isfinite(box).all():
+        stacked = transition.stacked
+        middle, radius = (box[0] + box[1]) / 2.0, (box[1] - box[0]) / 2.0
+        shape = (transition.n_realisations, transition.n_components)
+        centre = np.asarray(stacked @ middle).reshape(shape) + shift
+        reach = np.asarray(abs(stacked) @ radius).reshape(shape)
+        return (centre - reach).min(axis=0), (centre + reach).max(axis=0)
+    unknown = np.full(len(box[0]), np.inf)
+    return -unknown, unknown
+
+
+def _product(scale: Floats, end: Floats) -> Floats:
+    """``scale * end`` with 0 times infinity taken as 0."""
+    finite = np.where(np.isfinite(end), end, 0.0)
+    infinite = np.where(np.isfinite(end), 0.0, np.sign(end))
+    product = scale * finite
+    return np.where((scale * infinite) != 0.0, np.sign(scale * infinite) * np.inf, product)

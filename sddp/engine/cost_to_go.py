@@ -1,0 +1,329 @@
+"""The cost-to-go of a node, and three ways to write it into the node's linear programme.
+
+``Q_n(x') = rho_n`` over all outcomes ``(m, e, w)``: next node, noise that carries the state
+there, noise seen there. An outcome is worth what the next node's cuts say at its incoming state.
+
+- `LazyAggregation`: one column; the row that is tight at the LP's solution is added when that
+  solution falls short of ``Q_n``, and the LP solved again. As strong as one column per outcome,
+  as small as one for all.
+- `MultiCut`: one column per outcome, each cut as one row per outcome.
+- `AverageCut`: one column; every outcome is solved, and one averaged row added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sddp.arrays import Floats, Ints
+from sddp.engine.cuts import CutPool, ValueFunction
+from sddp.engine.graph import NodeName
+from sddp.engine.transition import StateMap
+from sddp.risk import Expectation, RiskMeasure
+
+
+@dataclass(frozen=True, eq=False)
+class Child:
+    """A node that may follow, with what is known of it."""
+
+    name: NodeName
+    probability: float
+    transition: StateMap
+    value_function: ValueFunction
+
+    def weights(self) -> Floats:
+        """Probability of each outcome here, shape (n_pools, n_realisations)."""
+        joint = np.outer(self.value_function.weights, self.transition.probabilities)
+        return self.probability * joint
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """An affine lower bound ``constant + slope.x'`` on the cost-to-go, tight where it was made."""
+
+    slope: Floats
+    constant: float
+
+    def at(self, outgoing: Floats) -> float:
+        """Its value."""
+        return self.constant + float(self.slope @ outgoing)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows ``state @ x' + theta @ columns >= lower`` of the cost-to-go columns."""
+
+    state: Floats
+    theta: Floats
+    lower: Floats
+
+
+class Outcomes:
+    """Everything that can happen between a node's decision and the next one.
+
+    Parameters
+    ----------
+    children : sequence of Child
+    stop_probability : float
+        One more outcome, of value 0.
+    risk : RiskMeasure
+    """
+
+    def __init__(
+        self, children: Sequence[Child], stop_probability: float, risk: RiskMeasure
+    ) -> None:
+        self.children = tuple(children)
+        self.stop_probability = stop_probability
+        self.risk = risk
+        parts = [child.weights().ravel() for child in self.children]
+        if stop_probability > 0.0:
+            parts.append(np.array([stop_probability]))
+        self.weights = np.concatenate(parts)
+        self.n_components = self.children[0].value_function.n_components
+
+    @property
+    def ready(self) -> bool:
+        """Whether every outcome has a cut."""
+        return all(child.value_function.ready for child in self.children)
+
+    def adjusted(self, values: Floats) -> tuple[Floats, float]:
+        """Adjusted probabilities and offset at the values of all outcomes."""
+        if type(self.risk) is Expectation:
+            return self.weights, 0.0
+        return self.risk.adjust(self.weights, values, "min")
+
+    def support(self, outgoing: Floats) -> Support:
+        """The supporting row at `outgoing` under the present cuts: exact there."""
+        values: list[Floats] = []
+        active: list[Ints] = []
+        for child in self.children:
+            for pool in child.value_function.pools:
+                table = child.transition.values(pool.slopes, pool.intercepts, outgoing)
+                best = table.argmax(axis=0)
+                active.append(best)
+                values.append(table[best, np.arange(len(best))])
+        if self.stop_probability > 0.0:
+            values.append(np.zeros(1))
+        q, constant = self.adjusted(np.concatenate(values))
+        return self._aggregate(q, constant, active)
+
+    def infeasible_rows(self, outgoing: Floats, tolerance: float) -> list[Support]:
+        """Feasibility cuts of the children that `outgoing` breaks in some realisation."""
+        found = []
+        for child in self.children:
+            pool = child.value_function.feasibility
+            if len(pool) == 0:
+                continue
+            table = child.transition.values(pool.slopes, pool.intercepts, outgoing)
+            worst = table.argmax(axis=1)
+            for cut in np.flatnonzero(table[np.arange(len(pool)), worst] > tolerance):
+                chosen = np.full(child.transition.n_realisations, cut)
+                single = np.zeros(child.transition.n_realisations)
+                single[worst[cut]] = 1.0
+                found.append(_composed(child.transition, pool, chosen, single))
+        return found
+
+    def _aggregate(self, q: Floats, offset: float, active: list[Ints]) -> Support:
+        slope = np.zeros(self.n_components)
+        constant, start, outcome = offset, 0, 0
+        for child in self.children:
+            for pool in child.value_function.pools:
+                weights = q[start : start + child.transition.n_realisations]
+                part = _composed(child.transition, pool, active[outcome], weights)
+                slope += part.slope
+                constant += part.constant
+                start += child.transition.n_realisations
+                outcome += 1
+        return Support(slope, constant)
+
+
+def _composed(transition: StateMap, pool: CutPool, chosen: Ints, weights: Floats) -> Support:
+    """Weighted sum over realisations of the chosen cuts, as a function of the outgoing state."""
+    return Support(
+        transition.weighted_slope(pool.slopes, chosen, weights),
+        transition.weighted_constant(pool.slopes, pool.intercepts, chosen, weights),
+    )
+
+
+class CostToGo:
+    """The cost-to-go columns of one node's LP; column 0 is the one in the objective."""
+
+    n_columns: int = 1
+    solves_every_realisation: bool = False
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self.outcomes = outcomes
+
+    def new_rows(self) -> Rows | None:
+        """Rows learnt since the last call that belong into the LP whatever its solution."""
+        return None
+
+    def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
+        """Rows that the LP's solution breaks by more than `tolerance` relative to the value."""
+        return None
+
+    def cuts_value(self, outgoing: Floats) -> float:
+        """What the cuts alone, without any assumed bound, say of the cost-to-go."""
+        if not self.outcomes.ready:
+            return -np.inf
+        return self.outcomes.support(outgoing).at(outgoing)
+
+    def learn(self, support: Support, outgoing: Floats) -> None:
+        """Take in an averaged cut made at `outgoing`; only `AverageCut` asks for them."""
+        raise TypeError(f"{type(self).__name__} keeps no averaged cuts")
+
+    def restore(self, table: Rows) -> None:
+        """The LP was rebuilt with `table`, eager rows of an earlier training: rewrite none."""
+        return
+
+
+class _Lazy(CostToGo):
+    def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
+        if not self.outcomes.ready:
+            return None
+        support = self.outcomes.support(outgoing)
+        value = support.at(outgoing)
+        if theta[0] >= value - tolerance * max(1.0, abs(value)):
+            return None
+        return _one_row(support)
+
+
+class _Average(CostToGo):
+    solves_every_realisation = True
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        super().__init__(outcomes)
+        self._pool = CutPool(outcomes.n_components)
+        self._written = 0
+
+    def learn(self, support: Support, outgoing: Floats) -> None:
+        self._pool.add_if_better(support.slope, support.constant, outgoing)
+
+    def cuts_value(self, outgoing: Floats) -> float:
+        return self._pool.value(outgoing)
+
+    def new_rows(self) -> Rows | None:
+        fresh = slice(self._written, len(self._pool))
+        self._written = len(self._pool)
+        n_rows = len(self._pool.intercepts[fresh])
+        if n_rows == 0:
+            return None
+        return Rows(
+            -self._pool.slopes[fresh], np.ones((n_rows, 1)), self._pool.intercepts[fresh].copy()
+        )
+
+    def restore(self, table: Rows) -> None:
+        for slope, constant in zip(table.state, table.lower, strict=True):
+            self._pool.add(-slope, float(constant))
+        self._written = len(self._pool)
+
+
+class _Multi(CostToGo):
+    def __init__(self, outcomes: Outcomes) -> None:
+        super().__init__(outcomes)
+        self.n_columns = 1 + len(outcomes.weights)
+        self._written = [[0] * len(child.value_function.pools) for child in self.outcomes.children]
+        self._linked = False
+
+    def new_rows(self) -> Rows | None:
+        blocks = list(self._cut_rows())
+        if not self._linked and type(self.outcomes.risk) is Expectation:
+            self._linked = True
+            blocks.append(self._risk_row(self.outcomes.weights, 0.0))
+        if not blocks:
+            return None
+        return Rows(
+            np.vstack([b.state for b in blocks]),
+            np.vstack([b.theta for b in blocks]),
+            np.concatenate([b.lower for b in blocks]),
+        )
+
+    def restore(self, table: Rows) -> None:
+        self._linked = True
+        self._written = [
+            [len(pool) for pool in child.value_function.pools] for child in self.outcomes.children
+        ]
+
+    def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
+        """Under a risk measure: its supporting row at the columns' values."""
+        if type(self.outcomes.risk) is Expectation or not self.outcomes.ready:
+            return None
+        values = theta[1:].copy()
+        if self.outcomes.stop_probability > 0.0:
+            values[-1] = 0.0
+        q, offset = self.outcomes.adjusted(values)
+        value = float(q @ values) + offset
+        if theta[0] >= value - tolerance * max(1.0, abs(value)):
+            return None
+        return self._risk_row(q, offset)
+
+    def _risk_row(self, q: Floats, offset: float) -> Rows:
+        theta = np.concatenate([[1.0], -q])
+        if self.outcomes.stop_probability > 0.0:
+            theta[-1] = 0.0
+        state = np.zeros((1, self.outcomes.n_components))
+        return Rows(state, theta[None, :], np.array([offset]))
+
+    def _cut_rows(self) -> list[Rows]:
+        blocks: list[Rows] = []
+        column = 1
+        for child, written in zip(self.outcomes.children, self._written, strict=True):
+            n = child.transition.n_realisations
+            for w, pool in enumerate(child.value_function.pools):
+                fresh = range(written[w], len(pool))
+                blocks.extend(self._outcome_rows(child, pool, cut, column) for cut in fresh)
+                written[w] = len(pool)
+                column += n
+        return blocks
+
+    def _outcome_rows(self, child: Child, pool: CutPool, cut: int, column: int) -> Rows:
+        n = child.transition.n_realisations
+        slope, intercept = pool.slopes[cut], float(pool.intercepts[cut])
+        constants = np.full(n, intercept)
+        if child.transition.shift is not None:
+            constants += child.transition.shift @ slope
+        theta = np.zeros((n, self.n_columns))
+        theta[:, column : column + n] = np.eye(n)
+        return Rows(-child.transition.pull_back(slope), theta, constants)
+
+
+def _one_row(support: Support) -> Rows:
+    return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))
+
+
+class CutForm(Protocol):
+    """How the cost-to-go is written; choose with ``train(..., cuts=...)``."""
+
+    def attach(self, outcomes: Outcomes) -> CostToGo:
+        """The cost-to-go columns of one node."""
+        ...
+
+
+@dataclass(frozen=True)
+class LazyAggregation:
+    """One column and only the rows that matter (the default)."""
+
+    def attach(self, outcomes: Outcomes) -> CostToGo:
+        """See `CutForm`."""
+        return _Lazy(outcomes)
+
+
+@dataclass(frozen=True)
+class MultiCut:
+    """One column per outcome."""
+
+    def attach(self, outcomes: Outcomes) -> CostToGo:
+        """See `CutForm`."""
+        return _Multi(outcomes)
+
+
+@dataclass(frozen=True)
+class AverageCut:
+    """One column; every outcome is solved for each averaged cut."""
+
+    def attach(self, outcomes: Outcomes) -> CostToGo:
+        """See `CutForm`."""
+        return _Average(outcomes)

@@ -1,0 +1,79 @@
+"""Rows added to a stage LP after it was built, and the ones that wait in a shared pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sddp.arrays import Floats, Ints
+
+# A row that held none of this many solutions in a row is dropped; it comes back when needed.
+MAXIMAL_AGE = 15
+
+
+@dataclass(frozen=True, eq=False)
+class RowTable:
+    """Rows ``coefficients @ columns >= lower`` over the declared and the cost-to-go columns."""
+
+    coefficients: Floats
+    lower: Floats
+    returns: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+    def canonical(self) -> RowTable:
+        """The same rows in an order that does not depend on how they were found."""
+        keys = np.column_stack([self.coefficients, self.lower])
+        order = np.lexsort(keys.T[::-1]) if len(keys) else np.zeros(0, dtype=np.int64)
+        return RowTable(self.coefficients[order], self.lower[order], self.returns[order])
+
+
+class LazyRows:
+    """The added rows of one LP, in the order in which they stand there.
+
+    `returns` marks rows that would be found again if dropped; only those age.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        self._n_columns = n_columns
+        self._coefficients: list[Floats] = []
+        self._lower: list[float] = []
+        self._returns: list[bool] = []
+        self._ages = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._lower)
+
+    def append(self, coefficients: Floats, lower: Floats, returns: NDArray[np.bool_]) -> None:
+        """Add rows at the end."""
+        self._coefficients.extend(coefficients)
+        self._lower.extend(lower.tolist())
+        self._returns.extend(returns.tolist())
+        self._ages = np.concatenate([self._ages, np.zeros(len(lower), dtype=np.int64)])
+
+    def age(self, slack: NDArray[np.bool_]) -> Ints:
+        """Count one more solution; positions of the rows that were slack for too long."""
+        self._ages = np.where(slack, self._ages + 1, 0)
+        if len(self) == 0 or self._ages.max() <= MAXIMAL_AGE:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero((self._ages > MAXIMAL_AGE) & np.array(self._returns))
+
+    def remove(self, positions: Ints) -> None:
+        """Forget rows."""
+        if len(positions) == 0:
+            return
+        keep = np.ones(len(self), dtype=bool)
+        keep[positions] = False
+        for name in ("_coefficients", "_lower", "_returns"):
+            values: list[Any] = getattr(self, name)
+            setattr(self, name, [v for v, k in zip(values, keep, strict=True) if k])
+        self._ages = self._ages[keep]
+
+    def table(self) -> RowTable:
+        """All rows as arrays."""
+        coefficients = np.array(self._coefficients).reshape(len(self), self._n_columns)
+        return RowTable(coefficients, np.array(self._lower), np.array(self._returns, dtype=bool))

@@ -1,0 +1,137 @@
+"""What changes in a stage LP between solves: the incoming state and the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sddp.arrays import Floats
+from sddp.engine.compile import CompiledStage
+from sddp.engine.reduction import ReducedStage
+from sddp.lp import LinearProgram
+
+# A state that misses a moving bound by rounding is not infeasible: the interval is closed.
+CLOSING_TOLERANCE = 1e-9
+
+
+class StateInput:
+    """Writes an incoming state into the LP and reads the slope with respect to it.
+
+    Incoming components are fixed columns, so their reduced costs are the slope; a bound that
+    moves with the state adds its own dual times how it moves.
+    """
+
+    def __init__(self, reduced: ReducedStage, n_components: int) -> None:
+        self._n = n_components
+        self._lower_map, self._upper_map = reduced.bound_lower, reduced.bound_upper
+        self._bound_columns = reduced.bound_columns
+        self._lower = reduced.arrays.column_lower[reduced.bound_columns]
+        self._upper = reduced.arrays.column_upper[reduced.bound_columns]
+        fixed = np.arange(n_components, dtype=np.int32)
+        self._columns = np.concatenate([fixed, reduced.bound_columns])
+
+    def write(self, lp: LinearProgram, incoming: Floats) -> None:
+        """Fix the incoming columns and move the bounds."""
+        lower = self._lower + self._lower_map @ incoming
+        upper = self._upper + self._upper_map @ incoming
+        crossed = (lower > upper) & (lower <= upper + CLOSING_TOLERANCE)
+        upper = np.where(crossed, lower, upper)
+        lp.set_column_bounds(
+            self._columns, np.concatenate([incoming, lower]), np.concatenate([incoming, upper])
+        )
+
+    def slope(self, reduced_costs: Floats) -> Floats:
+        """Derivative of the optimal value with respect to the incoming state."""
+        slope = reduced_costs[: self._n].copy()
+        if len(self._bound_columns):
+            duals = reduced_costs[self._bound_columns]
+            slope += np.maximum(duals, 0.0) @ self._lower_map
+            slope += np.minimum(duals, 0.0) @ self._upper_map
+        return slope
+
+
+class NoiseInput:
+    """Writes noise into the LP, and remembers what stands there.
+
+    Substitutions may have added to an entry that holds noise; that part (reduced minus declared
+    value) stays when the noise changes.
+    """
+
+    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, lp: LinearProgram) -> None:
+        self._table, self._lp = compiled.noise, lp
+        self._realisation: int | None = None
+        positions = compiled.noise.positions
+        column, row = reduced.column_position(), reduced.row_position
+        arrays = reduced.arrays
+        self._columns = column[positions["cost"]].astype(np.int32)
+        self._cost_shift = arrays.cost[self._columns] - compiled.cost[positions["cost"]]
+        self._offset_shift = arrays.offset - compiled.offset
+        self._sides = (
+            _Sides(compiled, "row", row, arrays.row_lower, arrays.row_upper, lp.set_row_bounds),
+            _Sides(
+                compiled,
+                "column",
+                column,
+                arrays.column_lower,
+                arrays.column_upper,
+                lp.set_column_bounds,
+            ),
+        )
+        entries = positions["matrix"].reshape(-1, 2)
+        self._rows, self._entry_columns = row[entries[:, 0]], column[entries[:, 1]]
+        here = np.asarray(arrays.matrix[self._rows, self._entry_columns]).ravel()
+        there = np.asarray(compiled.matrix[entries[:, 0], entries[:, 1]]).ravel()
+        self._matrix_shift = here - there
+        self.current: Mapping[str, Floats] = {}
+
+    def to_realisation(self, realisation: int) -> None:
+        """Write one realisation of the support, unless it stands there already."""
+        if realisation != self._realisation:
+            self.to_entries({p: v[realisation] for p, v in self._table.values.items()})
+            self._realisation = realisation
+
+    def to_entries(self, entries: Mapping[str, Floats]) -> None:
+        """Write given entries."""
+        self._realisation = None
+        self.current = entries
+        if len(self._columns):
+            self._lp.set_costs(self._columns, entries["cost"] + self._cost_shift)
+        for sides in self._sides:
+            sides.write(entries)
+        if len(entries["offset"]):
+            self._lp.offset = float(entries["offset"][0]) + self._offset_shift
+        self._lp.set_coefficients(
+            self._rows, self._entry_columns, entries["matrix"] + self._matrix_shift
+        )
+
+
+class _Sides:
+    """Noise in the two sides of rows, or in the two bounds of columns."""
+
+    def __init__(self, compiled, kind, position, lower, upper, setter) -> None:  # type: ignore[no-untyped-def]
+        self._kind, self._setter = kind, setter
+        declared = {
+            "lower": getattr(compiled, f"{kind}_lower"),
+            "upper": getattr(compiled, f"{kind}_upper"),
+        }
+        self._at = {
+            side: position[compiled.noise.positions[f"{kind}_{side}"]]
+            for side in ("lower", "upper")
+        }
+        self._touched = np.unique(np.concatenate(list(self._at.values()))).astype(np.int32)
+        self._now = {"lower": lower.copy(), "upper": upper.copy()}
+        self._shift = {
+            side: self._now[side][self._at[side]]
+            - declared[side][compiled.noise.positions[f"{kind}_{side}"]]
+            for side in ("lower", "upper")
+        }
+
+    def write(self, entries: Mapping[str, Floats]) -> None:
+        if len(self._touched) == 0:
+            return
+        for side, at in self._at.items():
+            self._now[side][at] = entries[f"{self._kind}_{side}"] + self._shift[side]
+        self._setter(
+            self._touched, self._now["lower"][self._touched], self._now["upper"][self._touched]
+        )

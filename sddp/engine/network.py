@@ -1,0 +1,288 @@
+"""Value functions, outcomes and LPs of all nodes, wired together along the graph."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
+from sddp.engine.bounds import cost_to_go_bounds
+from sddp.engine.compile import CompiledStage, compile_stage
+from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes
+from sddp.engine.cuts import CutPool, ValueFunction
+from sddp.engine.graph import NodeName
+from sddp.engine.node_problem import NodeProblem, StageSolution, Work
+from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.problem import Problem
+from sddp.engine.reduction import ReducedStage, reduce_stage
+from sddp.engine.snapshot import Cuts, NodeMemory, Snapshot
+from sddp.engine.stage import Stage
+from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
+from sddp.risk import Expectation, RiskMeasure, as_risk_measure
+
+RiskChoice = RiskMeasure | Mapping[NodeName, RiskMeasure] | None
+Arcs = Sequence[tuple[NodeName, float]]
+
+# Cuts of a homogeneous stage pass through the origin; what an LP leaves beside it, relative to
+# a state of size 1, stays below this. A larger miss means the stage is not homogeneous.
+HOMOGENEITY_TOLERANCE = 1e-6
+
+
+class Network:
+    """Everything that training grows and a policy reads.
+
+    Parameters
+    ----------
+    problem : Problem
+    risk : RiskMeasure, or mapping from node name to RiskMeasure, or None
+        Measure between each node's decision and the next; expectation for nodes left out.
+    cuts : CutForm
+    snapshot : Snapshot, optional
+        What an earlier network had learnt, taken over as it is.
+    """
+
+    def __init__(
+        self, problem: Problem, risk: RiskChoice, cuts: CutForm, snapshot: Snapshot | None = None
+    ) -> None:
+        self.problem, self.cuts, self.work = problem, cuts, Work()
+        self.risk = _risk_by_node(problem, risk)
+        self.theta_lower = (
+            dict(snapshot.theta_lower)
+            if snapshot
+            else cost_to_go_bounds(problem, self.risk.__getitem__)
+        )
+        # The last state at which each node was solved: where a policy's basis is made.
+        self.references: dict[NodeName, Floats] = {}
+        self.value_functions = {name: self._value_function(name) for name in problem.graph.nodes}
+        self.exact = {name for name in problem.graph.nodes if self._is_exact(name)}
+        for name in problem.graph.nodes:
+            if snapshot:
+                self._recall(name, snapshot.nodes[name])
+            else:
+                self._learn_beforehand(name)
+        self.nodes = {name: self._node(name, snapshot) for name in problem.graph.nodes}
+
+    @classmethod
+    def restored(cls, problem: Problem, snapshot: Snapshot) -> Network:
+        """The network that was frozen."""
+        return cls(problem, snapshot.risk, snapshot.cuts, snapshot)
+
+    def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
+        """All that was learnt, rows in canonical order, without bases."""
+        return Snapshot(
+            risk=self.risk,
+            root_risk=root_risk,
+            cuts=self.cuts,
+            tolerance=tolerance,
+            theta_lower=self.theta_lower,
+            nodes={name: self._memory(name) for name in self.problem.graph.nodes},
+        )
+
+    def outcomes(self, arcs: Arcs, risk: RiskMeasure) -> Outcomes:
+        """Outcomes for given children and probabilities; what is missing to 1 stops."""
+        stages = self.problem.stages
+        children = [
+            Child(name, p, stages[name].transition, self.value_functions[name]) for name, p in arcs
+        ]
+        rest = 1.0 - sum(p for _, p in arcs)
+        return Outcomes(children, rest if rest > PROBABILITY_TOLERANCE else 0.0, risk)
+
+    def extra_node(self, stage: Stage, arcs: Arcs, risk: RiskMeasure, name: str) -> NodeProblem:
+        """LP of a decision outside the graph that is followed by nodes of it."""
+        compiled = compile_stage(stage, name)
+        if compiled.states.labels != self.problem.labels or compiled.sign != self.problem.sign:
+            raise ModelError(f"{name}: states or sense differ from the problem's")
+        reduced, lazy = reduce_stage(compiled), LazyAggregation()
+        node = self._lp(compiled, reduced, lazy, arcs, risk, -np.inf, name)
+        node.add_initial_row()
+        return node
+
+    def solve_noises(
+        self, name: NodeName, incoming: Floats, tolerance: float
+    ) -> list[StageSolution | FeasibilityCut]:
+        """Solutions of a node for every noise at one incoming state."""
+        node = self.nodes[name]
+        self.references[name] = incoming
+        noises = range(node.compiled.noise.n_realisations)
+        solutions = [node.solve(incoming, w, tolerance) for w in noises]
+        node.drop_slack_rows()
+        return solutions
+
+    def learn(
+        self, name: NodeName, incoming: Floats, solutions: Sequence[StageSolution | FeasibilityCut]
+    ) -> None:
+        """Turn solutions for every noise of a node into cuts of its value function."""
+        value_function = self.value_functions[name]
+        solved = [s for s in solutions if isinstance(s, StageSolution)]
+        for cut in solutions:
+            if isinstance(cut, FeasibilityCut):
+                self.refuse(name, cut)
+        if len(solved) < len(solutions):
+            return
+        slopes = np.array([s.slope for s in solved])
+        intercepts = np.array([s.value - s.slope @ incoming for s in solved])
+        if self.problem.homogeneous:
+            self._check_origin(name, intercepts)
+            intercepts[:] = 0.0
+        value_function.learn(
+            incoming, slopes, intercepts, self.problem.stages[name].noise.probabilities
+        )
+
+    def refuse(self, name: NodeName, cut: FeasibilityCut) -> None:
+        """Take in a feasibility cut.
+
+        Raises
+        ------
+        InfeasibleProblem
+            No incoming state is feasible at the node, so no earlier decision can help.
+        """
+        if cut.hopeless:
+            raise InfeasibleProblem(
+                f"node {name!r} has no feasible decision from any incoming state (its rows miss "
+                f"feasibility by {cut.shortfall:g}); relax its constraints"
+            )
+        self.value_functions[name].feasibility.add(cut.slope, cut.intercept)
+
+    def root_value(self, tolerance: float, root_risk: RiskMeasure) -> float:
+        """Value of the problem under the present cuts, in engine units.
+
+        Raises
+        ------
+        InfeasibleProblem
+            A first decision is infeasible.
+        """
+        values, weights = [], []
+        for name, probability in self.problem.graph.children(self.problem.graph.root):
+            incoming = self.problem.initial_state(name)
+            noise = self.problem.stages[name].noise
+            for w, solution in enumerate(self.solve_noises(name, incoming, tolerance)):
+                values.append(self.first_solution(name, solution).value)
+                weights.append(probability * noise.probabilities[w])
+        return root_risk.evaluate(weights, values)
+
+    def first_solution(
+        self, name: NodeName, solution: StageSolution | FeasibilityCut
+    ) -> StageSolution:
+        """The solution of a first node, or the news that the problem is infeasible."""
+        if isinstance(solution, StageSolution):
+            return solution
+        raise InfeasibleProblem(
+            f"the problem is infeasible: at node {name!r} no decision from the initial state "
+            f"keeps all constraints, now and later (least total violation {solution.shortfall:g})"
+        )
+
+    def _check_origin(self, name: NodeName, intercepts: Floats) -> None:
+        miss = float(np.abs(intercepts).max())
+        if miss > HOMOGENEITY_TOLERANCE:
+            self.work.warnings += 1
+            warnings.warn(
+                f"node {name!r}: a cut misses the origin by {miss:g} though the stage is declared "
+                "homogeneous; check that all constraints are cones",
+                NumericalWarning,
+                stacklevel=2,
+            )
+
+    def _value_function(self, name: NodeName) -> ValueFunction:
+        graph, stage = self.problem.graph, self.problem.stages[name]
+        parents = [parent for parent in graph.parents(name) if parent != graph.root]
+        neutral = all(isinstance(self.risk[parent], Expectation) for parent in parents)
+        weights = read_only([1.0]) if neutral else stage.noise.probabilities
+        return ValueFunction(self.problem.n_components, weights)
+
+    def _learn_beforehand(self, name: NodeName) -> None:
+        """Initial cuts; and a last stage without decisions is its own cut."""
+        value_function = self.value_functions[name]
+        for cut in self.problem.stages[name].stage.initial_cuts:
+            slope = self.problem.sign * np.asarray(cut.slope, dtype=float)
+            if slope.shape != (self.problem.n_components,):
+                raise ModelError(
+                    f"node {name!r}: an initial cut has slope of shape {slope.shape}; it needs "
+                    f"({self.problem.n_components},)"
+                )
+            for pool in value_function.pools:
+                pool.add(slope, self.problem.sign * cut.intercept)
+        if name in self.exact:
+            self._learn_exactly(name)
+
+    def _is_exact(self, name: NodeName) -> bool:
+        """Whether a last stage has nothing to decide: its value is linear in the state."""
+        arrays, stage = self.problem.reduced[name].arrays, self.problem.stages[name]
+        decides = len(arrays.cost) > self.problem.n_components or arrays.matrix.shape[0] > 0
+        followed = bool(self.problem.graph.children(name))
+        return not (decides or followed or stage.stage.rows)
+
+    def _learn_exactly(self, name: NodeName) -> None:
+        reduced, table = self.problem.reduced[name], self.problem.stages[name].noise
+        n = self.problem.n_components
+        slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
+        slopes[:, reduced.column_position()[table.positions["cost"]]] = table.values["cost"]
+        constants = np.full(len(slopes), reduced.arrays.offset)
+        if len(table.positions["offset"]):
+            constants = table.values["offset"][:, 0]
+        self.value_functions[name].learn(np.ones(n), slopes, constants, table.probabilities)
+
+    def _memory(self, name: NodeName) -> NodeMemory:
+        function = self.value_functions[name]
+        return NodeMemory(
+            pools=[_frozen(pool) for pool in function.pools],
+            feasibility=_frozen(function.feasibility),
+            rows=self.nodes[name].rows.table().canonical(),
+            basis=None,
+        )
+
+    def _recall(self, name: NodeName, memory: NodeMemory) -> None:
+        function = self.value_functions[name]
+        for pool, cuts in zip(function.pools, memory.pools, strict=True):
+            pool.extend(cuts.slopes, cuts.intercepts)
+        function.feasibility.extend(memory.feasibility.slopes, memory.feasibility.intercepts)
+
+    def _node(self, name: NodeName, snapshot: Snapshot | None) -> NodeProblem:
+        node = self._lp(
+            self.problem.stages[name],
+            self.problem.reduced[name],
+            self.cuts,
+            self.problem.graph.children(name),
+            self.risk[name],
+            self.theta_lower.get(name, -np.inf),
+            f"node {name!r}",
+        )
+        if snapshot:
+            node.add_table(snapshot.nodes[name].rows)
+        elif node.cost_to_go is not None and node.theta_lower == -np.inf:
+            node.add_initial_row()
+        return node
+
+    def _lp(
+        self,
+        compiled: CompiledStage,
+        reduced: ReducedStage,
+        cuts: CutForm,
+        arcs: Arcs,
+        risk: RiskMeasure,
+        theta_lower: float,
+        name: str,
+    ) -> NodeProblem:
+        return NodeProblem(
+            compiled,
+            reduced,
+            cuts.attach(self.outcomes(arcs, risk)) if arcs else None,
+            theta_lower=theta_lower,
+            unit=self.problem.unit,
+            name=name,
+            work=self.work,
+        )
+
+
+def _frozen(pool: CutPool) -> Cuts:
+    return Cuts(read_only(pool.slopes), read_only(pool.intercepts))
+
+
+def _risk_by_node(problem: Problem, risk: RiskChoice) -> dict[NodeName, RiskMeasure]:
+    if not isinstance(risk, Mapping):
+        return dict.fromkeys(problem.graph.nodes, as_risk_measure(risk))
+    unknown = [name for name in risk if name not in problem.stages]
+    if unknown:
+        raise ModelError(f"risk names node {unknown[0]!r}, which is not in the graph")
+    return {name: as_risk_measure(risk.get(name)) for name in problem.graph.nodes}

@@ -1,0 +1,211 @@
+"""Forward and backward pass of one iteration.
+
+Forward: follow a sampled path, deciding by the present cuts. Backward: along the same path from
+its end, solve every node that may follow and add its cut. Homogeneous states are scaled to
+size 1 before every solve, so that a cut found at one wealth serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sddp.arrays import Floats
+from sddp.engine.cost_to_go import Child, Outcomes, Support
+from sddp.engine.graph import NodeName
+from sddp.engine.interrupt import Interrupt
+from sddp.engine.network import Network
+from sddp.engine.node_problem import StageSolution
+from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.sampling import Step, draw_index
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One decision of a forward pass.
+
+    Attributes
+    ----------
+    node : hashable
+    solution : StageSolution
+        At the state scaled to size 1 where the problem is homogeneous.
+    scale : float
+        Size of the true state (1 where the problem is not homogeneous).
+    next_arrival : int or None
+        Realisation with which the path goes on, and None where it ends.
+    next_node : hashable or None
+    """
+
+    node: NodeName
+    solution: StageSolution
+    scale: float
+    next_node: NodeName | None
+    next_arrival: int
+
+    @property
+    def stage_cost(self) -> float:
+        """Cost of this decision alone, engine units."""
+        return self.scale * (self.solution.value - self.solution.theta)
+
+
+def normalised(network: Network, state: Floats) -> tuple[Floats, float]:
+    """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
+    size = float(np.abs(state).sum()) if network.problem.homogeneous else 1.0
+    return (state / size, size) if size > 0.0 else (state, 1.0)
+
+
+def forward_pass(
+    network: Network, path: Sequence[Step], tolerance: float, interrupt: Interrupt
+) -> list[Visit]:
+    """Decide along a path.
+
+    A node that turns out infeasible hands a feasibility cut to the decision before, which is
+    then taken again (and may hand one further back).
+
+    Raises
+    ------
+    InfeasibleProblem
+        The first decision is infeasible.
+    """
+    visits: list[Visit] = []
+    states = [network.problem.initial_state(path[0].node)]
+    while len(visits) < len(path):
+        interrupt.check()
+        step = path[len(visits)]
+        state, scale = normalised(network, states[-1])
+        node = network.nodes[step.node]
+        solution = node.solve(state, _in_support(step.noise), tolerance)
+        node.drop_slack_rows()
+        if isinstance(solution, FeasibilityCut):
+            _step_back(network, step.node, solution, visits, states)
+            continue
+        visits.append(_visit(path, len(visits), solution, scale))
+        states.append(_arrive(network, visits[-1], solution))
+    return visits
+
+
+def backward_pass(
+    network: Network,
+    visits: Sequence[Visit],
+    tolerance: float,
+    rng: np.random.Generator,
+    interrupt: Interrupt,
+) -> None:
+    """Add cuts along a forward pass, from its end to its beginning."""
+    for visit in reversed(visits):
+        interrupt.check()
+        cost_to_go = network.nodes[visit.node].cost_to_go
+        if cost_to_go is None:
+            continue
+        if cost_to_go.solves_every_realisation:
+            _learn_average(network, visit, tolerance)
+        else:
+            _learn_children(network, visit, cost_to_go.outcomes, tolerance, rng)
+
+
+def path_cost(visits: Sequence[Visit]) -> float:
+    """Total cost of a forward pass, engine units."""
+    return sum(visit.stage_cost for visit in visits)
+
+
+def _visit(path: Sequence[Step], at: int, solution: StageSolution, scale: float) -> Visit:
+    if at + 1 == len(path):
+        return Visit(path[at].node, solution, scale, None, 0)
+    following = path[at + 1]
+    return Visit(path[at].node, solution, scale, following.node, _in_support(following.arrival))
+
+
+def _in_support(position: object) -> int:
+    if isinstance(position, int):
+        return position
+    raise TypeError(f"training needs noise of the support, not {position!r}")
+
+
+def _arrive(network: Network, visit: Visit, solution: StageSolution) -> Floats:
+    if visit.next_node is None:
+        return solution.outgoing
+    transition = network.problem.stages[visit.next_node].transition
+    return visit.scale * transition.arrive(solution.outgoing, visit.next_arrival)
+
+
+def _step_back(
+    network: Network,
+    name: NodeName,
+    cut: FeasibilityCut,
+    visits: list[Visit],
+    states: list[Floats],
+) -> None:
+    if not visits:
+        network.first_solution(name, cut)
+    network.refuse(name, cut)
+    visits.pop()
+    states.pop()
+
+
+def _learn_children(
+    network: Network,
+    visit: Visit,
+    outcomes: Outcomes,
+    tolerance: float,
+    rng: np.random.Generator,
+) -> None:
+    """One trial state per child: the path's own where it went, a drawn one elsewhere."""
+    for child in outcomes.children:
+        if child.name in network.exact:
+            continue
+        arrival = (
+            visit.next_arrival
+            if child.name == visit.next_node
+            else draw_index(child.transition.probabilities, rng)
+        )
+        state = child.transition.arrive(visit.solution.outgoing, arrival)
+        incoming, _ = normalised(network, state)
+        solutions = network.solve_noises(child.name, incoming, tolerance)
+        network.learn(child.name, incoming, solutions)
+
+
+def _learn_average(network: Network, visit: Visit, tolerance: float) -> None:
+    """Solve every outcome at its own incoming state and average under the risk measure."""
+    cost_to_go = network.nodes[visit.node].cost_to_go
+    assert cost_to_go is not None
+    outgoing = visit.solution.outgoing
+    tables = [
+        _outcome_cuts(network, child, outgoing, tolerance) for child in cost_to_go.outcomes.children
+    ]
+    known = [table for table in tables if table is not None]
+    if len(known) < len(tables):
+        return  # an infeasible outcome: its feasibility cut comes first
+    values = [table[0] for table in known]
+    if cost_to_go.outcomes.stop_probability > 0.0:
+        values.append(np.zeros(1))
+    q, offset = cost_to_go.outcomes.adjusted(np.concatenate(values))
+    slopes = np.vstack([table[1] for table in known])
+    slope = q[: len(slopes)] @ slopes
+    value = float(q @ np.concatenate(values)) + offset
+    constant = 0.0 if network.problem.homogeneous else value - float(slope @ outgoing)
+    cost_to_go.learn(Support(slope, constant), outgoing)
+
+
+def _outcome_cuts(
+    network: Network, child: Child, outgoing: Floats, tolerance: float
+) -> tuple[Floats, Floats] | None:
+    """Value and pulled-back slope of each outcome ``(noise, realisation)`` of a child."""
+    shape = (len(child.value_function.pools), child.transition.n_realisations)
+    values = np.zeros(shape)
+    slopes = np.zeros((*shape, len(outgoing)))
+    for e in range(child.transition.n_realisations):
+        incoming, size = normalised(network, child.transition.arrive(outgoing, e))
+        solutions = network.solve_noises(child.name, incoming, tolerance)
+        network.learn(child.name, incoming, solutions)
+        solved = [s for s in solutions if isinstance(s, StageSolution)]
+        if len(solved) < len(solutions):
+            return None
+        own_values = size * np.array([s.value for s in solved])
+        pulled = np.array([child.transition.pull_back(s.slope)[e] for s in solved])
+        averaged = shape[0] == 1 and len(solved) > 1
+        p = network.problem.stages[child.name].noise.probabilities
+        values[:, e] = p @ own_values if averaged else own_values
+        slopes[:, e] = p @ pulled if averaged else pulled
+    return values.ravel(), slopes.reshape(-1, len(outgoing))

@@ -1,0 +1,129 @@
+"""Feasibility cuts: by how much a state misses feasibility, and in which direction to move.
+
+The phase-one problem lets every row be broken at cost 1 per unit. Its value is convex in the
+incoming state, zero where the stage is feasible; a supporting line of it is a feasibility cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from sddp.arrays import Floats
+from sddp.engine.compile import CompiledStage
+from sddp.engine.lazy_rows import RowTable
+from sddp.errors import SolverError
+from sddp.lp import Arrays, Status, solve_once
+
+# Below this, relative to the state, what the stage LP calls infeasible is rounding.
+SHORTFALL_TOLERANCE = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class FeasibilityCut:
+    """``intercept + slope.x <= 0`` for every incoming state `x` from which a decision exists.
+
+    `shortfall` is by how much the rows must be broken at the state asked for, in their units;
+    `hopeless` where no state would be feasible.
+    """
+
+    slope: Floats
+    intercept: float
+    shortfall: float
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the cut refuses every state."""
+        return bool(np.abs(self.slope).max(initial=0.0) == 0.0)
+
+
+def feasibility_cut(
+    compiled: CompiledStage,
+    noise: Mapping[str, Floats],
+    lazy: RowTable,
+    incoming: Floats,
+    where: str,
+) -> FeasibilityCut:
+    """Solve the phase-one problem of a stage that is infeasible at `incoming`.
+
+    Raises
+    ------
+    SolverError
+        The phase-one problem finds no shortfall, so the two solves contradict each other.
+    """
+    arrays = with_noise(compiled, noise)
+    arrays = _with_lazy_rows(arrays, lazy)
+    lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
+    lower[compiled.incoming] = upper[compiled.incoming] = incoming
+    status, programme = solve_once(_elastic(arrays, lower, upper))
+    if status is Status.INFEASIBLE:
+        return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf)
+    shortfall = programme.objective()
+    if status is not Status.OPTIMAL or shortfall <= SHORTFALL_TOLERANCE * np.abs(incoming).max(
+        initial=1.0
+    ):
+        raise SolverError(
+            f"{where}, incoming state {incoming}: infeasible by the stage LP, but phase one ended "
+            f"{programme.status_text()!r} with shortfall {shortfall:g}; written to "
+            f"{programme.write('sddp')}"
+        )
+    slope = programme.reduced_costs()[compiled.incoming]
+    slope[np.abs(slope) < SHORTFALL_TOLERANCE] = 0.0
+    size = float(np.abs(slope).max(initial=0.0)) or 1.0
+    intercept = shortfall - float(slope @ incoming)
+    if compiled.stage.homogeneous:
+        intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
+    return FeasibilityCut(slope / size, intercept / size, shortfall)
+
+
+def with_noise(compiled: CompiledStage, noise: Mapping[str, Floats]) -> Arrays:
+    """Arrays of a stage, over the declared columns, with noise entries written in."""
+    positions = compiled.noise.positions
+    cost = compiled.cost.copy()
+    cost[positions["cost"]] = noise["cost"]
+    offset = float(noise["offset"][0]) if len(noise["offset"]) else compiled.offset
+    sides = {
+        side: getattr(compiled, side).copy()
+        for side in ("row_lower", "row_upper", "column_lower", "column_upper")
+    }
+    matrix = compiled.matrix.tolil(copy=True)
+    for side, values in sides.items():
+        values[positions[side]] = noise[side]
+    for (row, column), value in zip(
+        positions["matrix"].reshape(-1, 2), noise["matrix"], strict=True
+    ):
+        matrix[row, column] = value
+    return Arrays(cost, sp.csr_array(matrix), **sides, offset=offset)
+
+
+def _with_lazy_rows(arrays: Arrays, lazy: RowTable) -> Arrays:
+    """Rows on cost-to-go columns can always be satisfied and are left out."""
+    n_columns = len(arrays.cost)
+    chosen = ~lazy.coefficients[:, n_columns:].any(axis=1)
+    rows = sp.csr_array(lazy.coefficients[chosen][:, :n_columns])
+    if rows.shape[0] == 0:
+        return arrays
+    return Arrays(
+        arrays.cost,
+        sp.vstack([arrays.matrix, rows], format="csr"),
+        np.concatenate([arrays.row_lower, lazy.lower[chosen]]),
+        np.concatenate([arrays.row_upper, np.full(rows.shape[0], np.inf)]),
+        arrays.column_lower,
+        arrays.column_upper,
+    )
+
+
+def _elastic(arrays: Arrays, lower: Floats, upper: Floats) -> Arrays:
+    n_rows, n_columns = arrays.matrix.shape
+    identity = sp.eye_array(n_rows, format="csr")
+    return Arrays(
+        cost=np.concatenate([np.zeros(n_columns), np.ones(2 * n_rows)]),
+        matrix=sp.hstack([arrays.matrix, identity, -identity], format="csr"),
+        row_lower=arrays.row_lower,
+        row_upper=arrays.row_upper,
+        column_lower=np.concatenate([lower, np.zeros(2 * n_rows)]),
+        column_upper=np.concatenate([upper, np.full(2 * n_rows, np.inf)]),
+    )

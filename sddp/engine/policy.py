@@ -1,0 +1,265 @@
+"""A trained policy: decides, simulates, values; a pure function of what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sddp.arrays import Floats
+from sddp.engine.compile import CompiledStage, noise_values
+from sddp.engine.graph import NodeName
+from sddp.engine.network import Arcs, Network
+from sddp.engine.node_problem import NodeProblem, StageSolution
+from sddp.engine.passes import normalised
+from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.problem import Problem
+from sddp.engine.sampling import SamplingScheme
+from sddp.engine.simulation import simulate
+from sddp.engine.snapshot import NodeMemory, Snapshot
+from sddp.engine.stage import Stage
+from sddp.engine.storage import load_snapshot, save_policy
+from sddp.errors import InfeasibleState, ModelError
+from sddp.risk import RiskMeasure, as_risk_measure
+
+NoiseChoice = int | Mapping[str, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a policy does in one state.
+
+    Attributes
+    ----------
+    variables : dict
+        Value of every Pyomo variable of the stage, by name.
+    outgoing : dict
+        State handed on, by state name (a dictionary over the index where it has one).
+    stage_objective : float
+        Objective of this stage alone.
+    cost_to_go : float
+        What follows is worth this under the policy's cuts (optimistic).
+    slope : array, shape (n_components,)
+        Derivative of ``stage_objective + cost_to_go`` with respect to the incoming state.
+    """
+
+    variables: dict[str, float]
+    outgoing: dict[str, Any]
+    stage_objective: float
+    cost_to_go: float
+    slope: Floats
+
+    @property
+    def value(self) -> float:
+        """Stage objective plus cost-to-go."""
+        return self.stage_objective + self.cost_to_go
+
+
+class Policy:
+    """Decisions by trained cuts. Made by `train` or `load_policy`.
+
+    Every answer starts from a stored basis and stored rows, so it does not depend on what was
+    asked before; rows that a question needs do not outlive it.
+    """
+
+    def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
+        self.problem, self.snapshot = problem, snapshot
+        self._network = Network.restored(problem, snapshot)
+        self._bound: float | None = None
+
+    @classmethod
+    def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
+        """Freeze what training has learnt."""
+        snapshot = network.freeze(root_risk, tolerance)
+        bare = cls(network.problem, snapshot)
+        nodes = {name: bare._settled(name, network.references.get(name)) for name in bare.nodes}
+        return cls(network.problem, replace(snapshot, nodes=nodes))
+
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """Names of the decisions."""
+        return tuple(self.problem.graph.nodes)
+
+    @property
+    def bound(self) -> float:
+        """Value of the problem under the cuts: optimistic, and exact once converged."""
+        if self._bound is None:
+            self._bound = self.problem.sign * self._root_value()
+        return self._bound
+
+    def decide(
+        self, node: NodeName, state: Mapping[str, Any], noise: NoiseChoice = None
+    ) -> Decision:
+        """Decision at a node.
+
+        Parameters
+        ----------
+        node : hashable
+        state : mapping from state name to value
+            Incoming state: a number, or a mapping / sequence over the state's index.
+        noise : mapping from parameter name to float, or int, optional
+            What was seen before deciding: values (in the support or not), or a position in the
+            support. Not needed where the node has no noise.
+
+        Raises
+        ------
+        InfeasibleState
+            No decision from this state keeps all constraints, now and later.
+        ModelError
+            Node, state or noise are unknown or incomplete.
+        """
+        problem = self._node(node)
+        incoming = problem.compiled.states.flatten(state)
+        return self._decision(problem, *self._solve(node, incoming, noise))
+
+    def value(self, node: NodeName, state: Mapping[str, Any], noise: NoiseChoice = None) -> float:
+        """Value function at a state: for one noise, or its mean over all when left out.
+
+        Raises
+        ------
+        InfeasibleState, ModelError
+            As for `decide`.
+        """
+        compiled = self._node(node).compiled
+        incoming = compiled.states.flatten(state)
+        if noise is not None or compiled.noise.n_realisations == 1:
+            solution, size = self._solve(node, incoming, noise)
+            return self.problem.sign * size * solution.value
+        solved = [self._solve(node, incoming, w) for w in range(compiled.noise.n_realisations)]
+        values = np.array([size * solution.value for solution, size in solved])
+        return self.problem.sign * float(compiled.noise.probabilities @ values)
+
+    def decide_before(
+        self, stage: Stage, arcs: Arcs, state: Mapping[str, Any], *, name: str = "decision"
+    ) -> Decision:
+        """Decision at a stage outside the graph that nodes of the graph follow.
+
+        Parameters
+        ----------
+        stage : Stage
+            With the problem's states and sense, and without noise before the decision.
+        arcs : sequence of (node name, probability)
+            What may follow; missing probability stops.
+        state : mapping from state name to value
+        name : str
+            For error messages.
+        """
+        risk = as_risk_measure(next(iter(self.snapshot.risk.values())))
+        extra = self._network.extra_node(stage, arcs, risk, name)
+        incoming, size = normalised(self._network, extra.compiled.states.flatten(state))
+        solution = extra.solve(incoming, 0, self.snapshot.tolerance)
+        return self._decision(extra, self._feasible(solution, name), size)
+
+    def simulate(
+        self,
+        n_paths: int,
+        *,
+        rng: np.random.Generator,
+        record: Sequence[str] = (),
+        sampling: SamplingScheme | None = None,
+    ) -> pd.DataFrame:
+        """Follow the policy along paths; see `sddp.engine.simulation.simulate`."""
+        return simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the policy to a file; see `sddp.engine.storage.save_policy`."""
+        save_policy(self, path)
+
+    def thaw(self) -> Network:
+        """A network that training can go on with; the policy itself stays as it is."""
+        return Network.restored(self.problem, self.snapshot)
+
+    def solve_step(
+        self, node: NodeName, incoming: Floats, noise: NoiseChoice
+    ) -> tuple[StageSolution, float]:
+        """Solution at a state vector, in engine units at the state's size; and that size."""
+        return self._solve(node, incoming, noise)
+
+    def _solve(
+        self, name: NodeName, incoming: Floats, noise: NoiseChoice
+    ) -> tuple[StageSolution, float]:
+        node, memory = self._node(name), self.snapshot.nodes[name]
+        state, size = normalised(self._network, incoming)
+        node.forget_after(len(memory.rows), memory.basis)
+        if isinstance(noise, Mapping):
+            entries = noise_values(node.compiled, noise)
+            solution = node.solve_at(state, entries, self.snapshot.tolerance)
+        else:
+            position = _noise_position(node.compiled, noise, name)
+            solution = node.solve(state, position, self.snapshot.tolerance)
+        return self._feasible(solution, f"node {name!r}"), size
+
+    def _feasible(self, solution: StageSolution | FeasibilityCut, where: str) -> StageSolution:
+        if isinstance(solution, StageSolution):
+            return solution
+        raise InfeasibleState(
+            f"{where}: no decision from this state keeps all constraints, now and later; they "
+            f"are missed by {solution.shortfall:g} in total (at a state of size 1 where the "
+            "problem is homogeneous)"
+        )
+
+    def _decision(self, node: NodeProblem, solution: StageSolution, size: float) -> Decision:
+        sign, compiled = self.problem.sign, node.compiled
+        handed_on = len(compiled.outgoing) > 0
+        return Decision(
+            variables=dict(
+                zip(compiled.column_names, (size * solution.columns).tolist(), strict=True)
+            ),
+            outgoing=compiled.states.label(size * solution.outgoing) if handed_on else {},
+            stage_objective=sign * size * (solution.value - solution.theta),
+            cost_to_go=sign * size * solution.theta,
+            slope=sign * solution.slope,
+        )
+
+    def _node(self, name: NodeName) -> NodeProblem:
+        if name not in self._network.nodes:
+            known = list(self._network.nodes)[:5]
+            raise ModelError(f"node {name!r} is unknown; nodes are {known} ...")
+        return self._network.nodes[name]
+
+    def _root_value(self) -> float:
+        values, weights = [], []
+        for name, probability in self.problem.graph.children(self.problem.graph.root):
+            incoming, noise = self.problem.initial_state(name), self.problem.stages[name].noise
+            for w in range(noise.n_realisations):
+                solution, size = self._solve(name, incoming, w)
+                values.append(size * solution.value)
+                weights.append(probability * noise.probabilities[w])
+        return self.snapshot.root_risk.evaluate(weights, values)
+
+    def _settled(self, name: NodeName, reference: Floats | None) -> NodeMemory:
+        """Rows and basis of a node after a solve, from scratch, at its reference state."""
+        node = self._network.nodes[name]
+        if reference is not None:
+            state, _ = normalised(self._network, reference)
+            node.solve(state, 0, self.snapshot.tolerance)
+        basis = node.lp.basis() if reference is not None else None
+        return replace(self.snapshot.nodes[name], rows=node.rows.table(), basis=basis)
+
+
+def _noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) -> int:
+    n = compiled.noise.n_realisations
+    if noise is None and n > 1:
+        raise ModelError(
+            f"node {name!r} sees noise before deciding; give noise= values for "
+            f"{list(compiled.noise.names)} or a position in 0..{n - 1}"
+        )
+    position = noise or 0
+    if not 0 <= position < n:
+        raise ModelError(f"noise = {noise} is outside 0..{n - 1} at node {name!r}")
+    return position
+
+
+def load_policy(path: str | PathLike[str], problem: Problem) -> Policy:
+    """Read a policy saved by `Policy.save`; its decisions are the same bit for bit.
+
+    Raises
+    ------
+    PolicyFileError
+        Not a policy file, of another version, damaged, or of another problem.
+    """
+    return Policy(problem, load_snapshot(problem, path))

@@ -1,0 +1,135 @@
+"""A multistage problem: a graph and a builder that states one decision at each node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sddp.arrays import Floats
+from sddp.engine.compile import CompiledStage, compile_stage
+from sddp.engine.graph import Graph, Node, NodeName
+from sddp.engine.reduction import ReducedStage, reduce_stage
+from sddp.engine.stage import Stage
+from sddp.errors import ModelError
+
+# Inside the LP file the wealth 1 of a homogeneous problem becomes this: HiGHS's absolute
+# tolerances are then 1e-12 of wealth, which daily returns need.
+HOMOGENEOUS_UNIT = 1_000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A linear multistage stochastic programme; compiled once, on construction.
+
+    Parameters
+    ----------
+    graph : Graph
+    build : callable from Node to Stage
+        Called once for each node. It may return the same `Stage` object for several nodes,
+        which then share one compilation.
+    cost_to_go_bound : float, or mapping from node name to float, optional
+        A valid bound on the cost-to-go after a node's decision: lower where the problem
+        minimises, upper where it maximises. Computed where that is possible when left out.
+
+    Raises
+    ------
+    ModelError
+        A stage is not linear, senses differ, states differ between nodes, or a first node has
+        no initial state. The message names node and number.
+    """
+
+    graph: Graph
+    build: Callable[[Node], Stage]
+    cost_to_go_bound: float | Mapping[NodeName, float] | None = None
+    stages: Mapping[NodeName, CompiledStage] = field(init=False, repr=False)
+    reduced: Mapping[NodeName, ReducedStage] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        compiled: dict[int, tuple[CompiledStage, ReducedStage]] = {}
+        stages: dict[NodeName, CompiledStage] = {}
+        reduced: dict[NodeName, ReducedStage] = {}
+        for name in self.graph.nodes:
+            stage = self.build(self.graph.node(name))
+            if id(stage) not in compiled:
+                arrays = compile_stage(stage, f"node {name!r}")
+                compiled[id(stage)] = (arrays, reduce_stage(arrays))
+            stages[name], reduced[name] = compiled[id(stage)]
+        object.__setattr__(self, "stages", stages)
+        object.__setattr__(self, "reduced", reduced)
+        self._check_agreement()
+        self._check_handing_on()
+        self._check_bound()
+
+    @property
+    def sign(self) -> float:
+        """-1 where the user maximises; engine values are this times the user's."""
+        return self._first.sign
+
+    @property
+    def n_components(self) -> int:
+        """Number of state components."""
+        return len(self._first.incoming)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the state components."""
+        return self._first.states.labels
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether every stage declares a positively homogeneous value function."""
+        return all(compiled.stage.homogeneous for compiled in self.stages.values())
+
+    @property
+    def unit(self) -> float:
+        """Constant by which the LPs' values are multiplied inside the solver."""
+        return HOMOGENEOUS_UNIT if self.homogeneous else 1.0
+
+    def initial_state(self, name: NodeName) -> Floats:
+        """State that enters a first node."""
+        initial = self.stages[name].initial
+        if initial is None:
+            raise ModelError(f"node {name!r} comes first but its states have no initial value")
+        return initial
+
+    def given_bound(self, name: NodeName) -> float | None:
+        """The user's bound on the cost-to-go of a node, in engine units."""
+        bound = self.cost_to_go_bound
+        if isinstance(bound, Mapping):
+            bound = bound.get(name)
+        return None if bound is None else self.sign * float(bound)
+
+    @property
+    def _first(self) -> CompiledStage:
+        return next(iter(self.stages.values()))
+
+    def _check_agreement(self) -> None:
+        first_name, first = next(iter(self.stages.items()))
+        for name, stage in self.stages.items():
+            if stage.sign != first.sign:
+                raise ModelError(f"node {name!r} and node {first_name!r} have opposite senses")
+            if stage.states.labels != first.states.labels:
+                raise ModelError(
+                    f"node {name!r} has states {stage.states.labels}, node {first_name!r} has "
+                    f"{first.states.labels}; all nodes need the same"
+                )
+
+    def _check_handing_on(self) -> None:
+        for name, stage in self.stages.items():
+            if self.graph.children(name) and len(stage.outgoing) == 0:
+                raise ModelError(
+                    f"node {name!r} is followed by others but its states have no outgoing variable"
+                )
+        for name, _ in self.graph.children(self.graph.root):
+            self.initial_state(name)
+
+    def _check_bound(self) -> None:
+        bound = self.cost_to_go_bound
+        given = bound if isinstance(bound, Mapping) else {None: bound}
+        for name, value in given.items():
+            if name is not None and name not in self.stages:
+                raise ModelError(f"cost_to_go_bound names node {name!r}, which is unknown")
+            if value is not None and not np.isfinite(value):
+                raise ModelError(f"cost_to_go_bound = {value} is not finite; leave it out instead")

@@ -1,0 +1,132 @@
+"""Simulation of a policy: a labelled table, one row per decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sddp.arrays import Floats
+from sddp.engine.graph import NodeName
+from sddp.engine.sampling import InSample, SamplingScheme, Step
+from sddp.engine.transition import compile_transition
+from sddp.errors import ModelError
+
+if TYPE_CHECKING:
+    from sddp.engine.policy import Policy
+
+
+def simulate(
+    policy: Policy,
+    n_paths: int,
+    *,
+    rng: np.random.Generator,
+    record: Sequence[str] = (),
+    sampling: SamplingScheme | None = None,
+) -> pd.DataFrame:
+    """Follow a policy along paths.
+
+    Parameters
+    ----------
+    policy : Policy
+    n_paths : int
+    rng : Generator
+        Draws the paths; equal states give equal tables.
+    record : sequence of str
+        Pyomo variables to keep, by name: ``"thermal"``, ``"buy[gold]"``, or the name of an
+        indexed variable for all its members.
+    sampling : SamplingScheme, optional
+        `InSample` by default; `Historical` and `OutOfSample` follow other paths.
+
+    Returns
+    -------
+    DataFrame
+        Index (path, stage). Columns: ``node``, ``noise`` (position in the support, or -1 for
+        given values), ``objective`` (of the stage alone, so that their sum over a path is its
+        total), ``cost_to_go``, ``<state>.in`` and ``<state>.out`` for every state component,
+        and the recorded variables (NaN at nodes that lack them).
+
+    Raises
+    ------
+    ModelError
+        A recorded variable exists at no node, or a path has an unknown node or noise.
+    InfeasibleState
+        A path leads to a state from which nothing is feasible.
+    """
+    if n_paths < 1:
+        raise ModelError(f"n_paths = {n_paths}; simulate at least one path")
+    sampling = sampling or InSample()
+    columns = {name: _columns(policy, name, record) for name in policy.nodes}
+    _check_record(record, columns)
+    rows: list[dict[str, Any]] = []
+    for number in range(n_paths):
+        path = sampling.sample(policy.problem, number, rng)
+        rows.extend(_follow(policy, path, number, columns))
+    return pd.DataFrame(rows).set_index(["path", "stage"])
+
+
+def path_totals(table: pd.DataFrame) -> pd.Series[float]:
+    """Total objective of each path of a simulation."""
+    return table.groupby(level="path")["objective"].sum()
+
+
+def _follow(
+    policy: Policy,
+    path: Sequence[Step],
+    number: int,
+    columns: dict[NodeName, dict[str, int]],
+) -> list[dict[str, Any]]:
+    problem = policy.problem
+    labels = problem.labels
+    rows: list[dict[str, Any]] = []
+    state = problem.initial_state(path[0].node)
+    outgoing = state
+    for stage, step in enumerate(path):
+        if stage > 0:
+            state = _arrive(policy, step, outgoing)
+        solution, size = policy.solve_step(step.node, state, step.noise)
+        outgoing = size * solution.outgoing
+        row = {
+            "path": number,
+            "stage": stage,
+            "node": step.node,
+            "noise": step.noise if isinstance(step.noise, int) else -1,
+            "objective": problem.sign * size * (solution.value - solution.theta),
+            "cost_to_go": problem.sign * size * solution.theta,
+        }
+        row |= {f"{label}.in": value for label, value in zip(labels, state, strict=True)}
+        row |= {f"{label}.out": value for label, value in zip(labels, outgoing, strict=False)}
+        row |= {n: size * solution.columns[c] for n, c in columns[step.node].items()}
+        rows.append(row)
+    return rows
+
+
+def _arrive(policy: Policy, step: Step, outgoing: Floats) -> Floats:
+    stage = policy.problem.stages[step.node]
+    if isinstance(step.arrival, int):
+        return stage.transition.arrive(outgoing, step.arrival)
+    given = compile_transition(step.arrival, stage.states.sizes, f"path at node {step.node!r}")
+    if given.n_realisations != 1:
+        raise ModelError(
+            f"the arrival at node {step.node!r} has {given.n_realisations} realisations; give one"
+        )
+    return given.arrive(outgoing, 0)
+
+
+def _columns(policy: Policy, name: NodeName, record: Sequence[str]) -> dict[str, int]:
+    names = policy.problem.stages[name].column_names
+    return {
+        column: i
+        for i, column in enumerate(names)
+        if column in record or column.split("[", 1)[0] in record
+    }
+
+
+def _check_record(record: Sequence[str], columns: dict[NodeName, dict[str, int]]) -> None:
+    known = {name for found in columns.values() for name in found}
+    known |= {name.split("[", 1)[0] for name in known}
+    missing = [name for name in record if name not in known]
+    if missing:
+        raise ModelError(f"record names {missing[0]!r}, which is a variable of no node")

@@ -1,0 +1,125 @@
+"""What a user declares about one decision: a Pyomo model with states and noise.
+
+The declarations only hold what was written; `compile_stage` checks and translates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import ArrayLike
+
+from sddp.arrays import Floats
+from sddp.engine.transition import LinearTransition
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A state variable as a pair of Pyomo variables, scalar or indexed alike.
+
+    Parameters
+    ----------
+    incoming : pyomo Var
+        Its value is given when the stage is solved; bounds declared on it are not constraints,
+        they only tell `Problem` where to look for a bound on the cost-to-go.
+    outgoing : pyomo Var or None
+        The decision that is handed on. None at a node that nothing follows.
+    initial : float, or mapping / sequence over the index, optional
+        Value that enters the first decision; needed at the root's children only.
+    """
+
+    incoming: Any
+    outgoing: Any = None
+    initial: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Noise seen before the decision: values of mutable Pyomo parameters.
+
+    Parameters
+    ----------
+    realisations : sequence of mappings from parameter to float
+        Every realisation gives a value to the same parameters, by name in the model:
+        ``{"inflow": 50.0}`` or ``{"rain[1]": 20.0, "rain[2]": 0.0}``. (Pyomo's scalar parameters
+        are not hashable; a `ComponentMap`, and members such as ``m.rain[1]``, work as keys.)
+    probabilities : array, shape (n_realisations,), optional
+        Equiprobable by default.
+    """
+
+    realisations: Sequence[Mapping[Any, float]]
+    probabilities: ArrayLike | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class InitialCut:
+    """A bound on the value function known before training.
+
+    ``V(x) >= intercept + slope.x`` for costs, ``<=`` for rewards; `slope` has one number for
+    each state component, in the order of the stage's states.
+    """
+
+    slope: ArrayLike
+    intercept: float = 0.0
+
+
+class RowGenerator(Protocol):
+    """Constraints written only when a solution breaks them.
+
+    Attributes
+    ----------
+    variables : sequence of pyomo variables (one value each)
+        The columns in which rows are written.
+    pool_key : hashable
+        Generators with equal keys produce rows valid for each other; the engine shares them.
+    """
+
+    variables: Sequence[Any]
+    pool_key: Hashable
+
+    def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
+        """Rows ``coefficients @ variables <= upper`` that `values` breaks by more than `tolerance`.
+
+        Returns `coefficients` (n_rows, n_variables) and `upper` (n_rows,); no rows where all
+        constraints hold. The right-hand side of a row must not depend on the incoming state:
+        write incoming variables into the row instead.
+        """
+        ...
+
+    def digest(self) -> str:
+        """Text that differs between generators of different rows (for policy files)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One decision problem.
+
+    Parameters
+    ----------
+    model : pyomo ConcreteModel or Block
+        Linear, continuous, with one active objective, whose sense is that of the problem.
+    states : mapping from name to State
+        The same names and sizes at every node.
+    noise : Noise, optional
+        Seen before the decision.
+    transition : LinearTransition, optional
+        How the state handed on by the decision before arrives here (noise after that decision).
+    rows : RowGenerator, optional
+        Constraints added lazily.
+    homogeneous : bool
+        Declares the value function positively homogeneous (all constraints are cones): states
+        are normalised and cuts pass through the origin. Checked on random scalings in training.
+    initial_cuts : sequence of InitialCut
+        Valid bounds on this node's value function.
+    """
+
+    model: Any
+    states: Mapping[str, State]
+    noise: Noise | None = None
+    transition: LinearTransition | None = None
+    rows: RowGenerator | None = None
+    homogeneous: bool = False
+    initial_cuts: Sequence[InitialCut] = field(default_factory=tuple)

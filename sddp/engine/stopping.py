@@ -1,0 +1,223 @@
+"""When to stop training. Rules are small objects; combine them with ``|`` and ``&``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from sddp.arrays import Floats
+from sddp.errors import ModelError
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One iteration, in the user's units.
+
+    Attributes
+    ----------
+    iteration : int
+        From 1.
+    bound : float
+        Value of the problem under the present cuts: optimistic for the user.
+    simulated : float
+        Total of the iteration's forward path: one draw, not an estimate of the policy's value.
+    seconds : float
+        Since training began.
+    solves : int
+        Linear programmes solved since training began.
+    tolerance : float
+        To which rows were refined in this iteration, relative.
+    warnings : int
+        Numerical warnings since training began.
+    """
+
+    iteration: int
+    bound: float
+    simulated: float
+    seconds: float
+    solves: int
+    tolerance: float
+    warnings: int
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """What a stopping rule may look at.
+
+    Attributes
+    ----------
+    log : sequence of LogEntry
+    final_tolerance : float
+        Rows are refined no further than this.
+    maximises : bool
+    simulate : callable from (n_paths, seed) to array (n_paths,)
+        Totals of simulated paths under the present cuts, user's units; same seed, same paths.
+    memory : dict
+        What a rule wants to remember until its next call in the same training.
+    """
+
+    log: Sequence[LogEntry]
+    final_tolerance: float
+    maximises: bool
+    simulate: Callable[[int, int], Floats]
+    memory: dict[StoppingRule, Any] = field(default_factory=dict)
+
+
+class StoppingRule(ABC):
+    """Decides after each iteration."""
+
+    @abstractmethod
+    def reason(self, progress: Progress) -> str | None:
+        """Why to stop now, or None to go on."""
+
+    def __or__(self, other: StoppingRule) -> StoppingRule:
+        return AnyOf((self, other))
+
+    def __and__(self, other: StoppingRule) -> StoppingRule:
+        return AllOf((self, other))
+
+
+@dataclass(frozen=True)
+class AnyOf(StoppingRule):
+    """Stop as soon as one rule says so."""
+
+    rules: tuple[StoppingRule, ...]
+
+    def reason(self, progress: Progress) -> str | None:
+        """The first reason."""
+        reasons = (rule.reason(progress) for rule in self.rules)
+        return next((reason for reason in reasons if reason), None)
+
+
+@dataclass(frozen=True)
+class AllOf(StoppingRule):
+    """Stop when all rules say so."""
+
+    rules: tuple[StoppingRule, ...]
+
+    def reason(self, progress: Progress) -> str | None:
+        """All reasons."""
+        reasons = [rule.reason(progress) for rule in self.rules]
+        return " and ".join(r for r in reasons if r) if all(reasons) else None
+
+
+@dataclass(frozen=True)
+class Iterations(StoppingRule):
+    """Stop after a number of iterations of this training."""
+
+    limit: int
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ModelError(f"limit = {self.limit}; train for at least one iteration")
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        return "iteration limit" if len(progress.log) >= self.limit else None
+
+
+@dataclass(frozen=True)
+class Seconds(StoppingRule):
+    """Stop after a time; checked between iterations."""
+
+    limit: float
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        return "time limit" if progress.log[-1].seconds >= self.limit else None
+
+
+@dataclass(frozen=True)
+class BoundStalling(StoppingRule):
+    """Stop when the bound has moved little over some iterations at the final tolerance.
+
+    Parameters
+    ----------
+    iterations : int
+        Length of the window.
+    tolerance : float
+        Largest move, relative to the bound (absolute below 1).
+    """
+
+    iterations: int = 10
+    tolerance: float = 1e-6
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        window = progress.log[-self.iterations - 1 :]
+        if len(window) <= self.iterations or window[1].tolerance > progress.final_tolerance:
+            return None
+        first, last = window[0].bound, window[-1].bound
+        moved = abs(last - first) > self.tolerance * max(1.0, abs(last))
+        return None if moved else "bound stalled"
+
+
+@dataclass(frozen=True)
+class PolicyStability(StoppingRule):
+    """Stop when simulated totals along fixed paths no longer move.
+
+    Parameters
+    ----------
+    n_paths : int
+        Fixed paths, re-simulated every `period` iterations.
+    period : int
+    tolerance : float
+        Largest change of any path's total, relative to the mean (absolute below 1).
+    seed : int
+        Fixes the paths.
+    """
+
+    n_paths: int = 50
+    period: int = 10
+    tolerance: float = 1e-6
+    seed: int = 0
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        if len(progress.log) % self.period:
+            return None
+        before = progress.memory.get(self)
+        totals = progress.memory[self] = progress.simulate(self.n_paths, self.seed)
+        if before is None:
+            return None
+        change = float(np.abs(totals - before).max())
+        still = change <= self.tolerance * max(1.0, abs(float(totals.mean())))
+        return "policy stable" if still else None
+
+
+@dataclass(frozen=True)
+class Statistical(StoppingRule):
+    """Stop when the bound lies inside a confidence interval of the simulated mean.
+
+    The rule of Pereira and Pinto (1991), and the paper's. **It stops too early**: noise makes
+    the interval wide, and the fewer the paths the sooner it stops. It means nothing under a
+    risk-averse policy, whose simulated mean the bound does not bound. Use it to compare with
+    published work; `BoundStalling` and `PolicyStability` are better.
+
+    Parameters
+    ----------
+    n_paths : int
+    period : int
+        Checked every `period` iterations.
+    confidence : float
+        Two-sided level of the interval.
+    """
+
+    n_paths: int = 100
+    period: int = 10
+    confidence: float = 0.95
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        if len(progress.log) % self.period:
+            return None
+        totals = progress.simulate(self.n_paths, len(progress.log))
+        half = norm.ppf(0.5 + self.confidence / 2.0) * totals.std(ddof=1) / np.sqrt(len(totals))
+        gap = progress.log[-1].bound - totals.mean()
+        gap = gap if progress.maximises else -gap
+        return "bound inside the confidence interval" if gap <= half else None

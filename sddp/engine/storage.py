@@ -1,0 +1,240 @@
+"""Policy files: versioned, exact, and bound to the problem they belong to.
+
+A JSON document; arrays are the compressed bytes of their numbers, so that nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sddp import risk as risk_measures
+from sddp.engine import cost_to_go
+from sddp.engine.graph import NodeName
+from sddp.engine.lazy_rows import RowTable
+from sddp.engine.problem import Problem
+from sddp.engine.snapshot import Cuts, NodeMemory, Snapshot
+from sddp.engine.transition import MatrixMap, ScaleMap
+from sddp.errors import PolicyFileError
+from sddp.lp import Basis
+from sddp.risk import ConvexCombination, RiskMeasure
+
+if TYPE_CHECKING:
+    from sddp.engine.policy import Policy
+
+FORMAT, VERSION = "sddp-policy", 1
+
+
+def save_policy(policy: Policy, path: str | PathLike[str]) -> None:
+    """Write a policy to a file.
+
+    The file appears whole or not at all: it is written beside its place and then moved there.
+
+    Raises
+    ------
+    PolicyFileError
+        The place cannot be written to, or a risk measure is not one of the package's.
+    """
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "problem": problem_digest(policy.problem),
+        **_encode_snapshot(policy.problem, policy.snapshot),
+    }
+    write_whole(path, json.dumps(document))
+
+
+def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
+    """Read what `save_policy` wrote.
+
+    Raises
+    ------
+    PolicyFileError
+        Not a policy file, of another version, damaged, or of another problem.
+    """
+    document = read_document(path, FORMAT, VERSION)
+    if document.get("problem") != problem_digest(problem):
+        raise PolicyFileError(
+            f"{path} belongs to another problem: graph, stage data, noise or transitions differ; "
+            "build the problem it was trained on, or train again"
+        )
+    try:
+        return _decode_snapshot(problem, document)
+    except (KeyError, ValueError, TypeError, zlib.error) as error:
+        raise PolicyFileError(f"{path} is damaged ({error!r}); train again") from error
+
+
+def read_document(path: str | PathLike[str], kind: str, version: int) -> dict[str, Any]:
+    """JSON document of a given format and version."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PolicyFileError(f"{path} cannot be read as a policy file: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise PolicyFileError(f"{path} is no {kind} file")
+    if document.get("version") != version:
+        raise PolicyFileError(
+            f"{path} has version {document.get('version')}; this package reads {version}"
+        )
+    return document
+
+
+def write_whole(path: str | PathLike[str], text: str) -> None:
+    """Write a text file that is never seen half-written."""
+    target = Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=target.parent, prefix=f".{target.name}-", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        os.replace(file.name, target)
+    except OSError as error:
+        raise PolicyFileError(f"{path} cannot be written: {error}") from error
+
+
+def problem_digest(problem: Problem) -> str:
+    """SHA-256 over everything of a problem that a policy depends on."""
+    digest = hashlib.sha256()
+    for part in _digest_parts(problem):
+        digest.update(part)
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+def _digest_parts(problem: Problem) -> Iterator[bytes]:
+    graph = problem.graph
+    yield repr((list(graph.nodes), sorted(graph.arcs.items(), key=repr), problem.sign)).encode()
+    for stage in problem.stages.values():
+        yield repr((stage.column_names, stage.states.labels, stage.stage.homogeneous)).encode()
+        yield repr(stage.offset).encode()
+        matrix, noise, transition = stage.matrix, stage.noise, stage.transition
+        arrays = [
+            stage.cost, matrix.data, matrix.indices, matrix.indptr, stage.row_lower,
+            stage.row_upper, stage.column_lower, stage.column_upper, stage.incoming,
+            stage.outgoing, stage.generator_columns, noise.probabilities, noise.support,
+            *noise.positions.values(), *noise.values.values(), transition.probabilities,
+        ]  # fmt: skip
+        if isinstance(transition, ScaleMap):
+            arrays.append(transition.scale)
+        if isinstance(transition, MatrixMap):
+            stacked = transition.stacked
+            arrays.append(stacked if isinstance(stacked, np.ndarray) else stacked.toarray())
+        for array in (*arrays, transition.shift, stage.initial):
+            yield b"none" if array is None else np.ascontiguousarray(array).tobytes()
+        if stage.stage.rows is not None:
+            yield stage.stage.rows.digest().encode()
+
+
+def _encode_snapshot(problem: Problem, snapshot: Snapshot) -> dict[str, Any]:
+    names = list(problem.graph.nodes)
+    return {
+        "risk": [_encode_risk(snapshot.risk[name]) for name in names],
+        "root_risk": _encode_risk(snapshot.root_risk),
+        "cuts": type(snapshot.cuts).__name__,
+        "tolerance": snapshot.tolerance,
+        "theta_lower": [
+            [i, None if snapshot.theta_lower[name] == -np.inf else snapshot.theta_lower[name]]
+            for i, name in enumerate(names)
+            if name in snapshot.theta_lower
+        ],
+        "nodes": [_encode_node(snapshot.nodes[name]) for name in names],
+    }
+
+
+def _decode_snapshot(problem: Problem, document: Mapping[str, Any]) -> Snapshot:
+    names = list(problem.graph.nodes)
+    return Snapshot(
+        risk={n: _decode_risk(r) for n, r in zip(names, document["risk"], strict=True)},
+        root_risk=_decode_risk(document["root_risk"]),
+        cuts=getattr(cost_to_go, document["cuts"])(),
+        tolerance=float(document["tolerance"]),
+        theta_lower={
+            names[i]: -np.inf if value is None else float(value)
+            for i, value in document["theta_lower"]
+        },
+        nodes=_decode_nodes(names, document["nodes"]),
+    )
+
+
+def _encode_node(memory: NodeMemory) -> dict[str, Any]:
+    return {
+        "pools": [_encode_cuts(cuts) for cuts in memory.pools],
+        "feasibility": _encode_cuts(memory.feasibility),
+        "rows": [
+            _encode_array(array)
+            for array in (memory.rows.coefficients, memory.rows.lower, memory.rows.returns)
+        ],
+        "basis": None
+        if memory.basis is None
+        else [_encode_array(memory.basis.columns), _encode_array(memory.basis.rows)],
+    }
+
+
+def _decode_nodes(names: list[NodeName], documents: list[Any]) -> dict[NodeName, NodeMemory]:
+    return {n: _decode_node(d) for n, d in zip(names, documents, strict=True)}
+
+
+def _decode_node(document: Mapping[str, Any]) -> NodeMemory:
+    basis = document["basis"]
+    return NodeMemory(
+        pools=[_decode_cuts(cuts) for cuts in document["pools"]],
+        feasibility=_decode_cuts(document["feasibility"]),
+        rows=RowTable(*(_decode_array(array) for array in document["rows"])),
+        basis=None if basis is None else Basis(*(_decode_array(array) for array in basis)),
+    )
+
+
+def _encode_cuts(cuts: Cuts) -> list[Any]:
+    return [_encode_array(cuts.slopes), _encode_array(cuts.intercepts)]
+
+
+def _decode_cuts(document: list[Any]) -> Cuts:
+    return Cuts(*(_decode_array(array) for array in document))
+
+
+def _encode_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    data = zlib.compress(np.ascontiguousarray(array).tobytes())
+    return {
+        "shape": list(array.shape),
+        "type": str(array.dtype),
+        "data": base64.b64encode(data).decode("ascii"),
+    }
+
+
+def _decode_array(document: Mapping[str, Any]) -> Any:
+    data = zlib.decompress(base64.b64decode(document["data"]))
+    return np.frombuffer(data, dtype=document["type"]).reshape(document["shape"])
+
+
+def _encode_risk(measure: RiskMeasure) -> dict[str, Any]:
+    if isinstance(measure, ConvexCombination):
+        return {
+            "name": "ConvexCombination",
+            "terms": [[w, _encode_risk(m)] for w, m in measure.terms],
+        }
+    name = type(measure).__name__
+    if getattr(risk_measures, name, None) is not type(measure):
+        raise PolicyFileError(
+            f"risk measure {measure!r} is not one of sddp.risk, so a file cannot name it; "
+            "keep the policy in memory or express the measure by the package's"
+        )
+    return {"name": name, **{f.name: getattr(measure, f.name) for f in fields(measure)}}  # type: ignore[arg-type]
+
+
+def _decode_risk(document: Mapping[str, Any]) -> RiskMeasure:
+    if document["name"] == "ConvexCombination":
+        return ConvexCombination(tuple((w, _decode_risk(m)) for w, m in document["terms"]))
+    arguments = {key: value for key, value in document.items() if key != "name"}
+    measure: RiskMeasure = getattr(risk_measures, document["name"])(**arguments)
+    return measure

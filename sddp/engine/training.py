@@ -1,0 +1,297 @@
+"""Training: forward, backward, bound, log, stop."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from sddp.arrays import Floats
+from sddp.engine.cost_to_go import CutForm, LazyAggregation
+from sddp.engine.graph import NodeName
+from sddp.engine.interrupt import Interrupt, deferred_interrupt
+from sddp.engine.network import Network, RiskChoice
+from sddp.engine.passes import Visit, backward_pass, forward_pass, path_cost
+from sddp.engine.policy import Policy
+from sddp.engine.problem import Problem
+from sddp.engine.sampling import InSample, SamplingScheme
+from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
+from sddp.engine.storage import problem_digest
+from sddp.errors import BoundWarning, ModelError
+from sddp.risk import Expectation, RiskMeasure
+
+# A bound that is met to this, relative to itself, is active.
+ACTIVE_TOLERANCE = 1e-7
+
+DEFAULT_STOPPING = BoundStalling(10, 1e-7) | Iterations(1_000)
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """To what accuracy rows are refined, relative to the value, as training goes on.
+
+    Cuts from a loosely refined LP are valid, only weaker, and early ones are superseded anyway.
+    The tolerance shrinks by `factor` each iteration, and faster where the bound has moved by
+    less than it. Reported bounds, decisions and simulations always use `final`.
+
+    Parameters
+    ----------
+    start, factor, final : float
+    """
+
+    start: float = 1e-3
+    factor: float = 0.5
+    final: float = 1e-9
+
+    def next(self, tolerance: float, moved: float) -> float:
+        """Tolerance of the next iteration, from this one's and the bound's relative move."""
+        return max(self.final, min(self.factor * tolerance, 0.1 * moved))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What came out of `train`.
+
+    Attributes
+    ----------
+    policy : Policy
+    log : DataFrame
+        One row per iteration; see `LogEntry` for the columns and their units.
+    stopped_because : str
+        In the words of the stopping rule, or ``"interrupted"``.
+    active_bounds : tuple
+        Nodes at which the assumed bound on the cost-to-go, not the cuts, set the cost-to-go of
+        the last forward pass: the result then leans on that bound.
+    """
+
+    policy: Policy
+    log: pd.DataFrame
+    stopped_because: str
+    active_bounds: tuple[NodeName, ...]
+
+    @property
+    def bound(self) -> float:
+        """Bound on the optimal value, user's units: optimistic."""
+        return self.policy.bound
+
+
+@dataclass(eq=False)
+class _Session:
+    """State of one call of `train`."""
+
+    network: Network
+    root_risk: RiskMeasure
+    sampling: SamplingScheme
+    tolerances: Tolerances
+    rngs: Sequence[np.random.Generator]
+    interrupt: Interrupt
+    log: list[LogEntry] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
+    memory: dict[StoppingRule, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def iterate(self, tolerance: float) -> LogEntry:
+        """One iteration of SDDP."""
+        forward_rng, backward_rng = self.rngs
+        path = self.sampling.sample(self.network.problem, len(self.log), forward_rng)
+        self.visits = forward_pass(self.network, path, tolerance, self.interrupt)
+        backward_pass(self.network, self.visits, tolerance, backward_rng, self.interrupt)
+        bound = self.network.root_value(self.tolerances.final, self.root_risk)
+        return self._entry(bound, tolerance)
+
+    def _entry(self, bound: float, tolerance: float) -> LogEntry:
+        sign = self.network.problem.sign
+        return LogEntry(
+            iteration=len(self.log) + 1,
+            bound=sign * bound,
+            simulated=sign * path_cost(self.visits),
+            seconds=time.perf_counter() - self.started,
+            solves=self.network.work.lp.solves,
+            tolerance=tolerance,
+            warnings=self.network.work.warnings,
+        )
+
+    def progress(self) -> Progress:
+        """View for the stopping rules."""
+        maximises = self.network.problem.sign < 0.0
+        return Progress(self.log, self.tolerances.final, maximises, self._simulate, self.memory)
+
+    def _simulate(self, n_paths: int, seed: int) -> Floats:
+        rng = np.random.default_rng(seed)
+        totals = []
+        for number in range(n_paths):
+            path = InSample().sample(self.network.problem, number, rng)
+            visits = forward_pass(self.network, path, self.tolerances.final, self.interrupt)
+            totals.append(self.network.problem.sign * path_cost(visits))
+        return np.array(totals)
+
+    def active_bounds(self) -> tuple[NodeName, ...]:
+        """Nodes of the last pass whose assumed bound is active."""
+        scale = max([1.0, *(abs(visit.solution.theta) for visit in self.visits)])
+        return tuple(
+            dict.fromkeys(
+                visit.node
+                for visit in self.visits
+                if self.network.nodes[visit.node].theta_bound_active(
+                    visit.solution, ACTIVE_TOLERANCE * scale
+                )
+            )
+        )
+
+
+def train(
+    problem: Problem,
+    *,
+    rng: np.random.Generator,
+    stopping: StoppingRule = DEFAULT_STOPPING,
+    risk: RiskChoice = None,
+    root_risk: RiskMeasure | None = None,
+    cuts: CutForm | None = None,
+    sampling: SamplingScheme | None = None,
+    tolerances: Tolerances | None = None,
+    start: Policy | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a policy by stochastic dual dynamic programming.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+        Draws the sampled paths; the same generator state gives the same policy.
+    stopping : StoppingRule
+        Checked after each iteration.
+    risk : RiskMeasure or mapping from node name to RiskMeasure, optional
+        Taken between each node's decision and the next, jointly over everything that happens
+        between them, and nested. Expectation by default.
+    root_risk : RiskMeasure, optional
+        Over what happens before the first decision. Expectation by default.
+    cuts : CutForm, optional
+        `LazyAggregation` (default), `MultiCut` or `AverageCut`: the same values, other speeds.
+    sampling : SamplingScheme, optional
+        Paths of the forward passes; `InSample` by default.
+    tolerances : Tolerances, optional
+        Refinement of rows.
+    start : Policy, optional
+        Continue where an earlier training of the same problem stopped. Risk and cut form are
+        the earlier ones; `risk` and `cuts` must be left out.
+    progress : bool
+        Lines on standard error once training takes longer than some seconds.
+
+    Returns
+    -------
+    TrainingResult
+        Also after Ctrl-C, with what was learnt until then and ``stopped_because`` saying so.
+
+    Raises
+    ------
+    InfeasibleProblem
+        No policy keeps all constraints.
+    SolverError
+        An LP ended neither optimal nor infeasible; the message names the file it was written to.
+    ModelError
+        A bound on the cost-to-go is needed and was not given.
+    """
+    network = _network(problem, risk, cuts, start)
+    tolerances = tolerances or Tolerances()
+    display = _Display(progress, sys.stderr)
+    with deferred_interrupt() as interrupt, threadpool_limits(1, "blas"):
+        session = _Session(
+            network,
+            root_risk or Expectation(),
+            sampling or InSample(),
+            tolerances,
+            rng.spawn(2),
+            interrupt,
+        )
+        reason = _run(session, stopping, display)
+        policy = Policy.from_network(network, session.root_risk, tolerances.final)
+    active = session.active_bounds()
+    if active:
+        warnings.warn(
+            f"the bound on the cost-to-go is still active at {list(active)[:3]}: the result "
+            "depends on it; check that it is valid, or loosen it and train on",
+            BoundWarning,
+            stacklevel=2,
+        )
+    log = pd.DataFrame([asdict(entry) for entry in session.log], columns=_COLUMNS)
+    return TrainingResult(policy, log.set_index("iteration"), reason, active)
+
+
+_COLUMNS = list(LogEntry.__dataclass_fields__)
+
+
+def _network(
+    problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None
+) -> Network:
+    if start is None:
+        return Network(problem, risk, cuts or LazyAggregation())
+    if risk is not None or cuts is not None:
+        raise ModelError("risk and cuts are those of the policy given as start; leave them out")
+    if start.problem is not problem and problem_digest(start.problem) != problem_digest(problem):
+        raise ModelError("start was trained on another problem; train afresh")
+    return start.thaw()
+
+
+def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
+    """Iterate until a rule gives a reason or Ctrl-C is pressed."""
+    tolerance, bound = session.tolerances.start, np.nan
+    try:
+        while True:
+            entry = session.iterate(tolerance)
+            session.log.append(entry)
+            display.show(entry)
+            reason = stopping.reason(session.progress())
+            if reason:
+                return reason
+            moved = abs(entry.bound - bound) / max(1.0, abs(entry.bound))
+            tolerance = session.tolerances.next(tolerance, np.inf if np.isnan(moved) else moved)
+            bound = entry.bound
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        display.close()
+
+
+class _Display:
+    """Progress lines on a stream, the more seldom the longer it takes."""
+
+    FIRST = 3.0  # seconds before anything is shown: short trainings stay silent
+    GROWTH = 1.15
+
+    def __init__(self, wanted: bool, stream: TextIO) -> None:
+        self._wanted, self._stream, self._next = wanted, stream, self.FIRST
+        self._shown = False
+        self._last: LogEntry | None = None
+
+    def show(self, entry: LogEntry) -> None:
+        """Print a line if it is time."""
+        self._last = entry
+        if not self._wanted or entry.seconds < self._next:
+            return
+        if not self._shown:
+            self._print(f"{'iteration':>9} {'bound':>15} {'simulated':>15} {'LPs':>9} {'s':>7}")
+        self._shown = True
+        self._line(entry)
+        self._next = max(entry.seconds + 1.0, entry.seconds * self.GROWTH)
+
+    def close(self) -> None:
+        """The last line, where any was shown."""
+        if self._shown and self._last is not None:
+            self._line(self._last)
+
+    def _line(self, entry: LogEntry) -> None:
+        self._print(
+            f"{entry.iteration:>9} {entry.bound:>15.8g} {entry.simulated:>15.8g} "
+            f"{entry.solves:>9} {entry.seconds:>7.1f}"
+        )
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)

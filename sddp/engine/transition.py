@@ -1,0 +1,271 @@
+"""How a state handed on by one decision arrives at the next: ``x = A x' + b``, A and b random.
+
+Three forms of ``A`` share one interface: a scale per component (the fast path: portfolios),
+a dense or sparse matrix, and the identity. Rows of the value matrices are cuts, columns are
+realisations of the noise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from sddp.arrays import Floats, Ints, checked_probabilities, read_only
+from sddp.errors import ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class LinearTransition:
+    """Noise that follows a decision: it carries the outgoing state to the next incoming one.
+
+    Declared at the node where the state *arrives*: realisation ``e`` turns the outgoing state
+    ``x'`` of the decision before into the incoming state ``A_e x' + b_e`` here. It is not
+    applied to the initial state, which enters the first node as it is.
+
+    Parameters
+    ----------
+    scale : array, shape (n_realisations, n_components), or mapping from state name to array
+        ``A_e`` as a diagonal. Components in the order of the stage's `states`; a mapping may
+        leave states out (scale 1). A portfolio's gross returns are this.
+    matrix : array (n_realisations, n_components, n_components), or sequence of sparse matrices
+        ``A_e`` in full, instead of `scale`.
+    shift : array, shape (n_realisations, n_components), optional
+        ``b_e``; zero by default.
+    probabilities : array, shape (n_realisations,), optional
+        Equiprobable by default.
+    """
+
+    scale: ArrayLike | Mapping[str, ArrayLike] | None = None
+    matrix: ArrayLike | Sequence[Any] | None = None
+    shift: ArrayLike | None = None
+    probabilities: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and self.matrix is not None:
+            raise ModelError("give scale or matrix, not both")
+
+
+class StateMap(ABC):
+    """Compiled transition: fixed number of realisations and components."""
+
+    probabilities: Floats
+    shift: Floats | None
+
+    @property
+    def n_realisations(self) -> int:
+        """Number of realisations of the noise."""
+        return len(self.probabilities)
+
+    @abstractmethod
+    def arrive(self, outgoing: Floats, realisation: int) -> Floats:
+        """Incoming state for one realisation."""
+
+    @abstractmethod
+    def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
+        """``slopes @ A_e x'`` for each realisation, shape (n_cuts, n_realisations)."""
+
+    @abstractmethod
+    def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
+        """``sum_e weights_e A_e^T slopes[chosen_e]``."""
+
+    @abstractmethod
+    def pull_back(self, slope: Floats) -> Floats:
+        """``A_e^T slope`` for each realisation, shape (n_realisations, n_components)."""
+
+    def values(self, slopes: Floats, intercepts: Floats, outgoing: Floats) -> Floats:
+        """Cuts at each realisation's incoming state, shape (n_cuts, n_realisations)."""
+        values = self.linear_values(slopes, outgoing)
+        values += intercepts[:, None]
+        if self.shift is not None:
+            values += slopes @ self.shift.T
+        return values
+
+    def weighted_constant(
+        self, slopes: Floats, intercepts: Floats, chosen: Ints, weights: Floats
+    ) -> float:
+        """``sum_e weights_e (intercept + slope.b_e)`` of the chosen cuts."""
+        constant = float(weights @ intercepts[chosen])
+        if self.shift is not None:
+            constant += float(np.einsum("e,ed,ed->", weights, slopes[chosen], self.shift))
+        return constant
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityMap(StateMap):
+    """The state arrives as it left: one realisation."""
+
+    probabilities: Floats
+    shift: Floats | None = None
+
+    def arrive(self, outgoing: Floats, realisation: int) -> Floats:
+        """The outgoing state itself."""
+        return outgoing
+
+    def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
+        """One column."""
+        product: Floats = slopes @ outgoing
+        return product[:, None]
+
+    def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
+        """The chosen slope itself."""
+        slope: Floats = weights[0] * slopes[chosen[0]]
+        return slope
+
+    def pull_back(self, slope: Floats) -> Floats:
+        """The slope itself."""
+        return slope[None, :]
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleMap(StateMap):
+    """Component-wise scaling. `scale` has shape (n_realisations, n_components)."""
+
+    probabilities: Floats
+    scale: Floats
+    shift: Floats | None
+    scale_by_component: Floats  # contiguous transpose: a gather of components reads whole rows
+
+    def arrive(self, outgoing: Floats, realisation: int) -> Floats:
+        """``scale_e * x' + b_e``."""
+        incoming: Floats = self.scale[realisation] * outgoing
+        return incoming if self.shift is None else incoming + self.shift[realisation]
+
+    def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
+        """``(slopes * x') @ scale^T``, over the components that are not zero.
+
+        An optimal portfolio holds few assets: the product shrinks to the held ones.
+        """
+        held = np.flatnonzero(outgoing)
+        if len(held) == len(outgoing):
+            return (slopes * outgoing) @ self.scale_by_component
+        return (slopes[:, held] * outgoing[held]) @ self.scale_by_component[held]
+
+    def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
+        """Realisations that chose the same cut are summed first, then scaled once."""
+        active, position = np.unique(chosen, return_inverse=True)
+        if len(active) == 1:
+            slope: Floats = slopes[active[0]] * (weights @ self.scale)
+            return slope
+        gather = sp.csr_array(
+            (weights, (position, np.arange(len(weights)))), shape=(len(active), len(weights))
+        )
+        gathered = np.asarray(gather @ self.scale)
+        total: Floats = (slopes[active] * gathered).sum(axis=0)
+        return total
+
+    def pull_back(self, slope: Floats) -> Floats:
+        """``scale_e * slope``."""
+        return self.scale * slope
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixMap(StateMap):
+    """A full matrix per realisation, stacked: rows ``e * n_components + i``."""
+
+    probabilities: Floats
+    stacked: Any  # dense array or sparse matrix, (n_realisations * n_components, n_components)
+    shift: Floats | None
+    n_components: int
+
+    def arrive(self, outgoing: Floats, realisation: int) -> Floats:
+        """``A_e x' + b_e``."""
+        rows = slice(realisation * self.n_components, (realisation + 1) * self.n_components)
+        incoming: Floats = self.stacked[rows] @ outgoing
+        return incoming if self.shift is None else incoming + self.shift[realisation]
+
+    def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
+        """``slopes @ (A_e x')``."""
+        arrived = (self.stacked @ outgoing).reshape(self.n_realisations, self.n_components)
+        values: Floats = slopes @ arrived.T
+        return values
+
+    def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
+        """``sum_e w_e A_e^T slope_e`` as one product with the stack."""
+        total: Floats = self.stacked.T @ (slopes[chosen] * weights[:, None]).ravel()
+        return total
+
+    def pull_back(self, slope: Floats) -> Floats:
+        """One row per matrix."""
+        blocks = [slope @ self.stacked[i : i + self.n_components] for i in self._starts()]
+        return np.array(blocks)
+
+    def _starts(self) -> range:
+        return range(0, self.n_realisations * self.n_components, self.n_components)
+
+
+def identity_map() -> IdentityMap:
+    """The map of a node without noise after the decision."""
+    return IdentityMap(read_only([1.0]))
+
+
+def compile_transition(
+    transition: LinearTransition | None, sizes: Mapping[str, int], where: str
+) -> StateMap:
+    """Check a `LinearTransition` against the stage's states and choose its form.
+
+    `sizes` gives the number of components of each state, in order; `where` names the node in
+    error messages.
+    """
+    if transition is None:
+        return identity_map()
+    n_components = sum(sizes.values())
+    if transition.matrix is not None:
+        stacked, n_realisations = _stack(transition.matrix, n_components, where)
+    else:
+        scale = _full_scale(transition, sizes, where)
+        n_realisations = len(scale)
+    probabilities = checked_probabilities(transition.probabilities, n_realisations, where)
+    shift = _shift(transition.shift, (n_realisations, n_components), where)
+    if transition.matrix is not None:
+        return MatrixMap(probabilities, stacked, shift, n_components)
+    return ScaleMap(probabilities, scale, shift, read_only(np.ascontiguousarray(scale.T)))
+
+
+def _full_scale(transition: LinearTransition, sizes: Mapping[str, int], where: str) -> Floats:
+    scale = transition.scale
+    if isinstance(scale, Mapping):
+        unknown = [name for name in scale if name not in sizes]
+        if unknown:
+            raise ModelError(f"{where}: scale names {unknown[0]!r}; states are {list(sizes)}")
+        given = {n: np.asarray(v, dtype=float).reshape(-1, sizes[n]) for n, v in scale.items()}
+        length = max((len(v) for v in given.values()), default=1)
+        scale = np.hstack([given.get(n, np.ones((length, size))) for n, size in sizes.items()])
+    if scale is None:
+        shift = np.asarray(transition.shift if transition.shift is not None else [[0.0]])
+        scale = np.ones((len(np.atleast_2d(shift)), sum(sizes.values())))
+    full = np.atleast_2d(np.asarray(scale, dtype=float))
+    if full.shape[1] != sum(sizes.values()) or not np.isfinite(full).all():
+        raise ModelError(
+            f"{where}: scale has shape {full.shape}; it needs one finite number for each of "
+            f"{sum(sizes.values())} state components and each realisation"
+        )
+    return read_only(full)
+
+
+def _stack(matrix: Any, n: int, where: str) -> tuple[Any, int]:
+    if not isinstance(matrix, np.ndarray) and any(sp.issparse(m) for m in matrix):
+        blocks = [sp.csr_array(m) for m in matrix]
+        shapes = {block.shape for block in blocks}
+        stacked: Any = sp.vstack(blocks, format="csr")
+    else:
+        array = np.asarray(matrix, dtype=float)
+        array = array[None] if array.ndim == 2 else array
+        shapes, blocks, stacked = {array.shape[1:]}, list(array), read_only(array.reshape(-1, n))
+    if shapes != {(n, n)}:
+        raise ModelError(f"{where}: matrix has blocks of shape {shapes}; it needs {(n, n)}")
+    return stacked, len(blocks)
+
+
+def _shift(values: ArrayLike | None, shape: tuple[int, int], where: str) -> Floats | None:
+    if values is None:
+        return None
+    shift = np.atleast_2d(np.asarray(values, dtype=float))
+    if shift.shape != shape or not np.isfinite(shift).all():
+        raise ModelError(f"{where}: shift has shape {shift.shape}; it needs {shape}, finite")
+    return read_only(shift) if shift.any() else None

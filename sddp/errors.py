@@ -1,0 +1,52 @@
+"""The exceptions and warnings of the package, in one tree.
+
+Every message names the argument or place, the value received and the remedy.
+"""
+
+
+class SddpError(Exception):
+    """Base of every exception this package raises on purpose."""
+
+
+class DataError(SddpError, ValueError):
+    """Input data (scenarios, prices, files) have a wrong shape, unit or value."""
+
+
+class ModelError(SddpError, ValueError):
+    """A model, graph or stage problem is stated wrongly."""
+
+
+class SolverError(SddpError, RuntimeError):
+    """The LP solver ended neither optimal nor with a usable certificate."""
+
+
+class InfeasibleProblem(SddpError):
+    """The whole problem has no feasible policy: the root stage is infeasible."""
+
+
+class InfeasibleState(SddpError):
+    """A policy was asked for a decision in a state from which none is feasible."""
+
+
+class PolicyFileError(SddpError, ValueError):
+    """A policy file is unreadable, of another version, or belongs to another model."""
+
+
+class SddpWarning(UserWarning):
+    """Base of the package's warnings."""
+
+
+class RecourseWarning(SddpWarning):
+    """Selling out can itself break the risk limit: some states may be infeasible."""
+
+
+class BoundWarning(SddpWarning):
+    """An assumed bound on the cost-to-go is still active after training."""
+
+
+class NumericalWarning(SddpWarning):
+    """A computed quantity misses a property it should have, by more than the tolerance."""
+
+
+class FitWarning(SddpWarning):
+    """A statistical fit was changed to keep it usable (fewer regimes, shrunk covariance)."""

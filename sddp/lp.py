@@ -1,0 +1,257 @@
+"""The only file that talks to HiGHS: a linear programme that is built once and then edited.
+
+Values are multiplied by one constant (`unit`) on the way in and divided on the way out, so that
+the solver's absolute tolerances become relative to it; duals do not change. After each edit the
+simplex method restarts from the last basis.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from sddp.arrays import Floats, Ints
+
+# HiGHS's default of 1e-7 stalls cut loops at 1e-4 relative on daily returns; 1e-10 is its least.
+FEASIBILITY_TOLERANCE = 1e-9
+
+Statuses = NDArray[np.int8]
+
+
+class Status(Enum):
+    """How a solve ended; everything unexpected is `FAILED`."""
+
+    OPTIMAL = "optimal"
+    INFEASIBLE = "infeasible"
+    UNBOUNDED = "unbounded"
+    FAILED = "failed"
+
+
+_STATUS = {
+    highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: Status.INFEASIBLE,
+    highspy.HighsModelStatus.kUnbounded: Status.UNBOUNDED,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A minimisation ``cost.z + offset`` over ``row_lower <= matrix z <= row_upper`` and bounds."""
+
+    cost: Floats
+    matrix: sp.csr_array
+    row_lower: Floats
+    row_upper: Floats
+    column_lower: Floats
+    column_upper: Floats
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Simplex basis as HiGHS status codes of columns and rows."""
+
+    columns: Statuses
+    rows: Statuses
+
+
+@dataclass
+class Effort:
+    """Counters of the work done; added up over the linear programmes of a problem."""
+
+    solves: int = 0
+    pivots: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class LinearProgram:
+    """One HiGHS model, kept and edited.
+
+    Parameters
+    ----------
+    arrays : Arrays
+    unit : float
+        Constant by which primal values are multiplied inside the solver.
+    effort : Effort
+        Where solves, simplex pivots and seconds are counted.
+    """
+
+    arrays: Arrays
+    unit: float = 1.0
+    effort: Effort = field(default_factory=Effort)
+
+    def __post_init__(self) -> None:
+        self._highs = _new_highs()
+        self._n_columns = len(self.arrays.cost)
+        self._n_rows = 0
+        columns = np.arange(self._n_columns, dtype=np.int32)
+        self._highs.addVars(
+            self._n_columns,
+            self._scaled(self.arrays.column_lower),
+            self._scaled(self.arrays.column_upper),
+        )
+        self._highs.changeColsCost(self._n_columns, columns, np.asarray(self.arrays.cost))
+        self.offset = self.arrays.offset
+        self.add_rows(self.arrays.matrix, self.arrays.row_lower, self.arrays.row_upper)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return self._n_columns
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self._n_rows
+
+    def set_column_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
+        """Replace bounds of some columns."""
+        self._highs.changeColsBounds(
+            len(columns), columns, self._scaled(lower), self._scaled(upper)
+        )
+
+    def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
+        """Replace cost coefficients of some columns."""
+        self._highs.changeColsCost(len(columns), columns, np.asarray(costs, dtype=float))
+
+    def set_row_bounds(self, rows: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
+        """Replace both sides of some rows."""
+        self._highs.changeRowsBounds(len(rows), rows, self._scaled(lower), self._scaled(upper))
+
+    def set_coefficients(self, rows: Ints, columns: Ints, values: Floats) -> None:
+        """Replace entries of the matrix."""
+        for row, column, value in zip(rows, columns, values, strict=True):
+            self._highs.changeCoeff(int(row), int(column), float(value))
+
+    def add_columns(self, n: int, cost: float, lower: float, upper: float) -> None:
+        """Append `n` empty columns."""
+        start = self._n_columns
+        self._highs.addVars(n, np.full(n, lower * self.unit), np.full(n, upper * self.unit))
+        columns = np.arange(start, start + n, dtype=np.int32)
+        self._highs.changeColsCost(n, columns, np.full(n, cost))
+        self._n_columns += n
+
+    def add_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
+        """Append rows, given as a sparse or dense matrix over all columns."""
+        block = sp.csr_array(matrix)
+        if block.shape[0] == 0:
+            return
+        self._highs.addRows(
+            block.shape[0],
+            self._scaled(lower),
+            self._scaled(upper),
+            block.nnz,
+            block.indptr[:-1].astype(np.int32),
+            block.indices.astype(np.int32),
+            block.data,
+        )
+        self._n_rows += block.shape[0]
+
+    def delete_rows(self, rows: Ints) -> None:
+        """Remove rows; later ones move up. The basis survives if they were basic (slack)."""
+        if len(rows):
+            self._highs.deleteRows(len(rows), np.asarray(rows, dtype=np.int32))
+            self._n_rows -= len(rows)
+
+    def solve(self) -> Status:
+        """Solve from the present basis."""
+        start = time.perf_counter()
+        self._highs.run()
+        self.effort.seconds += time.perf_counter() - start
+        self.effort.solves += 1
+        self.effort.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
+        return _STATUS.get(self._highs.getModelStatus(), Status.FAILED)
+
+    def solve_afresh(self) -> Status:
+        """Forget basis and factorisation, then solve."""
+        self._highs.clearSolver()
+        return self.solve()
+
+    def objective(self) -> float:
+        """Optimal value, offset included."""
+        return float(self._highs.getInfo().objective_function_value) / self.unit + self.offset
+
+    def primal(self) -> Floats:
+        """Values of the columns."""
+        return np.array(self._highs.getSolution().col_value) / self.unit
+
+    def reduced_costs(self) -> Floats:
+        """Derivative of the optimal value with respect to each column's active bound."""
+        return np.array(self._highs.getSolution().col_dual)
+
+    def row_duals(self) -> Floats:
+        """Derivative of the optimal value with respect to each row's active side."""
+        return np.array(self._highs.getSolution().row_dual)
+
+    def basic_rows(self) -> NDArray[np.bool_]:
+        """Rows whose slack is basic: they do not hold the solution."""
+        basic = highspy.HighsBasisStatus.kBasic
+        return np.array([status == basic for status in self._highs.getBasis().row_status])
+
+    def basis(self) -> Basis:
+        """The present basis."""
+        basis = self._highs.getBasis()
+        return Basis(_codes(basis.col_status), _codes(basis.row_status))
+
+    def start_from(self, basis: Basis | None) -> None:
+        """Forget everything the solver remembers and start from `basis` (None: all slack)."""
+        self._highs.clearSolver()
+        if basis is not None:
+            highs_basis = highspy.HighsBasis()
+            highs_basis.col_status = [highspy.HighsBasisStatus(int(c)) for c in basis.columns]
+            highs_basis.row_status = [highspy.HighsBasisStatus(int(c)) for c in basis.rows]
+            highs_basis.valid = True
+            self._highs.setBasis(highs_basis)
+
+    def write(self, stem: str) -> str:
+        """Write the present model for inspection; returns the path, or why there is none."""
+        try:
+            with tempfile.NamedTemporaryFile(prefix=f"{stem}-", suffix=".lp", delete=False) as file:
+                path = Path(file.name)
+        except OSError as error:
+            return f"(not written: {error})"
+        self._highs.writeModel(str(path))
+        return str(path)
+
+    def status_text(self) -> str:
+        """HiGHS's own words for how the last solve ended."""
+        return str(self._highs.modelStatusToString(self._highs.getModelStatus()))
+
+    def _scaled(self, values: Floats) -> Floats:
+        scaled: Floats = np.asarray(values, dtype=float) * self.unit
+        return scaled
+
+
+def _new_highs() -> Any:
+    highs = highspy.Highs()
+    options = {
+        "output_flag": False,
+        "presolve": "off",  # a re-solve from a basis is what this is for
+        "solver": "simplex",
+        "threads": 1,
+        "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+        "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+    }
+    for name, value in options.items():
+        highs.setOptionValue(name, value)
+    return highs
+
+
+def _codes(statuses: Any) -> Statuses:
+    return np.array([int(status) for status in statuses], dtype=np.int8)
+
+
+def solve_once(arrays: Arrays, unit: float = 1.0) -> tuple[Status, LinearProgram]:
+    """Build and solve a linear programme that is needed only once."""
+    programme = LinearProgram(arrays, unit)
+    return programme.solve(), programme

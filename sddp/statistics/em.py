@@ -1,0 +1,203 @@
+"""Expectation maximisation of one start, by hmmlearn; the only file that talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from hmmlearn.base import ConvergenceMonitor
+from hmmlearn.hmm import GaussianHMM
+
+from sddp.arrays import Floats, Ints
+from sddp.statistics.hmm_kernels import covariance_penalty
+
+# Rounding moves a likelihood of some thousands by less than this between two EM steps; a larger
+# fall means that a covariance became singular and hmmlearn propped it up.
+LARGEST_FALL = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """Parameters of a Gaussian hidden Markov model with K regimes and d variables.
+
+    `start_probabilities` (K,), `transition_matrix` (K, K; row = from), `means` (K, d),
+    `covariances` (K, d, d).
+    """
+
+    start_probabilities: Floats
+    transition_matrix: Floats
+    means: Floats
+    covariances: Floats
+
+    def permuted(self, order: Ints) -> Parameters:
+        """Rename the regimes: the new regime i is the old regime ``order[i]``."""
+        return Parameters(
+            self.start_probabilities[order],
+            self.transition_matrix[np.ix_(order, order)],
+            self.means[order],
+            self.covariances[order],
+        )
+
+    def in_units(self, location: Floats, scale: Floats) -> Parameters:
+        """Parameters of ``location + scale * x`` where these are those of ``x``."""
+        return replace(
+            self,
+            means=location + scale * self.means,
+            covariances=self.covariances * np.outer(scale, scale),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EMSettings:
+    """The prior and the stopping rule of EM.
+
+    Parameters
+    ----------
+    prior_covariance : array, shape (d, d)
+        Covariance every regime is drawn to.
+    prior_observations : float
+        Strength of that pull in rows; 0 is maximum likelihood.
+    tolerance : float
+        Stop when a step adds less than this to the penalised log-likelihood.
+    max_iterations : int
+    """
+
+    prior_covariance: Floats
+    prior_observations: float
+    tolerance: float
+    max_iterations: int
+
+
+@dataclass(frozen=True, eq=False)
+class EMResult:
+    """Where one start ended.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    expected_counts : array, shape (K,)
+        Expected number of rows each regime emitted.
+    history : array, shape (n_iterations,)
+        Penalised log-likelihood before each step.
+    converged : bool
+        Whether the last step added less than the tolerance.
+    """
+
+    parameters: Parameters
+    expected_counts: Floats
+    history: Floats
+    converged: bool
+
+
+class DegenerateStart(Exception):
+    """EM left the space of usable models; the text says how."""
+
+
+class _History(ConvergenceMonitor):  # type: ignore[misc]
+    """hmmlearn's monitor, which raises where the original writes to a logger."""
+
+    def report(self, log_prob: float) -> None:
+        if self.history and log_prob < self.history[-1] - LARGEST_FALL:
+            raise DegenerateStart(f"likelihood fell by {self.history[-1] - log_prob:.2g}")
+        self.history.append(float(log_prob))
+        self.iter += 1
+
+    @property
+    def small_gain(self) -> bool:
+        return len(self.history) >= 2 and self.history[-1] - self.history[-2] < self.tol
+
+
+class _PenalisedHMM(GaussianHMM):  # type: ignore[misc]
+    """GaussianHMM whose monitor sees the penalised likelihood, which is what its steps raise."""
+
+    penalty: Callable[[Floats], float]
+
+    def _compute_lower_bound(self, curr_logprob: float) -> float:
+        return curr_logprob + self.penalty(self._covars_)
+
+    def _do_mstep(self, stats: dict[str, Any]) -> None:
+        super()._do_mstep(stats)
+        if (self.transmat_.sum(axis=1) == 0.0).any():
+            raise DegenerateStart("no transition out of a regime")
+
+
+def run_em(
+    observations: Floats, lengths: Ints, start: Parameters, settings: EMSettings
+) -> EMResult:
+    """Climb from `start` to the nearest maximum of the penalised likelihood.
+
+    Parameters
+    ----------
+    observations : array, shape (n, d)
+        Best standardised: hmmlearn adds an absolute 1e-7 to a covariance it cannot factorise.
+    lengths : array of int
+        Row counts of the independent sequences.
+    start : Parameters
+    settings : EMSettings
+
+    Raises
+    ------
+    DegenerateStart
+        A regime lost all its rows, a covariance became singular, or the likelihood fell.
+    """
+    try:
+        return _climb(observations, lengths, start, settings, "scaling")
+    except ValueError as error:
+        # Densities of far outliers underflow in the fast recursion; logarithms do not.
+        if "underflow" not in str(error):
+            raise DegenerateStart("covariance not positive definite") from error
+        return _climb(observations, lengths, start, settings, "log")
+
+
+def _climb(
+    observations: Floats,
+    lengths: Ints,
+    start: Parameters,
+    settings: EMSettings,
+    implementation: str,
+) -> EMResult:
+    model = _hmmlearn_model(start, settings, implementation)
+    try:
+        with np.errstate(divide="raise", invalid="raise"):
+            model.fit(observations, lengths)
+            posteriors = model.predict_proba(observations, lengths)
+            np.linalg.cholesky(model.covars_)  # which hmmlearn would prop up in silence
+    except FloatingPointError as error:
+        raise DegenerateStart("a regime lost all its rows") from error
+    except np.linalg.LinAlgError as error:
+        raise DegenerateStart("covariance not positive definite") from error
+    return EMResult(
+        Parameters(model.startprob_, model.transmat_, model.means_, model.covars_),
+        posteriors.sum(axis=0),
+        np.array(model.monitor_.history),
+        model.monitor_.small_gain,
+    )
+
+
+def _hmmlearn_model(start: Parameters, settings: EMSettings, implementation: str) -> _PenalisedHMM:
+    # hmmlearn's M-step (hmm.py, full covariance) is
+    #     (covars_prior + S_k) / (max(covars_weight - d, 0) + n_k),   S_k the scatter about the mean
+    # as long as means_weight = 0; Dirichlet priors of 1 leave start and transitions alone. So
+    # w rows of the prior covariance are covars_prior = w * covariance, covars_weight = d + w.
+    prior, weight = settings.prior_covariance, settings.prior_observations
+    model = _PenalisedHMM(
+        n_components=len(start.means),
+        covariance_type="full",
+        startprob_prior=1.0,
+        transmat_prior=1.0,
+        means_prior=0.0,
+        means_weight=0.0,
+        covars_prior=weight * prior,
+        covars_weight=len(prior) + weight,
+        n_iter=settings.max_iterations,
+        tol=settings.tolerance,
+        init_params="",
+        implementation=implementation,
+    )
+    model.penalty = lambda covariances: covariance_penalty(covariances, prior, weight)
+    model.monitor_ = _History(settings.tolerance, settings.max_iterations, verbose=False)
+    model.startprob_, model.transmat_ = start.start_probabilities, start.transition_matrix
+    model.means_, model.covars_ = start.means, start.covariances
+    return model

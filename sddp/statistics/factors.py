@@ -1,0 +1,203 @@
+"""Linear factor model of log returns: ``log(1 + r) = a + B f + e``, by least squares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from sddp.arrays import Floats, read_only
+from sddp.errors import DataError, ModelError
+from sddp.statistics.tables import Table, TableLike, read_table
+
+ResidualCovariance = Literal["diagonal", "full"]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedFactorModel:
+    """Log returns of assets as linear functions of factors plus independent residuals.
+
+    ``log(1 + r) = intercepts + loadings @ f + e``, with `f` and `e` of the same period and `e`
+    normal with mean 0, independent of `f` and of other periods.
+
+    Parameters
+    ----------
+    intercepts : array, shape (n_assets,)
+        Log return per period where all factors are 0.
+    loadings : array, shape (n_assets, n_factors)
+        Log return per unit of factor.
+    residual_covariance : array, shape (n_assets, n_assets)
+        Covariance (variances on its diagonal, not standard deviations) of `e` per period.
+    r_squared : array, shape (n_assets,)
+        Share of each asset's variance that the factors explain, in sample.
+    asset_names, factor_names : sequence of str, optional
+        Labels, where the data had them.
+
+    Raises
+    ------
+    DataError
+        Shapes disagree or a number is not finite.
+    """
+
+    intercepts: Floats
+    loadings: Floats
+    residual_covariance: Floats
+    r_squared: Floats
+    asset_names: Sequence[str] | None = None
+    factor_names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        loadings = read_only(self.loadings)
+        if loadings.ndim != 2 or loadings.size == 0:
+            raise DataError(f"loadings has shape {loadings.shape}; give (n_assets, n_factors)")
+        n = len(loadings)
+        shapes = {"intercepts": (n,), "residual_covariance": (n, n), "r_squared": (n,)}
+        for name, shape in {"loadings": loadings.shape, **shapes}.items():
+            array = read_only(getattr(self, name))
+            if array.shape != shape or not np.isfinite(array).all():
+                raise DataError(f"{name} must hold finite numbers of shape {shape}")
+            object.__setattr__(self, name, array)
+
+    @property
+    def n_assets(self) -> int:
+        """Number of assets."""
+        return int(self.loadings.shape[0])
+
+    @property
+    def n_factors(self) -> int:
+        """Number of factors."""
+        return int(self.loadings.shape[1])
+
+    @property
+    def residual_variances(self) -> Floats:
+        """Variance of each asset's residual per period, shape (n_assets,)."""
+        variances: Floats = np.diag(self.residual_covariance).copy()
+        return variances
+
+    def log_returns(self, factors: Floats, residuals: Floats) -> Floats:
+        """Log returns of the assets, shape (n, n_assets), from factors and residuals."""
+        returns: Floats = self.intercepts + factors @ self.loadings.T + residuals
+        return returns
+
+
+@dataclass(frozen=True)
+class FactorModel:
+    """How to fit a linear factor model.
+
+    Parameters
+    ----------
+    residual_covariance : {"diagonal", "full"}
+        Whether residuals of different assets are taken as uncorrelated (what a factor model
+        means, and the paper's choice) or keep their sample covariance.
+
+    Raises
+    ------
+    ModelError
+        Another word was given.
+
+    Examples
+    --------
+    >>> factor = np.array([[0.01], [-0.02], [0.03], [0.00]])
+    >>> fitted = FactorModel().fit(0.001 + 2.0 * factor, factor)
+    >>> fitted.loadings.round(6).tolist(), fitted.intercepts.round(6).tolist()
+    ([[2.0]], [0.001])
+    """
+
+    _: KW_ONLY
+    residual_covariance: ResidualCovariance = "diagonal"
+
+    def __post_init__(self) -> None:
+        if self.residual_covariance not in get_args(ResidualCovariance):
+            raise ModelError(
+                f"residual_covariance = {self.residual_covariance!r}; give 'diagonal' or 'full'"
+            )
+
+    def fit(self, asset_log_returns: TableLike, factor_log_returns: TableLike) -> FittedFactorModel:
+        """Regress every asset on all factors and a constant.
+
+        Parameters
+        ----------
+        asset_log_returns : DataFrame or array, shape (n, n_assets)
+            Log returns per period.
+        factor_log_returns : DataFrame or array, shape (n, n_factors)
+            Log returns of the factors over the same periods, row by row.
+
+        Returns
+        -------
+        FittedFactorModel
+            Residual (co)variances are unbiased: sums of squares over ``n - n_factors - 1``.
+
+        Raises
+        ------
+        DataError
+            A table is not finite, the tables are not of the same periods, there are too few rows,
+            a factor is constant or a combination of others, or an asset never changes.
+        """
+        assets = read_table(asset_log_returns, "asset_log_returns")
+        factors = read_table(factor_log_returns, "factor_log_returns")
+        _check_same_periods(assets, factors)
+        design = _design(factors)
+        coefficients = np.asarray(np.linalg.lstsq(design, assets.values)[0], dtype=float)
+        residuals = assets.values - design @ coefficients
+        return FittedFactorModel(
+            intercepts=coefficients[0],
+            loadings=coefficients[1:].T,
+            residual_covariance=self._covariance(residuals, len(design) - design.shape[1]),
+            r_squared=_r_squared(assets, residuals),
+            asset_names=assets.names,
+            factor_names=factors.names,
+        )
+
+    def _covariance(self, residuals: Floats, degrees_of_freedom: int) -> Floats:
+        covariance: Floats = residuals.T @ residuals / degrees_of_freedom
+        return covariance if self.residual_covariance == "full" else np.diag(np.diag(covariance))
+
+
+def _check_same_periods(assets: Table, factors: Table) -> None:
+    if len(assets.values) != len(factors.values):
+        raise DataError(
+            f"asset_log_returns has {len(assets.values)} rows and factor_log_returns "
+            f"{len(factors.values)}; give the same periods"
+        )
+    if (
+        assets.rows is not None
+        and factors.rows is not None
+        and not assets.rows.equals(factors.rows)
+    ):
+        row = int(np.argmin(np.asarray(assets.rows == factors.rows)))
+        raise DataError(
+            f"row {row} is {assets.row(row)} in asset_log_returns and {factors.row(row)} in "
+            "factor_log_returns; align the tables on common periods"
+        )
+
+
+def _design(factors: Table) -> Floats:
+    n_rows, n_factors = factors.values.shape
+    if n_rows < n_factors + 2:
+        raise DataError(
+            f"{n_rows} rows do not determine {n_factors} loadings, an intercept and a variance; "
+            f"give at least {n_factors + 2}"
+        )
+    _refuse_dependent(factors)
+    return np.column_stack([np.ones(n_rows), factors.values])
+
+
+def _refuse_dependent(factors: Table) -> None:
+    spread = np.ptp(factors.values, axis=0)
+    if not spread.all():
+        column = factors.column(int(np.argmin(spread)))
+        raise DataError(f"factor_log_returns: column {column} never changes; leave it out")
+    centred = factors.values - factors.values.mean(axis=0)
+    if np.linalg.matrix_rank(centred / centred.std(axis=0)) < factors.values.shape[1]:
+        raise DataError("factor_log_returns: a column is a combination of others; leave it out")
+
+
+def _r_squared(assets: Table, residuals: Floats) -> Floats:
+    spread = np.ptp(assets.values, axis=0)
+    if not spread.all():
+        column = assets.column(int(np.argmin(spread)))
+        raise DataError(f"asset_log_returns: column {column} never changes; treat it as cash")
+    explained: Floats = 1.0 - residuals.var(axis=0) / assets.values.var(axis=0)
+    return explained

@@ -1,0 +1,155 @@
+"""Pure functions of a Gaussian hidden Markov model: densities, filter, best path.
+
+Shapes: ``n`` rows, ``K`` regimes, ``d`` variables. Source: Rabiner, *A tutorial on hidden Markov
+models*, Proceedings of the IEEE 77 (1989), equations 19-20 (forward) and 32-34 (Viterbi).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import eigh
+
+from sddp.arrays import Floats, Ints
+
+
+def log_densities(observations: Floats, means: Floats, covariances: Floats) -> Floats:
+    """Log density of each row under each regime's normal law.
+
+    Parameters
+    ----------
+    observations : array, shape (n, d)
+    means : array, shape (K, d)
+    covariances : array, shape (K, d, d)
+        Positive definite.
+
+    Returns
+    -------
+    array, shape (n, K)
+        Each row is a function of that row of `observations` alone, to the last bit.
+    """
+    columns = [
+        _log_density(observations - mean, np.linalg.cholesky(covariance))
+        for mean, covariance in zip(means, covariances, strict=True)
+    ]
+    return np.column_stack(columns)
+
+
+def _log_density(deviations: Floats, root: Floats) -> Floats:
+    # Forward substitution by whole columns: a BLAS solve may round a row differently when the
+    # number of rows changes, and then a decision would depend on data that came after it.
+    whitened = np.empty_like(deviations.T)
+    for i, row in enumerate(root):
+        rest = deviations[:, i].copy()
+        for j in range(i):
+            rest -= row[j] * whitened[j]
+        whitened[i] = rest / row[i]
+    log_determinant = 2.0 * np.log(np.diag(root)).sum()
+    squares = np.zeros(len(deviations))
+    for column in whitened:
+        squares += column * column
+    density: Floats = -0.5 * (squares + log_determinant + len(root) * np.log(2.0 * np.pi))
+    return density
+
+
+def filtered_probabilities(
+    densities: Floats, start_probabilities: Floats, transition_matrix: Floats
+) -> tuple[Floats, float]:
+    """Regime probabilities given the rows so far, and the log-likelihood of all rows.
+
+    Parameters
+    ----------
+    densities : array, shape (n, K)
+        Log density of each row under each regime.
+    start_probabilities : array, shape (K,)
+        Law of the regime of the first row.
+    transition_matrix : array, shape (K, K)
+        Row = from, column = to.
+
+    Returns
+    -------
+    filtered : array, shape (n, K)
+        Row t: law of the regime that emitted row t given rows 0..t.
+    log_likelihood : float
+    """
+    filtered = np.empty_like(densities)
+    predicted, log_likelihood = start_probabilities, 0.0
+    for t, density in enumerate(densities):
+        # In logarithms, since the only reachable regimes may all find the row incredible.
+        joint = _log(predicted) + density
+        peak = joint.max()
+        weights = np.exp(joint - peak)
+        total = weights.sum()
+        filtered[t] = weights / total
+        log_likelihood += float(peak + np.log(total))
+        predicted = filtered[t] @ transition_matrix
+    return filtered, log_likelihood
+
+
+def viterbi_path(densities: Floats, start_probabilities: Floats, transition_matrix: Floats) -> Ints:
+    """Return the most likely sequence of regimes, shape (n,), given all rows.
+
+    Arguments as in `filtered_probabilities`.
+    """
+    log_transitions = _log(transition_matrix)
+    best_before = np.zeros(densities.shape, dtype=np.int64)
+    score = _log(start_probabilities) + densities[0]
+    for t in range(1, len(densities)):
+        arrivals = score[:, None] + log_transitions
+        best_before[t] = arrivals.argmax(axis=0)
+        score = arrivals.max(axis=0) + densities[t]
+    return _backtrack(best_before, int(score.argmax()))
+
+
+def _backtrack(best_before: Ints, last: int) -> Ints:
+    path = np.empty(len(best_before), dtype=np.int64)
+    path[-1] = last
+    for t in range(len(path) - 1, 0, -1):
+        path[t - 1] = best_before[t, path[t]]
+    return path
+
+
+def covariance_penalty(covariances: Floats, centre: Floats, prior_observations: float) -> float:
+    """Log prior of the covariances: minus the prior rows times a Kullback-Leibler divergence.
+
+    ``-w sum_k KL(N(0, centre) || N(0, covariance_k))``: an inverse Wishart prior up to a constant,
+    zero where every covariance equals `centre`, and the same in any unit of the data. With it the
+    M-step is ``(w centre + n_k S_k) / (w + n_k)``.
+
+    Parameters
+    ----------
+    covariances : array, shape (K, d, d)
+    centre : array, shape (d, d)
+        Covariance that the prior prefers.
+    prior_observations : float
+        Its weight ``w``, in rows.
+    """
+    if prior_observations == 0.0:
+        return 0.0
+    relative = np.linalg.solve(covariances, np.broadcast_to(centre, covariances.shape))
+    traces = np.trace(relative, axis1=1, axis2=2)
+    divergences = 0.5 * (traces - len(centre) - np.linalg.slogdet(relative)[1])
+    return float(-prior_observations * divergences.sum())
+
+
+def least_eigenvalue_ratio(covariances: Floats, pooled: Floats) -> float:
+    """Least variance of any portfolio of the variables in any regime, over its pooled variance.
+
+    The least generalised eigenvalue of (covariance_k, pooled); it does not depend on units.
+    """
+    return float(min(eigh(c, pooled, eigvals_only=True)[0] for c in covariances))
+
+
+def count_parameters(n_states: int, n_variables: int) -> int:
+    """Count the free parameters: start law, transitions, means, covariances.
+
+    >>> count_parameters(n_states=2, n_variables=3)
+    21
+    """
+    chain = n_states - 1 + n_states * (n_states - 1)
+    return chain + n_states * (n_variables + n_variables * (n_variables + 1) // 2)
+
+
+def _log(probabilities: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        logarithms: Floats = np.log(probabilities)
+    return logarithms

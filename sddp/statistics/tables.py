@@ -1,0 +1,125 @@
+"""Reading of observations: a DataFrame or array becomes a checked float table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from sddp.arrays import Floats, Ints
+from sddp.errors import DataError
+
+TableLike = pd.DataFrame | ArrayLike
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Finite observations with their labels.
+
+    Parameters
+    ----------
+    values : array, shape (n_rows, n_columns)
+        The observations.
+    names : tuple of str or None
+        Column names of the DataFrame the values came from, None for a bare array.
+    rows : pandas.Index or None
+        Its row labels.
+    """
+
+    values: Floats
+    names: tuple[str, ...] | None
+    rows: pd.Index | None
+
+    def column(self, position: int) -> str:
+        """Word for one column in a message: its name, or its number."""
+        return repr(self.names[position]) if self.names else str(position)
+
+    def row(self, position: int) -> str:
+        """Word for one row in a message: its label, or its number."""
+        return str(position if self.rows is None else self.rows[position])
+
+
+def read_table(data: TableLike, argument: str) -> Table:
+    """Read `data`, which messages call `argument`.
+
+    Raises
+    ------
+    DataError
+        `data` is not two-dimensional, holds no row or column, or an entry that is not a finite
+        number.
+    """
+    table = Table(_two_dimensional(data, argument), _column_names(data), _row_labels(data))
+    bad = np.argwhere(~np.isfinite(table.values))
+    if bad.size:
+        row, column = (int(i) for i in bad[0])
+        raise DataError(
+            f"{argument} holds {table.values[row, column]} in column {table.column(column)}, "
+            f"row {table.row(row)} ({len(bad)} such entries); drop or fill them first"
+        )
+    return table
+
+
+def check_columns(table: Table, names: Sequence[str] | None, n_columns: int, argument: str) -> None:
+    """Refuse a table whose columns are not those of an earlier fit.
+
+    Raises
+    ------
+    DataError
+        The number of columns differs, or both sides are named and the names or order differ.
+    """
+    if table.values.shape[1] != n_columns:
+        raise DataError(
+            f"{argument} has {table.values.shape[1]} columns; the fit has {n_columns} variables"
+        )
+    if names and table.names and tuple(names) != table.names:
+        raise DataError(
+            f"{argument} has the columns {list(table.names)}; "
+            f"the fit has {list(names)}: select them in this order"
+        )
+
+
+def sequence_lengths(lengths: ArrayLike | None, n_rows: int) -> Ints:
+    """Row counts of the independent sequences stacked in one table.
+
+    Raises
+    ------
+    DataError
+        A length is not a positive integer, or they do not sum to the number of rows.
+    """
+    counts = np.atleast_1d(np.asarray(n_rows if lengths is None else lengths))
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or counts.min() < 1:
+        raise DataError(f"lengths = {lengths!r}; give the positive row count of each sequence")
+    if counts.sum() != n_rows:
+        raise DataError(f"lengths sums to {counts.sum()}; log_returns has {n_rows} rows")
+    return counts.astype(np.int64)
+
+
+def split(values: Floats, lengths: Ints) -> Iterator[Floats]:
+    """Cut stacked rows into the independent sequences."""
+    yield from np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _two_dimensional(data: TableLike, argument: str) -> Floats:
+    try:
+        values: Floats = np.array(data, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{argument} holds something that is not a number: {error}") from error
+    if values.ndim != 2:
+        raise DataError(
+            f"{argument} has shape {values.shape}; give rows x variables "
+            "(one variable: `.to_frame()` of a Series, `.reshape(-1, 1)` of an array)"
+        )
+    if values.size == 0:
+        raise DataError(f"{argument} has shape {values.shape}; it needs rows and columns")
+    return values
+
+
+def _column_names(data: TableLike) -> tuple[str, ...] | None:
+    return tuple(str(name) for name in data.columns) if isinstance(data, pd.DataFrame) else None
+
+
+def _row_labels(data: TableLike) -> pd.Index | None:
+    return data.index if isinstance(data, pd.DataFrame) else None

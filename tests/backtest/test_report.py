@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, Market, backtest, metrics
+from sddp.errors import DataError
+
+
+@pytest.fixture
+def report(market):
+    strategies = {"1/N": EqualWeight(), "gold": BuyAndHold({"gold": 0.7}), "cash": HoldCash()}
+    return backtest(
+        market, strategies, start="2020-01-13", transaction_cost=0.01, initial_wealth=500.0
+    )
+
+
+def test_wealth_and_returns_are_tables_by_strategy(report):
+    assert list(report.wealth.columns) == ["1/N", "gold", "cash"]
+    assert report.wealth.iloc[0].tolist() == [500.0] * 3
+    expected = report.wealth.pct_change().iloc[1:]
+    assert report.returns.to_numpy() == pytest.approx(expected.to_numpy())
+    assert report.returns.index.equals(expected.index)
+
+
+def test_the_summary_holds_the_metrics_of_the_wealth(report):
+    row = report.summary(confidence=0.9).loc["1/N"]
+    wealth, returns = report.wealth["1/N"], report.returns["1/N"].to_numpy()
+    years = (wealth.index[-1] - wealth.index[0]).days / 365.25
+    assert row["annualised_return"] == pytest.approx((wealth.iloc[-1] / 500.0) ** (1 / years) - 1)
+    excess = returns - report.cash_rate.iloc[1:].to_numpy()
+    expected = excess.mean() / excess.std(ddof=1) * np.sqrt(len(returns) / years)
+    assert row["sharpe"] == pytest.approx(expected)
+    assert row["cvar"] == metrics.conditional_value_at_risk(returns, confidence=0.9)
+    assert row["value_at_risk"] == metrics.value_at_risk(returns, confidence=0.9)
+    assert row["maximum_drawdown"] == metrics.maximum_drawdown(wealth).depth
+    assert row["final_wealth"] == wealth.iloc[-1]
+    assert row["hit_rate"] == (returns > 0).mean()
+    assert row["confidence"] == 0.9
+
+
+def test_the_summary_counts_trading(report):
+    ledger, row = report.ledger("1/N"), report.summary().loc["1/N"]
+    years = (ledger.wealth.index[-1] - ledger.wealth.index[0]).days / 365.25
+    assert row["costs_paid"] == pytest.approx(0.01 * ledger.executed.abs().to_numpy().sum())
+    relative = ledger.executed.abs().sum(axis=1) / ledger.wealth
+    assert row["turnover"] == pytest.approx(relative.sum() / years)
+    assert row["cost_drag"] == pytest.approx(0.01 * relative.sum() / years)
+
+
+def test_average_cash_is_after_trading(report):
+    table = report.summary()
+    assert table.loc["cash", "average_cash"] == 1.0
+    periods = len(report.returns)
+    # All cash in the first period of the lag, then none.
+    assert table.loc["1/N", "average_cash"] == pytest.approx(1.0 / periods, rel=1e-9)
+
+
+def test_cash_has_no_sharpe_ratio_and_no_cost(report):
+    row = report.summary().loc["cash"]
+    assert np.isnan(row["sharpe"])
+    assert row[["costs_paid", "turnover", "cost_drag", "maximum_drawdown"]].tolist() == [0.0] * 4
+
+
+def test_the_summary_says_how_decisions_were_traded(market, report):
+    assert set(report.summary()["execution"]) == {"lag 1: executed 1 row after the decision"}
+    same_quotes = backtest(
+        market, {"1/N": EqualWeight()}, start="2020-01-13", transaction_cost=0.0, lag=0
+    )
+    label = "lag 0: not executable unless quotes are simultaneous"
+    assert same_quotes.summary()["execution"].tolist() == [label]
+    assert label in repr(same_quotes)
+
+
+def test_an_unknown_strategy_is_refused(report):
+    with pytest.raises(DataError, match=r"'QP' is unknown; known are \['1/N', 'gold', 'cash'\]"):
+        report.weights("QP")
+    assert report.weights("gold").shape == (52, 5)
+
+
+def test_one_period_is_enough():
+    dates = pd.to_datetime(["2020-01-01", "2020-07-01"])
+    market = Market(pd.DataFrame({"a": [1.0, 1.2]}, dates))
+    report = backtest(market, {"s": EqualWeight()}, start=dates[0], transaction_cost=0.0, lag=0)
+    row = report.summary().loc["s"]
+    assert np.isnan(row["volatility"])
+    assert row["final_wealth"] == pytest.approx(1.2)
+
+
+def test_a_report_has_a_short_name(report):
+    name = "BacktestReport(1/N, gold, cash; 2020-01-13 to 2020-03-24; lag 1: "
+    assert repr(report).startswith(name)

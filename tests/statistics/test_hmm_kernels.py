@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from sddp.statistics.hmm_kernels import (
+    count_parameters,
+    covariance_penalty,
+    filtered_probabilities,
+    least_eigenvalue_ratio,
+    log_densities,
+    viterbi_path,
+)
+from tests.statistics import oracles
+from tests.statistics.models import random_regimes
+
+SEEDS = range(5)
+
+
+def _case(seed, n=5):
+    model = random_regimes(seed)
+    observations = np.random.default_rng(100 + seed).normal(size=(n, 2))
+    return model, observations, log_densities(observations, model.means, model.covariances)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_densities_equal_scipy(seed):
+    model = random_regimes(seed, n_states=4, n_variables=6)
+    rows = np.random.default_rng(seed).normal(size=(20, 6))
+    expected = np.log(oracles.densities(rows, model.means, model.covariances))
+    np.testing.assert_allclose(
+        log_densities(rows, model.means, model.covariances), expected, rtol=1e-11
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_filter_and_likelihood_equal_path_enumeration(seed):
+    model, observations, densities = _case(seed)
+    filtered, log_likelihood = filtered_probabilities(
+        densities, model.start_probabilities, model.transition_matrix
+    )
+    expected, likelihood = oracles.enumerated_filter(observations, model)
+    np.testing.assert_allclose(filtered, expected, rtol=1e-12)
+    assert log_likelihood == pytest.approx(np.log(likelihood), rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_viterbi_equals_path_enumeration(seed):
+    model, observations, densities = _case(seed)
+    path = viterbi_path(densities, model.start_probabilities, model.transition_matrix)
+    best, _ = max(oracles.paths(observations, model), key=lambda item: item[1])
+    assert tuple(path) == best
+
+
+def test_filter_survives_a_row_that_every_reachable_regime_finds_incredible():
+    # Regime 1 can never be reached; regime 0 gives the row a density of exp(-5000).
+    densities = np.array([[-1.0, -1.0], [-5000.0, 0.0]])
+    filtered, log_likelihood = filtered_probabilities(densities, np.array([1.0, 0.0]), np.eye(2))
+    assert filtered.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert log_likelihood == -5001.0
+
+
+def test_penalty_is_minus_the_prior_rows_times_a_kullback_leibler_divergence():
+    model, centre = random_regimes(0), np.array([[2.0, 0.3], [0.3, 1.0]])
+    # Divergence by Monte Carlo from its definition, with its standard error.
+    law = multivariate_normal([0, 0], centre)
+    draws = law.rvs(200_000, random_state=np.random.default_rng(1))
+    gaps = sum(
+        law.logpdf(draws) - multivariate_normal([0, 0], c).logpdf(draws) for c in model.covariances
+    )
+    penalty = covariance_penalty(model.covariances, centre, 5.0)
+    assert abs(penalty + 5.0 * gaps.mean()) < 4.0 * 5.0 * gaps.std() / np.sqrt(len(draws))
+    assert covariance_penalty(np.array([centre, centre]), centre, 5.0) == pytest.approx(0.0)
+
+
+def test_least_eigenvalue_ratio_is_the_worst_variance_over_all_directions():
+    model, pooled = random_regimes(2), np.array([[2.0, 0.3], [0.3, 1.0]])
+    angles = np.linspace(0.0, np.pi, 20_001)
+    w = np.stack([np.cos(angles), np.sin(angles)])
+    worst = min(
+        ((w * (c @ w)).sum(axis=0) / (w * (pooled @ w)).sum(axis=0)).min()
+        for c in model.covariances
+    )
+    assert least_eigenvalue_ratio(model.covariances, pooled) == pytest.approx(worst, rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("d", [1, 3])
+def test_parameter_count_by_listing_them(k, d):
+    start, transitions, means = k - 1, k * (k - 1), k * d
+    entries = sum(1 for i in range(d) for j in range(d) if i <= j)
+    assert count_parameters(k, d) == start + transitions + means + k * entries
