@@ -84,14 +84,17 @@ class LinearProgram:
         Constant by which primal values are multiplied inside the solver.
     effort : Effort
         Where solves, simplex pivots and seconds are counted.
+    presolve : bool
+        For a large programme that is solved once; a re-solve from a basis wants none.
     """
 
     arrays: Arrays
     unit: float = 1.0
     effort: Effort = field(default_factory=Effort)
+    presolve: bool = False
 
     def __post_init__(self) -> None:
-        self._highs = _new_highs()
+        self._highs = _new_highs(self.presolve)
         self._n_columns = len(self.arrays.cost)
         self._n_rows = 0
         columns = np.arange(self._n_columns, dtype=np.int32)
@@ -232,11 +235,11 @@ class LinearProgram:
         return scaled
 
 
-def _new_highs() -> Any:
+def _new_highs(presolve: bool) -> Any:
     highs = highspy.Highs()
     options = {
         "output_flag": False,
-        "presolve": "off",  # a re-solve from a basis is what this is for
+        "presolve": "on" if presolve else "off",
         "solver": "simplex",
         "threads": 1,
         "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,

@@ -1,0 +1,1 @@
+"""Multi-stage allocation on the engine: model, risk-constrained stage, policy."""

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sddp.arrays import Floats
-from sddp.engine.compile import CompiledStage
+from sddp.engine.compile import CompiledStage, arrays_at
 from sddp.engine.graph import NodeName
-from sddp.engine.phase_one import with_noise
 from sddp.engine.problem import Problem
 from sddp.engine.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
 from sddp.errors import ModelError
@@ -27,7 +26,7 @@ def cost_to_go_bounds(
 ) -> dict[NodeName, float]:
     """Lower bound, in engine units, on the cost-to-go column of every node that has one.
 
-    The user's bound where there is one; minus infinity where initial cuts bound every child;
+    The user's bound where there is one; minus infinity where cuts known beforehand bound every child;
     otherwise computed: the least cost of each stage over all incoming states within the bounds
     of the outgoing variables before, added up along the graph under the risk measure.
 
@@ -39,8 +38,9 @@ def cost_to_go_bounds(
     parents = [name for name in problem.graph.nodes if problem.graph.children(name)]
     bounds = {name: problem.given_bound(name) for name in parents}
     for name in parents:
-        children = problem.graph.children(name)
-        if bounds[name] is None and all(problem.stages[c].stage.initial_cuts for c, _ in children):
+        children = [child for child, _ in problem.graph.children(name)]
+        bounded = all(problem.initial_cuts[c] or problem.is_exact(c) for c in children)
+        if bounds[name] is None and bounded:
             bounds[name] = -np.inf
     if any(bound is None for bound in bounds.values()):
         computed = _computed(problem, risk)
@@ -103,7 +103,7 @@ def _minimum(
     upper: Floats,
     name: NodeName,
 ) -> float:
-    arrays = with_noise(compiled, noise)
+    arrays = arrays_at(compiled, noise)
     column_lower, column_upper = arrays.column_lower.copy(), arrays.column_upper.copy()
     column_lower[compiled.incoming], column_upper[compiled.incoming] = lower, upper
     status, programme = solve_once(

@@ -20,6 +20,7 @@ from sddp.arrays import Floats, Ints, checked_probabilities, read_only
 from sddp.engine.stage import Noise, Stage
 from sddp.engine.transition import StateMap, compile_transition
 from sddp.errors import ModelError
+from sddp.lp import Arrays
 
 # Places where noise can enter a linear programme.
 PLACES = ("cost", "offset", "row_lower", "row_upper", "column_lower", "column_upper", "matrix")
@@ -275,6 +276,26 @@ def noise_values(compiled: CompiledStage, realisation: Mapping[str, float]) -> d
     if set(realisation) != set(names):
         raise ModelError(f"noise has {sorted(realisation)}; it needs values for {sorted(names)}")
     return _signed(compiled.evaluator.at([realisation[name] for name in names]), compiled.sign)
+
+
+def arrays_at(compiled: CompiledStage, noise: Mapping[str, Floats]) -> Arrays:
+    """Arrays of a stage, over the declared columns, with noise entries written in."""
+    positions = compiled.noise.positions
+    cost = compiled.cost.copy()
+    cost[positions["cost"]] = noise["cost"]
+    offset = float(noise["offset"][0]) if len(noise["offset"]) else compiled.offset
+    sides = {
+        side: getattr(compiled, side).copy()
+        for side in ("row_lower", "row_upper", "column_lower", "column_upper")
+    }
+    matrix = compiled.matrix.tolil(copy=True)
+    for side, values in sides.items():
+        values[positions[side]] = noise[side]
+    for (row, column), value in zip(
+        positions["matrix"].reshape(-1, 2), noise["matrix"], strict=True
+    ):
+        matrix[row, column] = value
+    return Arrays(cost, sp.csr_array(matrix), **sides, offset=offset)
 
 
 def _check_stage(stage: Any, where: str) -> None:

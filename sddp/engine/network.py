@@ -47,7 +47,7 @@ class Network:
         self, problem: Problem, risk: RiskChoice, cuts: CutForm, snapshot: Snapshot | None = None
     ) -> None:
         self.problem, self.cuts, self.work = problem, cuts, Work()
-        self.risk = _risk_by_node(problem, risk)
+        self.risk = risk_by_node(problem, risk)
         self.theta_lower = (
             dict(snapshot.theta_lower)
             if snapshot
@@ -56,7 +56,7 @@ class Network:
         # The last state at which each node was solved: where a policy's basis is made.
         self.references: dict[NodeName, Floats] = {}
         self.value_functions = {name: self._value_function(name) for name in problem.graph.nodes}
-        self.exact = {name for name in problem.graph.nodes if self._is_exact(name)}
+        self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
         for name in problem.graph.nodes:
             if snapshot:
                 self._recall(name, snapshot.nodes[name])
@@ -98,6 +98,11 @@ class Network:
         node = self._lp(compiled, reduced, lazy, arcs, risk, -np.inf, name)
         node.add_initial_row()
         return node
+
+    def normalised(self, state: Floats) -> tuple[Floats, float]:
+        """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
+        size = float(np.abs(state).sum()) if self.problem.homogeneous else 1.0
+        return (state / size, size) if size > 0.0 else (state, 1.0)
 
     def solve_noises(
         self, name: NodeName, incoming: Floats, tolerance: float
@@ -155,10 +160,10 @@ class Network:
         """
         values, weights = [], []
         for name, probability in self.problem.graph.children(self.problem.graph.root):
-            incoming = self.problem.initial_state(name)
+            incoming, size = self.normalised(self.problem.initial_state(name))
             noise = self.problem.stages[name].noise
             for w, solution in enumerate(self.solve_noises(name, incoming, tolerance)):
-                values.append(self.first_solution(name, solution).value)
+                values.append(size * self.first_solution(name, solution).value)
                 weights.append(probability * noise.probabilities[w])
         return root_risk.evaluate(weights, values)
 
@@ -194,7 +199,7 @@ class Network:
     def _learn_beforehand(self, name: NodeName) -> None:
         """Initial cuts; and a last stage without decisions is its own cut."""
         value_function = self.value_functions[name]
-        for cut in self.problem.stages[name].stage.initial_cuts:
+        for cut in self.problem.initial_cuts[name]:
             slope = self.problem.sign * np.asarray(cut.slope, dtype=float)
             if slope.shape != (self.problem.n_components,):
                 raise ModelError(
@@ -205,13 +210,6 @@ class Network:
                 pool.add(slope, self.problem.sign * cut.intercept)
         if name in self.exact:
             self._learn_exactly(name)
-
-    def _is_exact(self, name: NodeName) -> bool:
-        """Whether a last stage has nothing to decide: its value is linear in the state."""
-        arrays, stage = self.problem.reduced[name].arrays, self.problem.stages[name]
-        decides = len(arrays.cost) > self.problem.n_components or arrays.matrix.shape[0] > 0
-        followed = bool(self.problem.graph.children(name))
-        return not (decides or followed or stage.stage.rows)
 
     def _learn_exactly(self, name: NodeName) -> None:
         reduced, table = self.problem.reduced[name], self.problem.stages[name].noise
@@ -279,7 +277,8 @@ def _frozen(pool: CutPool) -> Cuts:
     return Cuts(read_only(pool.slopes), read_only(pool.intercepts))
 
 
-def _risk_by_node(problem: Problem, risk: RiskChoice) -> dict[NodeName, RiskMeasure]:
+def risk_by_node(problem: Problem, risk: RiskChoice) -> dict[NodeName, RiskMeasure]:
+    """One measure for each node; expectation where none is given."""
     if not isinstance(risk, Mapping):
         return dict.fromkeys(problem.graph.nodes, as_risk_measure(risk))
     unknown = [name for name in risk if name not in problem.stages]

@@ -50,12 +50,6 @@ class Visit:
         return self.scale * (self.solution.value - self.solution.theta)
 
 
-def normalised(network: Network, state: Floats) -> tuple[Floats, float]:
-    """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
-    size = float(np.abs(state).sum()) if network.problem.homogeneous else 1.0
-    return (state / size, size) if size > 0.0 else (state, 1.0)
-
-
 def forward_pass(
     network: Network, path: Sequence[Step], tolerance: float, interrupt: Interrupt
 ) -> list[Visit]:
@@ -74,7 +68,7 @@ def forward_pass(
     while len(visits) < len(path):
         interrupt.check()
         step = path[len(visits)]
-        state, scale = normalised(network, states[-1])
+        state, scale = network.normalised(states[-1])
         node = network.nodes[step.node]
         solution = node.solve(state, _in_support(step.noise), tolerance)
         node.drop_slack_rows()
@@ -161,7 +155,7 @@ def _learn_children(
             else draw_index(child.transition.probabilities, rng)
         )
         state = child.transition.arrive(visit.solution.outgoing, arrival)
-        incoming, _ = normalised(network, state)
+        incoming, _ = network.normalised(state)
         solutions = network.solve_noises(child.name, incoming, tolerance)
         network.learn(child.name, incoming, solutions)
 
@@ -196,7 +190,7 @@ def _outcome_cuts(
     values = np.zeros(shape)
     slopes = np.zeros((*shape, len(outgoing)))
     for e in range(child.transition.n_realisations):
-        incoming, size = normalised(network, child.transition.arrive(outgoing, e))
+        incoming, size = network.normalised(child.transition.arrive(outgoing, e))
         solutions = network.solve_noises(child.name, incoming, tolerance)
         network.learn(child.name, incoming, solutions)
         solved = [s for s in solutions if isinstance(s, StageSolution)]

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
-from sddp.engine.compile import CompiledStage
+from sddp.engine.compile import CompiledStage, arrays_at
 from sddp.engine.lazy_rows import RowTable
 from sddp.errors import SolverError
 from sddp.lp import Arrays, Status, solve_once
@@ -54,7 +54,7 @@ def feasibility_cut(
     SolverError
         The phase-one problem finds no shortfall, so the two solves contradict each other.
     """
-    arrays = with_noise(compiled, noise)
+    arrays = arrays_at(compiled, noise)
     arrays = _with_lazy_rows(arrays, lazy)
     lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
     lower[compiled.incoming] = upper[compiled.incoming] = incoming
@@ -77,26 +77,6 @@ def feasibility_cut(
     if compiled.stage.homogeneous:
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
     return FeasibilityCut(slope / size, intercept / size, shortfall)
-
-
-def with_noise(compiled: CompiledStage, noise: Mapping[str, Floats]) -> Arrays:
-    """Arrays of a stage, over the declared columns, with noise entries written in."""
-    positions = compiled.noise.positions
-    cost = compiled.cost.copy()
-    cost[positions["cost"]] = noise["cost"]
-    offset = float(noise["offset"][0]) if len(noise["offset"]) else compiled.offset
-    sides = {
-        side: getattr(compiled, side).copy()
-        for side in ("row_lower", "row_upper", "column_lower", "column_upper")
-    }
-    matrix = compiled.matrix.tolil(copy=True)
-    for side, values in sides.items():
-        values[positions[side]] = noise[side]
-    for (row, column), value in zip(
-        positions["matrix"].reshape(-1, 2), noise["matrix"], strict=True
-    ):
-        matrix[row, column] = value
-    return Arrays(cost, sp.csr_array(matrix), **sides, offset=offset)
 
 
 def _with_lazy_rows(arrays: Arrays, lazy: RowTable) -> Arrays:

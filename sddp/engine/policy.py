@@ -15,7 +15,6 @@ from sddp.engine.compile import CompiledStage, noise_values
 from sddp.engine.graph import NodeName
 from sddp.engine.network import Arcs, Network
 from sddp.engine.node_problem import NodeProblem, StageSolution
-from sddp.engine.passes import normalised
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import SamplingScheme
@@ -134,7 +133,13 @@ class Policy:
         return self.problem.sign * float(compiled.noise.probabilities @ values)
 
     def decide_before(
-        self, stage: Stage, arcs: Arcs, state: Mapping[str, Any], *, name: str = "decision"
+        self,
+        stage: Stage,
+        arcs: Arcs,
+        state: Mapping[str, Any],
+        *,
+        risk: RiskMeasure | None = None,
+        name: str = "decision",
     ) -> Decision:
         """Decision at a stage outside the graph that nodes of the graph follow.
 
@@ -145,12 +150,18 @@ class Policy:
         arcs : sequence of (node name, probability)
             What may follow; missing probability stops.
         state : mapping from state name to value
+        risk : RiskMeasure, optional
+            Over what follows; expectation by default.
         name : str
             For error messages.
+
+        Raises
+        ------
+        InfeasibleState, ModelError
+            As for `decide`.
         """
-        risk = as_risk_measure(next(iter(self.snapshot.risk.values())))
-        extra = self._network.extra_node(stage, arcs, risk, name)
-        incoming, size = normalised(self._network, extra.compiled.states.flatten(state))
+        extra = self._network.extra_node(stage, arcs, as_risk_measure(risk), name)
+        incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
         solution = extra.solve(incoming, 0, self.snapshot.tolerance)
         return self._decision(extra, self._feasible(solution, name), size)
 
@@ -183,7 +194,7 @@ class Policy:
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
         node, memory = self._node(name), self.snapshot.nodes[name]
-        state, size = normalised(self._network, incoming)
+        state, size = self._network.normalised(incoming)
         node.forget_after(len(memory.rows), memory.basis)
         if isinstance(noise, Mapping):
             entries = noise_values(node.compiled, noise)
@@ -235,7 +246,7 @@ class Policy:
         """Rows and basis of a node after a solve, from scratch, at its reference state."""
         node = self._network.nodes[name]
         if reference is not None:
-            state, _ = normalised(self._network, reference)
+            state, _ = self._network.normalised(reference)
             node.solve(state, 0, self.snapshot.tolerance)
         basis = node.lp.basis() if reference is not None else None
         return replace(self.snapshot.nodes[name], rows=node.rows.table(), basis=basis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage, compile_stage
 from sddp.engine.graph import Graph, Node, NodeName
 from sddp.engine.reduction import ReducedStage, reduce_stage
-from sddp.engine.stage import Stage
+from sddp.engine.stage import InitialCut, Stage
 from sddp.errors import ModelError
 
 # Inside the LP file the wealth 1 of a homogeneous problem becomes this: HiGHS's absolute
@@ -27,8 +27,8 @@ class Problem:
     ----------
     graph : Graph
     build : callable from Node to Stage
-        Called once for each node. It may return the same `Stage` object for several nodes,
-        which then share one compilation.
+        Called once for each node. Stages made of the same objects (their initial cuts aside)
+        share one compilation.
     cost_to_go_bound : float, or mapping from node name to float, optional
         A valid bound on the cost-to-go after a node's decision: lower where the problem
         minimises, upper where it maximises. Computed where that is possible when left out.
@@ -45,19 +45,24 @@ class Problem:
     cost_to_go_bound: float | Mapping[NodeName, float] | None = None
     stages: Mapping[NodeName, CompiledStage] = field(init=False, repr=False)
     reduced: Mapping[NodeName, ReducedStage] = field(init=False, repr=False)
+    initial_cuts: Mapping[NodeName, Sequence[InitialCut]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        compiled: dict[int, tuple[CompiledStage, ReducedStage]] = {}
+        compiled: dict[tuple[int, ...], tuple[CompiledStage, ReducedStage]] = {}
         stages: dict[NodeName, CompiledStage] = {}
         reduced: dict[NodeName, ReducedStage] = {}
+        initial_cuts: dict[NodeName, Sequence[InitialCut]] = {}
         for name in self.graph.nodes:
             stage = self.build(self.graph.node(name))
-            if id(stage) not in compiled:
+            key = _parts(stage)
+            if key not in compiled:
                 arrays = compile_stage(stage, f"node {name!r}")
-                compiled[id(stage)] = (arrays, reduce_stage(arrays))
-            stages[name], reduced[name] = compiled[id(stage)]
+                compiled[key] = (arrays, reduce_stage(arrays))
+            stages[name], reduced[name] = compiled[key]
+            initial_cuts[name] = stage.initial_cuts
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "reduced", reduced)
+        object.__setattr__(self, "initial_cuts", initial_cuts)
         self._check_agreement()
         self._check_handing_on()
         self._check_bound()
@@ -101,6 +106,13 @@ class Problem:
             bound = bound.get(name)
         return None if bound is None else self.sign * float(bound)
 
+    def is_exact(self, name: NodeName) -> bool:
+        """Whether a last stage has nothing to decide, so that its value is linear in the state."""
+        arrays, stage = self.reduced[name].arrays, self.stages[name]
+        decides = len(arrays.cost) > self.n_components or arrays.matrix.shape[0] > 0
+        followed = bool(self.graph.children(name))
+        return not (decides or followed or stage.stage.rows)
+
     @property
     def _first(self) -> CompiledStage:
         return next(iter(self.stages.values()))
@@ -133,3 +145,11 @@ class Problem:
                 raise ModelError(f"cost_to_go_bound names node {name!r}, which is unknown")
             if value is not None and not np.isfinite(value):
                 raise ModelError(f"cost_to_go_bound = {value} is not finite; leave it out instead")
+
+
+def _parts(stage: Stage) -> tuple[int, ...]:
+    """Identity of everything that a compilation depends on (the objects stay alive in it)."""
+    if not isinstance(stage, Stage):
+        return (id(stage),)
+    parts = (stage.model, stage.states, stage.noise, stage.transition, stage.rows)
+    return (*map(id, parts), int(stage.homogeneous))

@@ -66,18 +66,17 @@ class InitialCut:
 
 
 class RowGenerator(Protocol):
-    """Constraints written only when a solution breaks them.
+    """Constraints written only when a solution breaks them."""
 
-    Attributes
-    ----------
-    variables : sequence of pyomo variables (one value each)
-        The columns in which rows are written.
-    pool_key : hashable
-        Generators with equal keys produce rows valid for each other; the engine shares them.
-    """
+    @property
+    def variables(self) -> Sequence[Any]:
+        """Pyomo variables, one value each: the columns in which rows are written."""
+        ...
 
-    variables: Sequence[Any]
-    pool_key: Hashable
+    @property
+    def pool_key(self) -> Hashable:
+        """Generators with equal keys produce rows valid for each other; the engine shares them."""
+        ...
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """Rows ``coefficients @ variables <= upper`` that `values` breaks by more than `tolerance`.

@@ -1,0 +1,75 @@
+"""What one decision looks out on: the joint law of regime and returns until the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sddp.arrays import Floats
+from sddp.risk import tail_probabilities
+from sddp.scenarios import MarkovScenarios
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """All outcomes ``(j, s)`` of one period, seen from a regime or from a belief over regimes.
+
+    Attributes
+    ----------
+    returns : array, shape (n_outcomes, n_assets)
+        Simple decimal returns of the risky assets.
+    probabilities : array, shape (n_outcomes,)
+        ``(belief P)_j p_js``; outcomes of probability 0 are left out.
+    cash_return : float
+    """
+
+    returns: Floats
+    probabilities: Floats
+    cash_return: float
+    _by_asset: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_asset", np.ascontiguousarray(self.returns.T))
+
+    def losses(self, cash: float, assets: Floats) -> Floats:
+        """Loss of holdings in each outcome, in money; costs of trading are not in it."""
+        held = np.flatnonzero(assets)
+        earned: Floats = assets[held] @ self._by_asset[held]
+        return -earned - self.cash_return * cash
+
+    def tail(self, losses: Floats, confidence: float) -> Floats:
+        """Weights of the worst ``1 - confidence`` of outcomes, summing to 1."""
+        return tail_probabilities(self.probabilities, losses, 1.0 - confidence)
+
+    def cvar(self, cash: float, assets: Floats, confidence: float) -> float:
+        """CVaR of the loss of holdings, in money."""
+        losses = self.losses(cash, assets)
+        return float(self.tail(losses, confidence) @ losses)
+
+    def mean_return_under(self, weights: Floats) -> Floats:
+        """Mean return of each asset under given weights of the outcomes."""
+        tail = np.flatnonzero(weights)
+        mean: Floats = weights[tail] @ self.returns[tail]
+        return mean
+
+
+def outlook(scenarios: MarkovScenarios, stage: int, belief: Floats, cash_return: float) -> Outlook:
+    """Outcomes of the period after a stage.
+
+    Parameters
+    ----------
+    scenarios : MarkovScenarios
+    stage : int
+        Decision from which one looks out.
+    belief : array, shape (n_states,)
+        Probabilities of the present regime; a unit vector where it is known.
+    cash_return : float
+    """
+    arrival = belief @ scenarios.transition_matrix[stage]
+    possible = np.flatnonzero(arrival > 0.0)
+    assert scenarios.probabilities is not None
+    weights = arrival[possible, None] * scenarios.probabilities[stage, possible]
+    returns = scenarios.returns[stage, possible].reshape(-1, scenarios.n_assets)
+    keep = weights.ravel() > 0.0
+    return Outlook(returns[keep], weights.ravel()[keep], cash_return)

@@ -1,0 +1,228 @@
+"""A trained allocation policy: what to trade, in this stage and regime, holding this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sddp.allocation.model import CASH
+from sddp.allocation.outlook import outlook
+from sddp.allocation.problem import AllocationProblem, money
+from sddp.arrays import Floats
+from sddp.engine.policy import Decision, Policy, load_policy
+from sddp.errors import InfeasibleState, ModelError
+
+Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
+
+# Beliefs come out of filters in floating point.
+BELIEF_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class AllocationDecision:
+    """One decision, in money where not said otherwise.
+
+    Attributes
+    ----------
+    trades : Series by asset
+        Purchases less sales.
+    holdings : Series by position, cash first
+        After trading, before the period's returns.
+    weights : Series by position, cash first
+        `holdings` as shares of their sum.
+    cost : float
+        Cost of the trades.
+    cvar : float
+        One-period CVaR of the loss, cost of trading included, as a fraction of the wealth before
+        trading; computed from the scenarios, not read from the LP.
+    value : float
+        Expected terminal wealth under the policy's cuts: optimistic.
+    marginal_value : Series by position, cash first
+        Derivative of `value` with respect to money held on arrival.
+    """
+
+    trades: pd.Series[float]
+    holdings: pd.Series[float]
+    weights: pd.Series[float]
+    cost: float
+    cvar: float
+    value: float
+    marginal_value: pd.Series[float]
+
+
+class AllocationPolicy:
+    """Decisions in money, by asset name. Made by `train_allocation` or `load_allocation_policy`."""
+
+    def __init__(self, problem: AllocationProblem, engine: Policy) -> None:
+        self.problem, self.engine = problem, engine
+
+    @property
+    def bound(self) -> float:
+        """Upper bound on expected terminal wealth (of the sampled problem), in money."""
+        return self.engine.bound
+
+    def decide(
+        self, *, stage: int = 0, regime: Regime, holdings: Mapping[str, float]
+    ) -> AllocationDecision:
+        """What to trade.
+
+        Parameters
+        ----------
+        stage : int
+            0 for the first decision.
+        regime : int or str, or probabilities
+            Present regime by position or name; or a belief: one probability per regime, as an
+            array or a mapping by name. Under a belief the decision maximises the mean of what
+            follows, under the CVaR of the mixture. Its value is optimistic, for the later
+            stages assume that the regime is seen.
+        holdings : mapping from position to money
+            Before trading, with ``"cash"``; positions left out are 0.
+
+        Raises
+        ------
+        InfeasibleState
+            No trade keeps the risk limit now and later; names stage, regime and shortfall.
+        ModelError
+            Unknown stage, regime or asset, a negative holding, or nothing held.
+        """
+        if not 0 <= stage < self.problem.n_stages:
+            raise ModelError(f"stage = {stage} is outside 0..{self.problem.n_stages - 1}")
+        belief = belief_over_regimes(self.problem, regime)
+        before = money(self.problem.positions, holdings)
+        known = np.flatnonzero(belief)
+        try:
+            if len(known) == 1:
+                decision = self.engine.decide((stage, int(known[0])), {"holdings": before})
+            else:
+                decision = self._decide_under(belief, stage, before)
+        except InfeasibleState as error:
+            raise InfeasibleState(f"stage {stage}, regime {regime!r}: {error}") from error
+        return self._in_money(decision, before, belief, stage)
+
+    def simulate(self, n_paths: int, *, rng: np.random.Generator) -> pd.DataFrame:
+        """Follow the policy in sample.
+
+        Parameters
+        ----------
+        n_paths : int
+        rng : Generator
+            Draws regimes and scenarios; equal states, equal tables.
+
+        Returns
+        -------
+        DataFrame
+            Index (path, stage), stages 0 to n_stages; the last row of a path is the end.
+            Columns: ``regime`` (name), ``wealth`` (on arrival, in money; at the last stage the
+            terminal wealth), ``cost`` (of trading), and ``holdings[<position>]`` after trading
+            (at the end: on arrival).
+        """
+        raw = self.engine.simulate(n_paths, rng=rng, record=["purchases", "sales"])
+        positions = self.problem.positions
+        arrived = raw[[f"holdings[{p}].in" for p in positions]].to_numpy()
+        traded = raw[[f"holdings[{p}].out" for p in positions]].to_numpy()
+        stages = raw.index.get_level_values("stage").to_numpy()
+        last = stages == self.problem.n_stages
+        names = self.problem.scenarios.state_names or ()
+        held = np.where(last[:, None], arrived, traded)
+        table = pd.DataFrame(
+            {
+                "regime": [names[k] for _, k in raw["node"]],
+                "wealth": np.where(last, raw["objective"], arrived.sum(axis=1)),
+                "cost": self._costs(raw, last),
+            },
+            index=raw.index,
+        )
+        return table.join(
+            pd.DataFrame(held, index=raw.index, columns=[f"holdings[{p}]" for p in positions])
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to a file; read it with `load_allocation_policy` and the same problem."""
+        self.engine.save(path)
+
+    def _costs(self, raw: pd.DataFrame, last: Any) -> Floats:
+        names, terms = self.problem.asset_names, self.problem.terms
+        purchases = raw[[f"purchases[{n}]" for n in names]].to_numpy()
+        sales = raw[[f"sales[{n}]" for n in names]].to_numpy()
+        costs: Floats = purchases @ terms.purchase_cost + sales @ terms.sale_cost
+        return np.where(last, 0.0, costs)
+
+    def _decide_under(self, belief: Floats, stage: int, before: dict[str, float]) -> Decision:
+        arrival = belief @ self.problem.scenarios.transition_matrix[stage]
+        arcs = [((stage + 1, int(j)), float(arrival[j])) for j in np.flatnonzero(arrival > 0.0)]
+        return self.engine.decide_before(
+            self.problem.stage_before(stage, belief),
+            arcs,
+            {"holdings": before},
+            risk=self.engine.snapshot.risk[(stage, int(belief.argmax()))],
+            name=f"stage {stage}",
+        )
+
+    def _in_money(
+        self, decision: Decision, before: dict[str, float], belief: Floats, stage: int
+    ) -> AllocationDecision:
+        names, terms = self.problem.asset_names, self.problem.terms
+        held = pd.Series(decision.outgoing["holdings"], dtype=float)
+        trades = held[list(names)] - pd.Series(before, dtype=float)[list(names)]
+        bought, sold = trades.clip(lower=0.0).to_numpy(), -trades.clip(upper=0.0).to_numpy()
+        cost = float(bought @ terms.purchase_cost + sold @ terms.sale_cost)
+        view = outlook(self.problem.scenarios, stage, belief, float(terms.cash_return[stage]))
+        loss = view.cvar(
+            float(held[CASH]), held[list(names)].to_numpy(), self.problem.model.cvar_confidence
+        )
+        return AllocationDecision(
+            trades=trades,
+            holdings=held,
+            weights=held / held.sum(),
+            cost=cost,
+            cvar=(loss + cost) / sum(before.values()),
+            value=decision.value,
+            marginal_value=pd.Series(decision.slope, index=list(self.problem.positions)),
+        )
+
+
+def belief_over_regimes(problem: AllocationProblem, regime: Regime) -> Floats:
+    """One probability per regime, from a regime or from probabilities.
+
+    Raises
+    ------
+    ModelError
+        Wrong number, unknown names, negative, or not summing to 1.
+    """
+    scenarios = problem.scenarios
+    if isinstance(regime, (int, np.integer, str)):
+        belief: Floats = np.eye(scenarios.n_states)[scenarios.state_index(regime)]
+        return belief
+    names = list(scenarios.state_names or ())
+    if isinstance(regime, Mapping):
+        unknown = [name for name in regime if name not in names]
+        if unknown:
+            raise ModelError(f"belief names regime {unknown[0]!r}; known are {names}")
+        regime = [float(regime.get(name, 0.0)) for name in names]
+    belief = np.asarray(regime, dtype=float)
+    if belief.shape != (scenarios.n_states,):
+        raise ModelError(f"belief has shape {belief.shape}; give {scenarios.n_states} numbers")
+    if not np.isfinite(belief).all() or belief.min() < 0.0:
+        raise ModelError(f"belief {belief} holds a number that is no probability")
+    if abs(belief.sum() - 1.0) > BELIEF_TOLERANCE:
+        raise ModelError(f"belief sums to {belief.sum()!r}; it must sum to 1")
+    normalised: Floats = belief / belief.sum()
+    return normalised
+
+
+def load_allocation_policy(
+    path: str | PathLike[str], problem: AllocationProblem
+) -> AllocationPolicy:
+    """Read a policy saved by `AllocationPolicy.save`; its decisions are the same bit for bit.
+
+    Raises
+    ------
+    PolicyFileError
+        Not a policy file, of another version, damaged, or of another problem.
+    """
+    return AllocationPolicy(problem, load_policy(path, problem.engine))

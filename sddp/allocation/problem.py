@@ -1,0 +1,170 @@
+"""An allocation model on given scenarios as a multistage problem of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sddp.allocation.first_cuts import cost_free_growth
+from sddp.allocation.model import CASH, AllocationModel, Terms, warn_about_recourse
+from sddp.allocation.outlook import outlook
+from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
+from sddp.arrays import Floats
+from sddp.engine.graph import Node, markov_graph
+from sddp.engine.problem import Problem
+from sddp.engine.stage import InitialCut, Stage
+from sddp.engine.transition import LinearTransition
+from sddp.errors import ModelError
+from sddp.scenarios import MarkovScenarios
+
+
+@dataclass(frozen=True, eq=False)
+class AllocationProblem:
+    """What a policy is trained on. Made by `allocation_problem`.
+
+    Attributes
+    ----------
+    model : AllocationModel
+    scenarios : MarkovScenarios
+    terms : Terms
+        The model's numbers per asset and stage.
+    growth : array, shape (n_stages + 1, n_states)
+        Cost-free growth of wealth to the end: the bound known before training.
+    cvar : {"lazy", "explicit"}
+    engine : Problem
+        Nodes ``(stage, regime)``; stage ``n_stages`` is terminal wealth.
+    """
+
+    model: AllocationModel
+    scenarios: MarkovScenarios
+    terms: Terms
+    growth: Floats
+    cvar: CvarForm
+    engine: Problem
+
+    @property
+    def n_stages(self) -> int:
+        """Number of decisions."""
+        return int(self.scenarios.returns.shape[0])
+
+    @property
+    def asset_names(self) -> tuple[str, ...]:
+        """Risky assets."""
+        return tuple(self.scenarios.asset_names or ())
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """Cash and the risky assets."""
+        return (CASH, *self.asset_names)
+
+    def stage_before(self, stage: int, belief: Floats) -> Stage:
+        """The decision problem of a stage under a belief over regimes."""
+        view = outlook(self.scenarios, stage, belief, float(self.terms.cash_return[stage]))
+        inputs = StageInputs(self.model, self.terms, self.asset_names, view, self.cvar)
+        return decision_stage(inputs, None, dict.fromkeys(self.positions, 0.0))
+
+
+def allocation_problem(
+    model: AllocationModel,
+    scenarios: MarkovScenarios,
+    *,
+    initial_holdings: Mapping[str, float],
+    initial_regime: int | str = 0,
+    cvar: CvarForm = "lazy",
+) -> AllocationProblem:
+    """State the problem for the engine; see `train_allocation` for the parameters.
+
+    Warns
+    -----
+    RecourseWarning
+        Selling out may itself break the limit.
+    """
+    if cvar not in ("lazy", "explicit"):
+        raise ModelError(f"cvar = {cvar!r}; give 'lazy' or 'explicit'")
+    terms = model.on(scenarios)
+    warn_about_recourse(model, terms)
+    growth = cost_free_growth(model, terms, scenarios)
+    start = money((CASH, *(scenarios.asset_names or ())), initial_holdings)
+    build = _Builder(model, scenarios, terms, growth, cvar, start)
+    n_stages, regime = scenarios.returns.shape[0], scenarios.state_index(initial_regime)
+    first = np.eye(scenarios.n_states)[regime][None, :]
+    graph = markov_graph([first, *scenarios.transition_matrix[:n_stages]])
+    return AllocationProblem(model, scenarios, terms, growth, cvar, Problem(graph, build))
+
+
+def money(positions: tuple[str, ...], holdings: Mapping[str, float]) -> dict[str, float]:
+    """Holdings by position, those left out at 0.
+
+    Raises
+    ------
+    ModelError
+        An unknown position, a negative or non-finite amount, or nothing held at all.
+    """
+    unknown = [name for name in holdings if name not in positions]
+    if unknown:
+        raise ModelError(f"holdings name {unknown[0]!r}; positions are {list(positions)}")
+    amounts = {name: float(holdings.get(name, 0.0)) for name in positions}
+    for name, amount in amounts.items():
+        if not (np.isfinite(amount) and amount >= 0.0):
+            raise ModelError(f"holdings of {name!r} are {amount}; give money >= 0")
+    if not sum(amounts.values()) > 0.0:
+        raise ModelError("holdings are all 0; there is nothing to invest")
+    return amounts
+
+
+class _Builder:
+    """Builds the stages; those with the same law of returns share one model."""
+
+    def __init__(
+        self,
+        model: AllocationModel,
+        scenarios: MarkovScenarios,
+        terms: Terms,
+        growth: Floats,
+        cvar: CvarForm,
+        initial: dict[str, float],
+    ) -> None:
+        self._model, self._scenarios, self._terms = model, scenarios, terms
+        self._growth, self._cvar, self._initial = growth, cvar, initial
+        self._names = tuple(scenarios.asset_names or ())
+        self._shared = scenarios.stationary and bool(np.ptp(terms.cash_return) == 0.0)
+        self._stages: dict[tuple[int, int, bool], Stage] = {}
+
+    def __call__(self, node: Node) -> Stage:
+        stage, regime = node.stage, node.markov_state
+        assert regime is not None
+        last = stage == self._scenarios.returns.shape[0]
+        key = (0 if self._shared else stage, regime, last)
+        if key not in self._stages:
+            self._stages[key] = (
+                self._terminal(stage, regime) if last else self._decision(stage, regime)
+            )
+        slope = np.full(len(self._names) + 1, self._growth[stage, regime])
+        return replace(self._stages[key], initial_cuts=(() if last else (InitialCut(slope),)))
+
+    def _decision(self, stage: int, regime: int) -> Stage:
+        belief = np.eye(self._scenarios.n_states)[regime]
+        cash_return = float(self._terms.cash_return[stage])
+        view = outlook(self._scenarios, stage, belief, cash_return)
+        inputs = StageInputs(self._model, self._terms, self._names, view, self._cvar)
+        # The first stage is entered from the root, where no transition is applied, so a shared
+        # model may hold the one that the later stages need.
+        arrived_at = 1 if self._shared else stage
+        transition = self._arrival(arrived_at, regime) if arrived_at > 0 else None
+        return decision_stage(inputs, transition, self._initial)
+
+    def _terminal(self, stage: int, regime: int) -> Stage:
+        return terminal_stage(self._model, self._terms, self._names, self._arrival(stage, regime))
+
+    def _arrival(self, stage: int, regime: int) -> LinearTransition:
+        """Gross returns of the period that ends at a stage."""
+        scenarios = self._scenarios
+        assert scenarios.probabilities is not None
+        risky = scenarios.returns[stage - 1, regime]
+        cash = np.full((len(risky), 1), self._terms.cash_return[stage - 1])
+        return LinearTransition(
+            scale=1.0 + np.hstack([cash, risky]),
+            probabilities=scenarios.probabilities[stage - 1, regime],
+        )

@@ -1,0 +1,172 @@
+"""The decision problem of one stage, written in Pyomo for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyomo.environ as pyo
+
+from sddp.allocation.model import CASH, AllocationModel, Terms
+from sddp.allocation.outlook import Outlook
+from sddp.allocation.tail_rows import TailRows
+from sddp.engine.stage import Stage, State
+from sddp.engine.transition import LinearTransition
+
+CvarForm = Literal["lazy", "explicit"]
+
+
+@dataclass(frozen=True, eq=False)
+class StageInputs:
+    """What the stage model is built from.
+
+    Attributes
+    ----------
+    model, terms :
+        The allocation model and its numbers per asset.
+    names : sequence of str
+        Risky assets.
+    outlook : Outlook
+        Outcomes until the next decision, for the risk limit.
+    cvar : {"lazy", "explicit"}
+    """
+
+    model: AllocationModel
+    terms: Terms
+    names: Sequence[str]
+    outlook: Outlook
+    cvar: CvarForm
+
+
+def decision_stage(
+    inputs: StageInputs, transition: LinearTransition | None, initial: dict[str, float]
+) -> Stage:
+    """Buy, sell and hold; the next period's returns and regime are not known yet.
+
+    `transition` is how holdings arrived here; `initial` enters where this stage is the first.
+    """
+    m = _trading_model(inputs)
+    rows = None
+    if inputs.model.cvar_limit is not None:
+        if inputs.cvar == "explicit":
+            _add_explicit_limit(m, inputs)
+        else:
+            rows = _tail_rows(m, inputs)
+    return Stage(
+        m,
+        states={"holdings": State(incoming=m.incoming, outgoing=m.holdings, initial=initial)},
+        transition=transition,
+        rows=rows,
+        homogeneous=True,
+    )
+
+
+def terminal_stage(
+    model: AllocationModel, terms: Terms, names: Sequence[str], transition: LinearTransition
+) -> Stage:
+    """Wealth at the end: nothing is left to decide."""
+    m = pyo.ConcreteModel()
+    m.positions = pyo.Set(initialize=[CASH, *names])
+    m.incoming = pyo.Var(m.positions)
+    keeps = dict.fromkeys((CASH, *names), 1.0)
+    if model.terminal_value == "liquidated":
+        keeps |= {n: 1.0 - float(c) for n, c in zip(names, terms.sale_cost, strict=True)}
+    m.wealth = pyo.Objective(
+        expr=pyo.quicksum(keeps[i] * m.incoming[i] for i in m.positions), sense=pyo.maximize
+    )
+    return Stage(
+        m,
+        states={"holdings": State(incoming=m.incoming)},
+        transition=transition,
+        homogeneous=True,
+    )
+
+
+def _trading_model(inputs: StageInputs) -> Any:
+    """Balances, costs and weight limits: equations (9) to (11) of the paper."""
+    names, terms = list(inputs.names), inputs.terms
+    purchase_cost = dict(zip(names, terms.purchase_cost, strict=True))
+    sale_cost = dict(zip(names, terms.sale_cost, strict=True))
+
+    m = pyo.ConcreteModel()
+    m.assets = pyo.Set(initialize=names)
+    m.positions = pyo.Set(initialize=[CASH, *names])
+    m.incoming = pyo.Var(m.positions)
+    m.holdings = pyo.Var(m.positions, domain=pyo.NonNegativeReals)
+    m.purchases = pyo.Var(m.assets, domain=pyo.NonNegativeReals)
+    m.sales = pyo.Var(m.assets, domain=pyo.NonNegativeReals)
+    m.breach = pyo.Var(domain=pyo.NonNegativeReals)  # of the risk limit, where it is soft
+
+    m.wealth = pyo.Expression(expr=pyo.quicksum(m.incoming[i] for i in m.positions))
+    m.trading_cost = pyo.Expression(
+        expr=pyo.quicksum(
+            purchase_cost[i] * m.purchases[i] + sale_cost[i] * m.sales[i] for i in m.assets
+        )
+    )
+    m.balance = pyo.Constraint(
+        m.assets,
+        rule=lambda m, i: m.holdings[i] == m.incoming[i] + m.purchases[i] - m.sales[i],
+    )
+    m.cash_balance = pyo.Constraint(
+        expr=m.holdings[CASH]
+        == m.incoming[CASH]
+        - pyo.quicksum((1.0 + purchase_cost[i]) * m.purchases[i] for i in m.assets)
+        + pyo.quicksum((1.0 - sale_cost[i]) * m.sales[i] for i in m.assets)
+    )
+    m.no_short_sale = pyo.Constraint(m.assets, rule=lambda m, i: m.sales[i] <= m.incoming[i])
+    if terms.weight_limit is not None:
+        limit = dict(zip(names, terms.weight_limit, strict=True))
+        m.weight_limit = pyo.Constraint(
+            m.assets, rule=lambda m, i: m.holdings[i] <= limit[i] * m.wealth
+        )
+    penalty = inputs.model.cvar_penalty
+    if penalty is None:
+        m.breach.fix(0.0)
+    m.objective = pyo.Objective(expr=-(penalty or 0.0) * m.breach, sense=pyo.maximize)
+    return m
+
+
+def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
+    """CVaR of the loss by Rockafellar and Uryasev: one row and one column per outcome."""
+    view, model = inputs.outlook, inputs.model
+    names = list(inputs.names)
+    m.outcomes = pyo.RangeSet(0, len(view.probabilities) - 1)
+    m.quantile = pyo.Var()
+    m.excess = pyo.Var(m.outcomes, domain=pyo.NonNegativeReals)
+
+    def loss(m: Any, o: int) -> Any:
+        returns = zip(names, view.returns[o].tolist(), strict=True)
+        earned = pyo.quicksum(r * m.holdings[i] for i, r in returns)
+        return m.trading_cost - earned - view.cash_return * m.holdings[CASH]
+
+    m.excess_loss = pyo.Constraint(
+        m.outcomes, rule=lambda m, o: m.excess[o] >= loss(m, o) - m.quantile
+    )
+    tail = 1.0 - model.cvar_confidence
+    m.cvar = pyo.Expression(
+        expr=m.quantile
+        + pyo.quicksum(float(p) / tail * m.excess[o] for o, p in enumerate(view.probabilities))
+    )
+    m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= model.cvar_limit * m.wealth)
+
+
+def _tail_rows(m: Any, inputs: StageInputs) -> TailRows:
+    """The same limit, one row for each tail that a solution actually breaks."""
+    names = inputs.names
+    positions = [CASH, *names]
+    assert inputs.model.cvar_limit is not None
+    return TailRows(
+        variables=[
+            *(m.holdings[i] for i in positions),
+            *(m.purchases[i] for i in names),
+            *(m.sales[i] for i in names),
+            *(m.incoming[i] for i in positions),
+            m.breach,
+        ],
+        outlook=inputs.outlook,
+        purchase_cost=inputs.terms.purchase_cost,
+        sale_cost=inputs.terms.sale_cost,
+        confidence=inputs.model.cvar_confidence,
+        limit=inputs.model.cvar_limit,
+    )

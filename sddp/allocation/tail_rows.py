@@ -1,0 +1,80 @@
+"""The risk limit as rows that are written only when a decision breaks it.
+
+The CVaR of a decision is the mean loss over its worst tail, and for any other decision the mean
+loss over that same tail is a lower bound on its CVaR (Kunzi-Bay and Mayer, 2006). So the row
+"mean loss over the present tail <= limit" is valid everywhere and exact here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sddp.allocation.outlook import Outlook
+from sddp.arrays import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class TailRows:
+    """Row generator of the one-period CVaR limit.
+
+    Parameters
+    ----------
+    variables : sequence of pyomo variables
+        Holdings after trading (cash first), purchases, sales, incoming holdings (cash first),
+        breach of the limit.
+    outlook : Outlook
+    purchase_cost, sale_cost : array, shape (n_assets,)
+    confidence, limit : float
+        The mean of the worst ``1 - confidence`` of losses is at most `limit` times wealth.
+    """
+
+    variables: Sequence[Any]
+    outlook: Outlook
+    purchase_cost: Floats
+    sale_cost: Floats
+    confidence: float
+    limit: float
+
+    @property
+    def pool_key(self) -> Hashable:
+        """Stages with the same outlook share rows."""
+        return id(self.outlook)
+
+    def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
+        """See `RowGenerator`; the tolerance is relative to wealth."""
+        n = len(self.purchase_cost)
+        losses = self.outlook.losses(values[0], values[1 : n + 1])
+        tail = self.outlook.tail(losses, self.confidence)
+        row = self._row(tail)
+        wealth = values[3 * n + 1 : 4 * n + 2].sum()
+        broken = float(row @ values) > tolerance * max(wealth, 0.0)
+        rows = row[None, :] if broken else np.zeros((0, len(values)))
+        return rows, np.zeros(len(rows))
+
+    def digest(self) -> str:
+        """Hash of the outcomes and of the limit."""
+        content = hashlib.sha256()
+        for array in (self.outlook.returns, self.outlook.probabilities):
+            content.update(np.ascontiguousarray(array).tobytes())
+        content.update(self.purchase_cost.tobytes() + self.sale_cost.tobytes())
+        content.update(repr((self.outlook.cash_return, self.confidence, self.limit)).encode())
+        return content.hexdigest()
+
+    def _row(self, tail: Floats) -> Floats:
+        """``mean loss over the tail - limit * wealth - breach <= 0``."""
+        n = len(self.purchase_cost)
+        return np.concatenate(
+            [
+                [-self.outlook.cash_return],
+                -self.outlook.mean_return_under(tail),
+                self.purchase_cost,
+                self.sale_cost,
+                np.full(n + 1, -self.limit),
+                [-1.0],
+            ]
+        )

@@ -1,0 +1,131 @@
+"""Train an allocation policy: one call from model and scenarios to decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sddp.allocation.model import AllocationModel
+from sddp.allocation.policy import AllocationPolicy
+from sddp.allocation.problem import allocation_problem
+from sddp.allocation.stage import CvarForm
+from sddp.engine.cost_to_go import CutForm
+from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
+from sddp.engine.training import Tolerances, TrainingResult, train
+from sddp.errors import ModelError
+from sddp.risk import RiskMeasure
+from sddp.scenarios import MarkovScenarios
+
+DEFAULT_STOPPING = BoundStalling(10, 1e-7) | Iterations(500)
+
+
+@dataclass(frozen=True, eq=False)
+class AllocationResult:
+    """What came out of `train_allocation`.
+
+    Attributes
+    ----------
+    policy : AllocationPolicy
+    training : TrainingResult
+        The engine's result, in money.
+    """
+
+    policy: AllocationPolicy
+    training: TrainingResult
+
+    @property
+    def bound(self) -> float:
+        """Upper bound on expected terminal wealth (of the sampled problem), in money."""
+        return self.training.bound
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """One row per iteration."""
+        return self.training.log
+
+    @property
+    def stopped_because(self) -> str:
+        """Why training ended."""
+        return self.training.stopped_because
+
+
+def train_allocation(
+    model: AllocationModel,
+    scenarios: MarkovScenarios,
+    *,
+    initial_holdings: Mapping[str, float],
+    rng: np.random.Generator,
+    initial_regime: int | str = 0,
+    risk: RiskMeasure | None = None,
+    stopping: StoppingRule = DEFAULT_STOPPING,
+    cuts: CutForm | None = None,
+    cvar: CvarForm = "lazy",
+    tolerances: Tolerances | None = None,
+    start: AllocationPolicy | None = None,
+    progress: bool = True,
+) -> AllocationResult:
+    """Train a multi-stage allocation policy.
+
+    Parameters
+    ----------
+    model : AllocationModel
+    scenarios : MarkovScenarios
+    initial_holdings : mapping from position to money
+        With ``"cash"``; positions left out are 0.
+    rng : Generator
+        Draws the sampled paths.
+    initial_regime : int or str
+        Regime at the first decision.
+    risk : RiskMeasure, optional
+        Replaces the expectation of terminal wealth by a nested, positively homogeneous measure.
+        The one-period limit is the model's and stays.
+    stopping, cuts, tolerances, progress :
+        As in `sddp.train`.
+    cvar : {"lazy", "explicit"}
+        The limit as tail rows added when broken, or as Rockafellar and Uryasev's LP: the same
+        decisions, but the second grows with the number of scenarios.
+    start : AllocationPolicy, optional
+        Continue an earlier training of the same problem.
+
+    Returns
+    -------
+    AllocationResult
+
+    Raises
+    ------
+    InfeasibleProblem
+        No first decision keeps the limit now and later.
+    ModelError
+        Parameters do not fit each other, or `risk` is not positively homogeneous.
+
+    Warns
+    -----
+    RecourseWarning
+        Selling out may itself break the limit.
+    """
+    if risk is not None and not risk.positively_homogeneous:
+        raise ModelError(
+            f"risk = {risk!r} is not positively homogeneous, so decisions would depend on the "
+            "size of wealth and cuts could not be shared; use CVaR, or the engine's train"
+        )
+    problem = allocation_problem(
+        model,
+        scenarios,
+        initial_holdings=initial_holdings,
+        initial_regime=initial_regime,
+        cvar=cvar,
+    )
+    result = train(
+        problem.engine,
+        rng=rng,
+        stopping=stopping,
+        risk=risk,
+        cuts=cuts,
+        tolerances=tolerances,
+        start=None if start is None else start.engine,
+        progress=progress,
+    )
+    return AllocationResult(AllocationPolicy(problem, result.policy), result)
