@@ -146,19 +146,14 @@ class LinearProgram:
 
     def add_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
         """Append rows, given as a sparse or dense matrix over all columns."""
-        block = sp.csr_array(matrix)
-        if block.shape[0] == 0:
+        n_rows = matrix.shape[0]
+        if n_rows == 0:
             return
+        starts, columns, values = _by_row(matrix)
         self._highs.addRows(
-            block.shape[0],
-            self._scaled(lower),
-            self._scaled(upper),
-            block.nnz,
-            block.indptr[:-1].astype(np.int32),
-            block.indices.astype(np.int32),
-            block.data,
+            n_rows, self._scaled(lower), self._scaled(upper), len(values), starts, columns, values
         )
-        self._n_rows += block.shape[0]
+        self._n_rows += n_rows
 
     def delete_rows(self, rows: Ints) -> None:
         """Remove rows; later ones move up. The basis survives if they were basic (slack)."""
@@ -248,6 +243,18 @@ def _new_highs(presolve: bool) -> Any:
     for name, value in options.items():
         highs.setOptionValue(name, value)
     return highs
+
+
+def _by_row(matrix: Any) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
+    """Start of each row, columns and values of the entries, row by row."""
+    if not isinstance(matrix, np.ndarray):
+        block = matrix.tocsr()
+        return block.indptr[:-1].astype(np.int32), block.indices.astype(np.int32), block.data
+    # Dense rows come one by one in the hot loop, where building a sparse matrix costs more
+    # than the solve.
+    rows, columns = np.nonzero(matrix)
+    starts = np.searchsorted(rows, np.arange(len(matrix)))
+    return starts.astype(np.int32), columns.astype(np.int32), matrix[rows, columns]
 
 
 def _codes(statuses: Any) -> Statuses:

@@ -285,9 +285,7 @@ def _dropped(
     starts = np.concatenate([[0], kept[:-1] + 1])
     growth = 1.0 + cash_rate.to_numpy()[: kept[-1] + 1]
     compounded = np.multiply.reduceat(growth, starts) - 1.0
-    # A row whose predecessor stays keeps its rate to the last bit.
-    rates = np.where(starts == kept, cash_rate.to_numpy()[kept], compounded)
-    rate = pd.Series(rates, index=cash_rate.index[kept], name="cash_rate")
+    rate = pd.Series(compounded, index=cash_rate.index[kept], name="cash_rate")
     return {name: table.iloc[kept] for name, table in tables.items()}, rate
 
 

@@ -186,7 +186,7 @@ def execute(
     purchases = np.where(quoted, np.maximum(requested, 0.0), 0.0)
     cash = holdings[0] + ((1.0 - costs.sell) * sales).sum()
     bill = ((1.0 + costs.buy) * purchases).sum()
-    trades = purchases * min(1.0, cash / bill if bill > 0.0 else 1.0) - sales
+    trades = purchases * (cash / bill if bill > cash else 1.0) - sales
     charged = costs.charged(trades)
     # The factor leaves cash at 0 up to rounding, which may fall on the wrong side of it.
     left = max(holdings[0] - trades.sum() - charged.sum(), 0.0)

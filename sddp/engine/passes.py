@@ -20,6 +20,10 @@ from sddp.engine.network import Network
 from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.sampling import Step, draw_index
+from sddp.errors import ModelError
+
+# A scaled state's value may miss the scaled value by the LPs' and the rows' tolerances.
+SCALING_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +33,10 @@ class Visit:
     Attributes
     ----------
     node : hashable
+    incoming : array
+        State on arrival, scaled to size 1 where the problem is homogeneous.
     solution : StageSolution
-        At the state scaled to size 1 where the problem is homogeneous.
+        At that state.
     scale : float
         Size of the true state (1 where the problem is not homogeneous).
     next_arrival : int or None
@@ -39,6 +45,7 @@ class Visit:
     """
 
     node: NodeName
+    incoming: Floats
     solution: StageSolution
     scale: float
     next_node: NodeName | None
@@ -75,7 +82,7 @@ def forward_pass(
         if isinstance(solution, FeasibilityCut):
             _step_back(network, step.node, solution, visits, states)
             continue
-        visits.append(_visit(path, len(visits), solution, scale))
+        visits.append(_visit(path, len(visits), state, solution, scale))
         states.append(_arrive(network, visits[-1], solution))
     return visits
 
@@ -99,16 +106,48 @@ def backward_pass(
             _learn_children(network, visit, cost_to_go.outcomes, tolerance, rng)
 
 
+def check_homogeneity(
+    network: Network, visits: Sequence[Visit], tolerance: float, rng: np.random.Generator
+) -> None:
+    """Compare ``V(c x)`` with ``c V(x)`` for a random ``c`` at every visited node.
+
+    Raises
+    ------
+    ModelError
+        A stage declares ``homogeneous=True`` but is not.
+    """
+    for visit in visits:
+        node = network.nodes[visit.node]
+        factor = float(np.exp(rng.uniform(-1.0, 1.0)))
+        noise = int(rng.integers(node.compiled.noise.n_realisations))
+        base = node.solve(visit.incoming, noise, tolerance)
+        scaled = node.solve(factor * visit.incoming, noise, tolerance)
+        if isinstance(base, FeasibilityCut) or isinstance(scaled, FeasibilityCut):
+            agree = type(base) is type(scaled)
+        else:
+            miss = abs(scaled.value - factor * base.value)
+            agree = miss <= (SCALING_TOLERANCE + 2.0 * tolerance) * max(1.0, abs(base.value))
+        if not agree:
+            raise ModelError(
+                f"node {visit.node!r} declares homogeneous=True, but its value at a state scaled "
+                f"by {factor:g} is not {factor:g} times its value; make every constraint a cone "
+                "(no constants) or drop the declaration"
+            )
+
+
 def path_cost(visits: Sequence[Visit]) -> float:
     """Total cost of a forward pass, engine units."""
     return sum(visit.stage_cost for visit in visits)
 
 
-def _visit(path: Sequence[Step], at: int, solution: StageSolution, scale: float) -> Visit:
+def _visit(
+    path: Sequence[Step], at: int, incoming: Floats, solution: StageSolution, scale: float
+) -> Visit:
     if at + 1 == len(path):
-        return Visit(path[at].node, solution, scale, None, 0)
+        return Visit(path[at].node, incoming, solution, scale, None, 0)
     following = path[at + 1]
-    return Visit(path[at].node, solution, scale, following.node, _in_support(following.arrival))
+    arrival = _in_support(following.arrival)
+    return Visit(path[at].node, incoming, solution, scale, following.node, arrival)
 
 
 def _in_support(position: object) -> int:

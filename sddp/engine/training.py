@@ -18,7 +18,13 @@ from sddp.engine.cost_to_go import CutForm, LazyAggregation
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt, deferred_interrupt
 from sddp.engine.network import Network, RiskChoice
-from sddp.engine.passes import Visit, backward_pass, forward_pass, path_cost
+from sddp.engine.passes import (
+    Visit,
+    backward_pass,
+    check_homogeneity,
+    forward_pass,
+    path_cost,
+)
 from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme
@@ -90,7 +96,7 @@ class _Session:
     root_risk: RiskMeasure
     sampling: SamplingScheme
     tolerances: Tolerances
-    rngs: Sequence[np.random.Generator]
+    rngs: Sequence[np.random.Generator]  # forward passes, backward passes, checks
     interrupt: Interrupt
     log: list[LogEntry] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
@@ -99,10 +105,12 @@ class _Session:
 
     def iterate(self, tolerance: float) -> LogEntry:
         """One iteration of SDDP."""
-        forward_rng, backward_rng = self.rngs
+        forward_rng, backward_rng, _ = self.rngs
         path = self.sampling.sample(self.network.problem, len(self.log), forward_rng)
         self.visits = forward_pass(self.network, path, tolerance, self.interrupt)
         backward_pass(self.network, self.visits, tolerance, backward_rng, self.interrupt)
+        if not self.log and self.network.problem.homogeneous:
+            check_homogeneity(self.network, self.visits, tolerance, self.rngs[2])
         bound = self.network.root_value(self.tolerances.final, self.root_risk)
         return self._entry(bound, tolerance)
 
@@ -208,7 +216,7 @@ def train(
             root_risk or Expectation(),
             sampling or InSample(),
             tolerances,
-            rng.spawn(2),
+            rng.spawn(3),
             interrupt,
         )
         reason = _run(session, stopping, display)

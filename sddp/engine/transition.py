@@ -147,16 +147,8 @@ class ScaleMap(StateMap):
         return (slopes[:, held] * outgoing[held]) @ self.scale_by_component[held]
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
-        """Realisations that chose the same cut are summed first, then scaled once."""
-        active, position = np.unique(chosen, return_inverse=True)
-        if len(active) == 1:
-            slope: Floats = slopes[active[0]] * (weights @ self.scale)
-            return slope
-        gather = sp.csr_array(
-            (weights, (position, np.arange(len(weights)))), shape=(len(active), len(weights))
-        )
-        gathered = np.asarray(gather @ self.scale)
-        total: Floats = (slopes[active] * gathered).sum(axis=0)
+        """One gather, one product, one weighted sum."""
+        total: Floats = weights @ (slopes[chosen] * self.scale)
         return total
 
     def pull_back(self, slope: Floats) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
 from sddp.statistics.tables import Table, TableLike, read_table
+from sddp.statistics.threads import one_blas_thread
 
 ResidualCovariance = Literal["diagonal", "full"]
 
@@ -139,8 +140,9 @@ class FactorModel:
         factors = read_table(factor_log_returns, "factor_log_returns")
         _check_same_periods(assets, factors)
         design = _design(factors)
-        coefficients = np.asarray(np.linalg.lstsq(design, assets.values)[0], dtype=float)
-        residuals = assets.values - design @ coefficients
+        with one_blas_thread():
+            coefficients = np.asarray(np.linalg.lstsq(design, assets.values)[0], dtype=float)
+            residuals = assets.values - design @ coefficients
         return FittedFactorModel(
             intercepts=coefficients[0],
             loadings=coefficients[1:].T,

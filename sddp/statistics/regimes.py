@@ -28,6 +28,7 @@ from sddp.statistics.tables import (
     sequence_lengths,
     split,
 )
+from sddp.statistics.threads import one_blas_thread
 
 # A regime with fewer rows than this, or than two per variable, has no covariance worth the name.
 FEWEST_ROWS = 20
@@ -322,8 +323,9 @@ class GaussianRegimes:
         table = read_table(log_returns, "log_returns")
         if start is not None:
             check_columns(table, start.variable_names, start.n_variables, "log_returns")
-        problem = self._problem(table, sequence_lengths(lengths, len(table.values)), start)
-        best, fit_log = search_starts(problem, self.n_states, rng)
+        with one_blas_thread():
+            problem = self._problem(table, sequence_lengths(lengths, len(table.values)), start)
+            best, fit_log = search_starts(problem, self.n_states, rng)
         return _fitted(best, fit_log, problem, table.names, self.n_states)
 
     def _problem(self, table: Table, lengths: Ints, start: Regimes | None) -> FitProblem:

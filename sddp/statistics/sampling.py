@@ -194,7 +194,10 @@ def _whitened(deviations: Floats) -> Floats:
     n, d = deviations.shape
     upper = np.linalg.qr(deviations / np.sqrt(n)).R
     if np.linalg.matrix_rank(upper) < d:
-        raise DataError("the points lie in a plane: moment matching needs a regular covariance")
+        raise DataError(
+            f"the {n} points lie in a plane and cannot be matched; draw more of them "
+            "(and see that the covariance is regular)"
+        )
     # Without the signs some axes would be mirrored, and quasi-random points lose their places.
     upper = upper * np.sign(np.diag(upper))[:, None]
     return np.asarray(np.linalg.solve(upper.T, deviations.T).T, dtype=float)

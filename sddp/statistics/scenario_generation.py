@@ -13,6 +13,7 @@ from sddp.scenarios import MarkovScenarios
 from sddp.statistics.factors import FittedFactorModel
 from sddp.statistics.regimes import Regimes
 from sddp.statistics.sampling import NormalSampler, match_moments, scheme
+from sddp.statistics.threads import one_blas_thread
 
 
 def markov_scenarios(
@@ -69,10 +70,12 @@ def markov_scenarios(
         _check_factors(regimes, assets)
     if n_stages < 1 or n_scenarios < 1:
         raise DataError(f"n_stages = {n_stages}, n_scenarios = {n_scenarios}; give at least 1")
-    draws = [
-        _stage_log_returns(regimes, assets, n_scenarios, scheme(sampling), moment_matching, stream)
-        for stream in rng.spawn(n_stages if fresh_each_stage else 1)
-    ]
+    sampler, streams = scheme(sampling), rng.spawn(n_stages if fresh_each_stage else 1)
+    with one_blas_thread():
+        draws = [
+            _stage_log_returns(regimes, assets, n_scenarios, sampler, moment_matching, stream)
+            for stream in streams
+        ]
     return MarkovScenarios(
         returns=np.expm1(np.stack(draws) if fresh_each_stage else draws[0]),
         transition_matrix=regimes.transition_matrix,

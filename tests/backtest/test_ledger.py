@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sddp.backtest import EqualWeight, Market, backtest
@@ -59,6 +59,7 @@ def exactly(values) -> list[Fraction]:
     return [Fraction(float(value)) for value in values]
 
 
+@settings(deadline=None)
 @given(cases())
 def test_every_step_balances_in_exact_arithmetic(case):
     """Each line follows from the line before, prices and terms, added up without rounding."""

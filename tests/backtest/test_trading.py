@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
@@ -115,6 +115,7 @@ def test_swapping_two_assets_pays_both_sides():
     assert requested_trades(holdings, weights, costs) == pytest.approx([-100.0, 98 / 1.01])
 
 
+@settings(deadline=None)
 @given(holdings_of_four, weights_of_four, costs_of_three, costs_of_three)
 def test_wealth_after_costs_is_the_root_that_bisection_finds(holdings, weights, buy, sell):
     costs = TransactionCosts(np.array(buy), np.array(sell))
@@ -127,6 +128,7 @@ def test_wealth_after_costs_is_the_root_that_bisection_finds(holdings, weights, 
     assert wealth_after_costs(held, weights, costs) == pytest.approx(root, rel=1e-12)
 
 
+@settings(deadline=None)
 @given(holdings_of_four, weights_of_four, costs_of_three, costs_of_three)
 def test_executing_the_request_reaches_the_target(holdings, weights, buy, sell):
     costs = TransactionCosts(np.array(buy), np.array(sell))
@@ -139,6 +141,7 @@ def test_executing_the_request_reaches_the_target(holdings, weights, buy, sell):
 # --- execution ---
 
 
+@settings(deadline=None)
 @given(
     holdings_of_four,
     st.lists(st.floats(-2e6, 2e6), min_size=3, max_size=3),

@@ -10,9 +10,9 @@ from scipy.stats import multivariate_normal
 
 def densities(observations, means, covariances):
     """Density of each row under each regime, by scipy: shape (n, K)."""
-    return np.column_stack(
-        [multivariate_normal(m, c).pdf(observations) for m, c in zip(means, covariances)]
-    ).reshape(len(observations), len(means))
+    laws = [multivariate_normal(m, c) for m, c in zip(means, covariances, strict=True)]
+    columns = [law.pdf(observations) for law in laws]
+    return np.column_stack(columns).reshape(len(observations), len(means))
 
 
 def paths(observations, model):

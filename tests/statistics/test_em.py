@@ -93,7 +93,7 @@ def test_a_regime_without_rows_is_a_degenerate_start():
     far = Parameters(
         np.array([1.0, 0.0]), np.eye(2), np.zeros((2, 2)), np.tile(np.eye(2), (2, 1, 1))
     )
-    with pytest.raises(DegenerateStart, match="a regime lost all its rows|no transition"):
+    with pytest.raises(DegenerateStart, match=r"a regime lost all its rows|no transition"):
         run_em(rows, np.array([300]), far, _settings(rows, 0.0))
 
 
@@ -105,7 +105,7 @@ def test_a_singular_covariance_is_a_degenerate_start():
         np.array([[0.0, 0.0], [30.0, 30.0]]),
         np.tile(np.eye(2), (2, 1, 1)),
     )
-    with pytest.raises(DegenerateStart, match="positive definite|likelihood fell|no transition"):
+    with pytest.raises(DegenerateStart, match=r"positive definite|likelihood fell|no transition"):
         run_em(rows, np.array([303]), start, _settings(rows, 0.0))
 
 

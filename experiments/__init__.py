@@ -1,0 +1,1 @@
+"""One script per figure or table; run with ``python -m experiments.<name>``."""
