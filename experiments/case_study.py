@@ -35,9 +35,11 @@ from sddp.backtest.figures import regime_figure
 from sddp.backtest.multistage import Estimation
 from sddp.engine.stopping import Iterations
 from sddp.errors import SddpError
+from sddp.risk import weighted_cvar
 from sddp.statistics import GaussianRegimes
 
 SDDP = "SDDP"
+CAVEAT = "assets are survivors: read differences, not levels"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def write(record: Run, config: Config, market: Market, report: BacktestReport) -
         "terminal_wealth",
         terminal_wealth_figure(terminal, 1.0, policy.bound, config.cvar_confidence, horizon),
     )
-    record.write_figure("wealth", report.plot_wealth())
+    record.write_figure("wealth", report.plot_wealth(caveat=CAVEAT))
     record.write_figure("allocation", report.plot_allocation(SDDP))
     prices = market.at(market.dates[-1]).prices.loc[journal.index[0] :]
     index = (prices / prices.iloc[0]).mean(axis=1)
@@ -161,6 +163,13 @@ def write(record: Run, config: Config, market: Market, report: BacktestReport) -
         "simulated_standard_error": float(terminal.std(ddof=1) / np.sqrt(len(terminal))),
         "summary": summary[["annualised_return", "volatility", "sharpe", "cvar"]].to_dict("index"),
     }
+
+
+def period_cvar(config: Config, report: BacktestReport) -> pd.Series[float]:
+    """Realised CVaR over periods of the model's length, which is what its limit is about."""
+    sampled = report.wealth.iloc[config.lag :: config.period]
+    returns = sampled.pct_change().iloc[1:]
+    return returns.apply(lambda r: weighted_cvar(-r, confidence=config.cvar_confidence))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -189,24 +198,27 @@ def _print(config: Config, report: BacktestReport, results: Mapping[str, Any]) -
         "volatility",
         "sharpe",
         "maximum_drawdown",
-        "cvar",
         "turnover",
         "cost_drag",
         "average_cash",
     ]
     table = report.summary(confidence=config.cvar_confidence)[columns]
+    table[f"cvar_{config.period}_days"] = period_cvar(config, report)
     dates = report.wealth.index
-    print(f"Walk-forward {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, net of costs; {report.timing}")
+    print(
+        f"Walk-forward {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, net of costs; {report.timing}"
+    )
     print(table.to_string(float_format=lambda value: f"{value:.4f}"))
     print(
-        f"The limit of {config.cvar_limit:.1%} a period binds on "
-        f"{results['share_of_decisions_with_binding_limit']:.0%} of {results['decisions']} decisions."
+        f"The limit of {config.cvar_limit:.1%} over {config.period} trading days binds on "
+        f"{results['share_of_decisions_with_binding_limit']:.0%} of the "
+        f"{results['decisions']} decisions."
     )
     print(
         f"Last training: bound on expected wealth {results['bound']:.4f}, in-sample simulation "
         f"{results['simulated_mean']:.4f} +- {results['simulated_standard_error']:.4f}."
     )
-    print("The assets are survivors: read differences between strategies, not levels.")
+    print(f"Note: {CAVEAT}.")
     print(f"Tables, figures and run.json: {config.out}")
 
 

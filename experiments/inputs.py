@@ -33,9 +33,9 @@ def read_prices(path: str | Path, what: str) -> pd.DataFrame:
         numbers = pd.to_numeric(table[column], errors="coerce")
         bad = ~(np.isfinite(numbers) & (numbers > 0.0))
         if bad.any():
-            where = table.index[bad.to_numpy()][0]
+            first = table[column][bad].head(1)
             raise DataError(
-                f"{what} {path}: {column} is {table.loc[where, column]!r} on {where:%Y-%m-%d}; "
+                f"{what} {path}: {column} is {first.iloc[0]!r} on {first.index[0]:%Y-%m-%d}; "
                 "give a positive price in every cell"
             )
         table[column] = numbers
@@ -75,8 +75,8 @@ def _skfolio(loader: str) -> pd.DataFrame:
 
 def market_factor(prices: pd.DataFrame) -> pd.DataFrame:
     """Level of one factor that stands in where none is given: the equal-weighted market."""
-    mean = np.log(prices).diff().fillna(0.0).mean(axis=1)
-    return pd.DataFrame({"market": np.exp(mean.cumsum())})
+    mean = prices.apply(np.log).diff().fillna(0.0).mean(axis=1)
+    return mean.cumsum().apply(np.exp).to_frame("market")
 
 
 def align(prices: pd.DataFrame, factors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -90,5 +90,5 @@ def align(prices: pd.DataFrame, factors: pd.DataFrame) -> tuple[pd.DataFrame, pd
     common = prices.index.intersection(factors.index)
     if len(common) < 3:
         raise DataError("prices and factors share fewer than three dates; check their dates")
-    returns = np.log(factors.loc[common]).diff().iloc[1:]
+    returns = factors.loc[common].apply(np.log).diff().iloc[1:]
     return prices.loc[returns.index], returns

@@ -1,4 +1,4 @@
-"""What every experiment leaves behind: a folder written anew, with `run.json` beside its results."""
+"""What every experiment leaves behind: a folder of results with `run.json` beside them."""
 
 from __future__ import annotations
 

@@ -10,6 +10,10 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "sddp.allocation.model": ("AllocationModel",),
+    "sddp.allocation.policy": ("AllocationPolicy", "load_allocation_policy"),
+    "sddp.allocation.problem": ("allocation_problem",),
+    "sddp.allocation.training": ("train_allocation",),
     "sddp.engine.cost_to_go": ("AverageCut", "LazyAggregation", "MultiCut"),
     "sddp.engine.extensive": ("extensive_form",),
     "sddp.engine.graph": ("Graph", "Node", "linear_graph", "markov_graph"),
@@ -28,6 +32,7 @@ _HOMES = {
     "sddp.engine.transition": ("LinearTransition",),
     "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),
     "sddp.scenarios": ("MarkovScenarios",),
+    "sddp.statistics": ("FactorModel", "GaussianRegimes", "choose_n_states", "markov_scenarios"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

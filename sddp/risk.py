@@ -137,9 +137,7 @@ class CVaR(RiskMeasure):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.confidence <= 1.0:
-            raise ModelError(
-                f"confidence = {self.confidence}; give 0 to 1 (0.95 = worst 5 %)"
-            )
+            raise ModelError(f"confidence = {self.confidence}; give 0 to 1 (0.95 = worst 5 %)")
 
     def _adjust_costs(self, p: Floats, z: Floats) -> tuple[Floats, float]:
         return tail_probabilities(p, z, 1.0 - self.confidence), 0.0
@@ -277,27 +275,6 @@ def weighted_cvar(
         else np.asarray(probabilities, dtype=float)
     )
     return CVaR(confidence=confidence).evaluate(p, z)
-
-
-def weighted_var(
-    losses: ArrayLike, probabilities: ArrayLike | None = None, *, confidence: float
-) -> float:
-    """Value-at-risk: the smallest loss with ``P(loss > it) <= 1 - confidence``.
-
-    >>> weighted_var([0.0, 0.0, 1.0, 3.0], confidence=0.5)
-    0.0
-    """
-    z: Floats = np.asarray(losses, dtype=float)
-    p: Floats = (
-        np.full(z.shape, 1.0 / z.size)
-        if probabilities is None
-        else np.asarray(probabilities, dtype=float)
-    )
-    order = np.argsort(z, kind="stable")
-    reached = np.cumsum(p[order])
-    # Sums of probabilities carry rounding: 0.1 * 9 must reach 0.9.
-    at = int(np.searchsorted(reached, confidence * reached[-1] - 1e-12))
-    return float(z[order[min(at, z.size - 1)]])
 
 
 def as_risk_measure(value: RiskMeasure | None) -> RiskMeasure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -27,7 +28,7 @@ def bound_figure(log: pd.DataFrame, initial_wealth: float) -> Figure:
     left, right = figure.subplots(1, 2)
     growth = log["bound"] / initial_wealth - 1.0
     left.plot(log.index, growth, color=BLUE, marker="o", markersize=3.0, linewidth=1.2)
-    left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=2))
+    left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     left.set_ylabel("upper bound on expected growth")
     left.set_title("Bound by iteration", loc="left", fontweight="bold")
     fallen = -growth.diff().iloc[1:]
@@ -76,7 +77,7 @@ def terminal_wealth_figure(
     )
     for position, colour, style, label in lines:
         ax.axvline(position, color=colour, linestyle=style, linewidth=1.6, label=label)
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set_xlabel(f"growth of wealth over {horizon}, in the model (in sample)")
     ax.set_ylabel(f"paths (of {len(growth)})")
     ax.set_title("Terminal wealth under the policy", loc="left", fontweight="bold")
@@ -85,7 +86,7 @@ def terminal_wealth_figure(
     return figure
 
 
-def _plain(ax: object) -> None:
-    ax.grid(visible=True, color="0.9", linewidth=0.7)  # type: ignore[attr-defined]
-    ax.set_axisbelow(True)  # type: ignore[attr-defined]
-    ax.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]
+def _plain(ax: Axes) -> None:
+    ax.grid(visible=True, color="0.9", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)

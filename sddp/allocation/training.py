@@ -19,7 +19,7 @@ from sddp.errors import ModelError
 from sddp.risk import RiskMeasure
 from sddp.scenarios import MarkovScenarios
 
-DEFAULT_STOPPING = BoundStalling(10, 1e-7) | Iterations(500)
+DEFAULT_STOPPING = BoundStalling(10, 1e-6) | Iterations(500)
 
 
 @dataclass(frozen=True, eq=False)

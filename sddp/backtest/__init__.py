@@ -2,6 +2,7 @@
 
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.market import CASH, Market, View
+from sddp.backtest.multistage import Estimation, MultistageStrategy
 from sddp.backtest.report import BacktestReport
 from sddp.backtest.simulator import backtest, print_progress
 from sddp.backtest.strategies import (
@@ -22,11 +23,13 @@ __all__ = [
     "BuyAndHold",
     "Decision",
     "EqualWeight",
+    "Estimation",
     "EveryPeriods",
     "HoldCash",
     "InverseVolatility",
     "Ledger",
     "Market",
+    "MultistageStrategy",
     "Strategy",
     "TransactionCosts",
     "Trigger",

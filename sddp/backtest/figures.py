@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 import matplotlib.dates as mdates
+import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
@@ -102,6 +104,40 @@ def allocation_figure(weights: pd.DataFrame, name: str, largest: int) -> Figure:
     ax.set_ylabel("share of wealth")
     _percent(ax)
     _finish(figure, (ax,), f"Allocation: {name}", "weights after each row's trades", reverse=True)
+    return figure
+
+
+def regime_figure(beliefs: pd.DataFrame, level: pd.Series[float], name: str) -> Figure:
+    """Filtered regime probabilities as stacked areas, and the market above them.
+
+    Parameters
+    ----------
+    beliefs : DataFrame, shape (n_decisions, n_regimes)
+        Probabilities known at each decision, calmest regime first.
+    level : Series
+        Of the market, per row.
+    name : str
+        What `level` is.
+    """
+    figure, (top, bottom) = _panels((1.4, 1.0))
+    top.plot(level.index, level, color="black", linewidth=1.1)
+    top.set_ylabel(f"{name}\n(start = {level.iloc[0]:.3g}, log scale)")
+    _log_scale(top, level.to_frame())
+    ramp = colormaps["viridis_r"](np.linspace(0.1, 0.9, beliefs.shape[1]))
+    names = [str(column) for column in beliefs.columns]
+    names[0], names[-1] = f"{names[0]} (calmest)", f"{names[-1]} (wildest)"
+    bottom.stackplot(
+        beliefs.index, beliefs.to_numpy().T, labels=names, colors=ramp, step="post", lw=0
+    )
+    bottom.set_ylim(0.0, 1.0)
+    bottom.set_ylabel("probability")
+    _percent(bottom)
+    note = (
+        "filtered on data up to each decision; regimes are estimated anew with each training, "
+        "so a number means its rank by volatility then"
+    )
+    _finish(figure, (bottom, top), "", note, reverse=True)
+    top.set_title("Market and regimes", loc="left", fontweight="bold")
     return figure
 
 

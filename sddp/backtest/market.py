@@ -269,8 +269,9 @@ def _assemble(
         tables, cash_rate = _dropped(tables, cash_rate)
     quoted = tables["prices"].notna()
     carried = tables.keys() & LEVELS if missing == "carry" else set()
-    for name in tables.keys() - carried:
-        _refuse_gaps(tables[name], name)
+    for name, table in tables.items():
+        if name not in carried:
+            _refuse_gaps(table, name)
     return _view(tables | {name: tables[name].ffill() for name in carried}, quoted, cash_rate)
 
 

@@ -123,8 +123,11 @@ class MultistageStrategy:
     def journal_table(self) -> pd.DataFrame:
         """The journal by date of decision, beliefs as columns ``regime 1`` (calmest), ..."""
         table = pd.DataFrame(self.journal).set_index("date")
-        beliefs = pd.DataFrame(table.pop("belief").tolist(), index=table.index)
-        beliefs.columns = pd.Index([f"regime {k + 1}" for k in beliefs.columns])
+        rows = table.pop("belief").tolist()
+        n_regimes = max(len(row) for row in rows)
+        names = [f"regime {k + 1}" for k in range(n_regimes)]
+        # A fit may have had to do with fewer regimes than asked for.
+        beliefs = pd.DataFrame(rows, index=table.index, columns=names)
         return table.join(beliefs.fillna(0.0))
 
     def _train(self, view: View) -> None:

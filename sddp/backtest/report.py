@@ -11,6 +11,7 @@ import pandas as pd
 from sddp.backtest import metrics
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.market import CASH
+from sddp.backtest.strategies import Strategy
 from sddp.backtest.tables import day
 from sddp.errors import DataError
 
@@ -30,11 +31,15 @@ class BacktestReport:
         Decimal return of cash, earned over ``(t-1, t]``.
     lag : int
         Rows between a decision and its execution.
+    strategies : mapping of str to Strategy
+        The run's own copies of the strategies, as they were after the last row: where one keeps a
+        journal or a trained model, it is found here.
     """
 
     ledgers: Mapping[str, Ledger]
     cash_rate: pd.Series[float]
     lag: int
+    strategies: Mapping[str, Strategy]
 
     @property
     def timing(self) -> str:
@@ -119,11 +124,12 @@ class BacktestReport:
             "execution": self.timing,
         }
 
-    def plot_wealth(self) -> Figure:
-        """Wealth on a log scale with the drawdown below."""
+    def plot_wealth(self, *, caveat: str = "") -> Figure:
+        """Wealth on a log scale with the drawdown below; `caveat` is written beneath."""
         from sddp.backtest import figures
 
-        return figures.wealth_figure(self.wealth, self.timing)
+        note = f"{self.timing}; {caveat}" if caveat else self.timing
+        return figures.wealth_figure(self.wealth, note)
 
     def plot_trailing_return(self, *, months: int = 6) -> Figure:
         """Return over the trailing months, by strategy."""
@@ -138,7 +144,7 @@ class BacktestReport:
         return figures.allocation_figure(self.weights(name), name, largest)
 
     def plot_trading(self) -> Figure:
-        """Trailing turnover and the costs paid so far, by strategy."""
+        """Turnover and relative costs so far, by strategy."""
         from sddp.backtest import figures
 
         turnover = pd.DataFrame({name: entry.turnover for name, entry in self.ledgers.items()})

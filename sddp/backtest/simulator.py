@@ -90,18 +90,25 @@ def backtest(
         initial_wealth=initial_wealth,
         rebalance=rebalance,
     )
-    ledgers = {
+    accounts = {
         name: _simulate(name, strategy, market, rules, progress or _silent)
         for name, strategy in strategies.items()
     }
-    cash_rate = market.at(rules.dates[-1]).cash_rate.loc[rules.dates]
-    return BacktestReport(ledgers, cash_rate, lag)
+    return BacktestReport(
+        ledgers={name: account.ledger() for name, account in accounts.items()},
+        cash_rate=market.at(rules.dates[-1]).cash_rate.loc[rules.dates],
+        lag=lag,
+        strategies={name: account.strategy for name, account in accounts.items()},
+    )
 
 
 def print_progress(name: str, done: int, total: int) -> None:
-    """Progress of a backtest as one line of the error stream for each strategy."""
-    end = "\n" if done == total else ""
-    print(f"\r{name}: {done} of {total} rows", end=end, file=sys.stderr, flush=True)
+    """Progress of a backtest on the error stream: a line that moves, or quarters in a file."""
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{name}: {done} of {total} rows", end=end, file=sys.stderr, flush=True)
+    elif done == total or 4 * done // total > 4 * (done - 1) // total:
+        print(f"{name}: {done} of {total} rows", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -166,10 +173,14 @@ class _Account:
         self.holdings = after
         self.entries.append(Entry(earned, before, requested, executed, charged, after))
 
+    def ledger(self) -> Ledger:
+        """All lines."""
+        return Ledger.of(self.entries, self.decisions, self.rules.dates, pd.Index(self.assets))
+
 
 def _simulate(
     name: str, strategy: Strategy, market: Market, rules: _Rules, progress: Progress
-) -> Ledger:
+) -> _Account:
     account = _Account(strategy, market.assets, rules)
     for row, date in enumerate(rules.dates):
         try:
@@ -178,7 +189,7 @@ def _simulate(
             error.add_note(f"(strategy {name!r}, {day(date)})")
             raise
         progress(name, row + 1, len(rules.dates))
-    return Ledger.of(account.entries, account.decisions, rules.dates, market.assets)
+    return account
 
 
 def _step(account: _Account, row: int, view: View) -> None:

@@ -27,8 +27,8 @@ def cost_to_go_bounds(
     """Lower bound, in engine units, on the cost-to-go column of every node that has one.
 
     The user's bound where there is one; minus infinity where cuts known beforehand bound every
-    child; otherwise computed: the least cost of each stage over all incoming states within the bounds
-    of the outgoing variables before, added up along the graph under the risk measure.
+    child; otherwise computed: the least cost of each stage over all incoming states within the
+    bounds of the outgoing variables before, added up along the graph under the risk measure.
 
     Raises
     ------

@@ -77,3 +77,35 @@ class LazyRows:
         """All rows as arrays."""
         coefficients = np.array(self._coefficients).reshape(len(self), self._n_columns)
         return RowTable(coefficients, np.array(self._lower), np.array(self._returns, dtype=bool))
+
+
+class RowPool:
+    """Rows found by generators of one key, over their variables: ``coefficients @ v <= upper``.
+
+    A row that one node's solution needed is often needed by the next node's too; checking the
+    pool costs one product, finding rows one at a time costs a solve each.
+    """
+
+    # More rows at a time save few solves and make each one dearer.
+    AT_ONCE = 3
+
+    def __init__(self, n_variables: int) -> None:
+        self._coefficients = np.empty((8, n_variables))
+        self._upper = np.empty(8)
+        self._n = 0
+
+    def add(self, coefficients: Floats, upper: Floats) -> None:
+        """Remember rows."""
+        while self._n + len(upper) > len(self._upper):
+            self._coefficients = np.concatenate([self._coefficients, self._coefficients])
+            self._upper = np.concatenate([self._upper, self._upper])
+        self._coefficients[self._n : self._n + len(upper)] = coefficients
+        self._upper[self._n : self._n + len(upper)] = upper
+        self._n += len(upper)
+
+    def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
+        """The rows that `values` breaks most, by more than `tolerance`."""
+        excess = self._coefficients[: self._n] @ values - self._upper[: self._n]
+        order = np.argsort(-excess, kind="stable")[: self.AT_ONCE]
+        chosen = order[excess[order] > tolerance]
+        return self._coefficients[chosen], self._upper[chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from sddp.engine.compile import CompiledStage, compile_stage
 from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes
 from sddp.engine.cuts import CutPool, ValueFunction
 from sddp.engine.graph import NodeName
+from sddp.engine.lazy_rows import RowPool
 from sddp.engine.node_problem import NodeProblem, StageSolution, Work
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.problem import Problem
@@ -62,6 +63,7 @@ class Network:
                 self._recall(name, snapshot.nodes[name])
             else:
                 self._learn_beforehand(name)
+        self._row_pools: dict[Hashable, RowPool] = {}
         self.nodes = {name: self._node(name, snapshot) for name in problem.graph.nodes}
 
     @classmethod
@@ -270,7 +272,13 @@ class Network:
             unit=self.problem.unit,
             name=name,
             work=self.work,
+            row_pool=self._row_pool(compiled),
         )
+
+    def _row_pool(self, compiled: CompiledStage) -> RowPool:
+        generator = compiled.stage.rows
+        key = None if generator is None else generator.pool_key
+        return self._row_pools.setdefault(key, RowPool(len(compiled.generator_columns)))
 
 
 def _frozen(pool: CutPool) -> Cuts:

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import CostToGo, Rows
-from sddp.engine.lazy_rows import LazyRows, RowTable
+from sddp.engine.lazy_rows import LazyRows, RowPool, RowTable
 from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
 from sddp.engine.reduction import ReducedStage
@@ -79,6 +79,8 @@ class NodeProblem:
         For error messages.
     work : Work
         Where effort is counted.
+    row_pool : RowPool
+        Generated rows, shared with the nodes whose generator has the same key.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class NodeProblem:
         unit: float,
         name: str,
         work: Work,
+        row_pool: RowPool,
     ) -> None:
         self.compiled, self.reduced, self.cost_to_go = compiled, reduced, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
@@ -100,6 +103,7 @@ class NodeProblem:
             self.lp.add_columns(1, 1.0, theta_lower, np.inf)
             self.lp.add_columns(self.n_theta - 1, 0.0, -np.inf, np.inf)
         self._n_static = self.lp.n_rows
+        self._row_pool = row_pool
         self._expansion = _Expansion(compiled, reduced, self.n_theta)
         self._state = StateInput(reduced, len(compiled.incoming))
         self._noise = NoiseInput(compiled, reduced, self.lp)
@@ -241,8 +245,15 @@ class NodeProblem:
         generator = self.compiled.stage.rows
         if generator is None:
             return None
-        rows, upper = generator.violated(self._expansion.generator_values(primal), tolerance)
-        return self._expansion.generator_rows(rows, upper) if len(upper) else None
+        values = self._expansion.generator_values(primal)
+        rows, upper = generator.violated(values, tolerance)
+        if len(upper) == 0:
+            return None
+        pooled, pooled_upper = self._row_pool.violated(values, tolerance)
+        self._row_pool.add(rows, upper)
+        return self._expansion.generator_rows(
+            np.concatenate([rows, pooled]), np.concatenate([upper, pooled_upper])
+        )
 
     def _append(self, coefficients: Floats, lower: Floats, returns: np.ndarray) -> None:
         self.rows.append(coefficients, lower, returns)

@@ -212,7 +212,7 @@ def test_progress_counts_rows(market, capsys):
     assert seen[0] == ("s", 1, 60)
     assert seen[-1] == ("s", 60, 60)
     run(market, HoldCash(), progress=print_progress)
-    assert capsys.readouterr().err.endswith("\rs: 60 of 60 rows\n")
+    assert capsys.readouterr().err.endswith("s: 60 of 60 rows\n")
 
 
 # --- missing quotes ---
