@@ -43,7 +43,7 @@ class TailRows:
     @property
     def pool_key(self) -> Hashable:
         """Stages with the same outlook share rows."""
-        return id(self.outlook)
+        return self.outlook
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """See `RowGenerator`; the tolerance is relative to wealth."""

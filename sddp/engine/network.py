@@ -42,11 +42,21 @@ class Network:
     cuts : CutForm
     snapshot : Snapshot, optional
         What an earlier network had learnt, taken over as it is.
+    shares_rows : bool
+        Whether nodes hand generated rows to each other. In training that saves solves; a policy
+        must not, for its answers would depend on what was asked before.
     """
 
     def __init__(
-        self, problem: Problem, risk: RiskChoice, cuts: CutForm, snapshot: Snapshot | None = None
+        self,
+        problem: Problem,
+        risk: RiskChoice,
+        cuts: CutForm,
+        snapshot: Snapshot | None = None,
+        *,
+        shares_rows: bool,
     ) -> None:
+        self._shares_rows = shares_rows
         self.problem, self.cuts, self.work = problem, cuts, Work()
         self.risk = risk_by_node(problem, risk)
         self.theta_lower = (
@@ -67,9 +77,9 @@ class Network:
         self.nodes = {name: self._node(name, snapshot) for name in problem.graph.nodes}
 
     @classmethod
-    def restored(cls, problem: Problem, snapshot: Snapshot) -> Network:
+    def restored(cls, problem: Problem, snapshot: Snapshot, *, shares_rows: bool) -> Network:
         """The network that was frozen."""
-        return cls(problem, snapshot.risk, snapshot.cuts, snapshot)
+        return cls(problem, snapshot.risk, snapshot.cuts, snapshot, shares_rows=shares_rows)
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
         """All that was learnt, rows in canonical order, without bases."""
@@ -275,9 +285,11 @@ class Network:
             row_pool=self._row_pool(compiled),
         )
 
-    def _row_pool(self, compiled: CompiledStage) -> RowPool:
+    def _row_pool(self, compiled: CompiledStage) -> RowPool | None:
         generator = compiled.stage.rows
-        key = None if generator is None else generator.pool_key
+        if generator is None or not self._shares_rows:
+            return None
+        key = generator.pool_key
         return self._row_pools.setdefault(key, RowPool(len(compiled.generator_columns)))
 
 

@@ -21,7 +21,7 @@ from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
 from sddp.engine.reduction import ReducedStage
 from sddp.errors import SolverError
-from sddp.lp import Basis, Effort, LinearProgram, Status
+from sddp.lp import FEASIBILITY_TOLERANCE, Basis, Effort, LinearProgram, Status
 
 # Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
 MAXIMAL_ROUNDS = 1_000
@@ -79,7 +79,7 @@ class NodeProblem:
         For error messages.
     work : Work
         Where effort is counted.
-    row_pool : RowPool
+    row_pool : RowPool or None
         Generated rows, shared with the nodes whose generator has the same key.
     """
 
@@ -93,7 +93,7 @@ class NodeProblem:
         unit: float,
         name: str,
         work: Work,
-        row_pool: RowPool,
+        row_pool: RowPool | None,
     ) -> None:
         self.compiled, self.reduced, self.cost_to_go = compiled, reduced, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
@@ -104,6 +104,7 @@ class NodeProblem:
             self.lp.add_columns(self.n_theta - 1, 0.0, -np.inf, np.inf)
         self._n_static = self.lp.n_rows
         self._row_pool = row_pool
+        self._least_breach = 2.0 * FEASIBILITY_TOLERANCE / unit
         self._expansion = _Expansion(compiled, reduced, self.n_theta)
         self._state = StateInput(reduced, len(compiled.incoming))
         self._noise = NoiseInput(compiled, reduced, self.lp)
@@ -227,7 +228,8 @@ class NodeProblem:
     ) -> tuple[Floats, Floats] | None:
         if self.cost_to_go is None:
             return None
-        refused = self.cost_to_go.outcomes.infeasible_rows(outgoing, tolerance)
+        # Never loosely: a state let through here is infeasible at the next node.
+        refused = self.cost_to_go.outcomes.infeasible_rows(outgoing, self._least_breach)
         if refused:  # the cost-to-go of an infeasible decision is no guide
             rows = Rows(
                 -np.array([row.slope for row in refused]),
@@ -249,11 +251,11 @@ class NodeProblem:
         rows, upper = generator.violated(values, tolerance)
         if len(upper) == 0:
             return None
-        pooled, pooled_upper = self._row_pool.violated(values, tolerance)
-        self._row_pool.add(rows, upper)
-        return self._expansion.generator_rows(
-            np.concatenate([rows, pooled]), np.concatenate([upper, pooled_upper])
-        )
+        if self._row_pool is not None:
+            pooled, pooled_upper = self._row_pool.violated(values, tolerance)
+            self._row_pool.add(rows, upper)
+            rows, upper = np.concatenate([rows, pooled]), np.concatenate([upper, pooled_upper])
+        return self._expansion.generator_rows(rows, upper)
 
     def _append(self, coefficients: Floats, lower: Floats, returns: np.ndarray) -> None:
         self.rows.append(coefficients, lower, returns)

@@ -22,6 +22,7 @@ from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
 from sddp.engine.storage import load_snapshot, save_policy
+from sddp.engine.threads import one_blas_thread
 from sddp.errors import InfeasibleState, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 
@@ -67,7 +68,7 @@ class Policy:
 
     def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
         self.problem, self.snapshot = problem, snapshot
-        self._network = Network.restored(problem, snapshot)
+        self._network = Network.restored(problem, snapshot, shares_rows=False)
         self._bound: float | None = None
 
     @classmethod
@@ -162,7 +163,8 @@ class Policy:
         """
         extra = self._network.extra_node(stage, arcs, as_risk_measure(risk), name)
         incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
-        solution = extra.solve(incoming, 0, self.snapshot.tolerance)
+        with one_blas_thread():
+            solution = extra.solve(incoming, 0, self.snapshot.tolerance)
         return self._decision(extra, self._feasible(solution, name), size)
 
     def simulate(
@@ -182,7 +184,7 @@ class Policy:
 
     def thaw(self) -> Network:
         """A network that training can go on with; the policy itself stays as it is."""
-        return Network.restored(self.problem, self.snapshot)
+        return Network.restored(self.problem, self.snapshot, shares_rows=True)
 
     def solve_step(
         self, node: NodeName, incoming: Floats, noise: NoiseChoice
@@ -196,12 +198,13 @@ class Policy:
         node, memory = self._node(name), self.snapshot.nodes[name]
         state, size = self._network.normalised(incoming)
         node.forget_after(len(memory.rows), memory.basis)
-        if isinstance(noise, Mapping):
-            entries = noise_values(node.compiled, noise)
-            solution = node.solve_at(state, entries, self.snapshot.tolerance)
-        else:
-            position = _noise_position(node.compiled, noise, name)
-            solution = node.solve(state, position, self.snapshot.tolerance)
+        with one_blas_thread():
+            if isinstance(noise, Mapping):
+                entries = noise_values(node.compiled, noise)
+                solution = node.solve_at(state, entries, self.snapshot.tolerance)
+            else:
+                position = _noise_position(node.compiled, noise, name)
+                solution = node.solve(state, position, self.snapshot.tolerance)
         return self._feasible(solution, f"node {name!r}"), size
 
     def _feasible(self, solution: StageSolution | FeasibilityCut, where: str) -> StageSolution:

@@ -11,7 +11,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from sddp.arrays import Floats
 from sddp.engine.cost_to_go import CutForm, LazyAggregation
@@ -30,6 +29,7 @@ from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme
 from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
 from sddp.engine.storage import problem_digest
+from sddp.engine.threads import one_blas_thread
 from sddp.errors import BoundWarning, ModelError
 from sddp.risk import Expectation, RiskMeasure
 
@@ -110,7 +110,7 @@ class _Session:
         self.visits = forward_pass(self.network, path, tolerance, self.interrupt)
         backward_pass(self.network, self.visits, tolerance, backward_rng, self.interrupt)
         if not self.log and self.network.problem.homogeneous:
-            check_homogeneity(self.network, self.visits, tolerance, self.rngs[2])
+            check_homogeneity(self.network, self.visits, self.rngs[2])
         bound = self.network.root_value(self.tolerances.final, self.root_risk)
         return self._entry(bound, tolerance)
 
@@ -210,7 +210,7 @@ def train(
     network = _network(problem, risk, cuts, start)
     tolerances = tolerances or Tolerances()
     display = _Display(progress, sys.stderr)
-    with deferred_interrupt() as interrupt, threadpool_limits(1, "blas"):
+    with deferred_interrupt() as interrupt, one_blas_thread():
         session = _Session(
             network,
             root_risk or Expectation(),
@@ -240,7 +240,7 @@ def _network(
     problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None
 ) -> Network:
     if start is None:
-        return Network(problem, risk, cuts or LazyAggregation())
+        return Network(problem, risk, cuts or LazyAggregation(), shares_rows=True)
     if risk is not None or cuts is not None:
         raise ModelError("risk and cuts are those of the policy given as start; leave them out")
     if start.problem is not problem and problem_digest(start.problem) != problem_digest(problem):

@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 import scipy.sparse as sp
 
 import sddp
-from tests.oracles import StageArrays, Tree, TreeNode
+from tests.oracles import NEUTRAL, Mixture, StageArrays, Tree, TreeNode
 
 LINEAR = {("root", 0): 1.0, (0, 1): 1.0, (1, 2): 1.0}
 STOPPING = {("root", 0): 1.0, (0, 1): 0.8, (1, 2): 0.7}
@@ -78,36 +78,44 @@ def random_instance(
     graph: str = "linear",
     transition: str = "none",
     noise: int = 2,
-    mixture: object = None,
+    mixture: Mixture | None = None,
+    root_mixture: Mixture = NEUTRAL,
     maximises: bool = False,
     indexed: bool = True,
 ) -> Instance:
     """Bounded problem with relatively complete recourse; two states, nine decisions a stage.
 
-    `noise` is the largest number of realisations seen before a decision. `mixture` is used at
-    every node, the root excepted.
+    `noise` is the number of realisations seen before each decision; above 2 the largest of
+    numbers that differ between nodes. `mixture` is the risk at every node, `root_mixture` that
+    before the first decision.
     """
     rng = np.random.default_rng(seed)
     arcs = GRAPHS[graph]
     names = list(dict.fromkeys(target for _, target in arcs))
     nodes = {name: _random_node(rng, noise, transition) for name in names}
     risk = {} if mixture is None else dict.fromkeys(names, mixture)
-    tree = Tree(nodes, arcs, rng.uniform(0.0, 3.0, 2), risk)
+    tree = Tree(nodes, arcs, rng.uniform(0.0, 3.0, 2), risk, root_mixture)
     return Instance(tree, transition, maximises, indexed)
 
 
 def _random_node(rng: np.random.Generator, noise: int, transition: str) -> TreeNode:
-    n_realisations = int(rng.integers(1, noise + 1)) if noise > 2 else noise
     base = _random_stage(rng)
+    n_realisations = int(rng.integers(1, noise + 1)) if noise > 2 else noise
     realisations = [_vary(base, rng) for _ in range(n_realisations)] if noise > 1 else [base]
     n_arrivals = 1 if transition == "none" else 2
     arrivals = [_random_arrival(rng, transition) for _ in range(n_arrivals)]
     return TreeNode(
         realisations,
-        rng.dirichlet(np.ones(n_realisations)),
+        _random_probabilities(rng, n_realisations),
         arrivals,
-        rng.dirichlet(np.ones(n_arrivals)),
+        _random_probabilities(rng, n_arrivals),
     )
+
+
+def _random_probabilities(rng: np.random.Generator, n: int) -> np.ndarray:
+    """None so small that sampled paths would rarely see its outcome."""
+    weights = rng.uniform(0.3, 1.0, n)
+    return weights / weights.sum()
 
 
 def _random_stage(rng: np.random.Generator) -> StageArrays:
@@ -188,7 +196,7 @@ def _transition(node: TreeNode, kind: str) -> sddp.LinearTransition | None:
     return sddp.LinearTransition(shift=shifts, probabilities=p)
 
 
-def _measure(mixture: object) -> sddp.risk.RiskMeasure:
+def _measure(mixture: Mixture) -> sddp.risk.RiskMeasure:
     terms = [weight * sddp.AVaR(tail) for weight, tail in mixture]
     total = terms[0]
     for term in terms[1:]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hmmlearn.hmm import GaussianHMM
 
+from sddp.statistics import em
 from sddp.statistics.em import DegenerateStart, EMSettings, Parameters, run_em
 from sddp.statistics.hmm_kernels import covariance_penalty
 from sddp.statistics.starts import KINDS, softened, windows
@@ -107,6 +108,14 @@ def test_a_singular_covariance_is_a_degenerate_start():
     )
     with pytest.raises(DegenerateStart, match=r"positive definite|likelihood fell|no transition"):
         run_em(rows, np.array([303]), start, _settings(rows, 0.0))
+
+
+def test_a_fall_of_the_likelihood_is_a_degenerate_start(monkeypatch):
+    falling = iter(-10.0 * np.arange(100.0))
+    monkeypatch.setattr(em, "covariance_penalty", lambda *_: next(falling))
+    rows = _standardised()
+    with pytest.raises(DegenerateStart, match="likelihood fell by "):
+        run_em(rows, np.array([300]), windows(rows, 2, np.random.default_rng(1)), _settings(rows))
 
 
 def test_permuting_and_changing_units_leave_the_law_of_the_data():

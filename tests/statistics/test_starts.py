@@ -45,6 +45,14 @@ def test_centres_separate_groups_that_lie_apart():
     np.testing.assert_allclose(means[order], [[-3, 0], [0, 3], [3, 0]], atol=0.1)
 
 
+def test_fewer_different_rows_than_regimes_leave_a_group_at_the_pooled_moments():
+    rows = np.repeat([[-1.0, 1.0], [1.0, -1.0]], 10, axis=0) + 0.0
+    start = spread_centres(rows, 3, np.random.default_rng(0))
+    np.testing.assert_allclose(np.sort(start.means[:, 0]), [-1.0, 0.0, 1.0])
+    empty = start.covariances[np.abs(start.means[:, 0]) < 0.5][0]
+    np.testing.assert_allclose(empty, [[1.0, -1.0], [-1.0, 1.0]])
+
+
 def test_an_earlier_fit_forgets_its_certainties():
     earlier = Parameters(np.array([1.0, 0.0]), np.eye(2), np.ones((2, 1)), np.ones((2, 1, 1)))
     start = softened(earlier)

@@ -1,0 +1,67 @@
+"""What the tests of the engine share: a quiet `train`, a stopping rule, a time limit."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import sddp
+from sddp.engine.stopping import Progress, StoppingRule
+
+CUT_FORMS = (sddp.LazyAggregation(), sddp.MultiCut(), sddp.AverageCut())
+BY_NAME = {"ids": lambda cuts: type(cuts).__name__}
+
+# The LP solver's feasibility tolerance is 1e-9 and rows are refined to 1e-9 of the value.
+SOLVER = 1e-9
+# Two sums of the same numbers in another order.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Reaches(StoppingRule):
+    """Stop once the bound is at a known value: saves the iterations after convergence."""
+
+    value: float
+    tolerance: float = 1e-11
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        miss = abs(progress.log[-1].bound - self.value)
+        return "reached" if miss <= self.tolerance * max(1.0, abs(self.value)) else None
+
+
+def train(
+    problem: sddp.Problem, stopping: StoppingRule | int = 50, seed: int = 0, **options: Any
+) -> sddp.TrainingResult:
+    """`sddp.train`, silent and from a fixed seed; an integer is a number of iterations."""
+    rule = sddp.Iterations(stopping) if isinstance(stopping, int) else stopping
+    rng = np.random.default_rng(seed)
+    return sddp.train(problem, rng=rng, stopping=rule, progress=False, **options)
+
+
+def assert_never_worse(result: sddp.TrainingResult, sign: float) -> None:
+    """The bound of a minimisation (sign 1) never falls, that of a maximisation never rises."""
+    bounds = sign * result.log["bound"].to_numpy()
+    lost = np.maximum.accumulate(bounds) - bounds
+    assert lost.max() <= ROUNDING * max(1.0, np.abs(bounds).max())
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Turn a loop that would not end into a failure."""
+
+    def give_up(signum: int, frame: object) -> None:
+        raise TimeoutError(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
