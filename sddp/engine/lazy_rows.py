@@ -83,29 +83,27 @@ class RowPool:
     """Rows found by generators of one key, over their variables: ``coefficients @ v <= upper``.
 
     A row that one node's solution needed is often needed by the next node's too; checking the
-    pool costs one product, finding rows one at a time costs a solve each.
+    pool costs one product, finding rows one at a time costs a solve each. The latest are kept.
     """
 
+    CAPACITY = 128
     # More rows at a time save few solves and make each one dearer.
     AT_ONCE = 3
 
     def __init__(self, n_variables: int) -> None:
-        self._coefficients = np.empty((8, n_variables))
-        self._upper = np.empty(8)
-        self._n = 0
+        self._coefficients = np.zeros((self.CAPACITY, n_variables))
+        self._upper = np.full(self.CAPACITY, np.inf)
+        self._next = 0
 
     def add(self, coefficients: Floats, upper: Floats) -> None:
-        """Remember rows."""
-        while self._n + len(upper) > len(self._upper):
-            self._coefficients = np.concatenate([self._coefficients, self._coefficients])
-            self._upper = np.concatenate([self._upper, self._upper])
-        self._coefficients[self._n : self._n + len(upper)] = coefficients
-        self._upper[self._n : self._n + len(upper)] = upper
-        self._n += len(upper)
+        """Remember rows in place of the oldest."""
+        for row, bound in zip(coefficients, upper, strict=True):
+            self._coefficients[self._next], self._upper[self._next] = row, bound
+            self._next = (self._next + 1) % self.CAPACITY
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """The rows that `values` breaks most, by more than `tolerance`."""
-        excess = self._coefficients[: self._n] @ values - self._upper[: self._n]
+        excess = self._coefficients @ values - self._upper
         order = np.argsort(-excess, kind="stable")[: self.AT_ONCE]
         chosen = order[excess[order] > tolerance]
         return self._coefficients[chosen], self._upper[chosen]

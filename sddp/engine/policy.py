@@ -22,9 +22,9 @@ from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
 from sddp.engine.storage import load_snapshot, save_policy
-from sddp.engine.threads import one_blas_thread
 from sddp.errors import InfeasibleState, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
+from sddp.threads import one_blas_thread
 
 NoiseChoice = int | Mapping[str, float] | None
 

@@ -29,9 +29,9 @@ from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme
 from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
 from sddp.engine.storage import problem_digest
-from sddp.engine.threads import one_blas_thread
 from sddp.errors import BoundWarning, ModelError
 from sddp.risk import Expectation, RiskMeasure
+from sddp.threads import one_blas_thread
 
 # A bound that is met to this, relative to itself, is active.
 ACTIVE_TOLERANCE = 1e-7
@@ -44,21 +44,22 @@ class Tolerances:
     """To what accuracy rows are refined, relative to the value, as training goes on.
 
     Cuts from a loosely refined LP are valid, only weaker, and early ones are superseded anyway.
-    The tolerance shrinks by `factor` each iteration, and faster where the bound has moved by
-    less than it. Reported bounds, decisions and simulations always use `final`.
+    The tolerance follows the bound: it is `share` of the bound's last relative move, never above
+    `start` or the tolerance before, never below `final`. Reported bounds, decisions and
+    simulations always use `final`.
 
     Parameters
     ----------
-    start, factor, final : float
+    start, share, final : float
     """
 
     start: float = 1e-3
-    factor: float = 0.5
+    share: float = 0.1
     final: float = 1e-9
 
     def next(self, tolerance: float, moved: float) -> float:
         """Tolerance of the next iteration, from this one's and the bound's relative move."""
-        return max(self.final, min(self.factor * tolerance, 0.1 * moved))
+        return max(self.final, min(tolerance, self.share * moved))
 
 
 @dataclass(frozen=True, eq=False)

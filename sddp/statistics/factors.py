@@ -11,7 +11,7 @@ import numpy as np
 from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
 from sddp.statistics.tables import Table, TableLike, read_table
-from sddp.statistics.threads import one_blas_thread
+from sddp.threads import one_blas_thread
 
 ResidualCovariance = Literal["diagonal", "full"]
 

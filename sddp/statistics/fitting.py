@@ -238,7 +238,7 @@ def _outcomes(
         try:
             result = run_em(problem.data.values, problem.data.lengths, start, problem.settings)
         except DegenerateStart as reason:
-            yield label | {"discarded": str(reason)}, None
+            yield label | {"converged": False, "discarded": str(reason)}, None
         else:
             climb = _judged(problem, number, result)
             yield label | climb.log_row(), None if climb.discarded else climb

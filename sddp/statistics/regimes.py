@@ -28,7 +28,7 @@ from sddp.statistics.tables import (
     sequence_lengths,
     split,
 )
-from sddp.statistics.threads import one_blas_thread
+from sddp.threads import one_blas_thread
 
 # A regime with fewer rows than this, or than two per variable, has no covariance worth the name.
 FEWEST_ROWS = 20
@@ -106,7 +106,8 @@ class Regimes:
         Parameters
         ----------
         observations : DataFrame or array, shape (n, d)
-            Log returns per period, oldest first.
+            Log returns per period, oldest first. Before the first row the law of the regime is
+            `start_probabilities`; on another window than that of the fit, a few rows forget it.
         lengths : sequence of int, optional
             Row counts of independent sequences stacked in `observations`; one sequence by default.
 
@@ -174,8 +175,8 @@ class FittedRegimes(Regimes):
         Penalised log-likelihood before each EM step of the chosen start; it never falls.
     fit_log : DataFrame
         One row per start: `n_states`, `start`, `kind`, `iterations`, `converged`,
-        `log_likelihood`, `penalised_log_likelihood`, `least_count`, `least_eigenvalue_ratio`,
-        `discarded` (the reason, or empty) and `chosen`.
+        `log_likelihood`, `penalised_log_likelihood`, `least_count`, `least_eigenvalue_ratio` (NaN
+        where EM broke down), `discarded` (the reason, or empty) and `chosen`.
     """
 
     _: KW_ONLY

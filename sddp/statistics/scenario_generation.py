@@ -13,7 +13,7 @@ from sddp.scenarios import MarkovScenarios
 from sddp.statistics.factors import FittedFactorModel
 from sddp.statistics.regimes import Regimes
 from sddp.statistics.sampling import NormalSampler, match_moments, scheme
-from sddp.statistics.threads import one_blas_thread
+from sddp.threads import one_blas_thread
 
 
 def markov_scenarios(

@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal
 
 from sddp.errors import DataError, FitWarning, ModelError
 from sddp.statistics import GaussianRegimes, Regimes
+from sddp.threads import one_blas_thread
 from tests.reference_data import reference_path
 from tests.statistics import oracles
 from tests.statistics.models import random_regimes, separated_regimes, two_volatilities
@@ -177,7 +178,8 @@ def test_maximum_likelihood_of_the_authors_series():
     # covariance entry: without it the likelihood is higher by 0.0424. (k-means with seed 3 is one
     # of the starts from which hmmlearn reaches it; with seeds 0 and 1 it ends at 5931 and 6544.)
     peer = GaussianHMM(3, "full", n_iter=2000, tol=1e-6, random_state=3, covars_prior=0.0)
-    peer.fit(data.to_numpy(), lengths)
+    with one_blas_thread():
+        peer.fit(data.to_numpy(), lengths)
     assert fitted.log_likelihood == pytest.approx(peer.score(data.to_numpy(), lengths), abs=1e-4)
     assert 0.0 < fitted.log_likelihood - stated["log_likelihood"] < 0.05
 
@@ -203,7 +205,8 @@ def test_default_prior_of_hmmlearn_gives_the_stated_likelihood():
     # The other half of the note above: our score at hmmlearn's default fit is 6823.7117.
     data = pd.read_csv(reference_path("data/msddp_tests/hmm_ar_series.csv")).iloc[:, 2:].to_numpy()
     lengths = [120] * 10
-    peer = GaussianHMM(3, "full", n_iter=2000, tol=1e-6, random_state=3).fit(data, lengths)
+    with one_blas_thread():
+        peer = GaussianHMM(3, "full", n_iter=2000, tol=1e-6, random_state=3).fit(data, lengths)
     model = Regimes(peer.means_, peer.covars_, peer.transmat_, peer.startprob_)
     assert model.score(data, lengths=lengths) == pytest.approx(6823.7117, abs=1e-4)
 

@@ -4,7 +4,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from sddp.statistics import GaussianRegimes, fitting
 from sddp.statistics.starts import windows
-from sddp.statistics.threads import one_blas_thread
+from sddp.threads import one_blas_thread
 from tests.statistics.models import two_volatilities
 
 
