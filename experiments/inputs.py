@@ -35,7 +35,7 @@ def read_prices(path: str | Path, what: str) -> pd.DataFrame:
         if bad.any():
             first = table[column][bad].head(1)
             raise DataError(
-                f"{what} {path}: {column} is {first.iloc[0]!r} on {first.index[0]:%Y-%m-%d}; "
+                f"{what} {path}: {column} is {str(first.iloc[0])!r} on {first.index[0]:%Y-%m-%d}; "
                 "give a positive price in every cell"
             )
         table[column] = numbers

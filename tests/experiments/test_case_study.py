@@ -1,0 +1,131 @@
+"""The main job in its quick form, and as a stranger would misuse it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.case_study import Config, main
+from experiments.record import Run
+from sddp.errors import DataError
+
+FIGURES = ("allocation", "bound", "regimes", "terminal_wealth", "wealth")
+TABLES = ("decisions", "summary", "training", "wealth", "weights")
+
+
+def write_prices(path: Path, n_assets: int, n_rows: int = 640, edit=lambda table: table) -> Path:
+    rng = np.random.default_rng(5)
+    steps = rng.normal(0.0004, 0.01, (n_rows, n_assets)) + rng.normal(0.0, 0.006, (n_rows, 1))
+    dates = pd.bdate_range("2019-01-01", periods=n_rows, name="date")
+    names = [f"fund {i + 1}" for i in range(n_assets)]
+    edit(pd.DataFrame(100.0 * np.exp(steps.cumsum(axis=0)), dates, names)).to_csv(path)
+    return path
+
+
+def test_quick_form_on_the_packaged_data(tmp_path, capsys):
+    pytest.importorskip("skfolio", reason="the packaged prices ship inside skfolio")
+    assert main(["--quick", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "equal weights" in printed.out
+    assert "survivors" in printed.out
+    assert "SDDP: " in printed.err  # progress
+    for name in FIGURES:
+        assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
+    tables = {name: pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in TABLES}
+    assert len(tables["decisions"]) == 8
+    assert (tables["wealth"]["cash"] == 1.0).all()
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["status"] == "complete"
+    assert record["config"]["n_stages"] == 3
+    assert set(record["inputs_sha256"]) == {"prices", "factors"}
+    assert record["results"]["share_of_decisions_with_binding_limit"] >= 0.5
+
+
+def test_own_prices_with_and_without_factors(tmp_path):
+    prices = write_prices(tmp_path / "prices.csv", n_assets=3)
+    factors = write_prices(tmp_path / "factors.csv", n_assets=2)
+    arguments = ["--quick", "--prices", str(prices)]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    assert main([*arguments, "--factors", str(factors), "--out", str(tmp_path / "b")]) == 0
+
+
+def test_one_asset_and_interest_on_cash(tmp_path):
+    prices = write_prices(tmp_path / "prices.csv", n_assets=1)
+    arguments = ["--quick", "--prices", str(prices), "--cash-rate", "0.0001"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    wealth = pd.read_csv(tmp_path / "out" / "wealth.csv", index_col=0)
+    grown = 1.0001 ** np.arange(len(wealth))
+    np.testing.assert_allclose(wealth["cash"], grown, rtol=1e-9)
+
+
+def test_a_second_run_gives_the_same_numbers(tmp_path):
+    prices = write_prices(tmp_path / "prices.csv", n_assets=2)
+    for folder in ("a", "b"):
+        main(["--quick", "--prices", str(prices), "--out", str(tmp_path / folder)])
+    for name in ("decisions", "weights", "wealth"):
+        first, second = (tmp_path / folder / f"{name}.csv" for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def drop_cell(table):
+    table.iloc[7, 1] = np.nan
+    return table
+
+
+def zero_cell(table):
+    table.iloc[9, 0] = 0.0
+    return table
+
+
+def shuffle(table):
+    return table.iloc[::-1]
+
+
+def text_cell(table):
+    table = table.astype(object)
+    table.iloc[3, 1] = "n/a?"
+    return table
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (drop_cell, r"fund 2 is 'nan' on 2019-01-10; give a positive price"),
+        (zero_cell, r"fund 1 is '0.0' on 2019-01-14; give a positive price"),
+        (text_cell, r"fund 2 is 'n/a\?' on 2019-01-04; give a positive price"),
+        (shuffle, r"dates must increase"),
+        (lambda table: table.iloc[:100], r"needs 504 rows of returns, but only"),
+        (lambda table: table.iloc[:, :0], r"give a date column and prices"),
+        (lambda table: table.set_axis(["day"] * len(table)), r"first column holds no dates"),
+    ],
+)
+def test_bad_prices_name_the_place_and_the_remedy(edit, words, tmp_path, capsys):
+    prices = write_prices(tmp_path / "prices.csv", n_assets=2, edit=edit)
+    assert main(["--quick", "--prices", str(prices), "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.search(words, printed.err)
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_missing_file(tmp_path, capsys):
+    assert main(["--quick", "--prices", str(tmp_path / "none.csv"), "--out", str(tmp_path)]) == 1
+    assert "cannot be read as CSV" in capsys.readouterr().err
+
+
+def test_factors_need_prices(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--factors", "x.csv"])
+    assert stopped.value.code == 2
+    assert "--factors needs --prices" in capsys.readouterr().err
+
+
+def test_an_unwritable_folder_is_said_before_anything_is_computed(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written to"):
+        Run(tmp_path / "file" / "out", Config())
