@@ -21,7 +21,7 @@ from sddp.engine.sampling import SamplingScheme
 from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
-from sddp.engine.storage import load_snapshot, save_policy
+from sddp.engine.storage import load_snapshot, save_snapshot
 from sddp.errors import InfeasibleState, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.threads import one_blas_thread
@@ -114,7 +114,7 @@ class Policy:
         """
         problem = self._node(node)
         incoming = problem.compiled.states.flatten(state)
-        return self._decision(problem, *self._solve(node, incoming, noise))
+        return self._decision(problem, *self.solve_step(node, incoming, noise))
 
     def value(self, node: NodeName, state: Mapping[str, Any], noise: NoiseChoice = None) -> float:
         """Value function at a state: for one noise, or its mean over all when left out.
@@ -127,9 +127,9 @@ class Policy:
         compiled = self._node(node).compiled
         incoming = compiled.states.flatten(state)
         if noise is not None or compiled.noise.n_realisations == 1:
-            solution, size = self._solve(node, incoming, noise)
+            solution, size = self.solve_step(node, incoming, noise)
             return self.problem.sign * size * solution.value
-        solved = [self._solve(node, incoming, w) for w in range(compiled.noise.n_realisations)]
+        solved = [self.solve_step(node, incoming, w) for w in range(compiled.noise.n_realisations)]
         values = np.array([size * solution.value for solution, size in solved])
         return self.problem.sign * float(compiled.noise.probabilities @ values)
 
@@ -175,26 +175,30 @@ class Policy:
         record: Sequence[str] = (),
         sampling: SamplingScheme | None = None,
     ) -> pd.DataFrame:
-        """Follow the policy along paths; see `sddp.engine.simulation.simulate`."""
+        """Follow the policy along paths: a row per decision, indexed by path and stage.
+
+        See `sddp.engine.simulation.simulate` for parameters, columns and errors.
+        """
         return simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the policy to a file; see `sddp.engine.storage.save_policy`."""
-        save_policy(self, path)
+        """Write the policy to a file, exactly; read it with `load_policy`.
+
+        Raises
+        ------
+        PolicyFileError
+            The place cannot be written to, or a risk measure is not one of the package's.
+        """
+        save_snapshot(self.problem, self.snapshot, path)
 
     def thaw(self) -> Network:
         """A network that training can go on with; the policy itself stays as it is."""
         return Network.restored(self.problem, self.snapshot, shares_rows=True)
 
     def solve_step(
-        self, node: NodeName, incoming: Floats, noise: NoiseChoice
-    ) -> tuple[StageSolution, float]:
-        """Solution at a state vector, in engine units at the state's size; and that size."""
-        return self._solve(node, incoming, noise)
-
-    def _solve(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
+        """Solution at a state vector, in engine units for the state at size 1, and its size."""
         node, memory = self._node(name), self.snapshot.nodes[name]
         state, size = self._network.normalised(incoming)
         node.forget_after(len(memory.rows), memory.basis)
@@ -240,7 +244,7 @@ class Policy:
         for name, probability in self.problem.graph.children(self.problem.graph.root):
             incoming, noise = self.problem.initial_state(name), self.problem.stages[name].noise
             for w in range(noise.n_realisations):
-                solution, size = self._solve(name, incoming, w)
+                solution, size = self.solve_step(name, incoming, w)
                 values.append(size * solution.value)
                 weights.append(probability * noise.probabilities[w])
         return self.snapshot.root_risk.evaluate(weights, values)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.engine.graph import NodeName
+from sddp.engine.node_problem import StageSolution
+from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme, Step
 from sddp.engine.transition import compile_transition
 from sddp.errors import ModelError
 
-if TYPE_CHECKING:
-    from sddp.engine.policy import Policy
+
+class Decider(Protocol):
+    """What is simulated: a policy."""
+
+    problem: Problem
+
+    def solve_step(
+        self, name: NodeName, incoming: Floats, noise: int | Mapping[str, float] | None
+    ) -> tuple[StageSolution, float]:
+        """Solution at a state vector, for the state at size 1, and that size."""
+        ...
 
 
 def simulate(
-    policy: Policy,
+    policy: Decider,
     n_paths: int,
     *,
     rng: np.random.Generator,
@@ -58,7 +69,7 @@ def simulate(
     if n_paths < 1:
         raise ModelError(f"n_paths = {n_paths}; simulate at least one path")
     sampling = sampling or InSample()
-    columns = {name: _columns(policy, name, record) for name in policy.nodes}
+    columns = {name: _columns(policy, name, record) for name in policy.problem.graph.nodes}
     _check_record(record, columns)
     rows: list[dict[str, Any]] = []
     for number in range(n_paths):
@@ -67,13 +78,8 @@ def simulate(
     return pd.DataFrame(rows).set_index(["path", "stage"])
 
 
-def path_totals(table: pd.DataFrame) -> pd.Series[float]:
-    """Total objective of each path of a simulation."""
-    return table.groupby(level="path")["objective"].sum()
-
-
 def _follow(
-    policy: Policy,
+    policy: Decider,
     path: Sequence[Step],
     number: int,
     columns: dict[NodeName, dict[str, int]],
@@ -103,7 +109,7 @@ def _follow(
     return rows
 
 
-def _arrive(policy: Policy, step: Step, outgoing: Floats) -> Floats:
+def _arrive(policy: Decider, step: Step, outgoing: Floats) -> Floats:
     stage = policy.problem.stages[step.node]
     if isinstance(step.arrival, int):
         return stage.transition.arrive(outgoing, step.arrival)
@@ -115,7 +121,7 @@ def _arrive(policy: Policy, step: Step, outgoing: Floats) -> Floats:
     return given.arrive(outgoing, 0)
 
 
-def _columns(policy: Policy, name: NodeName, record: Sequence[str]) -> dict[str, int]:
+def _columns(policy: Decider, name: NodeName, record: Sequence[str]) -> dict[str, int]:
     names = policy.problem.stages[name].column_names
     return {
         column: i

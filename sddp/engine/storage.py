@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,14 +30,11 @@ from sddp.errors import PolicyFileError
 from sddp.lp import Basis
 from sddp.risk import ConvexCombination, RiskMeasure
 
-if TYPE_CHECKING:
-    from sddp.engine.policy import Policy
-
 FORMAT, VERSION = "sddp-policy", 1
 
 
-def save_policy(policy: Policy, path: str | PathLike[str]) -> None:
-    """Write a policy to a file.
+def save_snapshot(problem: Problem, snapshot: Snapshot, path: str | PathLike[str]) -> None:
+    """Write what a policy consists of to a file.
 
     The file appears whole or not at all: it is written beside its place and then moved there.
 
@@ -49,14 +46,14 @@ def save_policy(policy: Policy, path: str | PathLike[str]) -> None:
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "problem": problem_digest(policy.problem),
-        **_encode_snapshot(policy.problem, policy.snapshot),
+        "problem": problem_digest(problem),
+        **_encode_snapshot(problem, snapshot),
     }
     write_whole(path, json.dumps(document))
 
 
 def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
-    """Read what `save_policy` wrote.
+    """Read what `save_snapshot` wrote.
 
     Raises
     ------
