@@ -58,7 +58,7 @@ def checked_probabilities(values: ArrayLike | None, length: int, where: str) -> 
         raise ModelError(f"{where}: probabilities has shape {p.shape}; it needs ({length},)")
     if not np.isfinite(p).all() or p.min() < 0.0 or abs(p.sum() - 1.0) > PROBABILITY_TOLERANCE:
         raise ModelError(
-            f"{where}: probabilities sum to {p.sum()!r}, the least is {p.min()!r}; "
+            f"{where}: probabilities sum to {float(p.sum())!r}, the least is {float(p.min())!r}; "
             "they must be non-negative and sum to 1"
         )
     return read_only(p)

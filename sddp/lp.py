@@ -166,8 +166,9 @@ class LinearProgram:
         start = time.perf_counter()
         self._highs.run()
         self.effort.seconds += time.perf_counter() - start
+        self._info = self._highs.getInfo()
         self.effort.solves += 1
-        self.effort.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
+        self.effort.pivots += max(int(self._info.simplex_iteration_count), 0)
         return _STATUS.get(self._highs.getModelStatus(), Status.FAILED)
 
     def solve_afresh(self) -> Status:
@@ -177,7 +178,7 @@ class LinearProgram:
 
     def objective(self) -> float:
         """Optimal value, offset included."""
-        return float(self._highs.getInfo().objective_function_value) / self.unit + self.offset
+        return float(self._info.objective_function_value) / self.unit + self.offset
 
     def primal(self) -> Floats:
         """Values of the columns."""
@@ -237,6 +238,7 @@ def _new_highs(presolve: bool) -> Any:
         "presolve": "on" if presolve else "off",
         "solver": "simplex",
         "threads": 1,
+        "simplex_scale_strategy": 0,  # the numbers are of one size; scaling each time costs a tenth
         "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
         "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
     }

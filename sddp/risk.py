@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.errors import ModelError
 
 Sense = Literal["min", "max"]
@@ -242,13 +242,27 @@ def tail_probabilities(probabilities: Floats, costs: Floats, tail: float) -> Flo
         weights = np.zeros_like(costs)
         weights[int(np.argmax(np.where(probabilities > 0.0, costs, -np.inf)))] = 1.0
         return weights
-    order = np.argsort(-costs, kind="stable")
+    order = _worst_first(probabilities, costs, tail)
     sorted_p = probabilities[order]
     before = np.cumsum(sorted_p) - sorted_p
-    weights = np.empty_like(costs)
+    weights = np.zeros_like(costs)
     weights[order] = np.clip(tail - before, 0.0, sorted_p)
     total: float = weights.sum()
     return weights / total
+
+
+def _worst_first(probabilities: Floats, costs: Floats, tail: float) -> Ints:
+    """Outcomes from the worst on, at least as many as fill the tail.
+
+    Sorting them all is the dearest step of a CVaR of thousands of outcomes: a few more than the
+    tail would hold if all were equally probable are picked out first.
+    """
+    n_picked = int(1.5 * tail * len(costs)) + 8
+    if n_picked < len(costs):
+        picked = np.sort(np.argpartition(-costs, n_picked)[:n_picked])
+        if probabilities[picked].sum() >= tail:
+            return picked[np.argsort(-costs[picked], kind="stable")]
+    return np.argsort(-costs, kind="stable")
 
 
 def weighted_cvar(

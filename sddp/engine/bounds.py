@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,28 +35,40 @@ def cost_to_go_bounds(
     ModelError
         A bound is needed, was not given and cannot be computed; the message says why.
     """
-    parents = [name for name in problem.graph.nodes if problem.graph.children(name)]
-    bounds = {name: problem.given_bound(name) for name in parents}
-    for name in parents:
-        children = [child for child, _ in problem.graph.children(name)]
-        bounded = all(problem.initial_cuts[c] or problem.is_exact(c) for c in children)
-        if bounds[name] is None and bounded:
-            bounds[name] = -np.inf
-    if any(bound is None for bound in bounds.values()):
-        computed = _computed(problem, risk)
-        bounds = {n: computed[n] if b is None else b for n, b in bounds.items()}
-    return {name: float(bound) for name, bound in bounds.items() if bound is not None}
-
-
-def _computed(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict[NodeName, float]:
-    least = {name: _least_cost(problem, name) for name in problem.graph.nodes}
+    followed = [name for name in problem.graph.nodes if problem.graph.children(name)]
+    known = {name: bound for name in followed if (bound := _known(problem, name)) is not None}
+    if len(known) == len(followed):
+        return known
     order = problem.graph.reverse_topological()
     if order is None:
-        return _cyclic(problem, risk, least)
-    bounds: dict[NodeName, float] = {}
+        return _cyclic(problem, risk) | known
+    return _acyclic(problem, risk, order, known)
+
+
+def _known(problem: Problem, name: NodeName) -> float | None:
+    """A bound that needs no computing; minus infinity where none is needed."""
+    given = problem.given_bound(name)
+    if given is not None:
+        return given
+    children = [child for child, _ in problem.graph.children(name)]
+    bounded = all(problem.initial_cuts[c] or problem.is_exact(c) for c in children)
+    return -np.inf if bounded or not problem.graph.reaches(name) else None
+
+
+def _acyclic(
+    problem: Problem,
+    risk: Callable[[NodeName], RiskMeasure],
+    order: Sequence[NodeName],
+    known: Mapping[NodeName, float],
+) -> dict[NodeName, float]:
+    """From the last nodes back: the least cost of each child and of what may follow it."""
+    bounds = dict(known)
+    open_nodes = [n for n in problem.graph.nodes if n not in known and problem.graph.children(n)]
+    needed = dict.fromkeys(child for n in open_nodes for child, _ in problem.graph.children(n))
+    least = {child: _least_cost(problem, child) for child in needed}
     for name in order:
         children = problem.graph.children(name)
-        if not children:
+        if name in bounds or not children:
             continue
         values = [least[c] + bounds.get(c, 0.0) for c, _ in children] + [0.0]
         weights = [p for _, p in children] + [problem.graph.stop_probability(name)]
@@ -64,11 +76,10 @@ def _computed(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict
     return bounds
 
 
-def _cyclic(
-    problem: Problem, risk: Callable[[NodeName], RiskMeasure], least: Mapping[NodeName, float]
-) -> dict[NodeName, float]:
+def _cyclic(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict[NodeName, float]:
     """Costs that are never negative, or the expectation's linear equations."""
     names = list(problem.graph.nodes)
+    least = {name: _least_cost(problem, name) for name in names}
     if min(least.values()) >= 0.0:
         return dict.fromkeys(names, 0.0)
     if any(not isinstance(risk(name), Expectation) for name in names):
@@ -137,14 +148,22 @@ def _incoming_box(problem: Problem, name: NodeName) -> Box:
             initial = problem.initial_state(name)
             boxes.append((initial, initial))
             continue
-        before = problem.stages[parent]
-        box = before.column_lower[before.outgoing], before.column_upper[before.outgoing]
+        box = _outgoing_box(problem.stages[parent])
         boxes.append(_arriving_box(compiled.transition, box))
     if not boxes:
         return compiled.column_lower[compiled.incoming], compiled.column_upper[compiled.incoming]
     lower = np.min([box[0] for box in boxes], axis=0)
     upper = np.max([box[1] for box in boxes], axis=0)
     return lower, upper
+
+
+def _outgoing_box(compiled: CompiledStage) -> Box:
+    """Bounds of the outgoing variables, the widest of all noises."""
+    lower, upper = compiled.column_lower.copy(), compiled.column_upper.copy()
+    noise = compiled.noise
+    lower[noise.positions["column_lower"]] = noise.values["column_lower"].min(axis=0)
+    upper[noise.positions["column_upper"]] = noise.values["column_upper"].max(axis=0)
+    return lower[compiled.outgoing], upper[compiled.outgoing]
 
 
 def _arriving_box(transition: StateMap, box: Box) -> Box:
@@ -169,5 +188,8 @@ def _product(scale: Floats, end: Floats) -> Floats:
     """``scale * end`` with 0 times infinity taken as 0."""
     finite = np.where(np.isfinite(end), end, 0.0)
     infinite = np.where(np.isfinite(end), 0.0, np.sign(end))
-    product = scale * finite
-    return np.where((scale * infinite) != 0.0, np.sign(scale * infinite) * np.inf, product)
+    product: Floats = scale * finite
+    direction = scale * infinite
+    product[direction > 0.0] = np.inf
+    product[direction < 0.0] = -np.inf
+    return product

@@ -199,12 +199,13 @@ class _Assembly:
 
     def number(self, expression: Any, place: str, position: Any) -> float:
         """Value of an expression; remembered as a noise entry if it holds noise."""
-        if expression is None:
-            raise ModelError(f"{self.where}: an entry of {place} has no value")
         if self.holds_noise(expression):
             self.positions[place].append(position)
             self.entries[place].append(expression)
-        value = float(pyo.value(expression))
+        try:
+            value = float(pyo.value(expression))
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{self.where}: an entry of {place} has no value: {error}") from error
         if np.isnan(value):
             raise ModelError(f"{self.where}: an entry of {place} is NaN")
         return value
@@ -275,6 +276,9 @@ def noise_values(compiled: CompiledStage, realisation: Mapping[str, float]) -> d
     names = compiled.evaluator.names
     if set(realisation) != set(names):
         raise ModelError(f"noise has {sorted(realisation)}; it needs values for {sorted(names)}")
+    for name, value in realisation.items():
+        if not np.isfinite(value):
+            raise ModelError(f"noise {name} = {value} is not finite; give a number")
     return _signed(compiled.evaluator.at([realisation[name] for name in names]), compiled.sign)
 
 
@@ -312,6 +316,12 @@ def _noise_parameters(stage: Stage, where: str) -> list[Any]:
         raise ModelError(f"{where}: noise has no realisations")
     keys = list(stage.noise.realisations[0])
     for i, realisation in enumerate(stage.noise.realisations):
+        for key, value in realisation.items():
+            if not np.isfinite(value):
+                raise ModelError(
+                    f"{where}: noise realisation {i} sets {key} to {value}; NaN and infinity are "
+                    "no values"
+                )
         if list(map(str, realisation)) != list(map(str, keys)):
             raise ModelError(
                 f"{where}: noise realisation {i} sets {list(map(str, realisation))}, the first "
@@ -322,12 +332,18 @@ def _noise_parameters(stage: Stage, where: str) -> list[Any]:
 
 def _parameter(model: Any, key: Any, where: str) -> Any:
     found = model.find_component(key) if isinstance(key, str) else key
-    if found is None or not hasattr(found, "set_value") or found.is_indexed():
+    if not _is_mutable_value(found) or found.model() is not model.model():
         raise ModelError(
             f"{where}: noise key {str(key)!r} is not one mutable parameter of the model; use "
             "Param(mutable=True), and 'rain[1]' for a member of an indexed one"
         )
     return found
+
+
+def _is_mutable_value(component: Any) -> bool:
+    if getattr(component, "ctype", None) is not pyo.Param or component.is_indexed():
+        return False
+    return bool(component.parent_component().mutable)
 
 
 def _states(stage: Stage, assembly: _Assembly) -> tuple[list[int], list[int], StateSpace]:
@@ -341,6 +357,12 @@ def _states(stage: Stage, assembly: _Assembly) -> tuple[list[int], list[int], St
                 f"{assembly.where}: state {name!r} has incoming index {index} but outgoing "
                 f"index {_index(state.outgoing)}"
             )
+        for key in index:
+            if _component(state.incoming, key).fixed:
+                raise ModelError(
+                    f"{assembly.where}: incoming variable {_component(state.incoming, key).name} "
+                    "is fixed, so the state would have no effect; unfix it"
+                )
         indices[name] = index
         incoming += [assembly.column(_component(state.incoming, key)) for key in index]
         if state.outgoing is not None:

@@ -110,6 +110,27 @@ class Outcomes:
         q, constant = self.adjusted(np.concatenate(values))
         return self._aggregate(q, constant, active)
 
+    def initial_supports(self) -> list[Support]:
+        """Affine lower bounds from whole sets of cuts: the first of every outcome, the second, ...
+
+        Valid under every risk measure, for the adjusted probabilities at some values of the
+        outcomes support it at all others. Together they bound what the cuts bound together.
+        """
+        at = np.ones(self.n_components)
+        pools = [(child, pool) for child in self.children for pool in child.value_function.pools]
+        supports = []
+        for number in range(max(len(pool) for _, pool in pools)):
+            active, values = [], []
+            for child, pool in pools:
+                n = child.transition.n_realisations
+                active.append(np.full(n, min(number, len(pool) - 1)))
+                table = child.transition.values(pool.slopes, pool.intercepts, at)
+                values.append(table[active[-1], np.arange(n)])
+            if self.stop_probability > 0.0:
+                values.append(np.zeros(1))
+            supports.append(self._aggregate(*self.adjusted(np.concatenate(values)), active))
+        return supports
+
     def infeasible_rows(self, outgoing: Floats, tolerance: float) -> list[Support]:
         """Feasibility cuts of the children that `outgoing` breaks in some realisation."""
         found = []
@@ -165,12 +186,6 @@ class CostToGo:
         """Rows that the LP's solution breaks by more than `tolerance` relative to the value."""
         return None
 
-    def cuts_value(self, outgoing: Floats) -> float:
-        """What the cuts alone, without any assumed bound, say of the cost-to-go."""
-        if not self.outcomes.ready:
-            return -np.inf
-        return self.outcomes.support(outgoing).at(outgoing)
-
     def learn(self, support: Support, outgoing: Floats) -> None:
         """Take in an averaged cut made at `outgoing`; only `AverageCut` asks for them."""
         raise TypeError(f"{type(self).__name__} keeps no averaged cuts")
@@ -201,9 +216,6 @@ class _Average(CostToGo):
 
     def learn(self, support: Support, outgoing: Floats) -> None:
         self._pool.add_if_better(support.slope, support.constant, outgoing)
-
-    def cuts_value(self, outgoing: Floats) -> float:
-        return self._pool.value(outgoing)
 
     def new_rows(self) -> Rows | None:
         fresh = slice(self._written, len(self._pool))

@@ -115,9 +115,10 @@ class ExtensiveForm:
     def _fix_first(self, programme: LinearProgram, state: Mapping[str, Any]) -> None:
         for vertex in self._first_vertices():
             compiled = self.problem.stages[vertex.node]
-            columns = (vertex.first_column + compiled.outgoing).astype(np.int32)
             values = compiled.states.flatten(state)
-            programme.set_column_bounds(columns, values, values)
+            rows = sp.lil_array((len(values), programme.n_columns))
+            rows[np.arange(len(values)), vertex.first_column + compiled.outgoing] = 1.0
+            programme.add_rows(sp.csr_array(rows), values, values)
 
     def _first_vertices(self) -> list[Vertex]:
         n_first = sum(

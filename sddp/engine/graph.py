@@ -69,6 +69,7 @@ class Graph:
         init=False, repr=False, compare=False
     )
     _stages: Mapping[NodeName, int] = field(init=False, repr=False, compare=False)
+    _reached: frozenset[NodeName] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))
@@ -84,6 +85,7 @@ class Graph:
         object.__setattr__(self, "_children", {n: tuple(c) for n, c in children.items()})
         self._check_sums()
         object.__setattr__(self, "_stages", self._distances())
+        object.__setattr__(self, "_reached", self._reachable())
         self._check_stops()
 
     def children(self, name: NodeName) -> tuple[tuple[NodeName, float], ...]:
@@ -93,6 +95,10 @@ class Graph:
     def parents(self, name: NodeName) -> tuple[NodeName, ...]:
         """Nodes (the root among them) with an arc of positive probability to `name`."""
         return tuple(n for n, kids in self._children.items() if any(k == name for k, _ in kids))
+
+    def reaches(self, name: NodeName) -> bool:
+        """Whether some path of positive probability leads from the root to the node."""
+        return name in self._reached
 
     def stop_probability(self, name: NodeName) -> float:
         """Probability that the process ends after the decision at `name`."""
@@ -175,6 +181,15 @@ class Graph:
             if name not in distance:
                 raise ModelError(f"node {name!r} cannot be reached from the root")
         return distance
+
+    def _reachable(self) -> frozenset[NodeName]:
+        reached: set[NodeName] = set()
+        frontier: list[NodeName] = [self.root]
+        while frontier:
+            fresh = {k for name in frontier for k, _ in self._children[name]} - reached
+            reached |= fresh
+            frontier = list(fresh)
+        return frozenset(reached)
 
     def _check_stops(self) -> None:
         stopping = {name for name in self.nodes if self.stop_probability(name) > 0.0}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.sparse as sp
 
 from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage
-from sddp.engine.reduction import ReducedStage
+from sddp.engine.reduction import ReducedStage, as_operator
 from sddp.lp import LinearProgram
 
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
@@ -24,7 +25,10 @@ class StateInput:
 
     def __init__(self, reduced: ReducedStage, n_components: int) -> None:
         self._n = n_components
-        self._lower_map, self._upper_map = reduced.bound_lower, reduced.bound_upper
+        self._lower_map = as_operator(reduced.bound_lower)
+        self._upper_map = as_operator(reduced.bound_upper)
+        self._lower_transposed = as_operator(sp.csr_array(reduced.bound_lower.T))
+        self._upper_transposed = as_operator(sp.csr_array(reduced.bound_upper.T))
         self._bound_columns = reduced.bound_columns
         self._lower = reduced.arrays.column_lower[reduced.bound_columns]
         self._upper = reduced.arrays.column_upper[reduced.bound_columns]
@@ -46,8 +50,8 @@ class StateInput:
         slope = reduced_costs[: self._n].copy()
         if len(self._bound_columns):
             duals = reduced_costs[self._bound_columns]
-            slope += np.maximum(duals, 0.0) @ self._lower_map
-            slope += np.minimum(duals, 0.0) @ self._upper_map
+            slope += self._lower_transposed @ np.maximum(duals, 0.0)
+            slope += self._upper_transposed @ np.minimum(duals, 0.0)
         return slope
 
 
@@ -83,6 +87,10 @@ class NoiseInput:
         here = np.asarray(arrays.matrix[self._rows, self._entry_columns]).ravel()
         there = np.asarray(compiled.matrix[entries[:, 0], entries[:, 1]]).ravel()
         self._matrix_shift = here - there
+        self._outgoing = compiled.outgoing
+        self._bounds = (compiled.column_lower.copy(), compiled.column_upper.copy())
+        self._bound_positions = (positions["column_lower"], positions["column_upper"])
+        self.outgoing_bounds = self._bounds_of_outgoing()
         self.current: Mapping[str, Floats] = {}
 
     def to_realisation(self, realisation: int) -> None:
@@ -99,11 +107,20 @@ class NoiseInput:
             self._lp.set_costs(self._columns, entries["cost"] + self._cost_shift)
         for sides in self._sides:
             sides.write(entries)
+        if any(len(positions) for positions in self._bound_positions):
+            self._bounds[0][self._bound_positions[0]] = entries["column_lower"]
+            self._bounds[1][self._bound_positions[1]] = entries["column_upper"]
+            self.outgoing_bounds = self._bounds_of_outgoing()
         if len(entries["offset"]):
             self._lp.offset = float(entries["offset"][0]) + self._offset_shift
         self._lp.set_coefficients(
             self._rows, self._entry_columns, entries["matrix"] + self._matrix_shift
         )
+
+    def _bounds_of_outgoing(self) -> tuple[Floats, Floats]:
+        """Bounds of the outgoing variables under the present noise."""
+        lower, upper = self._bounds
+        return lower[self._outgoing], upper[self._outgoing]
 
 
 class _Sides:

@@ -83,6 +83,8 @@ class Network:
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
         """All that was learnt, rows in canonical order, without bases."""
+        for node in self.nodes.values():
+            node.write_new_rows()
         return Snapshot(
             risk=self.risk,
             root_risk=root_risk,
@@ -103,18 +105,28 @@ class Network:
 
     def extra_node(self, stage: Stage, arcs: Arcs, risk: RiskMeasure, name: str) -> NodeProblem:
         """LP of a decision outside the graph that is followed by nodes of it."""
+        for child, _ in arcs:
+            if child not in self.value_functions:
+                raise ModelError(f"{name}: node {child!r} is unknown")
+            if not self.value_functions[child].ready:
+                raise ModelError(f"{name}: node {child!r} follows but has no cuts; train more")
         compiled = compile_stage(stage, name)
         if compiled.states.labels != self.problem.labels or compiled.sign != self.problem.sign:
             raise ModelError(f"{name}: states or sense differ from the problem's")
         reduced, lazy = reduce_stage(compiled), LazyAggregation()
         node = self._lp(compiled, reduced, lazy, arcs, risk, -np.inf, name)
-        node.add_initial_row()
+        node.add_initial_rows()
         return node
 
     def normalised(self, state: Floats) -> tuple[Floats, float]:
         """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
         size = float(np.abs(state).sum()) if self.problem.homogeneous else 1.0
         return (state / size, size) if size > 0.0 else (state, 1.0)
+
+    def renew(self, name: NodeName, snapshot: Snapshot) -> NodeProblem:
+        """Build the LP of a node anew."""
+        self.nodes[name] = self._node(name, snapshot)
+        return self.nodes[name]
 
     def solve_noises(
         self, name: NodeName, incoming: Floats, tolerance: float
@@ -260,8 +272,8 @@ class Network:
         )
         if snapshot:
             node.add_table(snapshot.nodes[name].rows)
-        elif node.cost_to_go is not None and node.theta_lower == -np.inf:
-            node.add_initial_row()
+        elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:
+            node.add_initial_rows()
         return node
 
     def _lp(

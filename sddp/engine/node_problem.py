@@ -19,9 +19,15 @@ from sddp.engine.cost_to_go import CostToGo, Rows
 from sddp.engine.lazy_rows import LazyRows, RowPool, RowTable
 from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
-from sddp.engine.reduction import ReducedStage
-from sddp.errors import SolverError
+from sddp.engine.reduction import ReducedStage, as_operator
+from sddp.errors import ModelError, SolverError
 from sddp.lp import FEASIBILITY_TOLERANCE, Basis, Effort, LinearProgram, Status
+
+# To see whether an assumed bound holds the result it is lowered by this, relative to itself.
+LOWERED_BOUND = 1e3
+
+# How far an unbounded cost-to-go column may fall, in the LP's own units.
+FAR = 1e10
 
 # Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
 MAXIMAL_ROUNDS = 1_000
@@ -109,6 +115,7 @@ class NodeProblem:
         self._state = StateInput(reduced, len(compiled.incoming))
         self._noise = NoiseInput(compiled, reduced, self.lp)
         self.rows = LazyRows(compiled.n_columns + self.n_theta)
+        self._last: tuple[Floats, Floats] | None = None
 
     def solve(
         self, incoming: Floats, noise: int, tolerance: float
@@ -140,21 +147,39 @@ class NodeProblem:
             theta = table.coefficients[eager][:, self.compiled.n_columns :]
             self.cost_to_go.restore(Rows(state, theta, table.lower[eager]))
 
-    def add_initial_row(self) -> None:
-        """Bound the cost-to-go by what initial cuts say, at a state of ones: valid anywhere."""
+    def add_initial_rows(self) -> None:
+        """Bound the cost-to-go by what initial cuts say: without them the LP is unbounded."""
         assert self.cost_to_go is not None
-        outcomes = self.cost_to_go.outcomes
-        support = outcomes.support(np.ones(outcomes.n_components))
-        theta = np.zeros((1, self.n_theta))
-        theta[0, 0] = 1.0
-        rows = Rows(-support.slope[None, :], theta, np.array([support.constant]))
-        self._append(*self._expansion.declared(rows), np.zeros(1, dtype=bool))
+        supports = self.cost_to_go.outcomes.initial_supports()
+        theta = np.zeros((len(supports), self.n_theta))
+        theta[:, 0] = 1.0
+        rows = Rows(
+            -np.array([support.slope for support in supports]),
+            theta,
+            np.array([support.constant for support in supports]),
+        )
+        self._append(*self._expansion.declared(rows), np.zeros(len(supports), dtype=bool))
 
-    def theta_bound_active(self, solution: StageSolution, tolerance: float) -> bool:
-        """Whether the assumed bound, not the cuts, sets the cost-to-go of a solution."""
-        if self.cost_to_go is None or solution.theta > self.theta_lower + tolerance:
+    def leans_on_bound(
+        self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
+    ) -> bool:
+        """Whether the value at a state would be lower if the assumed bound were.
+
+        `solution` is the one at that state and noise; differences up to `tolerance` do not count.
+        """
+        if not self.n_theta or solution.theta > self.theta_lower + tolerance:
             return False
-        return self.cost_to_go.cuts_value(solution.outgoing) < solution.theta - tolerance
+        lowered = self.theta_lower - LOWERED_BOUND * max(1.0, abs(self.theta_lower))
+        self._bound_theta(lowered)
+        try:
+            again = self.solve(incoming, noise, FEASIBILITY_TOLERANCE)
+        finally:
+            self._bound_theta(self.theta_lower)
+        return isinstance(again, StageSolution) and again.value < solution.value - tolerance
+
+    def _bound_theta(self, lower: float) -> None:
+        column = np.array([len(self.reduced.kept)], dtype=np.int32)
+        self.lp.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
 
     def forget_after(self, n_rows: int, basis: Basis | None) -> None:
         """Return to the first `n_rows` added rows and a given basis, whatever came between."""
@@ -162,34 +187,52 @@ class NodeProblem:
         self.rows.remove(later)
         self.lp.delete_rows(later + self._n_static)
         self.lp.start_from(basis)
+        self._last = None
 
     def _refined_solve(
         self, incoming: Floats, tolerance: float, noise: str
     ) -> StageSolution | FeasibilityCut:
         self._state.write(self.lp, incoming)
-        self._write_new_rows()
+        self.write_new_rows()
+        self._refresh(tolerance)
         pivots = -1
         for _ in range(MAXIMAL_ROUNDS):
             if self._run(incoming, noise) is Status.INFEASIBLE:
                 return self._infeasible(incoming, noise)
             primal = self.lp.primal()
-            outgoing = self._expansion.outgoing(primal)
+            outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
             broken = self._add_broken_rows(primal, outgoing, tolerance)
             # A broken row that moves nothing is broken within the LP's own tolerance.
             stuck = broken and self.work.lp.pivots == pivots
             if stuck or not broken:
                 self.work.warnings += int(stuck)
-                return self._solution(primal, outgoing)
+                solution = self._solution(primal, outgoing)
+                self._check_far(solution, noise)
+                return solution
             pivots = self.work.lp.pivots
         raise SolverError(
             f"{self.name}, {noise}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
             f"written to {self.lp.write('sddp')}"
         )
 
+    def _refresh(self, tolerance: float) -> None:
+        """Where cuts have come in since the last solution, write what they say of it.
+
+        The next solution is likely near the last one: that saves a solve.
+        """
+        if self.cost_to_go is not None and self._last is not None:
+            rows = self.cost_to_go.violated(*self._last, tolerance)
+            if rows is not None:
+                self._append(*self._expansion.declared(rows), np.ones(len(rows.lower), dtype=bool))
+
     def _run(self, incoming: Floats, noise: str) -> Status:
         if self.lp.solve() is Status.OPTIMAL:
             return Status.OPTIMAL
         first = self.lp.status_text()
+        if first == "Unbounded" and self.theta_lower == -np.inf and self.n_theta:
+            # The cuts bound the cost-to-go, the rows written so far do not: let it fall far, and
+            # the cuts will say what it is where it lands.
+            self._bound_theta(-FAR / self.lp.unit)
         second = self.lp.solve_afresh()
         if second in (Status.OPTIMAL, Status.INFEASIBLE):
             return second
@@ -200,13 +243,21 @@ class NodeProblem:
             f"scratch, {self.lp.status_text()!r}{hint}; written to {self.lp.write('sddp')}"
         )
 
+    def _check_far(self, solution: StageSolution, noise: str) -> None:
+        if self.theta_lower == -np.inf and solution.theta <= -0.9 * FAR / self.lp.unit:
+            raise SolverError(
+                f"{self.name}, {noise}: the cuts known so far do not bound the cost-to-go; give "
+                "Problem a cost_to_go_bound, or initial cuts that bound it"
+            )
+
     def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut:
         where = f"{self.name}, {noise}"
         return feasibility_cut(
             self.compiled, self._noise.current, self.rows.table(), incoming, where
         )
 
-    def _write_new_rows(self) -> None:
+    def write_new_rows(self) -> None:
+        """Write the rows that the cost-to-go wants in the LP whatever its solution."""
         rows = self.cost_to_go.new_rows() if self.cost_to_go else None
         if rows is not None:
             self._append(*self._expansion.declared(rows), np.zeros(len(rows.lower), dtype=bool))
@@ -251,6 +302,12 @@ class NodeProblem:
         rows, upper = generator.violated(values, tolerance)
         if len(upper) == 0:
             return None
+        if self.compiled.stage.homogeneous and np.any(upper):
+            raise ModelError(
+                f"{self.name} declares homogeneous=True, but its row generator returned a row "
+                f"with right-hand side {upper[np.flatnonzero(upper)[0]]:g}; write it as a share of "
+                "the incoming state"
+            )
         if self._row_pool is not None:
             pooled, pooled_upper = self._row_pool.violated(values, tolerance)
             self._row_pool.add(rows, upper)
@@ -263,6 +320,7 @@ class NodeProblem:
         self.lp.add_rows(rows, lower, np.full(len(lower), np.inf))
 
     def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
+        self._last = (outgoing, primal[len(primal) - self.n_theta :])
         return StageSolution(
             value=self.lp.objective(),
             theta=float(primal[len(primal) - self.n_theta]) if self.n_theta else 0.0,
@@ -279,28 +337,23 @@ class _Expansion:
         self._n_declared = compiled.n_columns
         self._n_kept = reduced.expand.shape[1]
         self._n_all = compiled.n_columns + n_theta
-        self._expand, self._constant = reduced.expand, reduced.constant
-        self._transposed = sp.csr_array(
-            sp.block_diag([reduced.expand, sp.eye_array(n_theta)], format="csr").T
-            if n_theta
-            else reduced.expand.T
+        self._expand, self._constant = as_operator(reduced.expand), reduced.constant
+        with_theta = (
+            sp.block_diag([reduced.expand, sp.eye_array(n_theta)]) if n_theta else reduced.expand
         )
+        self._transposed = as_operator(sp.csr_array(with_theta.T))
         self._outgoing_columns, self._generator_columns = (
             compiled.outgoing,
             compiled.generator_columns,
         )
-        self._outgoing = reduced.expand[compiled.outgoing]
-        self._generator = reduced.expand[compiled.generator_columns]
-        self._bounds = (
-            compiled.column_lower[compiled.outgoing],
-            compiled.column_upper[compiled.outgoing],
-        )
+        self._outgoing = as_operator(reduced.expand[compiled.outgoing])
+        self._generator = as_operator(reduced.expand[compiled.generator_columns])
 
-    def outgoing(self, primal: Floats) -> Floats:
+    def outgoing(self, primal: Floats, lower: Floats, upper: Floats) -> Floats:
         """State handed on, freed of the LP's tolerance on its own bounds."""
         values = self._outgoing @ primal[: self._n_kept]
         values += self._constant[self._outgoing_columns]
-        clipped: Floats = np.minimum(np.maximum(values, self._bounds[0]), self._bounds[1])
+        clipped: Floats = np.minimum(np.maximum(values, lower), upper)
         return clipped
 
     def declared_values(self, primal: Floats) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Visit:
     node : hashable
     incoming : array
         State on arrival, scaled to size 1 where the problem is homogeneous.
+    noise : int
     solution : StageSolution
         At that state.
     scale : float
@@ -52,6 +54,7 @@ class Visit:
 
     node: NodeName
     incoming: Floats
+    noise: int
     solution: StageSolution
     scale: float
     next_node: NodeName | None
@@ -78,6 +81,7 @@ def forward_pass(
     SolverError
         Feasibility cuts do not end.
     """
+    _check_path(network, path)
     visits: list[Visit] = []
     states = [network.problem.initial_state(path[0].node)]
     steps_back = 0
@@ -86,7 +90,7 @@ def forward_pass(
         step = path[len(visits)]
         state, scale = network.normalised(states[-1])
         node = network.nodes[step.node]
-        solution = node.solve(state, _in_support(step.noise), tolerance)
+        solution = node.solve(state, position_of(step.noise), tolerance)
         node.drop_slack_rows()
         if isinstance(solution, FeasibilityCut):
             _step_back(network, step.node, solution, visits, states)
@@ -153,17 +157,43 @@ def path_cost(visits: Sequence[Visit]) -> float:
 def _visit(
     path: Sequence[Step], at: int, incoming: Floats, solution: StageSolution, scale: float
 ) -> Visit:
+    node, noise = path[at].node, position_of(path[at].noise)
     if at + 1 == len(path):
-        return Visit(path[at].node, incoming, solution, scale, None, 0)
+        return Visit(node, incoming, noise, solution, scale, None, 0)
     following = path[at + 1]
-    arrival = _in_support(following.arrival)
-    return Visit(path[at].node, incoming, solution, scale, following.node, arrival)
+    arrival = position_of(following.arrival)
+    return Visit(node, incoming, noise, solution, scale, following.node, arrival)
 
 
-def _in_support(position: object) -> int:
-    if isinstance(position, int):
-        return position
-    raise TypeError(f"training needs noise of the support, not {position!r}")
+def _check_path(network: Network, path: Sequence[Step]) -> None:
+    """Training learns at nodes and noise of the problem only."""
+    if not path:
+        raise ModelError("the sampling scheme returned an empty path; give at least one decision")
+    for number, step in enumerate(path):
+        stage = network.problem.stages.get(step.node)
+        if stage is None:
+            raise ModelError(f"step {number} of a path is at node {step.node!r}, which is unknown")
+        sizes = {"noise": stage.noise.n_realisations, "arrival": stage.transition.n_realisations}
+        for what, size in sizes.items():
+            position = position_of(getattr(step, what))
+            if not 0 <= position < size:
+                raise ModelError(
+                    f"step {number} of a path, node {step.node!r}: {what} = {position} is outside "
+                    f"0..{size - 1}"
+                )
+
+
+def position_of(value: object) -> int:
+    """A position in a support.
+
+    Raises
+    ------
+    ModelError
+        It is something else: training takes positions only, not values.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    raise ModelError(f"a path to train on has {value!r} where a position in a support is needed")
 
 
 def _arrive(network: Network, visit: Visit, solution: StageSolution) -> Floats:

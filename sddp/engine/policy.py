@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
@@ -201,6 +202,9 @@ class Policy:
         """Solution at a state vector, in engine units for the state at size 1, and its size."""
         node, memory = self._node(name), self.snapshot.nodes[name]
         state, size = self._network.normalised(incoming)
+        if len(node.compiled.noise.positions["matrix"]):
+            # The solver keeps traces of coefficients it once held: only a new LP has none.
+            node = self._network.renew(name, self.snapshot)
         node.forget_after(len(memory.rows), memory.basis)
         with one_blas_thread():
             if isinstance(noise, Mapping):
@@ -266,7 +270,9 @@ def _noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) 
             f"node {name!r} sees noise before deciding; give noise= values for "
             f"{list(compiled.noise.names)} or a position in 0..{n - 1}"
         )
-    position = noise or 0
+    if noise is not None and (isinstance(noise, bool) or not isinstance(noise, Integral)):
+        raise ModelError(f"noise = {noise!r}; give a position in 0..{n - 1} or values by parameter")
+    position = int(noise or 0)
     if not 0 <= position < n:
         raise ModelError(f"noise = {noise} is outside 0..{n - 1} at node {name!r}")
     return position

@@ -66,6 +66,9 @@ class Problem:
         self._check_agreement()
         self._check_handing_on()
         self._check_bound()
+        for name, built in stages.items():
+            if built.stage.homogeneous:
+                check_cone(built, f"node {name!r}")
 
     @property
     def sign(self) -> float:
@@ -145,6 +148,37 @@ class Problem:
                 raise ModelError(f"cost_to_go_bound names node {name!r}, which is unknown")
             if value is not None and not np.isfinite(value):
                 raise ModelError(f"cost_to_go_bound = {value} is not finite; leave it out instead")
+
+
+def check_cone(stage: CompiledStage, where: str) -> None:
+    """Refuse a stage that declares itself homogeneous but holds a constant.
+
+    Every side of a row, every bound of a variable and the objective's constant must be 0 or
+    infinite, under every noise, and the transition must not shift the state.
+    """
+    decisions = np.setdiff1d(np.arange(stage.n_columns), stage.incoming)
+    sides: dict[str, tuple[Sequence[str], Floats]] = {
+        "row_lower": (stage.row_names, stage.row_lower),
+        "row_upper": (stage.row_names, stage.row_upper),
+        "column_lower": ([stage.column_names[i] for i in decisions], stage.column_lower[decisions]),
+        "column_upper": ([stage.column_names[i] for i in decisions], stage.column_upper[decisions]),
+    }
+    for place, (names, values) in sides.items():
+        for i in np.flatnonzero(np.isfinite(values) & (values != 0.0)).tolist():
+            raise _no_cone(where, f"{names[i]} holds the constant {values[i]:g}")
+        if np.any(stage.noise.values[place]):
+            raise _no_cone(where, f"noise enters {place}")
+    if stage.offset != 0.0 or np.any(stage.noise.values["offset"]):
+        raise _no_cone(where, "the objective holds a constant")
+    if stage.transition.shift is not None:
+        raise _no_cone(where, "its transition shifts the state")
+
+
+def _no_cone(where: str, why: str) -> ModelError:
+    return ModelError(
+        f"{where} declares homogeneous=True, but {why}; make every constraint a cone (write the "
+        "constant as a share of the state) or drop the declaration"
+    )
 
 
 def _parts(stage: Stage) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ balance rows and the holdings disappear: what is left is a problem in purchases 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +25,10 @@ Row = dict[int, float]
 # A substituted column spreads its row over the rows that hold it; past this many new entries
 # per entry removed the smaller problem is the slower one (explicit CVaR rows: 100 to 1).
 MAXIMAL_FILL = 4
+
+
+# Below this many entries, zeros counted, a dense product beats a sparse one.
+DENSE_SIZE = 8_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +156,8 @@ class _Elimination:
         """Least or greatest value of a definition; None where it moves with the state."""
         state_part: Row = {}
         for column, value in definition.items():
+            if column in self.noisy_columns:
+                return None  # its bounds may be others under other noise
             if column in self.state_position:
                 state_part[column] = state_part.get(column, 0.0) + value
                 continue
@@ -220,17 +228,21 @@ def reduce_stage(compiled: CompiledStage) -> ReducedStage:
     )
 
 
+def as_operator(matrix: sp.csr_array) -> Any:
+    """A matrix in the form whose products with a vector are fastest: dense where it is small.
+
+    The hot loop multiplies by the same few matrices again and again, and a sparse product of a
+    few entries costs scipy's bookkeeping ten times over.
+    """
+    return matrix.toarray() if matrix.shape[0] * matrix.shape[1] <= DENSE_SIZE else matrix
+
+
 def _dictionaries(matrix: sp.csr_array) -> list[Row]:
-    rows: list[Row] = []
-    for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
-        rows.append(
-            dict(
-                zip(
-                    matrix.indices[start:end].tolist(), matrix.data[start:end].tolist(), strict=True
-                )
-            )
-        )
-    return rows
+    columns, values = matrix.indices.tolist(), matrix.data.tolist()
+    return [
+        {c: v for c, v in zip(columns[start:end], values[start:end], strict=True) if v != 0.0}
+        for start, end in pairwise(matrix.indptr.tolist())
+    ]
 
 
 def _noisy(compiled: CompiledStage) -> tuple[set[int], set[int]]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, checked_probabilities
 from sddp.engine.graph import Node, NodeName
 from sddp.engine.problem import Problem
 from sddp.engine.transition import LinearTransition
@@ -86,6 +86,8 @@ class Historical:
     def __post_init__(self) -> None:
         if not self.paths:
             raise ModelError("paths is empty; give at least one historical path")
+        if self.probabilities is not None:
+            checked_probabilities(self.probabilities, len(self.paths), "Historical")
 
     def sample(self, problem: Problem, number: int, rng: np.random.Generator) -> list[Step]:
         """See `SamplingScheme`."""

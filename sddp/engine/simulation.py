@@ -13,7 +13,7 @@ from sddp.engine.graph import NodeName
 from sddp.engine.node_problem import StageSolution
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme, Step
-from sddp.engine.transition import compile_transition
+from sddp.engine.transition import LinearTransition, compile_transition
 from sddp.errors import ModelError
 
 
@@ -86,6 +86,11 @@ def _follow(
 ) -> list[dict[str, Any]]:
     problem = policy.problem
     labels = problem.labels
+    if not path:
+        raise ModelError(f"path {number} is empty; give at least one decision")
+    for step in path:
+        if step.node not in problem.stages:
+            raise ModelError(f"path {number}: node {step.node!r} is unknown")
     rows: list[dict[str, Any]] = []
     state = problem.initial_state(path[0].node)
     outgoing = state
@@ -98,7 +103,7 @@ def _follow(
             "path": number,
             "stage": stage,
             "node": step.node,
-            "noise": step.noise if isinstance(step.noise, int) else -1,
+            "noise": -1 if isinstance(step.noise, Mapping) else int(step.noise),
             "objective": problem.sign * size * (solution.value - solution.theta),
             "cost_to_go": problem.sign * size * solution.theta,
         }
@@ -111,7 +116,13 @@ def _follow(
 
 def _arrive(policy: Decider, step: Step, outgoing: Floats) -> Floats:
     stage = policy.problem.stages[step.node]
-    if isinstance(step.arrival, int):
+    if not isinstance(step.arrival, LinearTransition):
+        n_realisations = stage.transition.n_realisations
+        if not 0 <= step.arrival < n_realisations:
+            raise ModelError(
+                f"path at node {step.node!r}: arrival = {step.arrival} is outside "
+                f"0..{n_realisations - 1}"
+            )
         return stage.transition.arrive(outgoing, step.arrival)
     given = compile_transition(step.arrival, stage.states.sizes, f"path at node {step.node!r}")
     if given.n_realisations != 1:

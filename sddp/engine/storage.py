@@ -49,7 +49,7 @@ def save_snapshot(problem: Problem, snapshot: Snapshot, path: str | PathLike[str
         "problem": problem_digest(problem),
         **_encode_snapshot(problem, snapshot),
     }
-    write_whole(path, json.dumps(document))
+    _write_whole(Path(path), json.dumps(document | {"sha256": _checksum(document)}))
 
 
 def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
@@ -60,44 +60,53 @@ def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
     PolicyFileError
         Not a policy file, of another version, damaged, or of another problem.
     """
-    document = read_document(path, FORMAT, VERSION)
+    document = _read_document(path)
     if document.get("problem") != problem_digest(problem):
         raise PolicyFileError(
             f"{path} belongs to another problem: graph, stage data, noise or transitions differ; "
             "build the problem it was trained on, or train again"
         )
+    if document.pop("sha256", None) != _checksum(document):
+        raise PolicyFileError(f"{path} is damaged: its content misses its checksum; train again")
     try:
         return _decode_snapshot(problem, document)
-    except (KeyError, ValueError, TypeError, zlib.error) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, zlib.error) as error:
         raise PolicyFileError(f"{path} is damaged ({error!r}); train again") from error
 
 
-def read_document(path: str | PathLike[str], kind: str, version: int) -> dict[str, Any]:
-    """JSON document of a given format and version."""
+def _read_document(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise PolicyFileError(f"{path} cannot be read as a policy file: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != kind:
-        raise PolicyFileError(f"{path} is no {kind} file")
-    if document.get("version") != version:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise PolicyFileError(f"{path} is no {FORMAT} file")
+    if document.get("version") != VERSION:
         raise PolicyFileError(
-            f"{path} has version {document.get('version')}; this package reads {version}"
+            f"{path} has version {document.get('version')}; this package reads {VERSION}"
         )
     return document
 
 
-def write_whole(path: str | PathLike[str], text: str) -> None:
-    """Write a text file that is never seen half-written."""
-    target = Path(path)
+def _checksum(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Write a text file that is never seen half-written, and leave nothing else behind."""
+    beside: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(
             "w", dir=target.parent, prefix=f".{target.name}-", delete=False, encoding="utf-8"
         ) as file:
+            beside = Path(file.name)
             file.write(text)
-        os.replace(file.name, target)
+        os.replace(beside, target)
     except OSError as error:
-        raise PolicyFileError(f"{path} cannot be written: {error}") from error
+        raise PolicyFileError(f"{target} cannot be written: {error}") from error
+    finally:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
 
 
 def problem_digest(problem: Problem) -> str:

@@ -30,7 +30,7 @@ from sddp.engine.sampling import InSample, SamplingScheme
 from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
 from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ModelError
-from sddp.risk import Expectation, RiskMeasure
+from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.threads import one_blas_thread
 
 # A bound that is met to this, relative to itself, is active.
@@ -74,8 +74,9 @@ class TrainingResult:
     stopped_because : str
         In the words of the stopping rule, or ``"interrupted"``.
     active_bounds : tuple
-        Nodes at which the assumed bound on the cost-to-go, not the cuts, set the cost-to-go of
-        the last forward pass: the result then leans on that bound.
+        Nodes at which the bound on the cost-to-go, not the cuts, set the value of the last
+        forward pass. Where the bound was computed it is valid, and training stopped early; where
+        it was given (then a `BoundWarning` says so too) the result stands and falls with it.
     """
 
     policy: Policy
@@ -148,8 +149,8 @@ class _Session:
             dict.fromkeys(
                 visit.node
                 for visit in self.visits
-                if self.network.nodes[visit.node].theta_bound_active(
-                    visit.solution, ACTIVE_TOLERANCE * scale
+                if self.network.nodes[visit.node].leans_on_bound(
+                    visit.incoming, visit.noise, visit.solution, ACTIVE_TOLERANCE * scale
                 )
             )
         )
@@ -190,7 +191,7 @@ def train(
         Refinement of rows.
     start : Policy, optional
         Continue where an earlier training of the same problem stopped. Risk and cut form are
-        the earlier ones; `risk` and `cuts` must be left out.
+        the earlier ones; `risk`, `root_risk` and `cuts` must be left out.
     progress : bool
         Lines on standard error once training takes longer than some seconds.
 
@@ -214,7 +215,7 @@ def train(
     with deferred_interrupt() as interrupt, one_blas_thread():
         session = _Session(
             network,
-            root_risk or Expectation(),
+            _root_risk(root_risk, start),
             sampling or InSample(),
             tolerances,
             rng.spawn(3),
@@ -223,9 +224,10 @@ def train(
         reason = _run(session, stopping, display)
         policy = Policy.from_network(network, session.root_risk, tolerances.final)
     active = session.active_bounds()
-    if active:
+    assumed = [name for name in active if problem.given_bound(name) is not None]
+    if assumed:
         warnings.warn(
-            f"the bound on the cost-to-go is still active at {list(active)[:3]}: the result "
+            f"the bound on the cost-to-go is still active at {assumed[:3]}: the result "
             "depends on it; check that it is valid, or loosen it and train on",
             BoundWarning,
             stacklevel=2,
@@ -235,6 +237,14 @@ def train(
 
 
 _COLUMNS = list(LogEntry.__dataclass_fields__)
+
+
+def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasure:
+    if start is None:
+        return as_risk_measure(root_risk)
+    if root_risk is not None:
+        raise ModelError("root_risk is that of the policy given as start; leave it out")
+    return start.snapshot.root_risk
 
 
 def _network(

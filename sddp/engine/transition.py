@@ -19,6 +19,9 @@ from numpy.typing import ArrayLike
 from sddp.arrays import Floats, Ints, checked_probabilities, read_only
 from sddp.errors import ModelError
 
+# Up to here, leaving out components that are zero costs more than it saves.
+FEW_COMPONENTS = 16
+
 
 @dataclass(frozen=True, eq=False)
 class LinearTransition:
@@ -141,9 +144,9 @@ class ScaleMap(StateMap):
 
         An optimal portfolio holds few assets: the product shrinks to the held ones.
         """
-        held = np.flatnonzero(outgoing)
-        if len(held) == len(outgoing):
+        if len(outgoing) <= FEW_COMPONENTS:
             return (slopes * outgoing) @ self.scale_by_component
+        held = np.flatnonzero(outgoing)
         return (slopes[:, held] * outgoing[held]) @ self.scale_by_component[held]
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
@@ -222,35 +225,57 @@ def compile_transition(
 def _full_scale(transition: LinearTransition, sizes: Mapping[str, int], where: str) -> Floats:
     scale = transition.scale
     if isinstance(scale, Mapping):
-        unknown = [name for name in scale if name not in sizes]
-        if unknown:
-            raise ModelError(f"{where}: scale names {unknown[0]!r}; states are {list(sizes)}")
-        given = {n: np.asarray(v, dtype=float).reshape(-1, sizes[n]) for n, v in scale.items()}
-        length = max((len(v) for v in given.values()), default=1)
-        scale = np.hstack([given.get(n, np.ones((length, size))) for n, size in sizes.items()])
-    if scale is None:
-        shift = np.asarray(transition.shift if transition.shift is not None else [[0.0]])
-        scale = np.ones((len(np.atleast_2d(shift)), sum(sizes.values())))
-    full = np.atleast_2d(np.asarray(scale, dtype=float))
-    if full.shape[1] != sum(sizes.values()) or not np.isfinite(full).all():
+        full = _scale_by_state(scale, sizes, where)
+    elif scale is None:
+        shift = np.atleast_2d(np.asarray(0.0 if transition.shift is None else transition.shift))
+        full = np.ones((len(shift), sum(sizes.values())))
+    else:
+        full = np.atleast_2d(np.asarray(scale, dtype=float))
+    if full.shape[1:] != (sum(sizes.values()),) or len(full) == 0:
         raise ModelError(
-            f"{where}: scale has shape {full.shape}; it needs one finite number for each of "
-            f"{sum(sizes.values())} state components and each realisation"
+            f"{where}: scale has shape {full.shape}; it needs one row for each realisation and "
+            f"{sum(sizes.values())} columns, one for each state component"
         )
+    if not np.isfinite(full).all():
+        raise ModelError(f"{where}: scale holds a number that is not finite")
     return read_only(full)
 
 
+def _scale_by_state(scale: Mapping[str, ArrayLike], sizes: Mapping[str, int], where: str) -> Floats:
+    unknown = [name for name in scale if name not in sizes]
+    if unknown:
+        raise ModelError(f"{where}: scale names {unknown[0]!r}; states are {list(sizes)}")
+    given: dict[str, Floats] = {}
+    for name, values in scale.items():
+        array = np.asarray(values, dtype=float)
+        if array.ndim == 1 and sizes[name] == 1:
+            array = array[:, None]
+        if array.ndim != 2 or array.shape[1] != sizes[name]:
+            raise ModelError(
+                f"{where}: scale of {name!r} has shape {array.shape}; it needs "
+                f"(n_realisations, {sizes[name]})"
+            )
+        given[name] = array
+    lengths = {len(array) for array in given.values()} or {1}
+    if len(lengths) > 1:
+        raise ModelError(f"{where}: scale has {sorted(lengths)} realisations in different states")
+    ones = {name: np.ones((max(lengths), size)) for name, size in sizes.items()}
+    return np.hstack([given.get(name, ones[name]) for name in sizes])
+
+
 def _stack(matrix: Any, n: int, where: str) -> tuple[Any, int]:
-    if not isinstance(matrix, np.ndarray) and any(sp.issparse(m) for m in matrix):
-        blocks = [sp.csr_array(m) for m in matrix]
-        shapes = {block.shape for block in blocks}
-        stacked: Any = sp.vstack(blocks, format="csr")
-    else:
-        array = np.asarray(matrix, dtype=float)
-        array = array[None] if array.ndim == 2 else array
-        shapes, blocks, stacked = {array.shape[1:]}, list(array), read_only(array.reshape(-1, n))
+    sparse = not isinstance(matrix, np.ndarray) and any(sp.issparse(m) for m in matrix)
+    single = not sparse and np.ndim(matrix[0]) == 1
+    blocks: list[Any] = [
+        sp.csr_array(m) if sparse else np.asarray(m, dtype=float)
+        for m in ([matrix] if single else matrix)
+    ]
+    shapes = {block.shape for block in blocks}
     if shapes != {(n, n)}:
         raise ModelError(f"{where}: matrix has blocks of shape {shapes}; it needs {(n, n)}")
+    stacked: Any = sp.vstack(blocks, format="csr") if sparse else read_only(np.concatenate(blocks))
+    if not np.isfinite(stacked.data if sparse else stacked).all():
+        raise ModelError(f"{where}: matrix holds a number that is not finite")
     return stacked, len(blocks)
 
 
@@ -259,5 +284,5 @@ def _shift(values: ArrayLike | None, shape: tuple[int, int], where: str) -> Floa
         return None
     shift = np.atleast_2d(np.asarray(values, dtype=float))
     if shift.shape != shape or not np.isfinite(shift).all():
-        raise ModelError(f"{where}: shift has shape {shift.shape}; it needs {shape}, finite")
+        raise ModelError(f"{where}: shift has shape {shift.shape}; it needs {shape}, all finite")
     return read_only(shift) if shift.any() else None

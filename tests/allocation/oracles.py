@@ -244,9 +244,10 @@ def _trade(
         [Affine({b: c}) for b, c in zip(bought, case.purchase, strict=True)]
         + [Affine({d: c}) for d, c in zip(sold, case.sale, strict=True)]
     )
+    periods = np.column_stack([np.full(len(returns), case.cash[stage]), returns])
     losses = [
-        cost - total([Affine({u: r}) for u, r in zip(after, (case.cash[stage], *outcome), strict=True)])
-        for outcome in returns
+        cost - total([Affine({u: r}) for u, r in zip(after, period, strict=True)])
+        for period in periods
     ]
     cvar = _tail_mean(lp, losses, weights, 1.0 - case.confidence)
     rows["risk"].append(_at_most(lp, cvar - breach, case.limit * wealth))
@@ -263,18 +264,14 @@ def _risk_adjusted(
     parts = []
     for weight, tail in risk:
         if tail == 1.0:
-            parts.append(
-                weight * total([w * v for w, v in zip(weights, values, strict=True)])
-            )
+            parts.append(weight * total([w * v for w, v in zip(weights, values, strict=True)]))
             continue
         worst = _tail_mean(lp, [-1.0 * v for v in values], weights, tail)
         parts.append((-weight) * worst)
     return total(parts)
 
 
-def _tail_mean(
-    lp: Programme, losses: Sequence[Affine], weights: np.ndarray, tail: float
-) -> Affine:
+def _tail_mean(lp: Programme, losses: Sequence[Affine], weights: np.ndarray, tail: float) -> Affine:
     """An upper bound on the mean of the worst losses that is tight at the optimum."""
     quantile = Affine({lp.column(None): 1.0})
     parts = [quantile]
@@ -330,9 +327,7 @@ def _one_period_growth(case: Case, stage: int, regime: int, later: np.ndarray) -
     reward = (weights * later[regimes]) @ (1.0 + period)
     breach = Affine() if case.penalty is None else Affine({lp.column(): 1.0})
     if case.limit is not None:
-        losses = [
-            Affine(dict(zip(held, (-outcome).tolist(), strict=True))) for outcome in period
-        ]
+        losses = [Affine(dict(zip(held, (-outcome).tolist(), strict=True))) for outcome in period]
         cvar = _tail_mean(lp, losses, weights, 1.0 - case.confidence)
         _at_most(lp, cvar - breach, Affine(constant=case.limit))
     value = lp.column(None)

@@ -218,10 +218,10 @@ def medium_case(seed: int = 7, *, T: int = 8, K: int = 3, S: int = 40, N: int = 
     market = rng.standard_normal((K, S, 1))
     own = rng.standard_normal((K, S, N))
     shocks = loading * market + np.sqrt(1.0 - loading**2) * own
-    stay = 0.85
+    leave = 0.15 / (K - 1)
     return Case(
         returns=np.expm1(means[:, None, :] + volatility[:, None, None] * shocks),
-        transition=np.full((K, K), (1.0 - stay) / (K - 1)) + (stay - (1 - stay) / (K - 1)) * np.eye(K),
+        transition=np.full((K, K), leave) + (0.85 - leave) * np.eye(K),
         n_stages=T,
         holdings=[0.5, 0.5, *np.zeros(N - 1)],
         cost=0.005,

@@ -131,7 +131,7 @@ def _random_stage(rng: np.random.Generator) -> StageArrays:
     drift = rng.uniform(0.0, 1.0, 2)
     rows_in[1], rows[1, columns["buy0"]], rhs[1] = -rng.uniform(0.0, 1.0, 2), 1.0, 2.0
     rows_in[2], rows[2, columns["moving"]], rhs[2] = drift, -1.0, 3.0
-    rows_in[3], rows[3, columns["moving"]], rhs[3] = -drift, 2.0, 4.0
+    rows_in[3], rows[3, columns["moving"]], rhs[3] = -3.0 * drift, 2.0, 4.0
     rows_in[4, 1] = -1.0
     rows[4, [1, columns["buy1"], columns["waste"]]] = 1.0, -1.0, 1.0
     for i, slack in ((5, 7), (6, 8)):
@@ -224,9 +224,7 @@ class _StageWriter:
             variable.setlb(bounds[j][0])
             variable.setub(bounds[j][1])
         z = [*outgoing, *(m.z[j] for j in range(2, n_columns))]
-        m.rows = pyo.Constraint(
-            range(len(first.rhs)), rule=lambda m, i: self._row(i, incoming, z)
-        )
+        m.rows = pyo.Constraint(range(len(first.rhs)), rule=lambda m, i: self._row(i, incoming, z))
         cost = sum(self._number("cost", j) * z[j] for j in range(n_columns))
         m.objective = pyo.Objective(
             expr=self._sign * (cost + self._number("fixed", ())),

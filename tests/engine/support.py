@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import sddp
+from sddp.engine.network import Network
 from sddp.engine.stopping import Progress, StoppingRule
 
 CUT_FORMS = (sddp.LazyAggregation(), sddp.MultiCut(), sddp.AverageCut())
@@ -44,11 +45,18 @@ def train(
     return sddp.train(problem, rng=rng, stopping=rule, progress=False, **options)
 
 
-def assert_never_worse(result: sddp.TrainingResult, sign: float) -> None:
+def untrained(problem: sddp.Problem, risk: Any = None) -> Network:
+    """Linear programmes and empty value functions of all nodes."""
+    return Network(problem, risk, sddp.LazyAggregation(), shares_rows=False)
+
+
+def assert_never_worse(
+    result: sddp.TrainingResult, sign: float, tolerance: float = ROUNDING
+) -> None:
     """The bound of a minimisation (sign 1) never falls, that of a maximisation never rises."""
     bounds = sign * result.log["bound"].to_numpy()
     lost = np.maximum.accumulate(bounds) - bounds
-    assert lost.max() <= ROUNDING * max(1.0, np.abs(bounds).max())
+    assert lost.max() <= tolerance * max(1.0, np.abs(bounds).max())
 
 
 @contextmanager

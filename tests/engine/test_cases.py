@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyomo.environ as pyo
 import pytest
+from scipy.optimize import minimize_scalar
 
 import sddp
 from tests.engine.cases import markov, reservoir, stagewise
@@ -134,9 +137,11 @@ def test_the_extensive_form_has_the_known_value(case):
 @pytest.mark.parametrize("case", CYCLIC, **NAMES)
 def test_a_discounted_loop_reaches_the_known_value(case, cuts):
     problem = case.build()
-    result = train(problem, sddp.Iterations(400) | Reaches(case.value), cuts=cuts, **case.options)
+    stopping = sddp.Iterations(300) | Reaches(case.value, 0.9 * SOLVER)
+    result = train(problem, stopping, cuts=cuts, **case.options)
     assert result.bound == pytest.approx(case.value, rel=0.0, abs=case.tolerance)
-    assert_never_worse(result, problem.sign)
+    # Each of many rows may be broken by the LP's tolerance, here or in the iteration before.
+    assert_never_worse(result, problem.sign, SOLVER)
 
 
 def test_the_constant_cost_does_not_depend_on_the_state():
@@ -161,6 +166,53 @@ def test_risk_is_taken_jointly_over_everything_between_two_decisions():
     result = train(case.build(), 60, **case.options)
     assert result.bound == pytest.approx(828.1572543618, rel=SOLVER)
     assert abs(result.bound - 828.037) > 0.1
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+@pytest.mark.parametrize("sense", [pyo.minimize, pyo.maximize])
+def test_entropic_risk_of_costs_that_add_up(sense, cuts):
+    """Costs w of 0, 1 or 3 in each of three stages, nothing to decide.
+
+    The measure is additive over independent stages: the value is the mean of the first stage
+    plus twice ``log E exp(g w) / g`` (for rewards ``-log E exp(-g w) / g``).
+    """
+    g, w, p = 0.7, np.array([0.0, 1.0, 3.0]), np.array([0.5, 0.3, 0.2])
+    sign = 1.0 if sense == pyo.minimize else -1.0
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.w = pyo.Param(mutable=True, initialize=0.0)
+        m.x_in, m.x, m.pay = pyo.Var(), pyo.Var(bounds=(0, 1)), pyo.Var()
+        m.keep = pyo.Constraint(expr=m.x == m.x_in)
+        m.paid = pyo.Constraint(expr=m.pay == m.w)
+        m.total = pyo.Objective(expr=m.pay, sense=sense)
+        noise = sddp.Noise([{"w": value} for value in w], p)
+        return sddp.Stage(m, {"x": sddp.State(m.x_in, m.x, initial=0.5)}, noise=noise)
+
+    problem = sddp.Problem(sddp.linear_graph(3), build)
+    exact = p @ w + 2 * sign * np.log(p @ np.exp(sign * g * w)) / g
+    result = train(problem, 10, cuts=cuts, risk=sddp.Entropic(g))
+    assert result.bound == pytest.approx(exact, rel=SOLVER)
+    rooted = train(problem, 10, cuts=cuts, risk=sddp.Entropic(g), root_risk=sddp.Entropic(g))
+    exact = 3 * sign * np.log(p @ np.exp(sign * g * w)) / g
+    assert rooted.bound == pytest.approx(exact, rel=SOLVER)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_entropic_risk_of_a_decision(cuts):
+    """A19 with entropic risk: a function of one purchase, maximised by scipy on its breakpoints."""
+    g, demands = 0.4, np.arange(11.0)
+
+    def worth(b: float) -> float:
+        earned = 2 * np.minimum(b, demands) + 0.5 * np.maximum(b - demands, 0.0)
+        return -b - np.log(np.mean(np.exp(-g * earned))) / g
+
+    pieces = [
+        minimize_scalar(lambda b: -worth(b), bounds=(k, k + 1), method="bounded") for k in range(10)
+    ]
+    exact = max([-piece.fun for piece in pieces] + [worth(k) for k in range(11)])
+    result = train(stagewise.a19(), 60, cuts=cuts, risk=sddp.Entropic(g))
+    assert result.bound == pytest.approx(exact, abs=1e-8)
 
 
 def first_decision(problem: sddp.Problem, policy: sddp.Policy) -> Mapping[str, float]:

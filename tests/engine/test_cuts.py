@@ -7,18 +7,17 @@ import pytest
 
 import sddp
 from sddp.engine.cuts import CutPool, ValueFunction
-from sddp.engine.network import Network
 from sddp.engine.node_problem import StageSolution
 from sddp.errors import ModelError
 from tests.engine.instances import random_instance
-from tests.engine.support import SOLVER
+from tests.engine.support import SOLVER, untrained
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_cut_is_tight_where_it_was_made_and_below_everywhere_else(seed):
     """Of the stage problem with its cost-to-go as it stands, solved anew at the other points."""
     instance = random_instance(seed, graph="markov", transition="scale", noise=2)
-    network = Network(instance.problem(), None, sddp.LazyAggregation())
+    network = untrained(instance.problem())
     rng = np.random.default_rng(seed)
     for name in ("c", "a"):
         p = network.problem.stages[name].noise.probabilities
@@ -38,7 +37,7 @@ def test_a_cut_is_tight_where_it_was_made_and_below_everywhere_else(seed):
 def test_a_risk_averse_parent_keeps_one_pool_for_each_noise():
     instance = random_instance(0, noise=2, mixture=((1.0, 0.2),))
     risk = {0: sddp.Expectation(), 1: sddp.AVaR(0.2)}
-    network = Network(instance.problem(), risk, sddp.LazyAggregation())
+    network = untrained(instance.problem(), risk)
     assert {name: len(v.pools) for name, v in network.value_functions.items()} == {0: 1, 1: 1, 2: 2}
 
 

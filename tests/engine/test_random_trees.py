@@ -113,6 +113,7 @@ def test_training_on_does_not_overshoot(cuts):
     assert bounds[-1] == pytest.approx(exact, rel=SOLVER, abs=SOLVER)
 
 
+@pytest.mark.filterwarnings("ignore::sddp.errors.BoundWarning")  # after 3 iterations
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("iterations", [3, 40])
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ import pytest
 
 import sddp
 from sddp.engine.compile import arrays_at
-from sddp.engine.network import Network
 from tests.engine.instances import random_instance
-from tests.engine.support import SOLVER
+from tests.engine.support import SOLVER, untrained
 from tests.oracles import solve_lp
 
 STEP = 1e-4  # of finite differences; the value is piecewise linear, so no error but at kinks
@@ -33,7 +32,7 @@ def literal_value(compiled, realisation, incoming):
 
 def last_stage(problem):
     """Node problem without a cost-to-go, and its compilation."""
-    network = Network(problem, None, sddp.LazyAggregation())
+    network = untrained(problem)
     name = problem.graph.nodes[-1]
     return network.nodes[name], problem.stages[name], problem.reduced[name]
 
@@ -146,7 +145,8 @@ def test_a_chain_of_definitions_is_undone_in_order():
     problem = one_stage(declare)
     assert_equal_to_declared(problem, [0.0, 1.0, 2.0])
     node, compiled, _ = last_stage(problem)
-    values = dict(zip(compiled.column_names, node.solve(np.ones(1), 0, SOLVER).columns, strict=True))
+    columns = node.solve(np.ones(1), 0, SOLVER).columns
+    values = dict(zip(compiled.column_names, columns, strict=True))
     assert values["y[1]"] == pytest.approx(values["u"] + 2)
     assert values["y[2]"] == pytest.approx(3 * values["y[1]"] - values["u"])
     assert values["y[3]"] == pytest.approx(values["y[1]"] + values["y[2]"] + 1)

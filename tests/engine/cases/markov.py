@@ -137,9 +137,7 @@ def c1() -> sddp.Problem:
             m.phi, m.psi = (pyo.Param(mutable=True, initialize=0.0) for _ in range(2))
             m.budget = pyo.Constraint(expr=wealth + m.phi == m.xs + m.xb)
             m.reward = pyo.Objective(expr=m.psi * m.xs, sense=pyo.maximize)
-            noise = sddp.Noise(
-                [{"phi": -1.0, "psi": 0.02}, {"phi": 5.0, "psi": 0.0}], [0.6, 0.4]
-            )
+            noise = sddp.Noise([{"phi": -1.0, "psi": 0.02}, {"phi": 5.0, "psi": 0.0}], [0.6, 0.4])
         else:
             m.u, m.v = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
             m.target = pyo.Constraint(expr=wealth + m.u - m.v == 80)
@@ -167,11 +165,9 @@ def c2() -> sddp.Problem:
         m.flow = pyo.Constraint(
             units, rule=lambda m, k: m.outflow[k] == sum(flow[i] * m.d[k, i] for i in knots)
         )
-        m.dispatch = pyo.Constraint(
-            units, rule=lambda m, k: sum(m.d[k, i] for i in knots) <= 1
-        )
+        m.dispatch = pyo.Constraint(units, rule=lambda m, k: sum(m.d[k, i] for i in knots) <= 1)
         m.generation = pyo.Constraint(
-            expr=m.G == sum(power[i] * m.d[k, i] for k in units for i in knots)
+            expr=sum(power[i] * m.d[k, i] for k in units for i in knots) == m.G
         )
         m.raining = pyo.Constraint(units, rule=lambda m, k: m.inflow[k] <= m.rain[k])
 

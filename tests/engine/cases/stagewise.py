@@ -44,9 +44,7 @@ def a3() -> sddp.Problem:
         m.s = pyo.Var([1, 2], domain=pyo.NonNegativeReals)
         m.stock = pyo.Constraint([1, 2], rule=lambda m, i: m.s[i] <= m.x_in[i])
         m.demand = pyo.Constraint(expr=m.s[1] + m.s[2] <= m.d)
-        m.cost = pyo.Objective(
-            expr=0.2 * m.x[1] + 0.7 * m.x[2] - 2.33 * m.s[1] - 2.54 * m.s[2]
-        )
+        m.cost = pyo.Objective(expr=0.2 * m.x[1] + 0.7 * m.x[2] - 2.33 * m.s[1] - 2.54 * m.s[2])
         demands = (0.0,) if node.stage == 0 else (2.0, 10.0)
         return sddp.Stage(
             m,
@@ -116,9 +114,7 @@ def a9() -> sddp.Problem:
             per_crop(238, 210, 1000),
         )
         m.reward = pyo.Objective(
-            expr=sum(
-                within[c] * m.si[c] + above[c] * m.sn[c] - buying[c] * m.b[c] for c in crops
-            ),
+            expr=sum(within[c] * m.si[c] + above[c] * m.sn[c] - buying[c] * m.b[c] for c in crops),
             sense=pyo.maximize,
         )
         return sddp.Stage(m, states, noise=sddp.Noise([{"k": k} for k in (1.2, 1.0, 0.8)]))
@@ -151,9 +147,7 @@ def hydro_stage(
     m.balance = pyo.Constraint(expr=m.v == m.v_in - m.h - m.s + m.w)
     m.demand = pyo.Constraint(expr=m.h + m.g == 150)
     m.cost = pyo.Objective(expr=(50, 100, 150)[stage] * m.factor * m.g)
-    realisations = [
-        {"w": w, "factor": cost_factors[w] if cost_factors else 1.0} for w in inflows
-    ]
+    realisations = [{"w": w, "factor": cost_factors[w] if cost_factors else 1.0} for w in inflows]
     return sddp.Stage(
         m,
         {"v": sddp.State(m.v_in, m.v, initial=200.0)},
@@ -207,9 +201,7 @@ def a16a() -> sddp.Problem:
         m.th = pyo.Var(bounds=(0, 9))
         m.demand = pyo.Constraint(expr=m.th + m.h == 9 - m.n)
         m.cost = pyo.Objective(expr=500 * m.n + 20 * m.th)
-        return sddp.Stage(
-            m, {"x": sddp.State(m.x_in, m.x, initial=6.0)}, noise=_inflows_of_a16()
-        )
+        return sddp.Stage(m, {"x": sddp.State(m.x_in, m.x, initial=6.0)}, noise=_inflows_of_a16())
 
     return sddp.Problem(sddp.linear_graph(4), build, cost_to_go_bound=0.0)
 

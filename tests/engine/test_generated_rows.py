@@ -1,0 +1,103 @@
+"""Constraints written only when broken: the same answers as with all of them written out.
+
+The constraints are the tangents ``cos(a) x + sin(a) y <= 1`` of a circle, 64 of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import sddp
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
+
+ANGLES = np.linspace(0.0, 2 * np.pi, 64, endpoint=False)
+TANGENTS = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
+
+
+@dataclass(frozen=True, eq=False)
+class Circle:
+    """Writes the tangent that a point breaks most: ``a x + b y <= radius``."""
+
+    variables: Any
+    pool_key: str = "circle"
+
+    def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """See `RowGenerator`; the third variable is the radius, an incoming state."""
+        rows = np.column_stack([TANGENTS, -np.ones(len(TANGENTS))])
+        excess = rows @ values
+        worst = int(excess.argmax())
+        chosen = [worst] if excess[worst] > tolerance else []
+        return rows[chosen], np.zeros(len(chosen))
+
+    def digest(self) -> str:
+        """See `RowGenerator`."""
+        return "64 tangents"
+
+
+def circle(*, lazily: bool) -> sddp.Problem:
+    """Go far in a random direction within a circle whose radius the stage before paid for."""
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.r_in, m.r = pyo.Var(), pyo.Var(bounds=(0, 3))
+        m.x, m.y = pyo.Var(bounds=(-5, 5)), pyo.Var(bounds=(-5, 5))
+        m.a, m.b = (pyo.Param(mutable=True, initialize=0.0) for _ in range(2))
+        if not lazily:
+            m.inside = pyo.Constraint(
+                range(64),
+                rule=lambda m, i: TANGENTS[i, 0] * m.x + TANGENTS[i, 1] * m.y <= m.r_in,
+            )
+        m.cost = pyo.Objective(expr=0.8 * m.r - m.a * m.x - m.b * m.y)
+        directions = [(1.0, 0.3), (-0.5, 0.9), (0.2, -0.4)]
+        return sddp.Stage(
+            m,
+            {"r": sddp.State(m.r_in, m.r, initial=1.0)},
+            noise=sddp.Noise([{"a": a, "b": b} for a, b in directions], [0.5, 0.3, 0.2]),
+            rows=Circle([m.x, m.y, m.r_in]) if lazily else None,
+        )
+
+    return sddp.Problem(sddp.linear_graph(3), build)
+
+
+@cache
+def exact() -> float:
+    """Value with every tangent written out."""
+    return sddp.extensive_form(circle(lazily=False)).solve().value
+
+
+def test_the_extensive_form_generates_them_too():
+    value = sddp.extensive_form(circle(lazily=True)).solve().value
+    assert value == pytest.approx(exact(), rel=SOLVER)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_training_reaches_the_same_value(cuts):
+    result = train(circle(lazily=True), 40, cuts=cuts)
+    assert result.bound == pytest.approx(exact(), rel=SOLVER)
+
+
+def test_a_policy_keeps_rows_that_a_question_needs_to_itself():
+    """Answers do not depend on what was asked before, rows found on the way included."""
+    policy = train(circle(lazily=True), 40).policy
+    questions = [(0.1 * k, k % 3) for k in range(12)]
+    first = [policy.decide(1, {"r": r}, w) for r, w in questions]
+    again = [policy.decide(1, {"r": r}, w) for r, w in reversed(questions)][::-1]
+    assert [d.variables for d in first] == [d.variables for d in again]
+    for decision, (r, _) in zip(first, questions, strict=True):
+        reached = TANGENTS @ [decision.variables["x"], decision.variables["y"]]
+        assert reached.max() <= r + 10 * SOLVER
+
+
+def test_slopes_count_generated_rows():
+    """The radius is worth what the tangents' duals say: by finite differences."""
+    policy = train(circle(lazily=True), 40).policy
+    for w in range(3):
+        slope = policy.decide(2, {"r": 1.5}, w).slope[0]
+        ends = [policy.value(2, {"r": 1.5 + step}, w) for step in (-1e-3, 1e-3)]
+        assert slope == pytest.approx((ends[1] - ends[0]) / 2e-3, abs=1e-6)

@@ -1,0 +1,97 @@
+"""Positively homogeneous problems: cuts through the origin, states of any size, and the check.
+
+The problem is a portfolio without a risk limit: cash and one asset that grows by 30 % or
+falls by 10 %, bought and sold at 1 %. One of its facts is ``V(c x) = c V(x)``.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import sddp
+from sddp.errors import ModelError
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
+
+
+def portfolio(
+    wealth: float, *, cap: float | None = None, declared: bool = True, risk_limit: bool = True
+) -> sddp.Problem:
+    """`cap` limits each purchase in money, which is no cone."""
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.c_in, m.a_in = pyo.Var(), pyo.Var()
+        m.c, m.a = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
+        m.buy, m.sell = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
+        m.asset = pyo.Constraint(expr=m.a == m.a_in + m.buy - m.sell)
+        m.cash = pyo.Constraint(expr=m.c == m.c_in - 1.01 * m.buy + 0.99 * m.sell)
+        if cap is not None:
+            m.cap = pyo.Constraint(expr=m.buy + 0.0 * m.c <= cap)
+        if risk_limit:
+            m.share = pyo.Constraint(expr=m.a <= 0.5 * (m.c_in + m.a_in))
+        last = node.stage == 2
+        m.gain = pyo.Objective(expr=(m.c + m.a) if last else 0.0 * m.c, sense=pyo.maximize)
+        return sddp.Stage(
+            m,
+            {
+                "c": sddp.State(m.c_in, m.c, initial=wealth),
+                "a": sddp.State(m.a_in, m.a, initial=0.0),
+            },
+            transition=sddp.LinearTransition(scale=[[1.0, 1.3], [1.0, 0.9]]),
+            homogeneous=declared,
+        )
+
+    return sddp.Problem(sddp.linear_graph(3), build, cost_to_go_bound=100.0 * max(wealth, 1.0))
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+@pytest.mark.parametrize("wealth", [1.0, 3e6])
+def test_declared_or_not_the_value_is_the_same(wealth, cuts):
+    exact = sddp.extensive_form(portfolio(wealth)).solve().value
+    for declared in (True, False):
+        result = train(portfolio(wealth, declared=declared), 40, cuts=cuts)
+        assert result.bound == pytest.approx(exact, rel=SOLVER)
+
+
+@pytest.mark.parametrize("risk", [None, 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.3)])
+def test_value_decision_and_slope_at_another_wealth(risk):
+    policy = train(portfolio(1.0), 40, risk=risk).policy
+    small = policy.decide(0, {"c": 0.7, "a": 0.3})
+    large = policy.decide(0, {"c": 0.7e5, "a": 0.3e5})
+    assert large.value == pytest.approx(1e5 * small.value, rel=1e-12)
+    assert large.variables["a"] == pytest.approx(1e5 * small.variables["a"], rel=1e-12)
+    assert large.slope == pytest.approx(small.slope)
+    # Euler: a homogeneous function is its slope times the state.
+    assert small.slope @ [0.7, 0.3] == pytest.approx(small.value, rel=1e-8)
+
+
+def test_the_log_is_in_the_users_money():
+    small, large = (train(portfolio(wealth), 10) for wealth in (1.0, 1e6))
+    for column in ("bound", "simulated"):
+        assert large.log[column].to_numpy() == pytest.approx(1e6 * small.log[column].to_numpy())
+    table = large.policy.simulate(3, rng=np.random.default_rng(0))
+    assert table.xs(0, level="stage")["c.in"].to_numpy() == pytest.approx(1e6)
+    assert (table.groupby("path")["objective"].sum() > 0.5e6).all()
+
+
+def test_nothing_is_worth_nothing():
+    policy = train(portfolio(1.0), 20).policy
+    assert policy.value(0, {"c": 0.0, "a": 0.0}) == pytest.approx(0.0, abs=SOLVER)
+
+
+@pytest.mark.parametrize(("wealth", "cap"), [(1.0, 0.3), (10.0, 3.0), (1e6, 3e5)])
+def test_a_stage_that_is_not_homogeneous_is_found_out(wealth, cap):
+    """A cap on purchases in money binds at the wealth the problem starts from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sddp.errors.NumericalWarning)
+        with pytest.raises(ModelError, match="homogeneous=True"):
+            train(portfolio(wealth, cap=cap), 40)
+
+
+def test_a_cone_passes_the_check_silently():
+    for seed in range(5):
+        train(portfolio(1.0), 3, seed)

@@ -1,0 +1,454 @@
+"""Training: stopping, log, sameness, Ctrl-C, going on, threads, display, failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import sddp
+from sddp.engine import training as training_module
+from sddp.engine.stopping import LogEntry, Progress, StoppingRule
+from sddp.errors import ModelError, SolverError
+from tests.engine.cases import markov, reservoir, stagewise
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, train
+
+COLUMNS = ["bound", "simulated", "seconds", "solves", "tolerance", "warnings"]
+
+
+# ---------------------------------------------------------------- stopping
+
+
+def test_iterations_count_this_training():
+    result = train(reservoir.c9(), sddp.Iterations(3))
+    assert list(result.log.index) == [1, 2, 3]
+    assert result.stopped_because == "iteration limit"
+    more = train(reservoir.c9(), sddp.Iterations(2), start=None)
+    assert len(more.log) == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sddp.Iterations(0),
+        lambda: sddp.Seconds(float("nan")),
+        lambda: sddp.BoundStalling(iterations=0),
+        lambda: sddp.BoundStalling(tolerance=-1.0),
+        lambda: sddp.PolicyStability(n_paths=0),
+        lambda: sddp.PolicyStability(period=0),
+        lambda: sddp.Statistical(n_paths=1),  # one path has no standard error
+        lambda: sddp.Statistical(period=0),
+        lambda: sddp.Statistical(confidence=1.5),
+    ],
+)
+def test_rules_that_cannot_work_are_refused(make):
+    with pytest.raises(ModelError):
+        make()
+
+
+def test_seconds_stop_between_iterations():
+    result = train(reservoir.c9(), sddp.Seconds(0.0))
+    assert (len(result.log), result.stopped_because) == (1, "time limit")
+    slow = train(reservoir.c9(), sddp.Seconds(0.05))
+    assert slow.log["seconds"].iloc[-1] >= 0.05
+    assert slow.log["seconds"].iloc[-2] < 0.05
+
+
+def test_stopping_rules_stop_real_trainings_in_their_own_words():
+    words = {
+        sddp.BoundStalling(5, 1e-6): "bound stalled",
+        sddp.PolicyStability(n_paths=10, period=4): "policy stable",
+        sddp.Statistical(n_paths=50, period=5): "bound inside the confidence interval",
+    }
+    for rule, reason in words.items():
+        result = train(reservoir.c9(), rule)
+        assert result.stopped_because == reason
+        assert result.bound == pytest.approx(275 / 6, rel=0.05)
+
+
+def progress_of(bounds, tolerances=None, totals=(0.0,), maximises=False, memory=None):
+    """What a rule sees after some iterations with these bounds."""
+    tolerances = tolerances or [1e-9] * len(bounds)
+    log = [
+        LogEntry(i + 1, bound, 0.0, float(i), i, tolerance, 0)
+        for i, (bound, tolerance) in enumerate(zip(bounds, tolerances, strict=True))
+    ]
+    memory = {} if memory is None else memory
+    return Progress(log, 1e-9, maximises, lambda n, seed: np.array(totals), memory)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reason"),
+    [
+        ([5.0, 5.0, 5.0], None),  # three moves are needed
+        ([1.0, 5.0, 5.0, 5.0], None),
+        ([1.0, 5.0, 5.0, 5.0, 5.0], "bound stalled"),
+        ([4e6, 4e6, 4e6, 4e6 + 3], "bound stalled"),  # relative above 1
+        ([0.0, 0.0, 0.0, 2e-6], None),  # absolute below
+        ([0.0, 0.0, 0.0, 5e-7], "bound stalled"),
+    ],
+)
+def test_bound_stalling_looks_at_a_window(bounds, reason):
+    assert sddp.BoundStalling(3, 1e-6).reason(progress_of(bounds)) == reason
+
+
+def test_bound_stalling_waits_for_the_final_tolerance():
+    """Rows refined loosely can hold a bound still."""
+    rule, still = sddp.BoundStalling(2, 1e-6), [1.0] * 4
+    assert rule.reason(progress_of(still, [1e-3, 1e-6, 1e-7, 1e-9])) is None
+    assert rule.reason(progress_of(still, [1e-3, 1e-6, 1e-9, 1e-9])) == "bound stalled"
+
+
+def test_policy_stability_compares_every_path():
+    rule, memory = sddp.PolicyStability(n_paths=3, period=2, tolerance=1e-3), {}
+
+    def reason(iterations, totals):
+        return rule.reason(progress_of([0.0] * iterations, totals=totals, memory=memory))
+
+    assert reason(1, [9.0, 9.0, 9.0]) is None  # not a multiple of the period
+    assert reason(2, [1.0, 2.0, 3.0]) is None  # nothing to compare with
+    assert reason(4, [1.0, 2.5, 2.5]) is None  # the mean stands still, the paths do not
+    assert reason(6, [1.0, 2.5, 2.501]) == "policy stable"
+
+
+def test_policy_stability_simulates_the_same_paths_each_time():
+    asked = []
+    rule = sddp.PolicyStability(n_paths=3, period=1, seed=11)
+    progress = progress_of([0.0])
+
+    def simulate(n_paths, seed):
+        asked.append((n_paths, seed))
+        return np.zeros(n_paths)
+
+    progress = Progress(progress.log, 1e-9, False, simulate, {})
+    rule.reason(progress)
+    rule.reason(progress)
+    assert asked == [(3, 11), (3, 11)]
+
+
+@pytest.mark.parametrize(("bound", "stops"), [(8.46, False), (8.48, True), (14.0, True)])
+def test_the_statistical_rule_is_pereira_and_pintos(bound, stops):
+    """Totals 8, 10, 12, 14: mean 11, standard error sqrt(20/3)/2 = 1.291, times 1.96 is 2.530.
+
+    A lower bound (costs) stops from 8.470 on; an upper one (rewards) from 13.530 downwards.
+    """
+    totals, rule = (8.0, 10.0, 12.0, 14.0), sddp.Statistical(n_paths=4, period=1)
+    expected = "bound inside the confidence interval" if stops else None
+    assert rule.reason(progress_of([bound], totals=totals)) == expected
+    mirrored = progress_of([22.0 - bound], totals=totals, maximises=True)
+    assert rule.reason(mirrored) == expected
+
+
+def test_rules_with_a_period_wait_for_it():
+    rule = sddp.Statistical(n_paths=2, period=3)
+    seen = [rule.reason(progress_of([0.0] * n, totals=(-1.0, -2.0))) for n in range(1, 7)]
+    assert [reason is not None for reason in seen] == [False, False, True, False, False, True]
+
+
+def test_rules_are_combined_by_or_and_and():
+    few, more = sddp.Iterations(2), sddp.Iterations(5)
+    either = train(reservoir.c9(), few | more)
+    assert (len(either.log), either.stopped_because) == (2, "iteration limit")
+    both = train(reservoir.c9(), few & more)
+    assert (len(both.log), both.stopped_because) == (5, "iteration limit and iteration limit")
+    nested = train(reservoir.c9(), (few & sddp.Seconds(1e9)) | more)
+    assert len(nested.log) == 5
+
+
+def test_a_rule_of_ones_own_sees_the_log_and_the_sense():
+    seen: list[Progress] = []
+
+    @dataclass(frozen=True)
+    class Watch(StoppingRule):
+        def reason(self, progress: Progress) -> str | None:
+            seen.append(progress)
+            return "seen enough" if progress.log[-1].iteration == 4 else None
+
+    result = train(stagewise.a19(), Watch())
+    assert result.stopped_because == "seen enough"
+    assert seen[-1].maximises
+    assert [entry.bound for entry in seen[-1].log] == list(result.log["bound"])
+    totals = seen[-1].simulate(3, 7)
+    assert totals == pytest.approx(seen[-1].simulate(3, 7))  # same seed, same paths
+
+
+# ---------------------------------------------------------------- log and sameness
+
+
+def test_the_log_has_one_row_an_iteration():
+    log = train(reservoir.c9(), 12).log
+    assert list(log.columns) == COLUMNS
+    assert log.index.name == "iteration"
+    assert list(log.index) == list(range(1, 13))
+    assert (log["seconds"].diff().dropna() >= 0.0).all()
+    assert (log["solves"].diff().dropna() > 0).all()
+    assert log["tolerance"].iloc[0] == 1e-3
+    assert (log["tolerance"].diff().dropna() <= 0.0).all()
+    assert log["tolerance"].iloc[-1] == 1e-9
+    assert (log["warnings"] == 0).all()
+
+
+def test_simulated_values_are_totals_of_forward_paths():
+    """Of a converged policy of C9, every path total is one of those of its 81 paths."""
+    result = train(reservoir.c9(), 60)
+    nodes = range(4)
+    paths = [[sddp.Step(t, k // 3**t % 3) for t in nodes] for k in range(3 ** len(nodes))]
+    table = result.policy.simulate(
+        81, rng=np.random.default_rng(0), sampling=sddp.Historical(paths)
+    )
+    totals = table.groupby("path")["objective"].sum().to_numpy()
+    for simulated in result.log["simulated"].iloc[-5:]:
+        assert np.abs(totals - simulated).min() < 1e-6
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_the_same_seed_gives_the_same_numbers(cuts):
+    results = [train(markov.c2(), 8, seed, cuts=cuts) for seed in (5, 5, 6)]
+    same = [c for c in COLUMNS if c != "seconds"]
+    first, second, other = (result.log[same] for result in results)
+    assert first.equals(second)
+    assert not first.equals(other)
+    decisions = [r.policy.decide((0, 0), {"r": [200.0, 200.0]}, 0).variables for r in results]
+    assert decisions[0] == decisions[1]
+
+
+def test_no_global_random_state_is_used():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    train(reservoir.c9(), 3)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+@dataclass(frozen=True)
+class PressCtrlC(StoppingRule):
+    """Press it once, after some iterations."""
+
+    after: int
+
+    def reason(self, progress: Progress) -> str | None:
+        """Never a reason itself."""
+        if progress.log[-1].iteration == self.after:
+            signal.raise_signal(signal.SIGINT)
+        return None
+
+
+class PressCtrlCInForwardPass(sddp.InSample):
+    """Press it while a path is being drawn."""
+
+    def sample(self, problem, number, rng):
+        """The path, all the same."""
+        signal.raise_signal(signal.SIGINT)
+        return super().sample(problem, number, rng)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_ctrl_c_ends_training_with_what_was_learnt(cuts):
+    before = signal.getsignal(signal.SIGINT)
+    result = train(reservoir.c9(), PressCtrlC(after=6), cuts=cuts)
+    assert result.stopped_because == "interrupted"
+    assert len(result.log) == 6
+    assert signal.getsignal(signal.SIGINT) is before
+    assert result.bound == pytest.approx(result.log["bound"].iloc[-1], rel=SOLVER)
+    assert result.policy.decide(0, {"x": 10.0}, 1).outgoing["x"] >= 5.0
+    again = train(reservoir.c9(), 40, start=result.policy)
+    assert again.bound == pytest.approx(275 / 6, rel=SOLVER)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_ctrl_c_in_the_first_iteration(cuts):
+    """Nothing was learnt: the bound is the assumed one, and training can go on from there."""
+    result = train(reservoir.c9(), 50, sampling=PressCtrlCInForwardPass(), cuts=cuts)
+    assert result.stopped_because == "interrupted"
+    assert (len(result.log), list(result.log.columns)) == (0, COLUMNS)
+    assert 0.0 <= result.bound <= 275 / 6
+    assert result.policy.decide(0, {"x": 10.0}, 0).outgoing["x"] >= 5.0
+    again = train(reservoir.c9(), 40, start=result.policy)
+    assert again.bound == pytest.approx(275 / 6, rel=SOLVER)
+
+
+def test_ctrl_c_from_outside():
+    """A signal at any moment, here after 0.2 s of a training without end."""
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        result = train(reservoir.c9(), sddp.Seconds(30.0))
+    finally:
+        timer.cancel()
+    assert result.stopped_because == "interrupted"
+    assert 0.1 < result.log["seconds"].iloc[-1] < 10.0
+
+
+def test_the_handler_is_restored_after_an_error():
+    @dataclass(frozen=True)
+    class Broken(StoppingRule):
+        def reason(self, progress: Progress) -> str | None:
+            raise ZeroDivisionError
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError):
+        train(reservoir.c9(), Broken())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_in_another_thread_gives_the_same_numbers():
+    """Signals cannot be held back there, and nothing else may differ."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(train(reservoir.c9(), 8)))
+    thread.start()
+    thread.join()
+    assert list(results[0].log["bound"]) == list(train(reservoir.c9(), 8).log["bound"])
+
+
+# ---------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_going_on_reaches_what_one_long_training_reaches(cuts):
+    value, risk = 828.1572543618, 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.66)  # C2
+    problem = markov.c2()
+    short = train(problem, 2, cuts=cuts, risk=risk)
+    before = short.policy.decide((0, 0), {"r": [200.0, 200.0]}, 0)
+    long = train(problem, sddp.Iterations(60) | Reaches(value), 1, start=short.policy)
+    assert long.bound == pytest.approx(value, rel=SOLVER)
+    assert long.log["bound"].iloc[0] <= short.bound + 1e-9  # maximising: no step back
+    # The policy that training went on from is what it was.
+    after = short.policy.decide((0, 0), {"r": [200.0, 200.0]}, 0)
+    assert (before.variables, before.value) == (after.variables, after.value)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_going_on_teaches_nodes_that_were_never_seen(cuts):
+    """Two branches meet in E; the first training only walks through A and C."""
+    arcs = {("root", "A"): 0.5, ("root", "B"): 0.5, ("A", "C"): 1.0, ("B", "D"): 1.0}
+    graph = sddp.Graph(list("ABCDE"), arcs | {("C", "E"): 1.0, ("D", "E"): 1.0})
+    problem = sddp.Problem(
+        graph, lambda node: stagewise.hydro_stage(node.stage), cost_to_go_bound=0.0
+    )
+    path = [sddp.Step(name, 1) for name in "ACE"]
+    short = train(problem, 5, cuts=cuts, sampling=sddp.Historical([path]))
+    long = train(problem, 60, start=short.policy)
+    assert long.bound == pytest.approx(25000 / 3, rel=SOLVER)  # both branches are A11
+
+
+def test_going_on_keeps_the_root_risk():
+    """C9 with the tail at the root too: 250, not 1105/6."""
+    tail = sddp.AVaR(1 / 3)
+    short = train(reservoir.c9(), 30, risk=tail, root_risk=tail)
+    long = train(reservoir.c9(), 3, start=short.policy)
+    assert long.bound == pytest.approx(250.0, rel=SOLVER)
+    assert long.log["bound"].to_numpy() == pytest.approx(250.0, rel=SOLVER)
+
+
+def test_going_on_takes_no_other_risk_cuts_or_problem():
+    policy = train(reservoir.c9(), 2).policy
+    for options in ({"risk": sddp.WorstCase()}, {"cuts": sddp.MultiCut()}):
+        with pytest.raises(ModelError, match="risk and cuts are those of the policy"):
+            train(reservoir.c9(), 2, start=policy, **options)
+    with pytest.raises(ModelError, match="start was trained on another problem"):
+        train(reservoir.c9(n_stages=5), 2, start=policy)
+    assert len(train(reservoir.c9(), 2, start=policy).log) == 2  # an equal problem will do
+
+
+# ---------------------------------------------------------------- display
+
+
+def test_short_trainings_print_nothing(capfd):
+    sddp.train(reservoir.c9(), rng=np.random.default_rng(0), stopping=sddp.Iterations(3))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_goes_to_standard_error_only(capfd, monkeypatch):
+    monkeypatch.setattr(training_module._Display, "FIRST", 0.0)
+    rng = np.random.default_rng(0)
+    result = sddp.train(reservoir.c9(), rng=rng, stopping=sddp.Iterations(3))
+    out, err = capfd.readouterr()
+    assert out == ""
+    header, *lines = err.splitlines()
+    assert header.split() == ["iteration", "bound", "simulated", "LPs", "s"]
+    assert lines[0].split()[0] == "1"
+    last = lines[-1].split()
+    assert float(last[1]) == pytest.approx(result.log["bound"].iloc[-1], rel=1e-7)
+    assert int(last[3]) == result.log["solves"].iloc[-1]
+    sddp.train(reservoir.c9(), rng=rng, stopping=sddp.Iterations(3), progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------- sampling, tolerances, failures
+
+
+def test_training_on_given_paths():
+    """A forward pass along all 27 paths of A11, in order: the value of A11."""
+    paths = [[sddp.Step(t, k // 3**t % 3) for t in range(3)] for k in range(27)]
+    result = train(stagewise.a11(), 54, sampling=sddp.Historical(paths))
+    assert result.bound == pytest.approx(25000 / 3, rel=SOLVER)
+
+
+def test_positions_drawn_by_numpy_are_positions():
+    """``rng.integers`` returns numpy integers."""
+
+    class Uniform:
+        def sample(self, problem, number, rng):
+            return [sddp.Step(t, rng.integers(3)) for t in range(3)]
+
+    result = train(stagewise.a11(), 60, sampling=Uniform())
+    assert result.bound == pytest.approx(25000 / 3, rel=SOLVER)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        [sddp.Step(0, {"w": 1.0, "factor": 1.0})],
+        [sddp.Step(0, 9)],
+        [sddp.Step("nowhere", 0)],
+        [sddp.Step(0, 0), sddp.Step("nowhere", 0)],
+        [],
+    ],
+    ids=["values", "position", "first-node", "node", "empty"],
+)
+def test_paths_that_training_cannot_follow_are_refused(path):
+    with pytest.raises(ModelError):
+        train(stagewise.a11(), 2, sampling=sddp.Historical([path]))
+
+
+@pytest.mark.parametrize("final", [1e-11, 1e-13])
+def test_a_tolerance_below_the_solvers_does_no_harm(final):
+    """Rows that the LP keeps only within 1e-9 are broken by more than 1e-11: D1 is 20."""
+    result = train(reservoir.d1(), 60, tolerances=sddp.Tolerances(final=final))
+    bounds = result.log["bound"].to_numpy()
+    assert (np.diff(bounds) >= -1e-7).all()
+    assert bounds[-1] == pytest.approx(20.0, rel=1e-7)
+
+
+def test_an_unbounded_stage_names_node_noise_and_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def build(node):
+        m = pyo.ConcreteModel()
+        m.w = pyo.Param(mutable=True, initialize=0.0)
+        m.x_in, m.x = pyo.Var(), pyo.Var(domain=pyo.NonNegativeReals)
+        m.y = pyo.Var(domain=pyo.NonNegativeReals)
+        m.balance = pyo.Constraint(expr=m.x <= m.x_in + m.w)
+        m.cost = pyo.Objective(expr=-m.y if node.stage == 1 else m.y)
+        return sddp.Stage(
+            m,
+            {"x": sddp.State(m.x_in, m.x, initial=1.0)},
+            noise=sddp.Noise([{"w": 1.0}, {"w": 2.0}]),
+        )
+
+    problem = sddp.Problem(sddp.linear_graph(2), build, cost_to_go_bound=-1e4)
+    words = r"node 1, noise \d, incoming state \[.*\]: the LP ended 'Unbounded'"
+    with pytest.raises(SolverError, match=words) as error:
+        train(problem, 3)
+    written = Path(str(error.value).split("written to ")[1])
+    assert written.parent == tmp_path
+    assert "min" in written.read_text().lower()
+    with pytest.raises(SolverError, match="the extensive form ended"):
+        sddp.extensive_form(problem).solve()

@@ -1,0 +1,218 @@
+"""The walls of the house: which room may import which, how large its parts may be.
+
+The rules are those of the project's design notes. Imports are read from the source with `ast`,
+those inside functions and under ``TYPE_CHECKING`` included.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted([*ROOT.glob("sddp/**/*.py"), *ROOT.glob("experiments/**/*.py")])
+FINANCE = ("allocation", "statistics", "portfolio", "backtest", "simulation")
+LONGEST_MODULE, LONGEST_FUNCTION = 500, 60
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a source file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything a file imports: modules, and names out of them."""
+    package = module_name(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            home = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {home, *(f"{home}.{alias.name}" for alias in node.names)}
+    return names
+
+
+IMPORTS = {module_name(path): imported(path) for path in SOURCES}
+
+
+def reaches(module: str, *targets: str) -> list[str]:
+    """Imports of a module that lie in one of the targets."""
+    return sorted(
+        name
+        for name in IMPORTS[module]
+        if any(name == target or name.startswith(f"{target}.") for target in targets)
+    )
+
+
+def room(*names: str) -> list[str]:
+    """Modules of some rooms (those that exist)."""
+    return [m for m in IMPORTS if any(m == n or m.startswith(f"{n}.") for n in names)]
+
+
+def own(module: str) -> set[str]:
+    """What a module imports of ours."""
+    return set(reaches(module, "sddp", "experiments"))
+
+
+def test_there_is_something_to_check():
+    assert {"sddp.lp", "sddp.engine.training", "sddp.risk", "sddp.errors"} <= set(IMPORTS)
+    assert "sddp.engine.policy" in IMPORTS["sddp.engine.training"]
+    assert "highspy" in IMPORTS["sddp.lp"]
+
+
+def test_errors_and_arrays_know_nothing_of_ours():
+    assert own("sddp.errors") == set()
+    assert all(name.startswith("sddp.errors") for name in own("sddp.arrays"))
+    for module in ("sddp.errors", "sddp.arrays"):
+        assert not reaches(module, "pyomo", "highspy", "hmmlearn", "pandas", "scipy")
+
+
+def test_scenarios_know_no_modelling_solver_or_fitting():
+    assert not reaches("sddp.scenarios", "pyomo", "highspy", "hmmlearn")
+    assert own("sddp.scenarios") <= {
+        name for name in own("sddp.scenarios") if name.startswith(("sddp.arrays", "sddp.errors"))
+    }
+
+
+def test_risk_knows_numpy_arrays_and_errors_only():
+    standard = set(sys.stdlib_module_names)
+    for name in IMPORTS["sddp.risk"]:
+        top = name.split(".")[0]
+        assert top in standard | {"numpy", "sddp"}, name
+        if top == "sddp":
+            assert name.startswith(("sddp.arrays", "sddp.errors")), name
+
+
+@pytest.mark.parametrize("module", room("sddp.statistics"))
+def test_statistics_know_no_modelling_solver_or_engine(module):
+    assert not reaches(module, "pyomo", "highspy", "sddp.engine", "sddp.lp", "sddp.allocation")
+    assert not reaches(module, "sddp.backtest", "sddp.portfolio", "sddp.simulation")
+
+
+@pytest.mark.parametrize("module", room("sddp.engine", "sddp.lp", "sddp.risk", "sddp.scenarios"))
+def test_the_engine_knows_no_finance(module):
+    assert not reaches(module, *(f"sddp.{name}" for name in FINANCE))
+
+
+def test_the_engine_names_no_asset():
+    """Not in its code either; prose may say what the generality is for."""
+    words = {"asset", "assets", "portfolio", "holdings", "wealth", "cash", "trade", "trades"}
+    for module in room("sddp.engine"):
+        path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        if not path.exists():
+            continue
+        names = {
+            part
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for name in _identifiers(node)
+            for part in name.lower().split("_")
+        }
+        assert not names & words, (module, names & words)
+
+
+def _identifiers(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.Attribute):
+        yield node.attr
+    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+
+
+def test_one_file_talks_to_highs():
+    assert [m for m in IMPORTS if reaches(m, "highspy")] == ["sddp.lp"]
+
+
+def test_one_file_below_the_engine_knows_the_solver_and_nothing_else():
+    assert all(name.startswith(("sddp.arrays", "sddp.errors")) for name in own("sddp.lp"))
+
+
+def test_allocation_does_not_know_the_backtest():
+    for module in room("sddp.allocation"):
+        assert not reaches(module, "sddp.backtest"), module
+
+
+def test_portfolio_does_not_know_the_engine():
+    for module in room("sddp.portfolio"):
+        assert not reaches(module, "sddp.engine"), module
+
+
+def test_nothing_imports_experiments():
+    for module in room("sddp"):
+        assert not reaches(module, "experiments"), module
+
+
+def test_modules_do_not_import_in_circles():
+    """Among modules at import time: what stands under TYPE_CHECKING or in functions is left out."""
+    at_import = {module_name(path): _at_import(path) & set(IMPORTS) for path in SOURCES}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail, module])
+        if module not in done:
+            for name in at_import[module] - {module}:
+                visit(name, (*trail, module))
+            done.add(module)
+
+    for module in at_import:
+        visit(module, ())
+
+
+def _at_import(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            # ``from package import module`` needs the module, not the package's own names.
+            names |= parts if parts <= set(IMPORTS) else parts | {node.module}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_modules_are_under_500_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < LONGEST_MODULE
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_function_bodies_are_under_60_lines(path):
+    """Docstrings not counted."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert length < LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ("pyomo", "highspy", "pandas", "matplotlib", "scipy", "hmmlearn", "sddp.engine")
+    code = (
+        "import sys, sddp; assert sddp.__version__; "
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert printed.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_imported():
+    import sddp
+
+    for name in sddp.__all__:
+        assert getattr(sddp, name).__doc__, name
+    assert set(sddp.__all__) < set(dir(sddp))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = sddp.nothing

@@ -1,0 +1,360 @@
+"""A linear programme that is edited equals one that is built anew, after every kind of edit.
+
+The oracle is scipy on the plain arrays, and a freshly built `LinearProgram`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from sddp.lp import Arrays, Basis, Effort, LinearProgram, Status, solve_once
+from tests.oracles import solve_lp
+
+SOLVER = 1e-9
+INDEX = np.int32
+
+
+def random_arrays(rng: np.random.Generator, n_columns: int = 6, n_rows: int = 5) -> Arrays:
+    """Feasible (0.5 everywhere) and bounded (a box), with two-sided, one-sided and equal rows."""
+    matrix = rng.normal(size=(n_rows, n_columns)) * (rng.random((n_rows, n_columns)) < 0.7)
+    middle = matrix @ np.full(n_columns, 0.5)
+    kind = rng.integers(0, 4, n_rows)
+    width = rng.uniform(0.1, 1.0, n_rows)
+    return Arrays(
+        cost=rng.normal(size=n_columns),
+        matrix=sp.csr_array(matrix),
+        row_lower=np.where(kind == 0, -np.inf, np.where(kind == 1, middle, middle - width)),
+        row_upper=np.where(kind == 1, middle, np.where(kind == 2, np.inf, middle + width)),
+        column_lower=np.zeros(n_columns),
+        column_upper=rng.uniform(0.6, 2.0, n_columns),
+        offset=float(rng.normal()),
+    )
+
+
+def oracle(arrays: Arrays) -> float:
+    """Optimal value by scipy."""
+    return solve_lp(
+        arrays.cost,
+        arrays.matrix,
+        arrays.row_lower,
+        arrays.row_upper,
+        arrays.column_lower,
+        arrays.column_upper,
+        arrays.offset,
+    )[0]
+
+
+def assert_equals(programme: LinearProgram, arrays: Arrays) -> None:
+    """Value, feasibility and duality of the edited programme against the arrays it stands for."""
+    assert programme.solve() is Status.OPTIMAL
+    value = oracle(arrays)
+    assert programme.objective() == pytest.approx(value, rel=SOLVER, abs=SOLVER)
+    fresh = LinearProgram(arrays)
+    assert fresh.solve() is Status.OPTIMAL
+    assert programme.objective() == pytest.approx(fresh.objective(), rel=SOLVER, abs=SOLVER)
+    z, y, d = programme.primal(), programme.row_duals(), programme.reduced_costs()
+    assert arrays.cost @ z + arrays.offset == pytest.approx(value, rel=1e-8, abs=1e-8)
+    rows = arrays.matrix @ z
+    for low, at, high in (
+        (arrays.row_lower, rows, arrays.row_upper),
+        (arrays.column_lower, z, arrays.column_upper),
+    ):
+        assert (at >= low - 1e-8).all()
+        assert (at <= high + 1e-8).all()
+    assert d == pytest.approx(arrays.cost - arrays.matrix.T @ y, abs=1e-8)
+    # Strong duality: each multiplier times the side it belongs to.
+    sides = np.where(y > 0, arrays.row_lower, arrays.row_upper)
+    bounds = np.where(d > 0, arrays.column_lower, arrays.column_upper)
+    dual = y[y != 0] @ sides[y != 0] + d[d != 0] @ bounds[d != 0] + arrays.offset
+    assert dual == pytest.approx(value, rel=1e-8, abs=1e-8)
+
+
+def change_costs(rng, lp, a):
+    columns = rng.choice(6, 3, replace=False).astype(INDEX)
+    cost = a.cost.copy()
+    cost[columns] = rng.normal(size=3)
+    lp.set_costs(columns, cost[columns])
+    return replace(a, cost=cost)
+
+
+def change_column_bounds(rng, lp, a):
+    columns = rng.choice(6, 3, replace=False).astype(INDEX)
+    lower, upper = a.column_lower.copy(), a.column_upper.copy()
+    lower[columns], upper[columns] = rng.uniform(-0.5, 0.5, 3), rng.uniform(0.5, 3.0, 3)
+    upper[columns[0]] = lower[columns[0]] = 0.5  # a fixed column
+    lp.set_column_bounds(columns, lower[columns], upper[columns])
+    return replace(a, column_lower=lower, column_upper=upper)
+
+
+def change_row_bounds(rng, lp, a):
+    rows = rng.choice(a.matrix.shape[0], 2, replace=False).astype(INDEX)
+    lower, upper = a.row_lower.copy(), a.row_upper.copy()
+    middle = (a.matrix @ np.full(a.matrix.shape[1], 0.5))[rows]
+    lower[rows], upper[rows] = middle - rng.uniform(0.0, 0.5, 2), middle + 0.7
+    lower[rows[0]] = -np.inf
+    lp.set_row_bounds(rows, lower[rows], upper[rows])
+    return replace(a, row_lower=lower, row_upper=upper)
+
+
+def change_coefficients(rng, lp, a):
+    """To another number, to zero, and back from zero."""
+    matrix = a.matrix.toarray()
+    rows, columns = rng.integers(0, len(matrix), 4), rng.integers(0, matrix.shape[1], 4)
+    values = np.array([0.0, *rng.normal(size=3)])
+    for row, column, value in zip(rows, columns, values, strict=True):
+        matrix[row, column] = value
+    lp.set_coefficients(rows, columns, values)
+    middle = matrix @ np.full(matrix.shape[1], 0.5)
+    lower, upper = np.minimum(a.row_lower, middle), np.maximum(a.row_upper, middle)
+    every = np.arange(len(matrix), dtype=INDEX)
+    lp.set_row_bounds(every, lower, upper)
+    return replace(a, matrix=sp.csr_array(matrix), row_lower=lower, row_upper=upper)
+
+
+def add_rows(rng, lp, a):
+    n = a.matrix.shape[1]
+    rows = rng.normal(size=(2, n)) * (rng.random((2, n)) < 0.6)
+    lower = rows @ np.full(n, 0.5) - rng.uniform(0.0, 0.3, 2)
+    upper = np.array([np.inf, lower[1] + 1.0])
+    lp.add_rows(rows if rng.random() < 0.5 else sp.csr_array(rows), lower, upper)
+    return replace(
+        a,
+        matrix=sp.vstack([a.matrix, rows], format="csr"),
+        row_lower=np.concatenate([a.row_lower, lower]),
+        row_upper=np.concatenate([a.row_upper, upper]),
+    )
+
+
+def delete_rows(rng, lp, a):
+    n_rows = a.matrix.shape[0]
+    if n_rows < 4:
+        return a
+    gone = np.sort(rng.choice(n_rows, 2, replace=False))
+    lp.delete_rows(gone)
+    keep = np.setdiff1d(np.arange(n_rows), gone)
+    return replace(
+        a, matrix=a.matrix[keep], row_lower=a.row_lower[keep], row_upper=a.row_upper[keep]
+    )
+
+
+def change_offset(rng, lp, a):
+    lp.offset = float(rng.normal())
+    return replace(a, offset=lp.offset)
+
+
+EDITS = (
+    change_costs,
+    change_column_bounds,
+    change_row_bounds,
+    change_coefficients,
+    add_rows,
+    delete_rows,
+    change_offset,
+)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
+def test_one_kind_of_edit(edit, unit):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        arrays = random_arrays(rng)
+        programme = LinearProgram(arrays, unit)
+        assert_equals(programme, arrays)
+        for _ in range(4):
+            arrays = edit(rng, programme, arrays)
+            assert_equals(programme, arrays)
+            assert programme.n_rows == arrays.matrix.shape[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_edits_of_every_kind_in_a_row(seed):
+    rng = np.random.default_rng(100 + seed)
+    arrays = random_arrays(rng)
+    programme = LinearProgram(arrays, unit=10.0)
+    for _ in range(20):
+        arrays = EDITS[rng.integers(len(EDITS))](rng, programme, arrays)
+        assert_equals(programme, arrays)
+
+
+def test_appended_columns_are_free_of_rows_until_one_holds_them():
+    arrays = random_arrays(np.random.default_rng(0))
+    programme = LinearProgram(arrays, unit=5.0)
+    programme.add_columns(2, 1.5, -3.0, np.inf)
+    assert programme.n_columns == 8
+    assert programme.solve() is Status.OPTIMAL
+    base = oracle(arrays)
+    assert programme.objective() == pytest.approx(base + 2 * 1.5 * -3.0, rel=SOLVER)
+    row = np.zeros((1, 8))
+    row[0, 6] = 1.0
+    programme.add_rows(row, np.array([2.0]), np.array([np.inf]))
+    assert programme.solve() is Status.OPTIMAL
+    assert programme.objective() == pytest.approx(base + 1.5 * (2.0 - 3.0), rel=SOLVER)
+
+
+def test_no_rows_and_no_columns_change_nothing():
+    arrays = random_arrays(np.random.default_rng(1))
+    programme = LinearProgram(arrays)
+    programme.add_rows(np.zeros((0, 6)), np.zeros(0), np.zeros(0))
+    programme.delete_rows(np.zeros(0, dtype=np.int64))
+    none = np.zeros(0, dtype=INDEX)
+    programme.set_costs(none, np.zeros(0))
+    programme.set_column_bounds(none, np.zeros(0), np.zeros(0))
+    programme.set_coefficients(none, none, np.zeros(0))
+    assert_equals(programme, arrays)
+
+
+def test_the_unit_changes_values_inside_the_solver_only():
+    arrays = random_arrays(np.random.default_rng(2))
+    answers = []
+    for unit in (1.0, 1e3, 1e-2):
+        programme = LinearProgram(arrays, unit)
+        programme.solve()
+        answers.append((programme.objective(), programme.primal(), programme.reduced_costs()))
+    for objective, primal, reduced in answers[1:]:
+        assert objective == pytest.approx(answers[0][0], rel=1e-8)
+        assert primal == pytest.approx(answers[0][1], abs=1e-7)
+        assert reduced == pytest.approx(answers[0][2], abs=1e-7)
+
+
+def test_a_basis_brings_back_the_very_same_solution():
+    """Bit for bit, whatever was solved in between: this is what makes `decide` pure."""
+    rng = np.random.default_rng(3)
+    arrays = random_arrays(rng, 20, 15)
+    programme = LinearProgram(arrays)
+    programme.solve()
+    basis = programme.basis()
+    cost = arrays.cost + 0.3 * rng.normal(size=20)
+    columns = np.arange(20, dtype=INDEX)
+
+    def ask():
+        programme.set_costs(columns, cost)
+        programme.start_from(basis)
+        programme.solve()
+        return programme.primal()
+
+    first = ask()
+    for _ in range(5):
+        programme.set_costs(columns, rng.normal(size=20))
+        programme.solve()
+        assert (ask() == first).all()
+
+
+def test_starting_from_the_optimal_basis_takes_no_pivot():
+    arrays = random_arrays(np.random.default_rng(4), 20, 15)
+    programme = LinearProgram(arrays)
+    programme.solve()
+    basis = programme.basis()
+    before = programme.effort.pivots
+    assert before > 0
+    programme.start_from(basis)
+    programme.solve()
+    assert programme.effort.pivots == before
+    programme.start_from(None)
+    programme.solve()
+    assert programme.effort.pivots > before
+
+
+def test_a_basis_survives_as_codes():
+    arrays = random_arrays(np.random.default_rng(5))
+    programme = LinearProgram(arrays)
+    programme.solve()
+    basis = programme.basis()
+    copied = Basis(basis.columns.copy(), basis.rows.copy())
+    programme.start_from(copied)
+    programme.solve()
+    again = programme.basis()
+    assert (again.columns == basis.columns).all()
+    assert (again.rows == basis.rows).all()
+
+
+def test_basic_rows_are_the_slack_ones():
+    """``x + y >= 1`` holds the minimum of ``x + 2 y``; ``x <= 5`` and ``y <= 7`` do not."""
+    arrays = Arrays(
+        cost=np.array([1.0, 2.0]),
+        matrix=sp.csr_array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]),
+        row_lower=np.array([1.0, -np.inf, -np.inf]),
+        row_upper=np.array([np.inf, 5.0, 7.0]),
+        column_lower=np.zeros(2),
+        column_upper=np.full(2, np.inf),
+    )
+    programme = LinearProgram(arrays)
+    programme.solve()
+    assert list(programme.basic_rows()) == [False, True, True]
+    assert programme.row_duals() == pytest.approx([1.0, 0.0, 0.0])
+    assert programme.reduced_costs() == pytest.approx([0.0, 1.0])
+
+
+def one_row(cost, lower, upper) -> Arrays:
+    """One non-negative column and one row ``lower <= z <= upper``."""
+    return Arrays(
+        np.array([cost]),
+        sp.csr_array([[1.0]]),
+        np.array([lower]),
+        np.array([upper]),
+        np.zeros(1),
+        np.full(1, np.inf),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "status"),
+    [
+        (one_row(1.0, 2.0, 5.0), Status.OPTIMAL),
+        (one_row(1.0, -5.0, -2.0), Status.INFEASIBLE),
+        (one_row(1.0, 3.0, 2.0), Status.INFEASIBLE),
+        (one_row(-1.0, 2.0, np.inf), Status.UNBOUNDED),
+    ],
+)
+def test_the_status_says_how_it_ended(arrays, status):
+    assert solve_once(arrays)[0] is status
+
+
+def test_a_programme_recovers_from_infeasible_and_unbounded():
+    programme = LinearProgram(one_row(1.0, 2.0, 5.0))
+    row = np.array([0], dtype=INDEX)
+    for _ in range(2):
+        programme.set_row_bounds(row, np.array([-5.0]), np.array([-2.0]))
+        assert programme.solve() is Status.INFEASIBLE
+        programme.set_row_bounds(row, np.array([2.0]), np.array([np.inf]))
+        programme.set_costs(row, np.array([-1.0]))
+        assert programme.solve() is Status.UNBOUNDED
+        programme.set_costs(row, np.array([1.0]))
+        assert programme.solve() is Status.OPTIMAL
+        assert programme.objective() == pytest.approx(2.0)
+
+
+def test_crossed_column_bounds_are_infeasible():
+    programme = LinearProgram(one_row(1.0, 0.0, 5.0))
+    column = np.array([0], dtype=INDEX)
+    programme.set_column_bounds(column, np.array([3.0]), np.array([2.0]))
+    assert programme.solve() is Status.INFEASIBLE
+    programme.set_column_bounds(column, np.array([2.0]), np.array([3.0]))
+    assert programme.solve() is Status.OPTIMAL
+    assert programme.objective() == pytest.approx(2.0)
+
+
+def test_effort_is_counted_over_programmes_that_share_a_counter():
+    effort = Effort()
+    arrays = random_arrays(np.random.default_rng(6))
+    programmes = [LinearProgram(arrays, effort=effort) for _ in range(2)]
+    for programme in programmes:
+        programme.solve()
+    programmes[0].solve_afresh()
+    assert effort.solves == 3
+    assert effort.pivots > 0
+    assert effort.seconds > 0.0
+
+
+def test_a_programme_can_be_written_for_inspection(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = LinearProgram(one_row(1.0, 2.0, 5.0)).write("stem")
+    assert path.startswith(str(tmp_path / "stem-"))
+    assert path.endswith(".lp")
+    assert "min" in (tmp_path / path).read_text()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert LinearProgram(one_row(1.0, 2.0, 5.0)).write("stem").startswith("(not written:")
