@@ -99,11 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="solve_instance", description=__doc__)
     parser.add_argument("file", help="instance file (JSON)")
     parser.add_argument("--iterations", type=_positive, help="stop after this many iterations")
-    parser.add_argument("--seconds", type=float, help="stop training after this time")
+    parser.add_argument("--seconds", type=_seconds, help="stop training after this time")
     parser.add_argument("--simulate", type=_natural, default=0, help="paths of the simulation")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
+    parser.add_argument("--seed", type=_natural, default=0, help="seed of all random numbers")
     parser.add_argument("--cvar", choices=("lazy", "explicit"), default="lazy")
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value >= 0.0:
+        raise argparse.ArgumentTypeError(f"{value} is no time")
+    return value
 
 
 def _natural(text: str) -> int:

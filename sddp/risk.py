@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sddp.arrays import Floats, Ints
+from sddp.arrays import Floats, Ints, checked_probabilities
 from sddp.errors import ModelError
 
 Sense = Literal["min", "max"]
@@ -44,6 +44,8 @@ class RiskMeasure(ABC):
         p, z = np.asarray(probabilities, dtype=float), np.asarray(values, dtype=float)
         if sense == "min":
             return self._adjust_costs(p, z)
+        if sense != "max":
+            raise ModelError(f"sense = {sense!r}; give 'min' for costs or 'max' for rewards")
         q, offset = self._adjust_costs(p, -z)
         return q, -offset
 
@@ -178,9 +180,11 @@ class Entropic(RiskMeasure):
     def _adjust_costs(self, p: Floats, z: Floats) -> tuple[Floats, float]:
         g = self.risk_aversion
         worst = z[p > 0.0].max()
-        tilted = p * np.exp(np.minimum(g * (z - worst), 0.0))
+        exponent = np.minimum(g * (z - worst), 0.0)
+        tilted = p * np.exp(exponent)
         q = tilted / tilted.sum()
-        value = worst + float(np.log(tilted.sum())) / g
+        # log(sum p exp) with the 1 taken out, which a small risk aversion would drown in.
+        value = worst + float(np.log1p(p @ np.expm1(exponent))) / g
         # Equals -KL(q || p)/g without the logarithm of a zero probability.
         return q, value - float(q @ z)
 
@@ -225,7 +229,7 @@ class ConvexCombination(RiskMeasure):
 
     def _check_weights(self) -> None:
         total = sum(weight for weight, _ in self.terms)
-        if abs(total - 1.0) > WEIGHT_TOLERANCE:
+        if not abs(total - 1.0) <= WEIGHT_TOLERANCE:
             raise ModelError(f"the weights of {self} sum to {total}; they must sum to 1")
 
 
@@ -279,15 +283,18 @@ def weighted_cvar(
     confidence : float
         0.9 means the worst 10 %.
 
+    Raises
+    ------
+    ModelError
+        There is no loss, one is not finite, or the probabilities are none.
+
     >>> weighted_cvar([0.0, 0.0, 1.0, 3.0], confidence=0.5)
     2.0
     """
     z: Floats = np.asarray(losses, dtype=float)
-    p: Floats = (
-        np.full(z.shape, 1.0 / z.size)
-        if probabilities is None
-        else np.asarray(probabilities, dtype=float)
-    )
+    if z.ndim != 1 or z.size == 0 or not np.isfinite(z).all():
+        raise ModelError(f"losses has shape {z.shape}; give a vector of finite numbers")
+    p = checked_probabilities(probabilities, len(z), "probabilities of losses")
     return CVaR(confidence=confidence).evaluate(p, z)
 
 

@@ -104,8 +104,9 @@ class MarkovScenarios:
 
     @property
     def stationary(self) -> bool:
-        """Whether all stages share one law of returns (stored once)."""
-        return self.returns.strides[0] == 0 or self.n_stages == 1
+        """Whether all stages share one law of regimes and returns (stored once)."""
+        parts = (self.returns, self.transition_matrix, self.probabilities)
+        return self.n_stages == 1 or all(p is None or p.strides[0] == 0 for p in parts)
 
     def state_index(self, state: int | str) -> int:
         """Position of a regime given by position or name.

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sddp.allocation.model import CASH, AllocationModel
+from sddp.arrays import Floats
 from sddp.errors import DataError
 from sddp.scenarios import MarkovScenarios
 
@@ -55,14 +56,18 @@ def instance_from(content: Any) -> Instance:
     missing = [key for key in KEYS if key not in content]
     if missing:
         raise DataError(f"the instance lacks {missing}; it needs {list(KEYS)}")
-    returns, start = _array(content, "r"), _array(content, "x0")
+    returns, start, transition = (_array(content, key) for key in ("r", "x0", "P"))
     expected = tuple(_count(content, key) for key in ("K", "S", "N"))
     if returns.shape != expected:
         raise DataError(f"r has shape {returns.shape}, but K, S, N are {expected}")
     if start.shape != (expected[2] + 1,):
         raise DataError(f"x0 has shape {start.shape}; it needs {expected[2] + 1} numbers")
+    if not np.isfinite(start).all():
+        raise DataError(f"x0 = {start.tolist()} holds a number that is not finite")
+    if transition.ndim != 2:
+        raise DataError(f"P has shape {transition.shape}; it needs (K, K)")
     scenarios = MarkovScenarios(
-        returns=returns, transition_matrix=_array(content, "P"), n_stages=_count(content, "T")
+        returns=returns, transition_matrix=transition, n_stages=_count(content, "T")
     )
     names = (CASH, *(scenarios.asset_names or ()))
     return Instance(
@@ -77,18 +82,33 @@ def instance_from(content: Any) -> Instance:
     )
 
 
-def _array(content: dict[str, Any], key: str) -> Any:
+def _array(content: dict[str, Any], key: str) -> Floats:
     try:
+        if not _numbers_only(content[key]):
+            raise TypeError("it holds something else than numbers")
         return np.array(content[key], dtype=float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{key} is no rectangular array of numbers: {error}") from error
+
+
+def _numbers_only(value: Any) -> bool:
+    """Numbers and nulls, which become NaN and are then named by their place."""
+    if isinstance(value, list):
+        return all(_numbers_only(item) for item in value)
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _number(content: dict[str, Any], key: str) -> float:
     value = content[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DataError(f"{key} = {value!r} is no number")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise DataError(f"{key} is too large a number") from error
+    if not np.isfinite(number):
+        raise DataError(f"{key} = {number} is not finite")
+    return number
 
 
 def _index(content: dict[str, Any], key: str) -> int:

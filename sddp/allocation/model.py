@@ -75,7 +75,7 @@ class AllocationModel:
         limit = self.cvar_limit
         if limit is not None and not (np.isfinite(limit) and limit >= 0.0):
             raise ModelError(f"cvar_limit = {limit}; give a fraction of wealth >= 0, or None")
-        if self.cvar_penalty is not None and not self.cvar_penalty > 0.0:
+        if self.cvar_penalty is not None and not 0.0 < self.cvar_penalty < np.inf:
             raise ModelError(f"cvar_penalty = {self.cvar_penalty}; give a positive number or None")
         if self.cvar_penalty is not None and limit is None:
             raise ModelError("cvar_penalty is given but cvar_limit is None; give both or neither")

@@ -15,7 +15,7 @@ from sddp.allocation.outlook import outlook
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
 from sddp.engine.policy import Decision, Policy, load_policy
-from sddp.errors import InfeasibleState, ModelError
+from sddp.errors import DataError, InfeasibleState, ModelError
 
 Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
 
@@ -196,7 +196,10 @@ def belief_over_regimes(problem: AllocationProblem, regime: Regime) -> Floats:
     """
     scenarios = problem.scenarios
     if isinstance(regime, (int, np.integer, str)):
-        belief: Floats = np.eye(scenarios.n_states)[scenarios.state_index(regime)]
+        try:
+            belief: Floats = np.eye(scenarios.n_states)[scenarios.state_index(regime)]
+        except DataError as error:
+            raise ModelError(str(error)) from error
         return belief
     names = list(scenarios.state_names or ())
     if isinstance(regime, Mapping):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -317,10 +318,10 @@ def _noise_parameters(stage: Stage, where: str) -> list[Any]:
     keys = list(stage.noise.realisations[0])
     for i, realisation in enumerate(stage.noise.realisations):
         for key, value in realisation.items():
-            if not np.isfinite(value):
+            if not isinstance(value, Real) or not np.isfinite(value):
                 raise ModelError(
-                    f"{where}: noise realisation {i} sets {key} to {value}; NaN and infinity are "
-                    "no values"
+                    f"{where}: noise realisation {i} sets {key} to {value!r}; give a finite "
+                    "number, not NaN, infinity or text"
                 )
         if list(map(str, realisation)) != list(map(str, keys)):
             raise ModelError(
@@ -446,13 +447,19 @@ def _noise_table(
     if noise is None:
         empty = {place: np.zeros((1, 0)) for place in PLACES}
         return NoiseTable((), np.zeros((1, 0)), read_only([1.0]), positions, empty)
-    support = [[float(value) for value in r.values()] for r in noise.realisations]
-    evaluated = [_signed(evaluator.at(realisation), sign) for realisation in support]
+    n = len(noise.realisations)
+    probabilities = checked_probabilities(noise.probabilities, n, assembly.where)
+    possible = np.flatnonzero(probabilities).tolist()
+    support = [[float(v) for v in noise.realisations[i].values()] for i in possible]
+    try:
+        evaluated = [_signed(evaluator.at(realisation), sign) for realisation in support]
+    except ValueError as error:
+        raise ModelError(f"{assembly.where}: a noise value is refused by Pyomo: {error}") from error
     values = {place: read_only([e[place] for e in evaluated]) for place in PLACES}
     for place, table in values.items():
         if np.isnan(table).any():
             raise ModelError(f"{assembly.where}: noise makes an entry of {place} NaN")
-    probabilities = checked_probabilities(noise.probabilities, len(support), assembly.where)
+    probabilities = read_only(probabilities[possible])
     return NoiseTable(evaluator.names, read_only(support), probabilities, positions, values)
 
 

@@ -46,7 +46,8 @@ class Noise:
         ``{"inflow": 50.0}`` or ``{"rain[1]": 20.0, "rain[2]": 0.0}``. (Pyomo's scalar parameters
         are not hashable; a `ComponentMap`, and members such as ``m.rain[1]``, work as keys.)
     probabilities : array, shape (n_realisations,), optional
-        Equiprobable by default.
+        Equiprobable by default. A realisation of probability 0 is no outcome and is left out;
+        positions in the support count the others.
     """
 
     realisations: Sequence[Mapping[Any, float]]

@@ -113,8 +113,7 @@ class Iterations(StoppingRule):
     limit: int
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ModelError(f"limit = {self.limit}; train for at least one iteration")
+        _require("limit", self.limit, self.limit >= 1, "at least one iteration")
 
     def reason(self, progress: Progress) -> str | None:
         """See `StoppingRule`."""
@@ -126,6 +125,9 @@ class Seconds(StoppingRule):
     """Stop after a time; checked between iterations."""
 
     limit: float
+
+    def __post_init__(self) -> None:
+        _require("limit", self.limit, self.limit >= 0.0, "seconds >= 0")
 
     def reason(self, progress: Progress) -> str | None:
         """See `StoppingRule`."""
@@ -146,6 +148,10 @@ class BoundStalling(StoppingRule):
 
     iterations: int = 10
     tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _require("iterations", self.iterations, self.iterations >= 1, "at least one iteration")
+        _require("tolerance", self.tolerance, self.tolerance >= 0.0, "a number >= 0")
 
     def reason(self, progress: Progress) -> str | None:
         """See `StoppingRule`."""
@@ -176,6 +182,11 @@ class PolicyStability(StoppingRule):
     period: int = 10
     tolerance: float = 1e-6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require("n_paths", self.n_paths, self.n_paths >= 1, "at least one path")
+        _require("period", self.period, self.period >= 1, "at least one iteration")
+        _require("tolerance", self.tolerance, self.tolerance >= 0.0, "a number >= 0")
 
     def reason(self, progress: Progress) -> str | None:
         """See `StoppingRule`."""
@@ -212,6 +223,11 @@ class Statistical(StoppingRule):
     period: int = 10
     confidence: float = 0.95
 
+    def __post_init__(self) -> None:
+        _require("n_paths", self.n_paths, self.n_paths >= 2, "two paths or more")
+        _require("period", self.period, self.period >= 1, "at least one iteration")
+        _require("confidence", self.confidence, 0.0 < self.confidence < 1.0, "between 0 and 1")
+
     def reason(self, progress: Progress) -> str | None:
         """See `StoppingRule`."""
         if len(progress.log) % self.period:
@@ -221,3 +237,8 @@ class Statistical(StoppingRule):
         gap = progress.log[-1].bound - totals.mean()
         gap = gap if progress.maximises else -gap
         return "bound inside the confidence interval" if gap <= half else None
+
+
+def _require(name: str, value: float, valid: bool, wanted: str) -> None:
+    if not valid:
+        raise ModelError(f"{name} = {value}; give {wanted}")

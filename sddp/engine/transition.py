@@ -41,7 +41,8 @@ class LinearTransition:
     shift : array, shape (n_realisations, n_components), optional
         ``b_e``; zero by default.
     probabilities : array, shape (n_realisations,), optional
-        Equiprobable by default.
+        Equiprobable by default. A realisation of probability 0 is no outcome and is left out;
+        positions count the others.
     """
 
     scale: ArrayLike | Mapping[str, ArrayLike] | None = None
@@ -209,17 +210,22 @@ def compile_transition(
     """
     if transition is None:
         return identity_map()
-    n_components = sum(sizes.values())
+    n = sum(sizes.values())
     if transition.matrix is not None:
-        stacked, n_realisations = _stack(transition.matrix, n_components, where)
+        blocks = _blocks(transition.matrix, n, where)
+        n_realisations = len(blocks)
     else:
         scale = _full_scale(transition, sizes, where)
         n_realisations = len(scale)
-    probabilities = checked_probabilities(transition.probabilities, n_realisations, where)
-    shift = _shift(transition.shift, (n_realisations, n_components), where)
+    p = checked_probabilities(transition.probabilities, n_realisations, where)
+    shift = _shift(transition.shift, (n_realisations, n), where)
+    possible = np.flatnonzero(p)
+    shift = None if shift is None else read_only(shift[possible])
     if transition.matrix is not None:
-        return MatrixMap(probabilities, stacked, shift, n_components)
-    return ScaleMap(probabilities, scale, shift, read_only(np.ascontiguousarray(scale.T)))
+        stacked = _stacked([blocks[e] for e in possible])
+        return MatrixMap(read_only(p[possible]), stacked, shift, n)
+    scale = read_only(scale[possible])
+    return ScaleMap(read_only(p[possible]), scale, shift, read_only(np.ascontiguousarray(scale.T)))
 
 
 def _full_scale(transition: LinearTransition, sizes: Mapping[str, int], where: str) -> Floats:
@@ -263,7 +269,8 @@ def _scale_by_state(scale: Mapping[str, ArrayLike], sizes: Mapping[str, int], wh
     return np.hstack([given.get(name, ones[name]) for name in sizes])
 
 
-def _stack(matrix: Any, n: int, where: str) -> tuple[Any, int]:
+def _blocks(matrix: Any, n: int, where: str) -> list[Any]:
+    """One matrix per realisation, all dense or all sparse."""
     sparse = not isinstance(matrix, np.ndarray) and any(sp.issparse(m) for m in matrix)
     single = not sparse and np.ndim(matrix[0]) == 1
     blocks: list[Any] = [
@@ -273,10 +280,15 @@ def _stack(matrix: Any, n: int, where: str) -> tuple[Any, int]:
     shapes = {block.shape for block in blocks}
     if shapes != {(n, n)}:
         raise ModelError(f"{where}: matrix has blocks of shape {shapes}; it needs {(n, n)}")
-    stacked: Any = sp.vstack(blocks, format="csr") if sparse else read_only(np.concatenate(blocks))
-    if not np.isfinite(stacked.data if sparse else stacked).all():
+    if not all(np.isfinite(block.data if sparse else block).all() for block in blocks):
         raise ModelError(f"{where}: matrix holds a number that is not finite")
-    return stacked, len(blocks)
+    return blocks
+
+
+def _stacked(blocks: list[Any]) -> Any:
+    if isinstance(blocks[0], np.ndarray):
+        return read_only(np.concatenate(blocks))
+    return sp.vstack(blocks, format="csr")
 
 
 def _shift(values: ArrayLike | None, shape: tuple[int, int], where: str) -> Floats | None:

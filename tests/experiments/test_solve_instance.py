@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import solve_instance
 from experiments.solve_instance import main
 from tests.allocation.problems import TINY, TINY2, medium_case
 
@@ -182,8 +183,17 @@ def test_without_simulation_its_two_numbers_are_null(file, capsys):
 
 
 @pytest.mark.parametrize("form", ["lazy", "explicit"])
-def test_both_forms_of_the_limit_give_the_optimum(file, capsys, form):
+def test_both_forms_of_the_limit_give_the_optimum(file, capsys, monkeypatch, form):
+    used, train = [], solve_instance.train_allocation
+
+    def spy(*arguments, **options):
+        result = train(*arguments, **options)
+        used.append(result.policy.problem.cvar)
+        return result
+
+    monkeypatch.setattr(solve_instance, "train_allocation", spy)
     answer = _answer(capsys, file(k0=1), "--cvar", form)
+    assert used == [form]
     assert answer["status"] == "converged"
     assert answer["bound"] == pytest.approx(1.0078604782622258, rel=1e-9)
     np.testing.assert_allclose(answer["first_stage_holdings"], [0.060625, 0.0, 0.9375], atol=1e-6)
@@ -225,13 +235,15 @@ def test_a_seed_fixes_every_number(file, capsys):
     assert one == again
     assert one["log"] != other["log"]
     assert one["simulated_mean"] != other["simulated_mean"]
-    # The simulation has a seed of its own making, whatever training ended with.
-    means = {
-        _answer(capsys, file(), "--simulate", "5", "--seed", s)["simulated_mean"] for s in "123"
-    }
-    assert len(means) == 3
     default, zero = (_answer(capsys, path, *o, "--iterations", "2") for o in ([], ["--seed", "0"]))
     assert default["bound"] == zero["bound"]
+
+
+def test_the_seed_reaches_the_simulation_too(file, capsys):
+    """Converged policies of all seeds are the same one, so their paths tell."""
+    options = [file(), "--simulate", "5", "--seed"]
+    means = [_answer(capsys, *options, seed)["simulated_mean"] for seed in ("1", "2", "3")]
+    assert len(set(means)) == 3
 
 
 def test_more_simulated_paths_do_not_move_training(file, capsys):
@@ -299,9 +311,11 @@ def test_a_missing_and_an_empty_file_end_in_words(tmp_path, capsys):
 )
 def test_arguments_that_make_no_sense_are_refused(file, capsys, arguments):
     path = [] if not arguments else [file()]
-    with pytest.raises(SystemExit) as stop:
-        main([*path, *arguments])
-    assert stop.value.code == 2
+    try:
+        code = main([*path, *arguments])
+    except SystemExit as stop:  # argparse leaves this way, with its usage
+        code = stop.code
+    assert code not in (0, None)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "usage:" in printed.err
+    assert printed.err != ""
