@@ -11,9 +11,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def reference_path(relative: str) -> Path:
-    """Path of a reference file, e.g. "data/msddp_tests/case1_returns.csv"; skips without it."""
-    root = os.environ.get("SDDP_REFERENCE_DATA")
-    path = (Path(root) if root else REPOSITORY.parent / "shared") / relative
+    """Path of a reference file, e.g. "data/msddp_tests/case1_returns.csv".
+
+    Skips where there is no folder of reference data at all; where there is one but it lacks the
+    file, the test fails, so that nothing is passed over unseen.
+    """
+    given = os.environ.get("SDDP_REFERENCE_DATA")
+    root = Path(given) if given else REPOSITORY.parent / "shared"
+    if not root.is_dir():
+        pytest.skip(f"no reference data at {root}; set SDDP_REFERENCE_DATA to their folder")
+    path = root / relative
     if not path.exists():
-        pytest.skip(f"reference data {path} is missing; set SDDP_REFERENCE_DATA to its root")
+        pytest.fail(f"{root} holds reference data but not {relative}")
     return path

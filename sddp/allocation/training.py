@@ -90,10 +90,6 @@ def train_allocation(
     start : AllocationPolicy, optional
         Continue an earlier training of the same problem.
 
-    Returns
-    -------
-    AllocationResult
-
     Raises
     ------
     InfeasibleProblem

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage
 from sddp.engine.reduction import ReducedStage, as_operator
 from sddp.lp import LinearProgram
@@ -126,7 +127,15 @@ class NoiseInput:
 class _Sides:
     """Noise in the two sides of rows, or in the two bounds of columns."""
 
-    def __init__(self, compiled, kind, position, lower, upper, setter) -> None:  # type: ignore[no-untyped-def]
+    def __init__(
+        self,
+        compiled: CompiledStage,
+        kind: str,
+        position: Ints,
+        lower: Floats,
+        upper: Floats,
+        setter: Callable[[NDArray[np.int32], Floats, Floats], None],
+    ) -> None:
         self._kind, self._setter = kind, setter
         declared = {
             "lower": getattr(compiled, f"{kind}_lower"),

@@ -224,16 +224,20 @@ def train(
         reason = _run(session, stopping, display)
         policy = Policy.from_network(network, session.root_risk, tolerances.final)
     active = session.active_bounds()
+    _warn_about_bounds(problem, active)
+    log = pd.DataFrame([asdict(entry) for entry in session.log], columns=_COLUMNS)
+    return TrainingResult(policy, log.set_index("iteration"), reason, active)
+
+
+def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:
     assumed = [name for name in active if problem.given_bound(name) is not None]
     if assumed:
         warnings.warn(
             f"the bound on the cost-to-go is still active at {assumed[:3]}: the result "
             "depends on it; check that it is valid, or loosen it and train on",
             BoundWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    log = pd.DataFrame([asdict(entry) for entry in session.log], columns=_COLUMNS)
-    return TrainingResult(policy, log.set_index("iteration"), reason, active)
 
 
 _COLUMNS = list(LogEntry.__dataclass_fields__)

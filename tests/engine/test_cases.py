@@ -118,6 +118,7 @@ def test_training_reaches_the_known_value(case, cuts):
     stopping = sddp.Iterations(100) | Reaches(case.value)
     result = train(problem, stopping, cuts=cuts, **case.options)
     assert result.bound == pytest.approx(case.value, rel=0.0, abs=case.tolerance)
+    assert result.log["bound"].iloc[-1] == pytest.approx(case.value, rel=0.0, abs=case.tolerance)
     assert result.active_bounds == ()
     assert result.log["warnings"].iloc[-1] == 0
     assert_never_worse(result, problem.sign)

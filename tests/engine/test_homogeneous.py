@@ -6,7 +6,8 @@ falls by 10 %, bought and sold at 1 %. One of its facts is ``V(c x) = c V(x)``.
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -65,6 +66,11 @@ def test_value_decision_and_slope_at_another_wealth(risk):
     assert large.value == pytest.approx(1e5 * small.value, rel=1e-12)
     assert large.variables["a"] == pytest.approx(1e5 * small.variables["a"], rel=1e-12)
     assert large.slope == pytest.approx(small.slope)
+    for state in ({"c": 0.2, "a": 0.8}, {"c": 1e4, "a": 4e4}):
+        last = policy.decide(2, state)
+        assert last.cost_to_go == 0.0
+        assert last.value == pytest.approx(last.variables["c"] + last.variables["a"], rel=1e-9)
+        assert last.outgoing["a"] == last.variables["a"]
     # Euler: a homogeneous function is its slope times the state.
     assert small.slope @ [0.7, 0.3] == pytest.approx(small.value, rel=1e-8)
 
@@ -86,10 +92,38 @@ def test_nothing_is_worth_nothing():
 @pytest.mark.parametrize(("wealth", "cap"), [(1.0, 0.3), (10.0, 3.0), (1e6, 3e5)])
 def test_a_stage_that_is_not_homogeneous_is_found_out(wealth, cap):
     """A cap on purchases in money binds at the wealth the problem starts from."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sddp.errors.NumericalWarning)
-        with pytest.raises(ModelError, match="homogeneous=True"):
-            train(portfolio(wealth, cap=cap), 40)
+    with pytest.raises(ModelError, match=r"node \d.*homogeneous=True.*cone"):
+        train(portfolio(wealth, cap=cap), 40)
+
+
+@dataclass(frozen=True, eq=False)
+class RichOnly:
+    """A limit on cash that only the rich must keep: no cone, and no constant to see."""
+
+    variables: Any
+    pool_key: str = "rich"
+
+    def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """``c <= 0.2 wealth`` where wealth is above 1.2."""
+        row = np.array([[1.0, -0.2, -0.2]])
+        broken = values[1:].sum() > 1.2 and row[0] @ values > tolerance
+        return (row, np.zeros(1)) if broken else (row[:0], np.zeros(0))
+
+    def digest(self) -> str:
+        """See `RowGenerator`."""
+        return "rich"
+
+
+def test_generated_rows_that_depend_on_the_size_are_found_out():
+    base = portfolio(1.0, risk_limit=False)
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        stage = base.build(node)
+        m = stage.model
+        return replace(stage, rows=RichOnly([m.c, m.c_in, m.a_in]))
+
+    with pytest.raises(ModelError, match="declares homogeneous=True, but its value at a state"):
+        train(sddp.Problem(base.graph, build, cost_to_go_bound=100.0), 5)
 
 
 def test_a_cone_passes_the_check_silently():
