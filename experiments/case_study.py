@@ -188,6 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SddpError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; results of an earlier run, if any, are untouched", file=sys.stderr)
+        return 130
     _print(config, report, results)
     return 0
 

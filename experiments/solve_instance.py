@@ -18,6 +18,7 @@ import numpy as np
 from sddp.allocation.instances import Instance, read_instance
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.engine.stopping import BoundStalling, Iterations, Seconds, StoppingRule
+from sddp.engine.training import INTERRUPTED
 from sddp.errors import RecourseWarning, SddpError
 
 CONVERGED = BoundStalling(10, 1e-9)
@@ -25,7 +26,7 @@ STATUS = {
     "bound stalled": "converged",
     "iteration limit": "iteration_limit",
     "time limit": "time_limit",
-    "interrupted": "interrupted",
+    INTERRUPTED: "interrupted",
 }
 
 

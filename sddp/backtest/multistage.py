@@ -13,6 +13,7 @@ from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.arrays import Ints
 from sddp.backtest.market import CASH, View
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
+from sddp.engine.training import INTERRUPTED
 from sddp.errors import DataError, ModelError
 from sddp.statistics import FactorModel, FittedRegimes, GaussianRegimes, markov_scenarios
 
@@ -151,7 +152,7 @@ class MultistageStrategy:
         )
         rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
         self._regimes = fitted
-        self.result = train_allocation(
+        result = train_allocation(
             replace(self.model, cash_return=(1.0 + rate) ** settings.period - 1.0),
             scenarios,
             initial_holdings={CASH: 1.0},
@@ -160,6 +161,9 @@ class MultistageStrategy:
             rng=train_rng,
             progress=False,
         )
+        if result.stopped_because == INTERRUPTED:
+            raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
+        self.result = result
 
     def _belief(self, view: View) -> Any:
         """Filtered probabilities of today's regime, from the sequence that ends today."""

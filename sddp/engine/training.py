@@ -36,6 +36,9 @@ from sddp.threads import one_blas_thread
 # A bound that is met to this, relative to itself, is active.
 ACTIVE_TOLERANCE = 1e-7
 
+# `TrainingResult.stopped_because` after Ctrl-C.
+INTERRUPTED = "interrupted"
+
 DEFAULT_STOPPING = BoundStalling(10, 1e-7) | Iterations(1_000)
 
 
@@ -278,7 +281,7 @@ def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
             tolerance = session.tolerances.next(tolerance, np.inf if np.isnan(moved) else moved)
             bound = entry.bound
     except KeyboardInterrupt:
-        return "interrupted"
+        return INTERRUPTED
     finally:
         display.close()
 

@@ -7,76 +7,26 @@ iterations, so that invariances are compared at the optimum.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from sddp import (
-    AverageCut,
-    BoundStalling,
-    CVaR,
-    Entropic,
-    Expectation,
-    Iterations,
-    LazyAggregation,
-    MultiCut,
-    extensive_form,
-)
+from sddp import extensive_form
 from sddp.allocation.outlook import outlook
-from sddp.allocation.training import train_allocation
-from sddp.errors import ModelError
+from tests.allocation.asking import CASES, RICH, converged, decide, random_states, value
 from tests.allocation.oracles import (
     LP_OPTIONS,
     cvar_by_lp,
-    one_period_cvar,
     slope_of,
     solve_tree,
     sorted_cvar,
 )
-from tests.allocation.problems import TINY, TINY2, Case, random_case, varying_case
+from tests.allocation.problems import TINY2, Case, random_case, varying_case
 
-CONVERGED = BoundStalling(30, 1e-9) | Iterations(400)
 # Rows are refined to 1e-9 of wealth, and so are values.
 VALUE = 1e-9
-# Everything that can be switched on at once, in numbers that differ by stage, asset and side.
-RICH = varying_case(
-    3,
-    N=3,
-    cost=(0.002, 0.004, 0.006),
-    sale_cost=(0.005, 0.001, 0.003),
-    caps=(0.4, 0.5, 0.6),
-    limit=0.025,
-)
-
-
-@functools.cache
-def _policy(name):
-    """Converged policies, trained once."""
-    cases = {"tiny": TINY, "tiny2": TINY2, "rich": RICH, "random": random_case(0)}
-    return cases[name], cases[name].train(stopping=CONVERGED).policy
-
-
-def _decide(case, policy, amounts, stage=0, regime=None):
-    return policy.decide(
-        stage=stage,
-        regime=case.regime if regime is None else regime,
-        holdings=case.as_holdings(amounts),
-    )
-
-
-def _value(case, policy, amounts, stage=0, regime=0):
-    return policy.engine.value((stage, regime), {"holdings": case.as_holdings(amounts)})
-
-
-def _points(case, n, seed=0):
-    """Random holdings of wealth 1, none below 2 %, with a stage and a regime each."""
-    rng, n_positions = np.random.default_rng(seed), case.n_assets + 1
-    for _ in range(n):
-        amounts = 0.02 + (1.0 - 0.02 * n_positions) * rng.dirichlet(np.ones(n_positions))
-        yield amounts, int(rng.integers(case.n_stages)), int(rng.integers(case.n_states))
 
 
 # --- 1: concave and positively homogeneous ----------------------------------------------------
@@ -85,10 +35,10 @@ def _points(case, n, seed=0):
 @pytest.mark.parametrize("name", ["tiny2", "rich"])
 @pytest.mark.parametrize("factor", [1e-3, 0.5, 1e3, 1e6])
 def test_decisions_and_values_scale_with_wealth(name, factor):
-    case, policy = _policy(name)
-    for amounts, stage, regime in _points(case, 6):
-        one = _decide(case, policy, amounts, stage, regime)
-        many = _decide(case, policy, factor * amounts, stage, regime)
+    case, policy = CASES[name], converged(name)
+    for amounts, stage, regime in random_states(case, 6):
+        one = decide(case, policy, amounts, stage, regime)
+        many = decide(case, policy, factor * amounts, stage, regime)
         for field in ("holdings", "trades", "cost", "value"):
             np.testing.assert_allclose(
                 getattr(many, field), factor * getattr(one, field), rtol=1e-9, atol=1e-9 * factor
@@ -110,8 +60,8 @@ def test_the_unit_of_wealth_changes_no_decision():
     one, many = TINY2.train(), rich.train()
     assert many.bound == pytest.approx(1e6 * one.bound, rel=1e-12)
     np.testing.assert_allclose(
-        _decide(rich, many.policy, rich.holdings).weights,
-        _decide(TINY2, one.policy, TINY2.holdings).weights,
+        decide(rich, many.policy, rich.holdings).weights,
+        decide(TINY2, one.policy, TINY2.holdings).weights,
         atol=1e-12,
     )
 
@@ -119,9 +69,9 @@ def test_the_unit_of_wealth_changes_no_decision():
 @pytest.mark.parametrize("name", ["tiny2", "rich"])
 def test_values_are_linear_along_rays_with_the_slope_as_gradient(name):
     """Euler: a homogeneous value is its gradient times the state, so cuts pass the origin."""
-    case, policy = _policy(name)
-    for amounts, stage, regime in _points(case, 8, seed=1):
-        decision = _decide(case, policy, amounts, stage, regime)
+    case, policy = CASES[name], converged(name)
+    for amounts, stage, regime in random_states(case, 8, seed=1):
+        decision = decide(case, policy, amounts, stage, regime)
         assert decision.marginal_value.to_numpy() @ amounts == pytest.approx(
             decision.value, abs=VALUE
         )
@@ -131,20 +81,20 @@ def test_values_are_linear_along_rays_with_the_slope_as_gradient(name):
 
 @pytest.mark.parametrize("name", ["tiny2", "rich"])
 def test_the_value_function_is_concave(name):
-    case, policy = _policy(name)
+    case, policy = CASES[name], converged(name)
     rng = np.random.default_rng(2)
     for (x, stage, regime), (y, _, _) in zip(
-        _points(case, 10, seed=3), _points(case, 10, seed=4), strict=True
+        random_states(case, 10, seed=3), random_states(case, 10, seed=4), strict=True
     ):
         share = rng.uniform()
-        mixed = _value(case, policy, share * x + (1 - share) * y, stage, regime)
-        ends = share * _value(case, policy, x, stage, regime) + (1 - share) * _value(
+        mixed = value(case, policy, share * x + (1 - share) * y, stage, regime)
+        ends = share * value(case, policy, x, stage, regime) + (1 - share) * value(
             case, policy, y, stage, regime
         )
         assert mixed >= ends - VALUE
         assert (
             mixed
-            <= _decide(case, policy, x, stage, regime).marginal_value.to_numpy()
+            <= decide(case, policy, x, stage, regime).marginal_value.to_numpy()
             @ (share * x + (1 - share) * y)
             + VALUE
         )  # a slope supports the value from above everywhere
@@ -166,11 +116,11 @@ BINDING = {
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_the_slope_is_balance_dual_plus_limit_times_risk_dual(name, cvar):
     case = BINDING[name]
-    policy = case.train(stopping=CONVERGED, cvar=cvar).policy
+    policy = case.train(cvar=cvar).policy
     solution = solve_tree(case)
     risk = case.limit * solution.duals["risk"][0]
     assert risk > 1e-3  # the risk row binds, and without its term the slope were wrong
-    slope = _decide(case, policy, case.holdings).marginal_value
+    slope = decide(case, policy, case.holdings).marginal_value
     np.testing.assert_allclose(slope, slope_of(case, solution), atol=1e-8)
     if case.caps is None:  # the paper's own model has no other row that holds the state
         literal = solve_tree(case, literal=True)
@@ -182,7 +132,7 @@ def test_caps_add_their_own_duals_to_the_slope():
     case = BINDING["caps"]
     solution = solve_tree(case)
     assert case.cap @ solution.duals["cap"] > 1e-3
-    slope = _decide(case, case.train(stopping=CONVERGED).policy, case.holdings).marginal_value
+    slope = decide(case, case.train().policy, case.holdings).marginal_value
     without = solution.duals["balance"] + case.limit * solution.duals["risk"][0]
     assert np.abs(slope - without).max() > 1e-3
     np.testing.assert_allclose(slope, slope_of(case, solution), atol=1e-8)
@@ -191,14 +141,14 @@ def test_caps_add_their_own_duals_to_the_slope():
 @pytest.mark.parametrize("name", ["random", "rich", "tiny2"])
 def test_the_slope_equals_finite_differences(name):
     """Central differences of step 1e-3: rows are kept to 1e-9, so quotients to about 1e-6."""
-    case, policy = _policy(name)
+    case, policy = CASES[name], converged(name)
     step, binding = 1e-3, 0
-    for amounts, stage, regime in _points(case, 24, seed=5):
-        decision = _decide(case, policy, amounts, stage, regime)
+    for amounts, stage, regime in random_states(case, 24, seed=5):
+        decision = decide(case, policy, amounts, stage, regime)
         steps = step * np.eye(len(amounts))
         ends = np.array(
             [
-                [_value(case, policy, amounts + sign * h, stage, regime) for sign in (1, -1)]
+                [value(case, policy, amounts + sign * h, stage, regime) for sign in (1, -1)]
                 for h in steps
             ]
         )
@@ -218,9 +168,9 @@ def test_the_slope_equals_finite_differences(name):
 def test_the_slope_equals_scipys_duals_on_the_compiled_arrays(caps):
     """The last stage's own arrays, incoming holdings moved to the right-hand side."""
     case = random_case(0, caps=caps)
-    policy = case.train(stopping=CONVERGED, cvar="explicit").policy
+    policy = case.train(cvar="explicit").policy
     last, bound_by_risk, capped = case.n_stages - 1, 0, 0
-    for amounts, _, regime in _points(case, 12, seed=6):
+    for amounts, _, regime in random_states(case, 12, seed=6):
         compiled = policy.problem.engine.stages[(last, regime)]
         matrix = compiled.matrix.toarray()
         held, free = (
@@ -252,7 +202,7 @@ def test_the_slope_equals_scipys_duals_on_the_compiled_arrays(caps):
         duals[below] += result.ineqlin.marginals[: below.sum()]
         duals[above] -= result.ineqlin.marginals[below.sum() :]
         slope = matrix[:, held].T @ duals  # costs: a reward of wealth is a negative cost
-        decision = _decide(case, policy, amounts, last, regime)
+        decision = decide(case, policy, amounts, last, regime)
         assert decision.value == pytest.approx(-result.fun, abs=VALUE)
         np.testing.assert_allclose(decision.marginal_value, slope, atol=1e-8)
         bound_by_risk += decision.cvar > case.limit - 1e-8
@@ -294,10 +244,7 @@ def test_cvar_with_unequal_weights_has_a_fractional_tail(confidence, belief):
 @pytest.mark.parametrize("field", ["cost", "sale_cost"])
 def test_dearer_trading_never_raises_the_value(field):
     case = random_case(5)
-    values = [
-        replace(case, **{field: c}).train(stopping=CONVERGED).bound
-        for c in (0.0, 0.001, 0.004, 0.01, 0.02)
-    ]
+    values = [replace(case, **{field: c}).train().bound for c in (0.0, 0.001, 0.004, 0.01, 0.02)]
     assert (np.diff(values) <= VALUE).all()
     assert values[-1] < values[0] - 1e-4
 
@@ -305,7 +252,7 @@ def test_dearer_trading_never_raises_the_value(field):
 def test_a_looser_limit_never_lowers_the_value():
     case = random_case(5)
     limits = [0.004, 0.01, 0.02, 0.05, 0.2, None]
-    values = [replace(case, limit=limit).train(stopping=CONVERGED).bound for limit in limits]
+    values = [replace(case, limit=limit).train().bound for limit in limits]
     assert (np.diff(values) >= -VALUE).all()
     assert values[-1] > values[0] + 1e-4
     assert values[-2] == pytest.approx(values[-1], abs=VALUE)  # 20 % in a month: no limit at all
@@ -319,7 +266,7 @@ def test_without_a_risk_budget_only_cash_is_held(cvar):
     assert replace(case, limit=0.01).train(cvar=cvar).bound > 1.0 + 1e-4
     result = case.train(cvar=cvar)
     assert result.bound == pytest.approx(1.0, abs=VALUE)
-    decision = _decide(case, result.policy, case.holdings)
+    decision = decide(case, result.policy, case.holdings)
     np.testing.assert_allclose(decision.holdings, [1.0, 0.0, 0.0], atol=VALUE)
     assert decision.cost == pytest.approx(0.0, abs=VALUE)
 
@@ -329,7 +276,7 @@ def test_without_a_risk_budget_only_cash_is_held(cvar):
 def test_interest_may_be_put_at_risk_without_a_budget(cvar):
     case = random_case(0, limit=0.0, holdings=[1.0, 0.0, 0.0], cash_return=0.005)
     result = case.train(cvar=cvar)
-    decision = _decide(case, result.policy, case.holdings)
+    decision = decide(case, result.policy, case.holdings)
     assert decision.holdings[1:].sum() > 0.01
     assert decision.cvar == pytest.approx(0.0, abs=1e-8)
     assert result.bound > 1.005**case.n_stages + 1e-5
@@ -339,13 +286,13 @@ def test_interest_may_be_put_at_risk_without_a_budget(cvar):
 @pytest.mark.parametrize("limit", [0.03, None])
 def test_without_costs_and_regimes_any_horizon_decides_alike(limit):
     case = random_case(11, T=1, K=1, S=6, N=3, cost=0.0, limit=limit)
-    first = _decide(case, case.train().policy, case.holdings)
+    first = decide(case, case.train().policy, case.holdings)
     growth = solve_tree(case).value
     for n_stages in (2, 3, 4):
         longer = replace(case, n_stages=n_stages)
         result = longer.train()
         assert result.bound == pytest.approx(growth**n_stages, rel=1e-9)
-        decision = _decide(longer, result.policy, longer.holdings)
+        decision = decide(longer, result.policy, longer.holdings)
         np.testing.assert_allclose(decision.holdings, first.holdings, atol=1e-6)
         if n_stages < 4:
             form = extensive_form(result.policy.problem.engine)
@@ -356,9 +303,9 @@ def test_without_costs_and_regimes_any_horizon_decides_alike(limit):
 def test_with_costs_the_horizon_matters():
     """So that the test above does not pass on a package that ignores the future."""
     asset = Case([[[0.03], [-0.02]]], [[1.0]], 1, [1.0, 0.0], cost=0.008, limit=None)
-    assert _decide(asset, asset.train().policy, [1.0, 0.0]).holdings["asset1"] == 0.0
+    assert decide(asset, asset.train().policy, [1.0, 0.0]).holdings["asset1"] == 0.0
     longer = replace(asset, n_stages=2)
-    held = _decide(longer, longer.train().policy, [1.0, 0.0]).holdings["asset1"]
+    held = decide(longer, longer.train().policy, [1.0, 0.0]).holdings["asset1"]
     assert held == pytest.approx(1.0 / 1.008)
 
 
@@ -373,253 +320,11 @@ def test_relabelling_the_regimes_changes_nothing():
         regime=int(np.flatnonzero(order == case.regime)[0]),
     )
     assert relabelled.exact() == pytest.approx(case.exact(), abs=1e-12)
-    one, other = case.train(stopping=CONVERGED), relabelled.train(stopping=CONVERGED)
+    one, other = case.train(), relabelled.train()
     assert other.bound == pytest.approx(one.bound, abs=VALUE)
     for new, old in enumerate(order):
         np.testing.assert_allclose(
-            _decide(relabelled, other.policy, case.holdings, 2, new).holdings,
-            _decide(case, one.policy, case.holdings, 2, int(old)).holdings,
+            decide(relabelled, other.policy, case.holdings, 2, new).holdings,
+            decide(case, one.policy, case.holdings, 2, int(old)).holdings,
             atol=1e-9,
         )
-
-
-# --- caps, soft limits, two costs, terminal value, interest --------------------------------------
-
-
-@pytest.mark.parametrize("caps", [0.3, (0.1, 0.6)])
-def test_caps_are_kept_at_every_wealth(caps):
-    case = random_case(5, caps=caps, holdings=[1.0, 0.0, 0.0], limit=0.05)
-    result = case.train(stopping=CONVERGED)
-    assert result.bound == pytest.approx(solve_tree(case).value, abs=VALUE)
-    assert result.bound < replace(case, caps=None).train(stopping=CONVERGED).bound - 1e-5
-    met = 0
-    for factor in (1e-3, 1.0, 1e6):
-        for amounts, stage, regime in _points(case, 4, seed=7):
-            decision = _decide(case, result.policy, factor * amounts, stage, regime)
-            share = decision.holdings.to_numpy()[1:] / factor
-            assert (share <= case.cap + 1e-9).all()
-            met += bool((share > case.cap - 1e-9).any())
-    assert met >= 3
-
-
-def test_a_cap_on_the_whole_and_a_cap_of_nothing():
-    case = random_case(5, limit=0.05)
-    assert replace(case, caps=1.0).train(stopping=CONVERGED).bound == pytest.approx(
-        case.train(stopping=CONVERGED).bound, abs=VALUE
-    )
-    nothing = replace(case, caps=0.0, holdings=[1.0, 0.0, 0.0]).train()
-    assert nothing.bound == pytest.approx(1.0, abs=VALUE)
-
-
-@pytest.mark.parametrize("cvar", ["lazy", "explicit"])
-def test_a_soft_limit_lies_between_the_hard_one_and_none(cvar):
-    case = random_case(0)
-    hard, free = solve_tree(case).value, solve_tree(replace(case, limit=None)).value
-    assert free > hard + 1e-3
-    penalties = (1e-7, 0.05, 0.3, 1.0, 50.0)
-    soft = []
-    for penalty in penalties:
-        softened = replace(case, penalty=penalty)
-        soft.append(softened.train(stopping=CONVERGED, cvar=cvar).bound)
-        assert soft[-1] == pytest.approx(solve_tree(softened).value, abs=VALUE)
-    assert (np.diff(soft) <= VALUE).all()
-    assert soft[0] == pytest.approx(free, abs=1e-6)
-    assert soft[-1] == pytest.approx(hard, abs=VALUE)
-
-
-def test_a_soft_limit_is_feasible_where_the_hard_one_is_not():
-    case = replace(TINY2, limit=0.0, penalty=0.5)
-    result = case.train(stopping=CONVERGED)
-    assert result.bound == pytest.approx(solve_tree(case).value, abs=VALUE)
-    decision = _decide(case, result.policy, case.holdings)
-    assert decision.cvar > 1e-3  # computed from the scenarios, so the breach shows
-    assert decision.cvar == pytest.approx(
-        one_period_cvar(case, 0, [0.0, 1.0, 0.0], case.holdings, decision.holdings, decision.cost),
-        abs=1e-12,
-    )
-
-
-def test_selling_may_cost_something_else_than_buying():
-    case = random_case(0, cost=0.004, sale_cost=0.015)
-    result = case.train(stopping=CONVERGED)
-    assert result.bound == pytest.approx(solve_tree(case).value, abs=VALUE)
-    swapped = replace(case, cost=0.015, sale_cost=0.004).train(stopping=CONVERGED)
-    assert abs(swapped.bound - result.bound) > 1e-4
-    # One decision from cash never sells.
-    once = replace(case, n_stages=1, holdings=[1.0, 0.0, 0.0])
-    assert replace(once, sale_cost=0.0).train().bound == pytest.approx(
-        once.train().bound, abs=1e-12
-    )
-
-
-def test_terminal_wealth_is_marked_or_liquidated():
-    """One asset, one regime, one decision: 1.05 / 1.01 marked, times 0.98 after the sale."""
-    case = Case([[[0.05]]], [[1.0]], 1, [1.0, 0.0], cost=0.01, sale_cost=0.02)
-    assert case.train().bound == pytest.approx(1.05 / 1.01, rel=1e-12)
-    sold = replace(case, terminal_value="liquidated")
-    assert sold.train().bound == pytest.approx(1.05 / 1.01 * 0.98, rel=1e-12)
-    dear = replace(sold, sale_cost=0.045)  # 1.05 / 1.01 * 0.955 < 1: better not to buy
-    assert dear.train().bound == pytest.approx(1.0, rel=1e-12)
-    tree = replace(random_case(5), terminal_value="liquidated", limit=0.05)
-    liquidated = tree.train(stopping=CONVERGED).bound
-    assert liquidated == pytest.approx(solve_tree(tree).value, abs=VALUE)
-    marked = replace(tree, terminal_value="marked").train(stopping=CONVERGED).bound
-    assert liquidated < marked - 1e-4
-
-
-def test_cash_earns_another_rate_at_each_stage():
-    """An asset that always loses: cash compounds."""
-    case = Case([[[-0.01]]], [[1.0]], 3, [1.0, 0.0], cash_return=(0.001, 0.02, -0.005), limit=0.1)
-    result = case.train()
-    assert result.bound == pytest.approx(1.001 * 1.02 * 0.995, rel=1e-12)
-    table = result.policy.simulate(1, rng=np.random.default_rng(1))
-    np.testing.assert_allclose(table["wealth"], np.cumprod([1.0, 1.001, 1.02, 0.995]), rtol=1e-12)
-
-
-# --- returns, weights and transitions that differ by stage or vanish -----------------------------
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("cvar", ["lazy", "explicit"])
-def test_everything_may_differ_by_stage(seed, cvar):
-    case = varying_case(seed)
-    exact = solve_tree(case).value
-    assert case.train(stopping=CONVERGED, cvar=cvar).bound == pytest.approx(exact, abs=VALUE)
-    assert case.exact() == pytest.approx(exact, abs=VALUE)
-
-
-@pytest.mark.parametrize("what", ["returns", "transition", "probabilities", "cash_return"])
-def test_each_part_may_differ_by_stage_alone(what):
-    """Stated for one law at all stages, `MarkovScenarios` shares a model between stages."""
-    for seed in range(3):
-        varied = {what: getattr(varying_case(seed), what)}
-        case = random_case(seed, **varied)
-        exact = solve_tree(case).value
-        assert case.exact() == pytest.approx(exact, abs=VALUE)
-        assert case.train(stopping=CONVERGED).bound == pytest.approx(exact, abs=VALUE)
-
-
-def test_one_law_stated_once_or_stage_by_stage_is_the_same():
-    once = random_case(0)
-    spread = replace(
-        once,
-        returns=once.all_returns,
-        transition=once.all_transitions,
-        probabilities=once.all_probabilities,
-    )
-    assert spread.exact() == pytest.approx(once.exact(), abs=1e-14)
-    a, b = once.train(stopping=CONVERGED), spread.train(stopping=CONVERGED)
-    assert a.bound == pytest.approx(b.bound, abs=VALUE)
-
-
-@pytest.mark.parametrize("cvar", ["lazy", "explicit"])
-def test_regimes_that_cannot_be_reached_do_not_matter(cvar):
-    case = random_case(0, K=3, transition=[[0.7, 0.3, 0.0], [0.4, 0.6, 0.0], [0.2, 0.2, 0.6]])
-    wild = np.array(case.returns)
-    wild[2] = [[-1.0, 3.0], [5.0, -1.0], [-1.0, -1.0]]
-    for returns in (case.returns, wild):
-        bound = replace(case, returns=returns).train(stopping=CONVERGED, cvar=cvar).bound
-        assert bound == pytest.approx(solve_tree(case).value, abs=VALUE)
-
-
-@pytest.mark.filterwarnings("ignore::sddp.errors.RecourseWarning")
-@pytest.mark.parametrize("cuts", [LazyAggregation(), MultiCut(), AverageCut(), None], ids=repr)
-def test_scenarios_of_probability_zero_do_not_matter(cuts):
-    """Below the cost of selling, where states that may not be entered restrict decisions.
-
-    `None` asks the extensive form.
-    """
-    case = random_case(21, cost=0.01, limit=0.004, holdings=[1.0, 0.0, 0.0])
-    returns, weights = np.array(case.returns), np.array(case.probabilities)
-    returns[:, 0], weights[:, 0] = [-0.9, 2.0], 0.0
-    weights /= weights.sum(axis=1, keepdims=True)
-    with_it = replace(case, returns=returns, probabilities=weights)
-    without = replace(case, returns=returns[:, 1:], probabilities=weights[:, 1:])
-    exact = solve_tree(without).value
-    if cuts is None:
-        assert without.exact() == pytest.approx(exact, abs=VALUE)
-        assert with_it.exact() == pytest.approx(exact, abs=VALUE)
-        return
-    for problem in (without, with_it):
-        bound = problem.train(stopping=CONVERGED, cuts=cuts).bound
-        assert bound == pytest.approx(exact, abs=VALUE)
-
-
-# --- risk measures of terminal wealth --------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("measure", "mixture"),
-    [
-        (CVaR(confidence=0.4), ((1.0, 0.6),)),
-        (0.7 * Expectation() + 0.3 * CVaR(confidence=0.8), ((0.7, 1.0), (0.3, 0.2))),
-    ],
-    ids=["cvar", "mixture"],
-)
-def test_a_nested_measure_of_wealth_equals_the_extensive_form(measure, mixture):
-    case = random_case(5, limit=0.05)
-    exact = solve_tree(case, risk=mixture).value
-    assert exact < solve_tree(case).value - 1e-4
-    assert case.exact(risk=measure) == pytest.approx(exact, abs=VALUE)
-    result = case.train(stopping=CONVERGED, risk=measure)
-    assert result.bound == pytest.approx(exact, abs=VALUE)
-
-
-def test_a_measure_that_does_not_scale_with_wealth_is_refused():
-    case = random_case(0)
-    for measure in (Entropic(1.0), 0.5 * Entropic(1.0) + 0.5 * Expectation()):
-        with pytest.raises(ModelError, match=r"Entropic.*not positively homogeneous.*use CVaR"):
-            case.train(risk=measure)
-    assert np.isfinite(case.train(stopping=Iterations(1), risk=CVaR(0.5)).bound)
-
-
-# --- the smallest problems, by hand ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("limit", [0.0, 0.1, None])
-@pytest.mark.parametrize(("gain", "worth"), [(0.05, 1.05), (-0.05, 1.0), (0.0, 1.0)])
-def test_one_asset_one_regime_one_scenario_one_decision(gain, worth, limit):
-    """A sure gain is taken, a sure loss is not."""
-    case = Case([[[gain]]], [[1.0]], 1, [1.0, 0.0], limit=limit)
-    for cvar in ("lazy", "explicit"):
-        result = case.train(cvar=cvar)
-        assert result.bound == pytest.approx(worth, rel=1e-12)
-    assert result.policy.simulate(2, rng=np.random.default_rng(0))["wealth"].iloc[
-        -1
-    ] == pytest.approx(worth, rel=1e-12)
-
-
-@pytest.mark.parametrize("cvar", ["lazy", "explicit"])
-def test_the_limit_alone_sizes_a_fair_bet(cvar):
-    """Up 10 %, down 5 %: the worst tenth loses 5 % of the holding, so it is limit / 0.05."""
-    case = Case([[[0.10], [-0.05]]], [[1.0]], 1, [1.0, 0.0], limit=0.02)
-    held = 0.02 / 0.05
-    result = case.train(cvar=cvar)
-    assert result.bound == pytest.approx(1.0 + held * 0.025, rel=1e-12)
-    longer = replace(case, n_stages=4).train(cvar=cvar)
-    assert longer.bound == pytest.approx((1.0 + held * 0.025) ** 4, rel=1e-12)
-    # The cost of buying is part of the loss: held (0.05 + 0.01) = limit.
-    dear = replace(case, cost=0.01).train(cvar=cvar)
-    held = 0.02 / 0.06
-    assert dear.bound == pytest.approx(1.0 + held * (0.025 - 0.01), rel=1e-12)
-    decision = _decide(case, dear.policy, [1.0, 0.0])
-    assert decision.holdings["asset1"] == pytest.approx(held, rel=1e-9)
-    assert decision.cvar == pytest.approx(0.02, abs=1e-9)
-
-
-def test_the_mean_lies_inside_what_training_may_be_asked():
-    """`train_allocation` is the same function with names given to everything."""
-    case = replace(
-        random_case(0),
-        names={"asset_names": ("gold", "stocks"), "state_names": ("calm", "storm")},
-    )
-    result = train_allocation(
-        case.model,
-        case.scenarios,
-        initial_holdings=case.as_holdings(case.holdings),
-        initial_regime="storm",
-        rng=np.random.default_rng(1),
-        stopping=CONVERGED,
-        progress=False,
-    )
-    assert result.bound == pytest.approx(solve_tree(replace(case, regime=1)).value, abs=VALUE)

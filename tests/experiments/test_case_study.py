@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +133,22 @@ def test_an_unwritable_folder_is_said_before_anything_is_computed(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written to"):
         Run(tmp_path / "file" / "out", Config())
+
+
+def test_ctrl_c_ends_the_run_and_leaves_no_results(tmp_path):
+    """The signal arrives while a policy is trained: no half-trained policy may decide."""
+    prices = write_prices(tmp_path / "prices.csv", n_assets=3, n_rows=1300)
+    arguments = ["--prices", str(prices), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.case_study", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(6.0)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "interrupted" in error
+    assert list((tmp_path / "out").iterdir()) == []
