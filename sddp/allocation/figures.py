@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from sddp.arrays import Floats
 from sddp.risk import weighted_cvar
 
-BLUE, RED, GREY = "#0072B2", "#D55E00", "#8C8C8C"
+BLUE, RED = "#0072B2", "#D55E00"
 
 
 def bound_figure(log: pd.DataFrame, initial_wealth: float) -> Figure:

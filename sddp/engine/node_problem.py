@@ -60,7 +60,17 @@ class StageSolution:
 
 @dataclass
 class Work:
-    """Counters shared by all nodes of a training or policy."""
+    """Counters shared by all nodes of a training or policy.
+
+    Attributes
+    ----------
+    lp : Effort
+        Solves, simplex pivots and seconds of the linear programmes.
+    cost_to_go_seconds, generator_seconds : float
+        Time spent on evaluating the cost-to-go, and on the row generators.
+    warnings : int
+        Solutions accepted although a row was broken within the LP's own tolerance.
+    """
 
     lp: Effort = field(default_factory=Effort)
     cost_to_go_seconds: float = 0.0

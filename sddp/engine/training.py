@@ -17,6 +17,7 @@ from sddp.engine.cost_to_go import CutForm, LazyAggregation
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt, deferred_interrupt
 from sddp.engine.network import Network, RiskChoice
+from sddp.engine.node_problem import Work
 from sddp.engine.passes import (
     Visit,
     backward_pass,
@@ -80,12 +81,15 @@ class TrainingResult:
         Nodes at which the bound on the cost-to-go, not the cuts, set the value of the last
         forward pass. Where the bound was computed it is valid, and training stopped early; where
         it was given (then a `BoundWarning` says so too) the result stands and falls with it.
+    work : Work
+        Where the time went: linear programmes, cost-to-go, generated rows.
     """
 
     policy: Policy
     log: pd.DataFrame
     stopped_because: str
     active_bounds: tuple[NodeName, ...]
+    work: Work
 
     @property
     def bound(self) -> float:
@@ -229,7 +233,7 @@ def train(
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
     log = pd.DataFrame([asdict(entry) for entry in session.log], columns=_COLUMNS)
-    return TrainingResult(policy, log.set_index("iteration"), reason, active)
+    return TrainingResult(policy, log.set_index("iteration"), reason, active, network.work)
 
 
 def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:

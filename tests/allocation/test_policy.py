@@ -6,6 +6,7 @@ Simulations and files are in `test_policy_runs.py`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -228,18 +229,14 @@ def test_a_state_that_may_be_neither_kept_nor_sold_is_infeasible(stage, regime):
 
     Selling everything loses 1 % where 0.4 % is allowed: 0.6 % of wealth short.
     """
-    asset = {"asset1": 5.0}
-    words = rf"stage {stage}, regime {re_escape(repr(regime))}: .*missed by 0\.006"
+    tight, asset = converged("tight"), {"asset1": 5.0}
+    words = rf"stage {stage}, regime {re.escape(repr(regime))}: .*missed by 0\.006"
     with pytest.raises(InfeasibleState, match=words):
         tight.decide(stage=stage, regime=regime, holdings=asset)
     cash = tight.decide(stage=stage, regime=regime, holdings={"cash": 5.0})
     assert cash.cvar <= TIGHT.limit + 1e-8
 
 
-def re_escape(text):
-    return text.replace("[", r"\[").replace("]", r"\]")
-
-
 def test_from_states_that_simulation_meets_a_decision_always_exists():
-    table = tight.simulate(50, rng=np.random.default_rng(0))
+    table = converged("tight").simulate(50, rng=np.random.default_rng(0))
     assert len(table) == 50 * 4

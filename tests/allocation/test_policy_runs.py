@@ -127,15 +127,15 @@ def test_regimes_and_scenarios_are_drawn_with_their_probabilities():
 
 def test_the_simulated_mean_agrees_with_enumeration():
     """The whole tree of `tiny` has 7 decisions and 36 ends; the policy is asked at each."""
-    result = _trained("tiny")
-    exact = enumerated_policy_value(TINY, result.policy)
+    policy = converged("tiny")
+    exact = enumerated_policy_value(TINY, policy)
     assert exact == pytest.approx(1.0064683729632389, abs=1e-9)
-    assert exact <= result.bound + 1e-9
-    wealth = result.policy.simulate(600, rng=np.random.default_rng(7))
+    assert exact <= policy.bound + 1e-9
+    wealth = policy.simulate(600, rng=np.random.default_rng(7))
     ends = wealth.xs(TINY.n_stages, level="stage")["wealth"]
     error = ends.std(ddof=1) / np.sqrt(len(ends))
     assert abs(ends.mean() - exact) <= 4.0 * error
-    spread = _exact_standard_deviation(result.policy)
+    spread = _exact_standard_deviation(policy)
     assert ends.std(ddof=1) == pytest.approx(spread, rel=0.15)
 
 
