@@ -62,9 +62,13 @@ def solve(instance: Instance, options: argparse.Namespace) -> dict[str, Any]:
     decision = result.policy.decide(
         regime=instance.initial_regime, holdings=instance.initial_holdings
     )
-    mean, error = _simulated(result, options.simulate, simulation_rng)
+    status = STATUS[result.stopped_because]
+    try:
+        mean, error = _simulated(result, options.simulate, simulation_rng)
+    except KeyboardInterrupt:
+        mean, error, status = None, None, STATUS[INTERRUPTED]
     return {
-        "status": STATUS[result.stopped_because],
+        "status": status,
         "bound": result.bound,
         "first_stage_holdings": decision.holdings.tolist(),
         "iterations": len(result.log),

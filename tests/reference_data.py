@@ -19,6 +19,8 @@ def reference_path(relative: str) -> Path:
     given = os.environ.get("SDDP_REFERENCE_DATA")
     root = Path(given) if given else REPOSITORY.parent / "shared"
     if not root.is_dir():
+        if os.environ.get("CI") and (REPOSITORY.parent / "shared").is_dir():
+            pytest.fail(f"SDDP_REFERENCE_DATA = {given} is no folder, but ../shared is there")
         pytest.skip(f"no reference data at {root}; set SDDP_REFERENCE_DATA to their folder")
     path = root / relative
     if not path.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,9 +13,15 @@ from sddp.arrays import Floats, as_vector
 from sddp.errors import ModelError, RecourseWarning
 from sddp.scenarios import MarkovScenarios
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PerAsset = float | Sequence[float] | Mapping[str, float]
 
 CASH = "cash"
+
+# Money by position: a mapping, or a Series such as the ones decisions come in.
+Holdings: TypeAlias = "Mapping[str, float] | pd.Series[float]"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import CASH
+from sddp.allocation.model import CASH, Holdings
 from sddp.allocation.outlook import outlook
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
@@ -66,9 +66,7 @@ class AllocationPolicy:
         """Upper bound on expected terminal wealth (of the sampled problem), in money."""
         return self.engine.bound
 
-    def decide(
-        self, *, stage: int = 0, regime: Regime, holdings: Mapping[str, float]
-    ) -> AllocationDecision:
+    def decide(self, *, stage: int = 0, regime: Regime, holdings: Holdings) -> AllocationDecision:
         """What to trade.
 
         Parameters
@@ -80,8 +78,9 @@ class AllocationPolicy:
             array or a mapping by name. Under a belief the decision maximises the mean of what
             follows, under the CVaR of the mixture. Its value is optimistic, for the later
             stages assume that the regime is seen.
-        holdings : mapping from position to money
-            Before trading, with ``"cash"``; positions left out are 0.
+        holdings : mapping or Series from position to money
+            Before trading, with ``"cash"``; positions left out are 0. Holdings of an earlier
+            decision, grown by their returns, can be given as they are.
 
         Raises
         ------

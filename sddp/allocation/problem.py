@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sddp.allocation.first_cuts import cost_free_growth
-from sddp.allocation.model import CASH, AllocationModel, Terms, warn_about_recourse
+from sddp.allocation.model import CASH, AllocationModel, Holdings, Terms, warn_about_recourse
 from sddp.allocation.outlook import outlook
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
 from sddp.arrays import Floats
@@ -70,7 +69,7 @@ def allocation_problem(
     model: AllocationModel,
     scenarios: MarkovScenarios,
     *,
-    initial_holdings: Mapping[str, float],
+    initial_holdings: Holdings,
     initial_regime: int | str = 0,
     cvar: CvarForm = "lazy",
 ) -> AllocationProblem:
@@ -94,7 +93,7 @@ def allocation_problem(
     return AllocationProblem(model, scenarios, terms, growth, cvar, Problem(graph, build))
 
 
-def money(positions: tuple[str, ...], holdings: Mapping[str, float]) -> dict[str, float]:
+def money(positions: tuple[str, ...], holdings: Holdings) -> dict[str, float]:
     """Holdings by position, those left out at 0.
 
     Raises
@@ -102,10 +101,14 @@ def money(positions: tuple[str, ...], holdings: Mapping[str, float]) -> dict[str
     ModelError
         An unknown position, a negative or non-finite amount, or nothing held at all.
     """
-    unknown = [name for name in holdings if name not in positions]
+    given = dict(holdings.items())
+    unknown = [name for name in given if name not in positions]
     if unknown:
         raise ModelError(f"holdings name {unknown[0]!r}; positions are {list(positions)}")
-    amounts = {name: float(holdings.get(name, 0.0)) for name in positions}
+    try:
+        amounts = {name: float(given.get(name, 0.0)) for name in positions}
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"holdings are not all numbers: {error}") from error
     for name, amount in amounts.items():
         if not (np.isfinite(amount) and amount >= 0.0):
             raise ModelError(f"holdings of {name!r} are {amount}; give money >= 0")

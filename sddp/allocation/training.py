@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import AllocationModel
+from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
@@ -56,7 +55,7 @@ def train_allocation(
     model: AllocationModel,
     scenarios: MarkovScenarios,
     *,
-    initial_holdings: Mapping[str, float],
+    initial_holdings: Holdings,
     rng: np.random.Generator,
     initial_regime: int | str = 0,
     risk: RiskMeasure | None = None,
@@ -73,7 +72,7 @@ def train_allocation(
     ----------
     model : AllocationModel
     scenarios : MarkovScenarios
-    initial_holdings : mapping from position to money
+    initial_holdings : mapping or Series from position to money
         With ``"cash"``; positions left out are 0.
     rng : Generator
         Draws the sampled paths.

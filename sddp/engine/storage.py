@@ -136,7 +136,10 @@ def _digest_parts(problem: Problem) -> Iterator[bytes]:
         if isinstance(transition, MatrixMap):
             stacked = transition.stacked
             arrays.append(stacked if isinstance(stacked, np.ndarray) else stacked.toarray())
-        for array in (*arrays, transition.shift, stage.initial):
+        # Where all is homogeneous nothing that was learnt depends on the first state, and a
+        # policy serves tomorrow's holdings too.
+        initial = None if problem.homogeneous else stage.initial
+        for array in (*arrays, transition.shift, initial):
             yield b"none" if array is None else np.ascontiguousarray(array).tobytes()
         if stage.stage.rows is not None:
             yield stage.stage.rows.digest().encode()

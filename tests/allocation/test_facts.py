@@ -140,75 +140,75 @@ def test_caps_add_their_own_duals_to_the_slope():
 
 @pytest.mark.parametrize("name", ["random", "rich", "tiny2"])
 def test_the_slope_equals_finite_differences(name):
-    """Central differences of step 1e-3: rows are kept to 1e-9, so quotients to about 1e-6."""
+    """Differences of step 1e-3: rows are kept to 1e-9, so quotients to about 1e-6."""
     case, policy = CASES[name], converged(name)
-    step, binding = 1e-3, 0
+    binding = 0
     for amounts, stage, regime in random_states(case, 24, seed=5):
         decision = decide(case, policy, amounts, stage, regime)
-        steps = step * np.eye(len(amounts))
-        ends = np.array(
-            [
-                [value(case, policy, amounts + sign * h, stage, regime) for sign in (1, -1)]
-                for h in steps
-            ]
-        )
-        # At a kink the two one-sided differences differ, and the slope lies between them.
-        right, left = (ends[:, 0] - decision.value) / step, (decision.value - ends[:, 1]) / step
         slope = decision.marginal_value.to_numpy()
-        smooth = left - right < 1e-6
-        assert (slope <= left + 5e-6).all()
+        right, left = _one_sided(case, policy, amounts, stage, regime)
+        assert (slope <= left + 5e-6).all()  # at a kink the slope lies between the two
         assert (slope >= right - 5e-6).all()
-        central = (ends[:, 0] - ends[:, 1]) / (2.0 * step)
-        np.testing.assert_allclose(slope[smooth], central[smooth], atol=5e-6)
+        smooth = left - right < 1e-6
+        np.testing.assert_allclose(slope[smooth], (left + right)[smooth] / 2.0, atol=5e-6)
         binding += bool(smooth.all() and decision.cvar > case.limit - 1e-8)
     assert binding >= 2  # of the points, with the risk row binding and no kink near
 
 
+def _one_sided(case, policy, amounts, stage, regime, step=1e-3):
+    """Forward and backward difference quotients of the value in each position."""
+    here, steps = value(case, policy, amounts, stage, regime), step * np.eye(len(amounts))
+    up, down = (
+        [value(case, policy, amounts + sign * h, stage, regime) for h in steps]
+        for sign in (1.0, -1.0)
+    )
+    return (np.array(up) - here) / step, (here - np.array(down)) / step
+
+
 @pytest.mark.parametrize("caps", [None, 0.4], ids=["no caps", "caps"])
 def test_the_slope_equals_scipys_duals_on_the_compiled_arrays(caps):
-    """The last stage's own arrays, incoming holdings moved to the right-hand side."""
+    """The last stage's own explicit arrays; incoming holdings moved to the right-hand side."""
     case = random_case(0, caps=caps)
     policy = case.train(cvar="explicit").policy
     last, bound_by_risk, capped = case.n_stages - 1, 0, 0
     for amounts, _, regime in random_states(case, 12, seed=6):
         compiled = policy.problem.engine.stages[(last, regime)]
-        matrix = compiled.matrix.toarray()
-        held, free = (
-            compiled.incoming,
-            np.setdiff1d(np.arange(compiled.n_columns), compiled.incoming),
-        )
         cost = compiled.cost.copy()
         cost[compiled.outgoing] -= _expected_gross(case, regime)
-        fixed = matrix[:, held] @ amounts
-        equal = compiled.row_lower == compiled.row_upper
-        below, above = (
-            np.isfinite(compiled.row_upper) & ~equal,
-            np.isfinite(compiled.row_lower) & ~equal,
-        )
-        result = linprog(
-            cost[free],
-            A_eq=matrix[equal][:, free],
-            b_eq=(compiled.row_upper - fixed)[equal],
-            A_ub=np.vstack([matrix[below][:, free], -matrix[above][:, free]]),
-            b_ub=np.concatenate(
-                [(compiled.row_upper - fixed)[below], -(compiled.row_lower - fixed)[above]]
-            ),
-            bounds=np.column_stack([compiled.column_lower, compiled.column_upper])[free],
-            method="highs",
-            options=LP_OPTIONS,
-        )
-        duals = np.zeros(len(matrix))
-        duals[equal] = result.eqlin.marginals
-        duals[below] += result.ineqlin.marginals[: below.sum()]
-        duals[above] -= result.ineqlin.marginals[below.sum() :]
-        slope = matrix[:, held].T @ duals  # costs: a reward of wealth is a negative cost
+        worth, slope = _worth_and_slope(compiled, cost, amounts)
         decision = decide(case, policy, amounts, last, regime)
-        assert decision.value == pytest.approx(-result.fun, abs=VALUE)
+        assert decision.value == pytest.approx(worth, abs=VALUE)
         np.testing.assert_allclose(decision.marginal_value, slope, atol=1e-8)
         bound_by_risk += decision.cvar > case.limit - 1e-8
         capped += bool(decision.holdings[1:].max() > 0.4 - 1e-9)
     assert bound_by_risk >= 2
     assert caps is None or capped >= 2
+
+
+def _worth_and_slope(compiled, cost, amounts):
+    """Optimum of a stage by scipy; duals times the columns of the incoming holdings."""
+    matrix, held = compiled.matrix.toarray(), compiled.incoming
+    free = np.setdiff1d(np.arange(compiled.n_columns), held)
+    fixed = matrix[:, held] @ amounts
+    lower, upper = compiled.row_lower - fixed, compiled.row_upper - fixed
+    equal = lower == upper
+    below, above = np.isfinite(upper) & ~equal, np.isfinite(lower) & ~equal
+    result = linprog(
+        cost[free],
+        A_eq=matrix[equal][:, free],
+        b_eq=upper[equal],
+        A_ub=np.vstack([matrix[below], -matrix[above]])[:, free],
+        b_ub=np.concatenate([upper[below], -lower[above]]),
+        bounds=np.column_stack([compiled.column_lower, compiled.column_upper])[free],
+        method="highs",
+        options=LP_OPTIONS,
+    )
+    assert result.status == 0, result.message
+    duals = np.zeros(len(matrix))
+    duals[equal] = result.eqlin.marginals
+    duals[below] += result.ineqlin.marginals[: below.sum()]
+    duals[above] -= result.ineqlin.marginals[below.sum() :]
+    return -result.fun, duals @ matrix[:, held]  # a reward is a negative cost
 
 
 def _expected_gross(case, regime):

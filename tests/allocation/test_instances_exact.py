@@ -32,7 +32,7 @@ from tests.allocation.oracles import (
     solve_tree,
 )
 from tests.allocation.problems import TINY, TINY2, Case, medium_case
-from tests.reference_data import reference_path
+from tests.reference_data import REPOSITORY, reference_path
 
 VALUE_TOLERANCE = 1e-9
 # The objective is flat: in `tiny` a value error d allows holdings off by 1.5e4 d.
@@ -306,3 +306,17 @@ def test_the_authors_probabilities_are_renormalised():
     for rows in (scenarios.probabilities, scenarios.transition_matrix):
         np.testing.assert_allclose(rows.sum(axis=-1), 1.0, rtol=0.0, atol=1e-15)
     np.testing.assert_allclose(scenarios.probabilities[0], case.probabilities, rtol=2e-8)
+
+
+@pytest.mark.parametrize("folder", [".", "mistyped"])
+def test_reference_data_are_not_skipped_where_they_should_be_there(monkeypatch, tmp_path, folder):
+    """In continuous integration, beside the shared folder, a skip would hide these tests."""
+    if not (REPOSITORY.parent / "shared").exists():
+        pytest.skip("no shared folder beside the repository")
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("SDDP_REFERENCE_DATA", str(tmp_path / folder))
+    try:
+        with pytest.raises(pytest.fail.Exception):
+            reference_path("instances/small.json")
+    except pytest.skip.Exception as skipped:
+        raise AssertionError(f"skipped in spite of CI=true: {skipped}") from skipped

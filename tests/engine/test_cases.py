@@ -115,7 +115,7 @@ NAMES = {"ids": lambda case: case.name}
 @pytest.mark.parametrize("case", ACYCLIC, **NAMES)
 def test_training_reaches_the_known_value(case, cuts):
     problem = case.build()
-    stopping = sddp.Iterations(100) | Reaches(case.value)
+    stopping = sddp.Iterations(60) | Reaches(case.value)
     result = train(problem, stopping, cuts=cuts, **case.options)
     assert result.bound == pytest.approx(case.value, rel=0.0, abs=case.tolerance)
     assert result.log["bound"].iloc[-1] == pytest.approx(case.value, rel=0.0, abs=case.tolerance)

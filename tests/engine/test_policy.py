@@ -262,6 +262,18 @@ def test_deciding_before_what_was_never_learnt_is_refused():
         c9().decide_before(stage_of_c9(5.0, 5.0), [("nowhere", 1.0)], {"x": 10.0})
 
 
+@pytest.mark.parametrize("arcs", [[(1, 0.7), (2, 0.7)], [(1, -0.5), (2, 1.0)], []])
+def test_deciding_before_needs_probabilities(arcs):
+    with pytest.raises(ModelError):
+        c9().decide_before(stage_of_c9(5.0, 5.0), arcs, {"x": 10.0})
+
+
+def test_deciding_before_takes_a_stage_without_noise():
+    """Which of its realisations was seen could not be said."""
+    with pytest.raises(ModelError, match="noise"):
+        c9().decide_before(reservoir.reservoir_stage(), [(2, 1.0)], {"x": 10.0})
+
+
 def test_deciding_before_checks_states_and_state():
     m = pyo.ConcreteModel()
     m.x_in, m.x = pyo.Var(), pyo.Var(bounds=(5, 15))

@@ -104,10 +104,10 @@ def test_bound_equals_the_extensive_form_for_other_numbers(seed):
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 def test_training_on_does_not_overshoot(cuts):
-    """Cuts stay valid: 60 iterations after convergence the bound is where it was."""
+    """Cuts stay valid: long after convergence the bound is where it was."""
     instance = SMALL.instance(200)
     exact = tree_value(instance.tree)
-    result = train(instance.problem(), 100, cuts=cuts, risk=instance.risk())
+    result = train(instance.problem(), 60, cuts=cuts, risk=instance.risk())
     bounds = result.log["bound"].to_numpy()
     assert bounds.max() <= exact + SOLVER * max(1.0, abs(exact))
     assert bounds[-1] == pytest.approx(exact, rel=SOLVER, abs=SOLVER)
@@ -127,7 +127,7 @@ def test_values_lie_on_the_right_side_of_the_value_function(combination, iterati
     policy = train(instance.problem(), iterations, cuts=cuts, risk=instance.risk()).policy
     rng = np.random.default_rng(3)
     for name, node in instance.tree.nodes.items():
-        for _ in range(4):
+        for _ in range(2):
             here, there = rng.uniform(0.0, 8.0, (2, 2))
             noise = int(rng.integers(len(node.realisations)))
             decision = policy.decide(name, instance.state(here), noise)

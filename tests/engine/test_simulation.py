@@ -134,15 +134,15 @@ def test_the_simulated_mean_estimates_the_expected_total():
 
 @pytest.mark.filterwarnings("ignore::sddp.errors.BoundWarning")  # trained for paths, not values
 def test_frequencies_follow_the_probabilities():
-    """Of a first Markov state (0.6), a stop (0.2) and an arrival: within 4 standard errors."""
-    instance = random_instance(0, graph="markov", transition="shift")
-    table = train(instance.problem(), 1).policy.simulate(600, rng=rng(1))
+    """Of a first Markov state (0.6) and of a stop (0.2): within 4 standard errors."""
+    instance = random_instance(0, graph="markov", transition="none", noise=1)
+    table = train(instance.problem(), 1).policy.simulate(400, rng=rng(1))
     first = table.xs(0, level="stage")["node"]
-    assert abs((first == "b").mean() - 0.6) < 4 * np.sqrt(0.24 / 600)
-    instance = random_instance(0, graph="stopping", transition="none")
-    table = train(instance.problem(), 1).policy.simulate(600, rng=rng(2))
+    assert abs((first == "b").mean() - 0.6) < 4 * np.sqrt(0.24 / 400)
+    instance = random_instance(0, graph="stopping", transition="none", noise=1)
+    table = train(instance.problem(), 1).policy.simulate(400, rng=rng(2))
     length = table.groupby("path").size()
-    assert abs((length == 1).mean() - 0.2) < 4 * np.sqrt(0.16 / 600)
+    assert abs((length == 1).mean() - 0.2) < 4 * np.sqrt(0.16 / 400)
 
 
 def test_given_paths_are_followed_in_order_and_again():

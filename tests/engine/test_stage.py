@@ -10,6 +10,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from pyomo.common.collections import ComponentMap
+from pyomo.gdp import Disjunction
 
 import sddp
 from sddp.errors import ModelError
@@ -89,9 +90,21 @@ def no_value(m):
     m.bad = pyo.Constraint(expr=m.y >= m.p)
 
 
+def either_or(m):
+    m.choice = Disjunction(expr=[[m.x >= 2], [m.x <= 1]])
+
+
+def at_most_one(m):
+    m.z = pyo.Var([1, 2], bounds=(0, 1))
+    m.one = pyo.SOSConstraint(var=m.z, sos=1)
+    m.both = pyo.Constraint(expr=m.z[1] + m.z[2] >= 1.5)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (either_or, "choice"),
+        (at_most_one, "one"),
         (nonlinear_row, "node 0: constraint bad is not linear"),
         (nonlinear_cost, "node 0: the objective is not linear"),
         (integer, "node 0: variable z is integer"),

@@ -28,9 +28,9 @@ import sys
 import numpy as np
 import sddp
 from tests.engine.test_storage import POLICIES, answers
-name, path = sys.argv[1:]
-policy = sddp.load_policy(path, POLICIES[name][0]())
-print("\\n".join(answers(policy, POLICIES[name][2])))
+for name, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    policy = sddp.load_policy(path, POLICIES[name][0]())
+    print(*answers(policy, POLICIES[name][2]))
 """
 
 
@@ -90,14 +90,19 @@ def test_a_new_process_answers_bit_for_bit(tmp_path):
     root = str(Path(__file__).parents[2])
     paths = [p for p in (os.environ.get("PYTHONPATH"), root) if p]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    for name in ("c9", "instance"):
-        policy = saved(name, tmp_path / f"{name}.json")
-        command = [sys.executable, str(script), name, str(tmp_path / f"{name}.json")]
-        printed = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
-        assert printed.returncode == 0, printed.stderr
-        assert printed.stdout.split() == answers(policy, POLICIES[name][2])
+    names = ("c9", "instance")
+    policies = [saved(name, tmp_path / name) for name in names]
+    arguments = [part for name in names for part in (name, str(tmp_path / name))]
+    printed = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert printed.returncode == 0, printed.stderr
+    for name, policy, line in zip(names, policies, printed.stdout.splitlines(), strict=True):
+        assert line.split() == answers(policy, POLICIES[name][2])
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
@@ -301,6 +306,14 @@ def test_an_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
         train(reservoir.c9(), 3).policy.save(path)
     assert path.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["policy.json"]
+
+
+def test_numbers_of_numpy_in_a_risk_measure_are_numbers(tmp_path):
+    for number in (np.float64(0.5), np.float32(0.5), 1):
+        policy = train(reservoir.c9(), 3, risk=sddp.CVaR(confidence=number)).policy
+        policy.save(tmp_path / "policy.json")
+        loaded = sddp.load_policy(tmp_path / "policy.json", reservoir.c9())
+        assert loaded.bound == policy.bound
 
 
 def test_a_risk_measure_of_the_users_own_cannot_be_named_in_a_file(tmp_path):
