@@ -172,9 +172,23 @@ class LinearProgram:
         return _STATUS.get(self._highs.getModelStatus(), Status.FAILED)
 
     def solve_afresh(self) -> Status:
-        """Forget basis and factorisation, then solve."""
+        """Forget basis and factorisation, then solve with all the help there is."""
+        return self._solve_with({"presolve": "on", "simplex_scale_strategy": 2})
+
+    def solve_loosely(self) -> Status:
+        """Solve afresh with a feasibility tolerance a thousand times the usual one."""
+        return self._solve_with({"primal_feasibility_tolerance": 1_000.0 * FEASIBILITY_TOLERANCE})
+
+    def _solve_with(self, options: dict[str, Any]) -> Status:
         self._highs.clearSolver()
-        return self.solve()
+        before = {name: self._highs.getOptionValue(name)[1] for name in options}
+        for name, value in options.items():
+            self._highs.setOptionValue(name, value)
+        try:
+            return self.solve()
+        finally:
+            for name, value in before.items():
+                self._highs.setOptionValue(name, value)
 
     def objective(self) -> float:
         """Optimal value, offset included."""
@@ -193,9 +207,12 @@ class LinearProgram:
         return np.array(self._highs.getSolution().row_dual)
 
     def basic_rows(self) -> NDArray[np.bool_]:
-        """Rows whose slack is basic: they do not hold the solution."""
+        """Rows whose slack is basic: they do not hold the solution; none without a basis."""
         basic = highspy.HighsBasisStatus.kBasic
-        return np.array([status == basic for status in self._highs.getBasis().row_status])
+        statuses = self._highs.getBasis().row_status
+        if len(statuses) != self._n_rows:
+            return np.zeros(self._n_rows, dtype=bool)
+        return np.array([status == basic for status in statuses])
 
     def basis(self) -> Basis:
         """The present basis."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -73,6 +74,10 @@ class AllocationModel:
     terminal_value: Literal["marked", "liquidated"] = "marked"
 
     def __post_init__(self) -> None:
+        for name in ("cvar_confidence", "cvar_limit", "cvar_penalty"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Real):
+                raise ModelError(f"{name} = {value!r} is no number")
         if not 0.0 < self.cvar_confidence < 1.0:
             raise ModelError(
                 f"cvar_confidence = {self.cvar_confidence}; give a number between 0 and 1 "

@@ -87,12 +87,14 @@ class AllocationPolicy:
         InfeasibleState
             No trade keeps the risk limit now and later; names stage, regime and shortfall.
         ModelError
-            Unknown stage, regime or asset, a negative holding, or nothing held.
+            Unknown stage, regime or asset, a negative holding, nothing held, or a regime that
+            training could not reach.
         """
         if not 0 <= stage < self.problem.n_stages:
             raise ModelError(f"stage = {stage} is outside 0..{self.problem.n_stages - 1}")
         belief = belief_over_regimes(self.problem, regime)
         before = money(self.problem.positions, holdings)
+        self._check_learnt(stage, belief)
         known = np.flatnonzero(belief)
         try:
             if len(known) == 1:
@@ -150,6 +152,21 @@ class AllocationPolicy:
         sales = raw[[f"sales[{n}]" for n in names]].to_numpy()
         costs: Floats = purchases @ terms.purchase_cost + sales @ terms.sale_cost
         return np.where(last, 0.0, costs)
+
+    def _check_learnt(self, stage: int, belief: Floats) -> None:
+        """Refuse where what follows was never visited: its value is only a ceiling."""
+        if stage + 1 == self.problem.n_stages:
+            return  # terminal wealth is known exactly
+        scenarios, graph = self.problem.scenarios, self.problem.engine.graph
+        arrival = belief @ scenarios.transition_matrix[stage]
+        for j in np.flatnonzero(arrival > 0.0):
+            if not graph.reaches((stage + 1, int(j))):
+                name = (scenarios.state_names or ())[int(j)]
+                raise ModelError(
+                    f"regime {name!r} may follow at stage {stage + 1}, but cannot be reached from "
+                    "the initial regime, so the policy has learnt nothing there; train with an "
+                    "initial_regime from which it can"
+                )
 
     def _decide_under(self, belief: Floats, stage: int, before: dict[str, float]) -> Decision:
         arrival = belief @ self.problem.scenarios.transition_matrix[stage]

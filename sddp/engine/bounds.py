@@ -70,6 +70,9 @@ def _acyclic(
         children = problem.graph.children(name)
         if name in bounds or not children:
             continue
+        for child, _ in children:
+            if bounds.get(child) == -np.inf:
+                raise _unbounded(child)
         values = [least[c] + bounds.get(c, 0.0) for c, _ in children] + [0.0]
         weights = [p for _, p in children] + [problem.graph.stop_probability(name)]
         bounds[name] = _safe(risk(name).evaluate(weights, values))
@@ -132,7 +135,11 @@ def _minimum(
         return programme.objective()
     if status is Status.INFEASIBLE:  # never reached, so never paid; training will say so
         return 0.0
-    raise ModelError(
+    raise _unbounded(name)
+
+
+def _unbounded(name: NodeName) -> ModelError:
+    return ModelError(
         f"the cost-to-go cannot be bounded: node {name!r} has no least cost while its incoming "
         "state ranges over the bounds of the outgoing variables before it. Give those variables "
         "bounds, or give Problem a cost_to_go_bound"

@@ -18,10 +18,29 @@ from pyomo.core.expr import identify_mutable_parameters
 from pyomo.repn import generate_standard_repn
 
 from sddp.arrays import Floats, Ints, checked_probabilities, read_only
-from sddp.engine.stage import Noise, Stage
+from sddp.engine.stage import Noise, Stage, State
+from sddp.engine.state_space import StateSpace
 from sddp.engine.transition import StateMap, compile_transition
 from sddp.errors import ModelError
 from sddp.lp import Arrays
+
+# Components that a compiled stage takes in, or that hold no constraint of their own.
+TRANSLATED = frozenset(
+    (
+        pyo.Var,
+        pyo.Constraint,
+        pyo.Objective,
+        pyo.Param,
+        pyo.Set,
+        pyo.RangeSet,
+        pyo.SetOf,
+        pyo.Expression,
+        pyo.Block,
+        pyo.Suffix,
+        pyo.BuildAction,
+        pyo.BuildCheck,
+    )
+)
 
 # Places where noise can enter a linear programme.
 PLACES = ("cost", "offset", "row_lower", "row_upper", "column_lower", "column_upper", "matrix")
@@ -52,67 +71,6 @@ class NoiseTable:
     def n_realisations(self) -> int:
         """Number of realisations; 1 where there is no noise."""
         return len(self.probabilities)
-
-
-@dataclass(frozen=True, eq=False)
-class StateSpace:
-    """Names and sizes of the states, and the way between labelled values and vectors."""
-
-    indices: Mapping[str, tuple[Any, ...]]  # (None,) for a scalar state
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Number of components of each state."""
-        return {name: len(index) for name, index in self.indices.items()}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """``level`` for a scalar, ``holdings[cash]`` for a component."""
-        return tuple(
-            name if key is None else f"{name}[{key}]"
-            for name, index in self.indices.items()
-            for key in index
-        )
-
-    def flatten(self, values: Mapping[str, Any]) -> Floats:
-        """Vector of a labelled state: numbers, or mappings / sequences over the index."""
-        if not isinstance(values, Mapping) or set(values) != set(self.indices):
-            given = list(values) if isinstance(values, Mapping) else type(values).__name__
-            raise ModelError(f"state has {given}; it needs values for {list(self.indices)}")
-        parts = [self._component(name, values[name]) for name in self.indices]
-        vector = np.concatenate(parts)
-        if not np.isfinite(vector).all():
-            bad = self.labels[int(np.flatnonzero(~np.isfinite(vector))[0])]
-            raise ModelError(f"state {bad} is not finite; give a number")
-        return vector
-
-    def label(self, vector: Floats) -> dict[str, Any]:
-        """Inverse of `flatten`: floats for scalars, dictionaries for indexed states."""
-        result: dict[str, Any] = {}
-        start = 0
-        for name, index in self.indices.items():
-            part = [float(v) for v in vector[start : start + len(index)]]
-            result[name] = part[0] if index == (None,) else dict(zip(index, part, strict=True))
-            start += len(index)
-        return result
-
-    def _component(self, name: str, value: Any) -> Floats:
-        index = self.indices[name]
-        if index == (None,):
-            return np.array([float(value)])
-        if hasattr(value, "keys"):
-            keys = list(value.keys())
-            unknown = [key for key in keys if key not in index]
-            missing = [key for key in index if key not in keys]
-            if unknown or missing:
-                raise ModelError(f"state {name}: unknown {unknown}, missing {missing}")
-            return np.array([float(value[key]) for key in index])
-        vector = np.asarray(value, dtype=float)
-        if vector.ndim == 0:
-            return np.full(len(index), float(vector))
-        if vector.shape != (len(index),):
-            raise ModelError(f"state {name} has shape {vector.shape}; it needs ({len(index)},)")
-        return vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +266,21 @@ def _check_stage(stage: Any, where: str) -> None:
         raise ModelError(f"{where}: the builder returned {type(stage).__name__}, not a Stage")
     if not stage.states:
         raise ModelError(f"{where}: states is empty; declare what one decision hands to the next")
+    for name, state in stage.states.items():
+        pair = (getattr(state, "incoming", None), getattr(state, "outgoing", None))
+        wrong = [v for v in pair if v is not None and getattr(v, "ctype", None) is not pyo.Var]
+        if not isinstance(state, State) or pair[0] is None or wrong:
+            raise ModelError(
+                f"{where}: state {name!r} is {state!r}; give State(incoming, outgoing) with "
+                "Pyomo variables"
+            )
+    for ctype in stage.model.collect_ctypes(active=True, descend_into=True):
+        if ctype not in TRANSLATED:
+            found = next(iter(stage.model.component_objects(ctype, active=True)))
+            raise ModelError(
+                f"{where}: {found.name} is a {ctype.__name__}, which a linear stage cannot hold; "
+                "write it as linear constraints or deactivate it"
+            )
 
 
 def _noise_parameters(stage: Stage, where: str) -> list[Any]:
@@ -328,7 +301,11 @@ def _noise_parameters(stage: Stage, where: str) -> list[Any]:
                 f"{where}: noise realisation {i} sets {list(map(str, realisation))}, the first "
                 f"sets {list(map(str, keys))}; all must set the same parameters in the same order"
             )
-    return [_parameter(stage.model, key, where) for key in keys]
+    parameters = [_parameter(stage.model, key, where) for key in keys]
+    for parameter, value in zip(parameters, stage.noise.realisations[0].values(), strict=True):
+        if pyo.value(parameter, exception=False) is None:
+            parameter.set_value(float(value))
+    return parameters
 
 
 def _parameter(model: Any, key: Any, where: str) -> Any:

@@ -59,6 +59,13 @@ class Network:
         self._shares_rows = shares_rows
         self.problem, self.cuts, self.work = problem, cuts, Work()
         self.risk = risk_by_node(problem, risk)
+        bent = [m for m in self.risk.values() if not m.positively_homogeneous]
+        if problem.homogeneous and bent:
+            raise ModelError(
+                f"{bent[0]!r} is not positively homogeneous, but the stages are declared "
+                "homogeneous, so cuts could not be shared between states of different size; use "
+                "CVaR, or drop the declaration"
+            )
         self.theta_lower = (
             dict(snapshot.theta_lower)
             if snapshot
@@ -105,11 +112,7 @@ class Network:
 
     def extra_node(self, stage: Stage, arcs: Arcs, risk: RiskMeasure, name: str) -> NodeProblem:
         """LP of a decision outside the graph that is followed by nodes of it."""
-        for child, _ in arcs:
-            if child not in self.value_functions:
-                raise ModelError(f"{name}: node {child!r} is unknown")
-            if not self.value_functions[child].ready:
-                raise ModelError(f"{name}: node {child!r} follows but has no cuts; train more")
+        self._check_extra(stage, arcs, name)
         compiled = compile_stage(stage, name)
         if compiled.states.labels != self.problem.labels or compiled.sign != self.problem.sign:
             raise ModelError(f"{name}: states or sense differ from the problem's")
@@ -122,6 +125,24 @@ class Network:
         """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
         size = float(np.abs(state).sum()) if self.problem.homogeneous else 1.0
         return (state / size, size) if size > 0.0 else (state, 1.0)
+
+    def _check_extra(self, stage: Stage, arcs: Arcs, name: str) -> None:
+        total = sum(p for _, p in arcs)
+        if not arcs or min(p for _, p in arcs) < 0.0 or total > 1.0 + PROBABILITY_TOLERANCE:
+            raise ModelError(
+                f"{name}: arcs have probabilities {[p for _, p in arcs]}; give at least one, none "
+                "negative, that sum to at most 1"
+            )
+        if stage.noise is not None:
+            raise ModelError(
+                f"{name}: the stage has noise before the decision; decide once it is seen, in a "
+                "stage that holds its values"
+            )
+        for child, _ in arcs:
+            if child not in self.value_functions:
+                raise ModelError(f"{name}: node {child!r} is unknown")
+            if not self.value_functions[child].ready:
+                raise ModelError(f"{name}: node {child!r} follows but has no cuts; train more")
 
     def renew(self, name: NodeName, snapshot: Snapshot) -> NodeProblem:
         """Build the LP of a node anew."""
@@ -136,7 +157,8 @@ class Network:
         self.references[name] = incoming
         noises = range(node.compiled.noise.n_realisations)
         solutions = [node.solve(incoming, w, tolerance) for w in noises]
-        node.drop_slack_rows()
+        if isinstance(solutions[-1], StageSolution):
+            node.drop_slack_rows()
         return solutions
 
     def learn(
@@ -237,12 +259,14 @@ class Network:
 
     def _learn_exactly(self, name: NodeName) -> None:
         reduced, table = self.problem.reduced[name], self.problem.stages[name].noise
-        n = self.problem.n_components
+        n, declared = self.problem.n_components, self.problem.stages[name]
         slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
-        slopes[:, reduced.column_position()[table.positions["cost"]]] = table.values["cost"]
+        at = table.positions["cost"]
+        # What substitutions added to a coefficient stays when noise replaces the declared one.
+        slopes[:, reduced.column_position()[at]] += table.values["cost"] - declared.cost[at]
         constants = np.full(len(slopes), reduced.arrays.offset)
         if len(table.positions["offset"]):
-            constants = table.values["offset"][:, 0]
+            constants += table.values["offset"][:, 0] - declared.offset
         self.value_functions[name].learn(np.ones(n), slopes, constants, table.probabilities)
 
     def _memory(self, name: NodeName) -> NodeMemory:

@@ -126,6 +126,7 @@ class NodeProblem:
         self._noise = NoiseInput(compiled, reduced, self.lp)
         self.rows = LazyRows(compiled.n_columns + self.n_theta)
         self._last: tuple[Floats, Floats] | None = None
+        self._fenced = False
 
     def solve(
         self, incoming: Floats, noise: int, tolerance: float
@@ -208,7 +209,9 @@ class NodeProblem:
         pivots = -1
         for _ in range(MAXIMAL_ROUNDS):
             if self._run(incoming, noise) is Status.INFEASIBLE:
-                return self._infeasible(incoming, noise)
+                cut = self._infeasible(incoming, noise)
+                if cut is not None:
+                    return cut
             primal = self.lp.primal()
             outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
             broken = self._add_broken_rows(primal, outgoing, tolerance)
@@ -242,6 +245,7 @@ class NodeProblem:
         if first == "Unbounded" and self.theta_lower == -np.inf and self.n_theta:
             # The cuts bound the cost-to-go, the rows written so far do not: let it fall far, and
             # the cuts will say what it is where it lands.
+            self._fenced = True
             self._bound_theta(-FAR / self.lp.unit)
         second = self.lp.solve_afresh()
         if second in (Status.OPTIMAL, Status.INFEASIBLE):
@@ -254,17 +258,33 @@ class NodeProblem:
         )
 
     def _check_far(self, solution: StageSolution, noise: str) -> None:
-        if self.theta_lower == -np.inf and solution.theta <= -0.9 * FAR / self.lp.unit:
+        if not self._fenced:
+            return
+        self._fenced = False
+        self._bound_theta(-np.inf)
+        if solution.theta <= -0.9 * FAR / self.lp.unit:
             raise SolverError(
                 f"{self.name}, {noise}: the cuts known so far do not bound the cost-to-go; give "
                 "Problem a cost_to_go_bound, or initial cuts that bound it"
             )
 
-    def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut:
+    def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut | None:
+        """A feasibility cut; None where the state misses by rounding and the LP is solved."""
         where = f"{self.name}, {noise}"
-        return feasibility_cut(
-            self.compiled, self._noise.current, self.rows.table(), incoming, where
+        cut = feasibility_cut(
+            self.compiled,
+            self._noise.current,
+            self.rows.table(),
+            incoming,
+            self.lp.unit,
+            where,
         )
+        if cut is None and self.lp.solve_loosely() is not Status.OPTIMAL:
+            raise SolverError(
+                f"{where}, incoming state {incoming}: infeasible by the stage LP, though no row "
+                f"need be broken by more than rounding; written to {self.lp.write('sddp')}"
+            )
+        return cut
 
     def write_new_rows(self) -> None:
         """Write the rows that the cost-to-go wants in the LP whatever its solution."""

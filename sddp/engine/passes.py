@@ -91,12 +91,12 @@ def forward_pass(
         state, scale = network.normalised(states[-1])
         node = network.nodes[step.node]
         solution = node.solve(state, position_of(step.noise), tolerance)
-        node.drop_slack_rows()
         if isinstance(solution, FeasibilityCut):
             _step_back(network, step.node, solution, visits, states)
             steps_back += 1
             _check_steps_back(steps_back, step.node, solution)
             continue
+        node.drop_slack_rows()
         visits.append(_visit(path, len(visits), state, solution, scale))
         states.append(_arrive(network, visits[-1], solution))
     return visits

@@ -16,10 +16,10 @@ from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage, arrays_at
 from sddp.engine.lazy_rows import RowTable
 from sddp.errors import SolverError
-from sddp.lp import Arrays, Status, solve_once
+from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Status, solve_once
 
-# Below this, relative to the state, what the stage LP calls infeasible is rounding.
-SHORTFALL_TOLERANCE = 1e-11
+# A slope below this is the LP's rounding of 0.
+SLOPE_TOLERANCE = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,33 +45,36 @@ def feasibility_cut(
     noise: Mapping[str, Floats],
     lazy: RowTable,
     incoming: Floats,
+    unit: float,
     where: str,
-) -> FeasibilityCut:
+) -> FeasibilityCut | None:
     """Solve the phase-one problem of a stage that is infeasible at `incoming`.
+
+    `unit` is that of the stage's own LP. None where no shortfall is found: then the state misses
+    feasibility by rounding only.
 
     Raises
     ------
     SolverError
-        The phase-one problem finds no shortfall, so the two solves contradict each other.
+        The phase-one problem, which always has a solution, ends otherwise.
     """
     arrays = arrays_at(compiled, noise)
     arrays = _with_lazy_rows(arrays, lazy)
     lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
     lower[compiled.incoming] = upper[compiled.incoming] = incoming
-    status, programme = solve_once(_elastic(arrays, lower, upper))
+    status, programme = solve_once(_elastic(arrays, lower, upper), unit)
     if status is Status.INFEASIBLE:
         return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf)
-    shortfall = programme.objective()
-    if status is not Status.OPTIMAL or shortfall <= SHORTFALL_TOLERANCE * np.abs(incoming).max(
-        initial=1.0
-    ):
+    if status is not Status.OPTIMAL:
         raise SolverError(
             f"{where}, incoming state {incoming}: infeasible by the stage LP, but phase one ended "
-            f"{programme.status_text()!r} with shortfall {shortfall:g}; written to "
-            f"{programme.write('sddp')}"
+            f"{programme.status_text()!r}; written to {programme.write('sddp')}"
         )
+    shortfall = programme.objective()
+    if shortfall <= 2.0 * FEASIBILITY_TOLERANCE / unit:
+        return None
     slope = programme.reduced_costs()[compiled.incoming]
-    slope[np.abs(slope) < SHORTFALL_TOLERANCE] = 0.0
+    slope[np.abs(slope) < SLOPE_TOLERANCE] = 0.0
     size = float(np.abs(slope).max(initial=0.0)) or 1.0
     intercept = shortfall - float(slope @ incoming)
     if compiled.stage.homogeneous:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from os import PathLike
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class Policy:
     def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
         self.problem, self.snapshot = problem, snapshot
         self._network = Network.restored(problem, snapshot, shares_rows=False)
+        self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
 
     @classmethod
@@ -162,9 +164,9 @@ class Policy:
         InfeasibleState, ModelError
             As for `decide`.
         """
-        extra = self._network.extra_node(stage, arcs, as_risk_measure(risk), name)
-        incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
-        with one_blas_thread():
+        with self._lock, one_blas_thread():
+            extra = self._network.extra_node(stage, arcs, as_risk_measure(risk), name)
+            incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
             solution = extra.solve(incoming, 0, self.snapshot.tolerance)
         return self._decision(extra, self._feasible(solution, name), size)
 
@@ -200,6 +202,12 @@ class Policy:
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
         """Solution at a state vector, in engine units for the state at size 1, and its size."""
+        with self._lock:
+            return self._solve_step(name, incoming, noise)
+
+    def _solve_step(
+        self, name: NodeName, incoming: Floats, noise: NoiseChoice
+    ) -> tuple[StageSolution, float]:
         node, memory = self._node(name), self.snapshot.nodes[name]
         state, size = self._network.normalised(incoming)
         if len(node.compiled.noise.positions["matrix"]):

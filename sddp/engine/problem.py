@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 
@@ -146,8 +147,10 @@ class Problem:
         for name, value in given.items():
             if name is not None and name not in self.stages:
                 raise ModelError(f"cost_to_go_bound names node {name!r}, which is unknown")
-            if value is not None and not np.isfinite(value):
-                raise ModelError(f"cost_to_go_bound = {value} is not finite; leave it out instead")
+            if value is not None and not (isinstance(value, Real) and np.isfinite(value)):
+                raise ModelError(
+                    f"cost_to_go_bound = {value} is not finite or no number; leave it out instead"
+                )
 
 
 def check_cone(stage: CompiledStage, where: str) -> None:

@@ -68,6 +68,8 @@ def simulate(
     """
     if n_paths < 1:
         raise ModelError(f"n_paths = {n_paths}; simulate at least one path")
+    if not isinstance(rng, np.random.Generator):
+        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
     sampling = sampling or InSample()
     columns = {name: _columns(policy, name, record) for name in policy.problem.graph.nodes}
     _check_record(record, columns)

@@ -22,8 +22,7 @@ class State:
     Parameters
     ----------
     incoming : pyomo Var
-        Its value is given when the stage is solved; bounds declared on it are not constraints,
-        they only tell `Problem` where to look for a bound on the cost-to-go.
+        Its value is given when the stage is solved; bounds declared on it are not constraints.
     outgoing : pyomo Var or None
         The decision that is handed on. None at a node that nothing follows.
     initial : float, or mapping / sequence over the index, optional
@@ -43,8 +42,8 @@ class Noise:
     ----------
     realisations : sequence of mappings from parameter to float
         Every realisation gives a value to the same parameters, by name in the model:
-        ``{"inflow": 50.0}`` or ``{"rain[1]": 20.0, "rain[2]": 0.0}``. (Pyomo's scalar parameters
-        are not hashable; a `ComponentMap`, and members such as ``m.rain[1]``, work as keys.)
+        ``{"inflow": 50.0}`` or ``{"rain[1]": 20.0, "rain[2]": 0.0}``. (Pyomo's parameters are
+        not hashable, so they cannot be keys of a dictionary; those of a `ComponentMap` they can.)
     probabilities : array, shape (n_realisations,), optional
         Equiprobable by default. A realisation of probability 0 is no outcome and is left out;
         positions in the support count the others.

@@ -55,6 +55,10 @@ class Progress:
     final_tolerance : float
         Rows are refined no further than this.
     maximises : bool
+    scale : float
+        Size of the numbers, by which moves and tolerances are measured: that of the initial
+        state where the problem is homogeneous (its wealth), else of the largest bound or
+        simulated total so far.
     simulate : callable from (n_paths, seed) to array (n_paths,)
         Totals of simulated paths under the present cuts, user's units; same seed, same paths.
     memory : dict
@@ -64,6 +68,7 @@ class Progress:
     log: Sequence[LogEntry]
     final_tolerance: float
     maximises: bool
+    scale: float
     simulate: Callable[[int, int], Floats]
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
 
@@ -138,12 +143,16 @@ class Seconds(StoppingRule):
 class BoundStalling(StoppingRule):
     """Stop when the bound has moved little over some iterations at the final tolerance.
 
+    **A stalled bound need not have converged**: each iteration samples a path, and a window in
+    which the paths miss what matters (a rare branch; under a risk measure the bad ones) looks
+    the same. Let the window grow with the number of outcomes, and compare with a longer one.
+
     Parameters
     ----------
     iterations : int
         Length of the window.
     tolerance : float
-        Largest move, relative to the bound (absolute below 1).
+        Largest move, relative to `Progress.scale`.
     """
 
     iterations: int = 10
@@ -159,7 +168,7 @@ class BoundStalling(StoppingRule):
         if len(window) <= self.iterations or window[1].tolerance > progress.final_tolerance:
             return None
         first, last = window[0].bound, window[-1].bound
-        moved = abs(last - first) > self.tolerance * max(1.0, abs(last))
+        moved = abs(last - first) > self.tolerance * progress.scale
         return None if moved else "bound stalled"
 
 
@@ -173,7 +182,7 @@ class PolicyStability(StoppingRule):
         Fixed paths, re-simulated every `period` iterations.
     period : int
     tolerance : float
-        Largest change of any path's total, relative to the mean (absolute below 1).
+        Largest change of any path's total, relative to `Progress.scale`.
     seed : int
         Fixes the paths.
     """
@@ -197,7 +206,7 @@ class PolicyStability(StoppingRule):
         if before is None:
             return None
         change = float(np.abs(totals - before).max())
-        still = change <= self.tolerance * max(1.0, abs(float(totals.mean())))
+        still = change <= self.tolerance * progress.scale
         return "policy stable" if still else None
 
 

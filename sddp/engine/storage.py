@@ -238,7 +238,8 @@ def _encode_risk(measure: RiskMeasure) -> dict[str, Any]:
             f"risk measure {measure!r} is not one of sddp.risk, so a file cannot name it; "
             "keep the policy in memory or express the measure by the package's"
         )
-    return {"name": name, **{f.name: getattr(measure, f.name) for f in fields(measure)}}  # type: ignore[arg-type]
+    # Every one has numbers as fields, maybe numpy's, which JSON does not know.
+    return {"name": name, **{f.name: float(getattr(measure, f.name)) for f in fields(measure)}}  # type: ignore[arg-type]
 
 
 def _decode_risk(document: Mapping[str, Any]) -> RiskMeasure:

@@ -40,7 +40,7 @@ ACTIVE_TOLERANCE = 1e-7
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
 
-DEFAULT_STOPPING = BoundStalling(10, 1e-7) | Iterations(1_000)
+DEFAULT_STOPPING = BoundStalling(30, 1e-7) | Iterations(1_000)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,17 @@ class _Session:
     def progress(self) -> Progress:
         """View for the stopping rules."""
         maximises = self.network.problem.sign < 0.0
-        return Progress(self.log, self.tolerances.final, maximises, self._simulate, self.memory)
+        return Progress(
+            self.log, self.tolerances.final, maximises, self.scale(), self._simulate, self.memory
+        )
+
+    def scale(self) -> float:
+        """See `Progress`."""
+        problem = self.network.problem
+        if problem.homogeneous:
+            firsts = problem.graph.children(problem.graph.root)
+            return max(float(np.abs(problem.initial_state(name)).sum()) for name, _ in firsts)
+        return max(max(abs(entry.bound), abs(entry.simulated)) for entry in self.log)
 
     def _simulate(self, n_paths: int, seed: int) -> Floats:
         rng = np.random.default_rng(seed)
@@ -216,6 +226,12 @@ def train(
     ModelError
         A bound on the cost-to-go is needed and was not given.
     """
+    if not isinstance(rng, np.random.Generator):
+        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
+    if not isinstance(stopping, StoppingRule):
+        raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
+    if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
+        raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
     network = _network(problem, risk, cuts, start)
     tolerances = tolerances or Tolerances()
     display = _Display(progress, sys.stderr)
@@ -272,7 +288,7 @@ def _network(
 
 def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
     """Iterate until a rule gives a reason or Ctrl-C is pressed."""
-    tolerance, bound = session.tolerances.start, np.nan
+    tolerance, bound = session.tolerances.start, np.inf
     try:
         while True:
             entry = session.iterate(tolerance)
@@ -281,8 +297,8 @@ def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
             reason = stopping.reason(session.progress())
             if reason:
                 return reason
-            moved = abs(entry.bound - bound) / max(1.0, abs(entry.bound))
-            tolerance = session.tolerances.next(tolerance, np.inf if np.isnan(moved) else moved)
+            moved = abs(entry.bound - bound) / (session.scale() or 1.0)
+            tolerance = session.tolerances.next(tolerance, moved)
             bound = entry.bound
     except KeyboardInterrupt:
         return INTERRUPTED

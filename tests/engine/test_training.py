@@ -80,7 +80,8 @@ def progress_of(bounds, tolerances=None, totals=(0.0,), maximises=False, memory=
         for i, (bound, tolerance) in enumerate(zip(bounds, tolerances, strict=True))
     ]
     memory = {} if memory is None else memory
-    return Progress(log, 1e-9, maximises, lambda n, seed: np.array(totals), memory)
+    scale = max(1.0, *np.abs(bounds))
+    return Progress(log, 1e-9, maximises, scale, lambda n, seed: np.array(totals), memory)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def progress_of(bounds, tolerances=None, totals=(0.0,), maximises=False, memory=
         ([5.0, 5.0, 5.0], None),  # three moves are needed
         ([1.0, 5.0, 5.0, 5.0], None),
         ([1.0, 5.0, 5.0, 5.0, 5.0], "bound stalled"),
-        ([4e6, 4e6, 4e6, 4e6 + 3], "bound stalled"),  # relative above 1
-        ([0.0, 0.0, 0.0, 2e-6], None),  # absolute below
+        ([4e6, 4e6, 4e6, 4e6 + 3], "bound stalled"),  # relative to the scale
+        ([0.0, 0.0, 0.0, 2e-6], None),  # whose scale is 1 here
         ([0.0, 0.0, 0.0, 5e-7], "bound stalled"),
     ],
 )
@@ -126,7 +127,7 @@ def test_policy_stability_simulates_the_same_paths_each_time():
         asked.append((n_paths, seed))
         return np.zeros(n_paths)
 
-    progress = Progress(progress.log, 1e-9, False, simulate, {})
+    progress = Progress(progress.log, 1e-9, False, 1.0, simulate, {})
     rule.reason(progress)
     rule.reason(progress)
     assert asked == [(3, 11), (3, 11)]
