@@ -44,6 +44,7 @@ class Run:
     def __init__(self, out: str | Path, config: Any) -> None:
         self.out, self.config = Path(out), config
         self._inputs: dict[str, str] = {}
+        self._code = _code()  # before results change the tree
         self._started = time.perf_counter()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ class Run:
             "status": status,
             "seconds": round(time.perf_counter() - self._started, 1),
             "config": asdict(self.config) if is_dataclass(self.config) else self.config,  # type: ignore[arg-type]
-            "code": _code(),
+            "code": self._code,
             "inputs_sha256": self._inputs,
             "versions": _versions(),
             "results": dict(results),
