@@ -214,14 +214,17 @@ class NodeProblem:
                     return cut
             primal = self.lp.primal()
             outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
-            broken = self._add_broken_rows(primal, outgoing, tolerance)
-            # A broken row that moves nothing is broken within the LP's own tolerance.
-            stuck = broken and self.work.lp.pivots == pivots
+            broken = self._broken_rows(primal, outgoing, tolerance)
+            # Rows are still broken though the last ones moved nothing: they are broken within
+            # the LP's own tolerance.
+            stuck = bool(broken) and self.work.lp.pivots == pivots
             if stuck or not broken:
                 self.work.warnings += int(stuck)
                 solution = self._solution(primal, outgoing)
                 self._check_far(solution, noise)
                 return solution
+            for coefficients, lower in broken:
+                self._append(coefficients, lower, np.ones(len(lower), dtype=bool))
             pivots = self.work.lp.pivots
         raise SolverError(
             f"{self.name}, {noise}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
@@ -292,17 +295,17 @@ class NodeProblem:
         if rows is not None:
             self._append(*self._expansion.declared(rows), np.zeros(len(rows.lower), dtype=bool))
 
-    def _add_broken_rows(self, primal: Floats, outgoing: Floats, tolerance: float) -> bool:
+    def _broken_rows(
+        self, primal: Floats, outgoing: Floats, tolerance: float
+    ) -> list[tuple[Floats, Floats]]:
+        """Rows over the declared columns, and their lower sides, that a solution breaks."""
         start = time.perf_counter()
         cost_to_go = self._broken_cost_to_go(primal, outgoing, tolerance)
         middle = time.perf_counter()
         generated = self._broken_generator_rows(primal, tolerance)
         self.work.cost_to_go_seconds += middle - start
         self.work.generator_seconds += time.perf_counter() - middle
-        for found in (cost_to_go, generated):
-            if found is not None:
-                self._append(*found, np.ones(len(found[1]), dtype=bool))
-        return cost_to_go is not None or generated is not None
+        return [rows for rows in (cost_to_go, generated) if rows is not None]
 
     def _broken_cost_to_go(
         self, primal: Floats, outgoing: Floats, tolerance: float

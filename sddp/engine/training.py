@@ -246,6 +246,8 @@ def train(
         )
         reason = _run(session, stopping, display)
         policy = Policy.from_network(network, session.root_risk, tolerances.final)
+        if interrupt.requested:  # also where the last check came before the key was pressed
+            reason = INTERRUPTED
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
     log = pd.DataFrame([asdict(entry) for entry in session.log], columns=_COLUMNS)

@@ -453,3 +453,16 @@ def test_an_unbounded_stage_names_node_noise_and_file(tmp_path, monkeypatch):
     assert "min" in written.read_text().lower()
     with pytest.raises(SolverError, match="the extensive form ended"):
         sddp.extensive_form(problem).solve()
+
+
+def test_ctrl_c_after_the_last_check_is_not_lost():
+    """Pressed while the last stopping rule answers, after all safe points of the iteration."""
+
+    class PressesAndStops(StoppingRule):
+        def reason(self, progress):
+            signal.raise_signal(signal.SIGINT)
+            return "enough"
+
+    result = train(reservoir.c9(), PressesAndStops())
+    assert result.stopped_because == "interrupted"
+    assert len(result.log) == 1

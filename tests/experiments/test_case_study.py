@@ -145,7 +145,9 @@ def test_ctrl_c_ends_the_run_and_leaves_no_results(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(6.0)
+    while not (tmp_path / "out").exists():  # made once everything is imported
+        time.sleep(0.1)
+    time.sleep(3.0)
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130
