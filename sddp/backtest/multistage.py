@@ -10,7 +10,7 @@ import pandas as pd
 
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import AllocationResult, train_allocation
-from sddp.arrays import Ints
+from sddp.arrays import Floats, Ints
 from sddp.backtest.market import CASH, View
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.engine.training import INTERRUPTED
@@ -31,7 +31,8 @@ class Estimation:
         returns of whole periods, on all `period` ways to cut the window into them, as if these
         were separate sequences: every row is used, and what overlaps does not follow itself.
     regimes : GaussianRegimes
-        Its `min_count` is in periods of one sequence and is multiplied by `period` here.
+        Its `min_count`, where given, is in periods of one sequence and is multiplied by `period`
+        here; its default is taken as it is, in overlapping periods.
     n_scenarios : int
         Per regime.
     sampling : str
@@ -101,11 +102,8 @@ class MultistageStrategy:
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
         """Weights of the stage-0 decision."""
         refit = self.result is None or len(self.journal) % self.refit_every == 0
-        if refit:
-            self._train(view)
+        belief = self._train(view) if refit else self._belief(view)
         assert self.result is not None
-        assert self._regimes is not None
-        belief = self._belief(view)
         money = {str(name): float(amount) for name, amount in holdings.items()}
         decision = self.result.policy.decide(regime=belief, holdings=money)
         limit = self.model.cvar_limit
@@ -131,7 +129,8 @@ class MultistageStrategy:
         beliefs = pd.DataFrame(rows, index=table.index, columns=names)
         return table.join(beliefs.fillna(0.0))
 
-    def _train(self, view: View) -> None:
+    def _train(self, view: View) -> Floats:
+        """Estimate and train anew; returns today's belief under the new regimes."""
         settings = self.estimation
         factors, lengths = periods(self._drivers(view), settings.window, settings.period)
         fit_rng, scenario_rng, train_rng = self.rng.spawn(3)
@@ -152,11 +151,12 @@ class MultistageStrategy:
         )
         rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
         self._regimes = fitted
+        belief = self._belief(view)
         result = train_allocation(
             replace(self.model, cash_return=(1.0 + rate) ** settings.period - 1.0),
             scenarios,
             initial_holdings={CASH: 1.0},
-            initial_regime=int(self._belief(view).argmax()),
+            initial_regime=int(belief.argmax()),
             stopping=self.stopping,
             rng=train_rng,
             progress=False,
@@ -164,13 +164,15 @@ class MultistageStrategy:
         if result.stopped_because == INTERRUPTED:
             raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
         self.result = result
+        return belief
 
-    def _belief(self, view: View) -> Any:
+    def _belief(self, view: View) -> Floats:
         """Filtered probabilities of today's regime, from the sequence that ends today."""
         assert self._regimes is not None
         settings = self.estimation
         table, lengths = periods(self._drivers(view), settings.window, settings.period)
-        return self._regimes.filter(table.iloc[: lengths[0]])[-1]
+        belief: Floats = self._regimes.filter(table.iloc[: lengths[0]])[-1]
+        return belief
 
     @staticmethod
     def _drivers(view: View) -> pd.DataFrame:

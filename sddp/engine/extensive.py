@@ -121,11 +121,7 @@ class ExtensiveForm:
             programme.add_rows(sp.csr_array(rows), values, values)
 
     def _first_vertices(self) -> list[Vertex]:
-        n_first = sum(
-            self.problem.stages[name].noise.n_realisations
-            for name, _ in self.problem.graph.children(self.problem.graph.root)
-        )
-        return self.vertices[:n_first]
+        return self.vertices[: len(self.problem.first_outcomes())]
 
     def _solution(self, programme: LinearProgram, primal: Floats) -> ExtensiveSolution:
         first = []
@@ -221,12 +217,7 @@ def _grow(form: ExtensiveForm) -> None:
 
 
 def _first_outcomes(problem: Problem) -> list[_Outcome]:
-    arcs = problem.graph.children(problem.graph.root)
-    return [
-        _Outcome(name, w, p * q, None, 0)
-        for name, p in arcs
-        for w, q in enumerate(problem.stages[name].noise.probabilities)
-    ]
+    return [_Outcome(name, w, p, None, 0) for name, w, p in problem.first_outcomes()]
 
 
 def _outcomes_after(problem: Problem, name: NodeName) -> list[_Outcome]:

@@ -204,13 +204,12 @@ class Network:
         InfeasibleProblem
             A first decision is infeasible.
         """
-        values, weights = [], []
-        for name, probability in self.problem.graph.children(self.problem.graph.root):
+        values: list[float] = []
+        for name, _ in self.problem.graph.children(self.problem.graph.root):
             incoming, size = self.normalised(self.problem.initial_state(name))
-            noise = self.problem.stages[name].noise
-            for w, solution in enumerate(self.solve_noises(name, incoming, tolerance)):
-                values.append(size * self.first_solution(name, solution).value)
-                weights.append(probability * noise.probabilities[w])
+            solutions = self.solve_noises(name, incoming, tolerance)
+            values.extend(size * self.first_solution(name, s).value for s in solutions)
+        weights = [probability for _, _, probability in self.problem.first_outcomes()]
         return root_risk.evaluate(weights, values)
 
     def first_solution(

@@ -253,12 +253,10 @@ class Policy:
 
     def _root_value(self) -> float:
         values, weights = [], []
-        for name, probability in self.problem.graph.children(self.problem.graph.root):
-            incoming, noise = self.problem.initial_state(name), self.problem.stages[name].noise
-            for w in range(noise.n_realisations):
-                solution, size = self.solve_step(name, incoming, w)
-                values.append(size * solution.value)
-                weights.append(probability * noise.probabilities[w])
+        for name, noise, probability in self.problem.first_outcomes():
+            solution, size = self.solve_step(name, self.problem.initial_state(name), noise)
+            values.append(size * solution.value)
+            weights.append(probability)
         return self.snapshot.root_risk.evaluate(weights, values)
 
     def _settled(self, name: NodeName, reference: Floats | None) -> NodeMemory:

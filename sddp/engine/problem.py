@@ -103,6 +103,14 @@ class Problem:
             raise ModelError(f"node {name!r} comes first but its states have no initial value")
         return initial
 
+    def first_outcomes(self) -> list[tuple[NodeName, int, float]]:
+        """Node, noise and probability of everything that may come before the first decision."""
+        return [
+            (name, w, p * q)
+            for name, p in self.graph.children(self.graph.root)
+            for w, q in enumerate(self.stages[name].noise.probabilities)
+        ]
+
     def given_bound(self, name: NodeName) -> float | None:
         """The user's bound on the cost-to-go of a node, in engine units."""
         bound = self.cost_to_go_bound

@@ -118,6 +118,18 @@ class OutOfSample:
         return [Step(name, *self.draw(problem.graph.node(name), rng)) for name in names]
 
 
+def check_generator(rng: np.random.Generator) -> None:
+    """Refuse what is no generator, such as a seed.
+
+    Raises
+    ------
+    ModelError
+        `rng` is something else.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
+
+
 def draw_index(probabilities: Floats, rng: np.random.Generator) -> int:
     """Position drawn with given probabilities; no number is drawn where there is no choice."""
     if len(probabilities) == 1:

@@ -12,7 +12,7 @@ from sddp.arrays import Floats
 from sddp.engine.graph import NodeName
 from sddp.engine.node_problem import StageSolution
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme, Step
+from sddp.engine.sampling import InSample, SamplingScheme, Step, check_generator
 from sddp.engine.transition import LinearTransition, compile_transition
 from sddp.errors import ModelError
 
@@ -68,8 +68,7 @@ def simulate(
     """
     if n_paths < 1:
         raise ModelError(f"n_paths = {n_paths}; simulate at least one path")
-    if not isinstance(rng, np.random.Generator):
-        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
+    check_generator(rng)
     sampling = sampling or InSample()
     columns = {name: _columns(policy, name, record) for name in policy.problem.graph.nodes}
     _check_record(record, columns)

@@ -27,7 +27,7 @@ from sddp.engine.passes import (
 )
 from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme
+from sddp.engine.sampling import InSample, SamplingScheme, check_generator
 from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
 from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ModelError
@@ -226,12 +226,7 @@ def train(
     ModelError
         A bound on the cost-to-go is needed and was not given.
     """
-    if not isinstance(rng, np.random.Generator):
-        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
-    if not isinstance(stopping, StoppingRule):
-        raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
-    if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
-        raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
+    _check_arguments(rng, stopping, cuts)
     network = _network(problem, risk, cuts, start)
     tolerances = tolerances or Tolerances()
     display = _Display(progress, sys.stderr)
@@ -250,8 +245,19 @@ def train(
             reason = INTERRUPTED
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
-    log = pd.DataFrame([asdict(entry) for entry in session.log], columns=_COLUMNS)
+    columns = list(LogEntry.__dataclass_fields__)
+    log = pd.DataFrame([asdict(entry) for entry in session.log], columns=columns)
     return TrainingResult(policy, log.set_index("iteration"), reason, active, network.work)
+
+
+def _check_arguments(
+    rng: np.random.Generator, stopping: StoppingRule, cuts: CutForm | None
+) -> None:
+    check_generator(rng)
+    if not isinstance(stopping, StoppingRule):
+        raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
+    if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
+        raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
 
 
 def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:
@@ -263,9 +269,6 @@ def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:
             BoundWarning,
             stacklevel=3,
         )
-
-
-_COLUMNS = list(LogEntry.__dataclass_fields__)
 
 
 def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasure:
