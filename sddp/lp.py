@@ -26,6 +26,10 @@ FEASIBILITY_TOLERANCE = 1e-9
 
 Statuses = NDArray[np.int8]
 
+# Codes of `Basis`.
+AT_LOWER = int(highspy.HighsBasisStatus.kLower)
+BASIC = int(highspy.HighsBasisStatus.kBasic)
+
 
 class Status(Enum):
     """How a solve ended; everything unexpected is `FAILED`."""
@@ -71,6 +75,12 @@ class Effort:
     solves: int = 0
     pivots: int = 0
     seconds: float = 0.0
+
+    def add(self, other: Effort) -> None:
+        """Count another's work too."""
+        self.solves += other.solves
+        self.pivots += other.pivots
+        self.seconds += other.seconds
 
 
 @dataclass
@@ -136,13 +146,26 @@ class LinearProgram:
         for row, column, value in zip(rows, columns, values, strict=True):
             self._highs.changeCoeff(int(row), int(column), float(value))
 
-    def add_columns(self, n: int, cost: float, lower: float, upper: float) -> None:
-        """Append `n` empty columns."""
-        start = self._n_columns
-        self._highs.addVars(n, np.full(n, lower * self.unit), np.full(n, upper * self.unit))
-        columns = np.arange(start, start + n, dtype=np.int32)
-        self._highs.changeColsCost(n, columns, np.full(n, cost))
-        self._n_columns += n
+    def add_columns(self, cost: Floats, lower: Floats, upper: Floats, entries: Floats) -> None:
+        """Append columns; `entries` is dense, shape (n_columns, n_rows)."""
+        starts, rows, values = _by_row(entries)
+        self._highs.addCols(
+            len(cost),
+            cost,
+            self._scaled(lower),
+            self._scaled(upper),
+            len(values),
+            starts,
+            rows,
+            values,
+        )
+        self._n_columns += len(cost)
+
+    def delete_columns(self, columns: Ints) -> None:
+        """Remove columns; later ones move up. The basis survives if they were not basic."""
+        if len(columns):
+            self._highs.deleteCols(len(columns), np.asarray(columns, dtype=np.int32))
+            self._n_columns -= len(columns)
 
     def add_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
         """Append rows, given as a sparse or dense matrix over all columns."""
@@ -169,7 +192,17 @@ class LinearProgram:
         self._info = self._highs.getInfo()
         self.effort.solves += 1
         self.effort.pivots += max(int(self._info.simplex_iteration_count), 0)
-        return _STATUS.get(self._highs.getModelStatus(), Status.FAILED)
+        status = self._highs.getModelStatus()
+        if status == highspy.HighsModelStatus.kModelEmpty:
+            return self._status_without_columns()
+        return _STATUS.get(status, Status.FAILED)
+
+    def _status_without_columns(self) -> Status:
+        """HiGHS does not look at the rows of a programme without columns."""
+        lp = self._highs.getLp()
+        room = FEASIBILITY_TOLERANCE
+        holds = np.all(np.array(lp.row_lower_) <= room) and np.all(np.array(lp.row_upper_) >= -room)
+        return Status.OPTIMAL if holds else Status.INFEASIBLE
 
     def solve_afresh(self) -> Status:
         """Forget basis and factorisation, then solve with all the help there is."""
@@ -208,11 +241,17 @@ class LinearProgram:
 
     def basic_rows(self) -> NDArray[np.bool_]:
         """Rows whose slack is basic: they do not hold the solution; none without a basis."""
-        basic = highspy.HighsBasisStatus.kBasic
         statuses = self._highs.getBasis().row_status
         if len(statuses) != self._n_rows:
             return np.zeros(self._n_rows, dtype=bool)
-        return np.array([status == basic for status in statuses])
+        return _codes(statuses) == BASIC
+
+    def basic_columns(self) -> NDArray[np.bool_]:
+        """Columns that are basic; all without a basis."""
+        statuses = self._highs.getBasis().col_status
+        if len(statuses) != self._n_columns:
+            return np.ones(self._n_columns, dtype=bool)
+        return _codes(statuses) == BASIC
 
     def basis(self) -> Basis:
         """The present basis."""

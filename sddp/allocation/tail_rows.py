@@ -50,10 +50,11 @@ class TailRows:
         n = len(self.purchase_cost)
         losses = self.outlook.losses(values[0], values[1 : n + 1])
         tail = self.outlook.tail(losses, self.confidence)
-        row = self._row(tail)
-        wealth = values[3 * n + 1 : 4 * n + 2].sum()
-        broken = float(row @ values) > tolerance * max(wealth, 0.0)
-        rows = row[None, :] if broken else np.zeros((0, len(values)))
+        purchases, sales = values[n + 1 : 2 * n + 1], values[2 * n + 1 : 3 * n + 1]
+        cvar = float(tail @ losses + self.purchase_cost @ purchases + self.sale_cost @ sales)
+        wealth, breach = float(values[3 * n + 1 : -1].sum()), float(values[-1])
+        broken = cvar - breach > self.limit * wealth + tolerance * max(wealth, 0.0)
+        rows = self._row(tail)[None, :] if broken else np.zeros((0, len(values)))
         return rows, np.zeros(len(rows))
 
     def digest(self) -> str:

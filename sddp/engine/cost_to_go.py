@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.cuts import CutPool, ValueFunction
+from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.transition import StateMap
 from sddp.risk import Expectation, RiskMeasure
@@ -47,9 +47,18 @@ class Support:
     slope: Floats
     constant: float
 
-    def at(self, outgoing: Floats) -> float:
-        """Its value."""
-        return self.constant + float(self.slope @ outgoing)
+
+class Evaluation(NamedTuple):
+    """The cost-to-go of one decision.
+
+    `q` and `offset` are what the risk measure makes of the probabilities; `active` holds, for
+    each pool of each child, the cut that is largest in each realisation.
+    """
+
+    value: float
+    q: Floats
+    offset: float
+    active: list[Ints]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,20 +104,25 @@ class Outcomes:
             return self.weights, 0.0
         return self.risk.adjust(self.weights, values, "min")
 
-    def support(self, outgoing: Floats) -> Support:
-        """The supporting row at `outgoing` under the present cuts: exact there."""
-        values: list[Floats] = []
+    def evaluate(self, outgoing: Floats) -> Evaluation:
+        """The cost-to-go at `outgoing` under the present cuts."""
+        parts: list[Floats] = []
         active: list[Ints] = []
         for child in self.children:
             for pool in child.value_function.pools:
                 table = child.transition.values(pool.slopes, pool.intercepts, outgoing)
-                best = table.argmax(axis=0)
+                best = table.argmax(axis=1)
                 active.append(best)
-                values.append(table[best, np.arange(len(best))])
+                parts.append(table[np.arange(len(best)), best])
         if self.stop_probability > 0.0:
-            values.append(np.zeros(1))
-        q, constant = self.adjusted(np.concatenate(values))
-        return self._aggregate(q, constant, active)
+            parts.append(np.zeros(1))
+        values = np.concatenate(parts)
+        q, offset = self.adjusted(values)
+        return Evaluation(float(q @ values) + offset, q, offset, active)
+
+    def support(self, evaluation: Evaluation) -> Support:
+        """The supporting row where the cost-to-go was evaluated: exact there."""
+        return self._aggregate(evaluation.q, evaluation.offset, evaluation.active)
 
     def initial_supports(self) -> list[Support]:
         """Affine lower bounds from whole sets of cuts: the first of every outcome, the second, ...
@@ -125,7 +139,7 @@ class Outcomes:
                 n = child.transition.n_realisations
                 active.append(np.full(n, min(number, len(pool) - 1)))
                 table = child.transition.values(pool.slopes, pool.intercepts, at)
-                values.append(table[active[-1], np.arange(n)])
+                values.append(table[np.arange(n), active[-1]])
             if self.stop_probability > 0.0:
                 values.append(np.zeros(1))
             supports.append(self._aggregate(*self.adjusted(np.concatenate(values)), active))
@@ -139,8 +153,8 @@ class Outcomes:
             if len(pool) == 0:
                 continue
             table = child.transition.values(pool.slopes, pool.intercepts, outgoing)
-            worst = table.argmax(axis=1)
-            for cut in np.flatnonzero(table[np.arange(len(pool)), worst] > tolerance):
+            worst = table.argmax(axis=0)
+            for cut in np.flatnonzero(table[worst, np.arange(len(pool))] > tolerance):
                 chosen = np.full(child.transition.n_realisations, cut)
                 single = np.zeros(child.transition.n_realisations)
                 single[worst[cut]] = 1.0
@@ -177,6 +191,7 @@ class CostToGo:
 
     def __init__(self, outcomes: Outcomes) -> None:
         self.outcomes = outcomes
+        self.averages = CutPool(outcomes.n_components)  # filled by `AverageCut` only
 
     def new_rows(self) -> Rows | None:
         """Rows learnt since the last call that belong into the LP whatever its solution."""
@@ -190,8 +205,8 @@ class CostToGo:
         """Take in an averaged cut made at `outgoing`; only `AverageCut` asks for them."""
         raise TypeError(f"{type(self).__name__} keeps no averaged cuts")
 
-    def restore(self, table: Rows) -> None:
-        """The LP was rebuilt with `table`, eager rows of an earlier training: rewrite none."""
+    def restore(self, averages: Cuts) -> None:
+        """The LP was rebuilt with all rows written so far: rewrite none."""
         return
 
 
@@ -199,11 +214,11 @@ class _Lazy(CostToGo):
     def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
         if not self.outcomes.ready:
             return None
-        support = self.outcomes.support(outgoing)
-        value = support.at(outgoing)
-        if theta[0] >= value - tolerance * max(1.0, abs(value)):
+        found = self.outcomes.evaluate(outgoing)
+        if theta[0] >= found.value - tolerance * max(1.0, abs(found.value)):
             return None
-        return _one_row(support)
+        support = self.outcomes.support(found)
+        return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))
 
 
 class _Average(CostToGo):
@@ -211,26 +226,23 @@ class _Average(CostToGo):
 
     def __init__(self, outcomes: Outcomes) -> None:
         super().__init__(outcomes)
-        self._pool = CutPool(outcomes.n_components)
         self._written = 0
 
     def learn(self, support: Support, outgoing: Floats) -> None:
-        self._pool.add_if_better(support.slope, support.constant, outgoing)
+        self.averages.add_if_better(support.slope, support.constant, outgoing)
 
     def new_rows(self) -> Rows | None:
-        fresh = slice(self._written, len(self._pool))
-        self._written = len(self._pool)
-        n_rows = len(self._pool.intercepts[fresh])
+        pool, fresh = self.averages, slice(self._written, len(self.averages))
+        self._written = len(pool)
+        n_rows = len(pool.intercepts[fresh])
         if n_rows == 0:
             return None
-        return Rows(
-            -self._pool.slopes[fresh], np.ones((n_rows, 1)), self._pool.intercepts[fresh].copy()
-        )
+        return Rows(-pool.slopes[fresh], np.ones((n_rows, 1)), pool.intercepts[fresh].copy())
 
-    def restore(self, table: Rows) -> None:
-        for slope, constant in zip(table.state, table.lower, strict=True):
-            self._pool.add(-slope, float(constant))
-        self._written = len(self._pool)
+    def restore(self, averages: Cuts) -> None:
+        if len(self.averages) == 0:  # a twin shares those of another, which has them already
+            self.averages.extend(averages.slopes, averages.intercepts)
+        self._written = len(self.averages)
 
 
 class _Multi(CostToGo):
@@ -253,7 +265,7 @@ class _Multi(CostToGo):
             np.concatenate([b.lower for b in blocks]),
         )
 
-    def restore(self, table: Rows) -> None:
+    def restore(self, averages: Cuts) -> None:
         self._linked = True
         self._written = [
             [len(pool) for pool in child.value_function.pools] for child in self.outcomes.children
@@ -300,10 +312,6 @@ class _Multi(CostToGo):
         theta = np.zeros((n, self.n_columns))
         theta[:, column : column + n] = np.eye(n)
         return Rows(-child.transition.pull_back(slope), theta, constants)
-
-
-def _one_row(support: Support) -> Rows:
-    return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))
 
 
 class CutForm(Protocol):

@@ -14,6 +14,14 @@ from sddp.errors import ModelError
 IMPROVEMENT_TOLERANCE = 1e-13
 
 
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Slopes (n_cuts, n_components) and intercepts (n_cuts,) of one pool."""
+
+    slopes: Floats
+    intercepts: Floats
+
+
 class CutPool:
     """Growing list of cuts ``intercept + slope.x``; its value is their maximum."""
 
@@ -85,6 +93,13 @@ class ValueFunction:
     def __post_init__(self) -> None:
         self.pools = [CutPool(self.n_components) for _ in self.weights]
         self.feasibility = CutPool(self.n_components)
+
+    def twin(self) -> ValueFunction:
+        """The same cuts, now and later, with feasibility cuts of its own."""
+        twin = ValueFunction(self.n_components, self.weights)
+        twin.pools = self.pools
+        twin.feasibility.extend(self.feasibility.slopes, self.feasibility.intercepts)
+        return twin
 
     @property
     def ready(self) -> bool:

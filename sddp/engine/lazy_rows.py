@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 
 # A row that held none of this many solutions in a row is dropped; it comes back when needed.
-MAXIMAL_AGE = 15
+MAXIMAL_AGE = 4
 
 
 @dataclass(frozen=True, eq=False)
 class RowTable:
-    """Rows ``coefficients @ columns >= lower`` over the declared and the cost-to-go columns."""
+    """Rows ``coefficients @ columns >= lower`` over the columns of a node's LP."""
 
     coefficients: Floats
     lower: Floats
@@ -39,28 +37,37 @@ class LazyRows:
     """
 
     def __init__(self, n_columns: int) -> None:
-        self._n_columns = n_columns
-        self._coefficients: list[Floats] = []
-        self._lower: list[float] = []
-        self._returns: list[bool] = []
+        self._table = RowTable(np.empty((8, n_columns)), np.empty(8), np.empty(8, dtype=bool))
         self._ages = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self._lower)
+        return len(self._ages)
 
-    def append(self, coefficients: Floats, lower: Floats, returns: NDArray[np.bool_]) -> None:
+    @property
+    def coefficients(self) -> Floats:
+        """Shape (n_rows, n_columns)."""
+        return self._table.coefficients[: len(self)]
+
+    @property
+    def lower(self) -> Floats:
+        """Shape (n_rows,)."""
+        return self._table.lower[: len(self)]
+
+    def append(self, table: RowTable) -> None:
         """Add rows at the end."""
-        self._coefficients.extend(coefficients)
-        self._lower.extend(lower.tolist())
-        self._returns.extend(returns.tolist())
-        self._ages = np.concatenate([self._ages, np.zeros(len(lower), dtype=np.int64)])
+        start, end = len(self), len(self) + len(table)
+        while end > len(self._table):
+            self._double()
+        own = self._table
+        own.coefficients[start:end] = table.coefficients
+        own.lower[start:end], own.returns[start:end] = table.lower, table.returns
+        self._ages = np.concatenate([self._ages, np.zeros(len(table), dtype=np.int64)])
 
     def age(self, slack: NDArray[np.bool_]) -> Ints:
         """Count one more solution; positions of the rows that were slack for too long."""
         self._ages = np.where(slack, self._ages + 1, 0)
-        if len(self) == 0 or self._ages.max() <= MAXIMAL_AGE:
-            return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero((self._ages > MAXIMAL_AGE) & np.array(self._returns))
+        old: Ints = np.flatnonzero((self._ages > MAXIMAL_AGE) & self._table.returns[: len(self)])
+        return old
 
     def remove(self, positions: Ints) -> None:
         """Forget rows."""
@@ -68,15 +75,21 @@ class LazyRows:
             return
         keep = np.ones(len(self), dtype=bool)
         keep[positions] = False
-        for name in ("_coefficients", "_lower", "_returns"):
-            values: list[Any] = getattr(self, name)
-            setattr(self, name, [v for v, k in zip(values, keep, strict=True) if k])
+        own, n_kept = self._table, int(keep.sum())
+        for values in (own.coefficients, own.lower, own.returns):
+            values[:n_kept] = values[: len(keep)][keep]
         self._ages = self._ages[keep]
 
     def table(self) -> RowTable:
-        """All rows as arrays."""
-        coefficients = np.array(self._coefficients).reshape(len(self), self._n_columns)
-        return RowTable(coefficients, np.array(self._lower), np.array(self._returns, dtype=bool))
+        """All rows, copied."""
+        own = self._table
+        return RowTable(*(a[: len(self)].copy() for a in (own.coefficients, own.lower, own.returns)))
+
+    def _double(self) -> None:
+        own = self._table
+        self._table = RowTable(
+            *(np.concatenate([a, np.empty_like(a)]) for a in (own.coefficients, own.lower, own.returns))
+        )
 
 
 class RowPool:
@@ -104,6 +117,8 @@ class RowPool:
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """The rows that `values` breaks most, by more than `tolerance`."""
         excess = self._coefficients @ values - self._upper
+        if excess.max() <= tolerance:
+            return self._coefficients[:0], self._upper[:0]
         order = np.argsort(-excess, kind="stable")[: self.AT_ONCE]
         chosen = order[excess[order] > tolerance]
         return self._coefficients[chosen], self._upper[chosen]

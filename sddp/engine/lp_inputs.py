@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage
 from sddp.engine.reduction import ReducedStage, as_operator
-from sddp.lp import LinearProgram
+from sddp.engine.stage_programme import StageProgramme
 
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
 CLOSING_TOLERANCE = 1e-9
@@ -20,8 +20,8 @@ CLOSING_TOLERANCE = 1e-9
 class StateInput:
     """Writes an incoming state into the LP and reads the slope with respect to it.
 
-    Incoming components are fixed columns, so their reduced costs are the slope; a bound that
-    moves with the state adds its own dual times how it moves.
+    Incoming components are columns with given values, so their reduced costs are the slope; a
+    bound that moves with the state adds its own dual times how it moves.
     """
 
     def __init__(self, reduced: ReducedStage, n_components: int) -> None:
@@ -33,18 +33,17 @@ class StateInput:
         self._bound_columns = reduced.bound_columns
         self._lower = reduced.arrays.column_lower[reduced.bound_columns]
         self._upper = reduced.arrays.column_upper[reduced.bound_columns]
-        fixed = np.arange(n_components, dtype=np.int32)
-        self._columns = np.concatenate([fixed, reduced.bound_columns])
 
-    def write(self, lp: LinearProgram, incoming: Floats) -> None:
-        """Fix the incoming columns and move the bounds."""
+    def write(self, programme: StageProgramme, incoming: Floats) -> None:
+        """Give the incoming state and move the bounds."""
+        programme.set_state(incoming)
+        if len(self._bound_columns) == 0:
+            return
         lower = self._lower + self._lower_map @ incoming
         upper = self._upper + self._upper_map @ incoming
         crossed = (lower > upper) & (lower <= upper + CLOSING_TOLERANCE)
         upper = np.where(crossed, lower, upper)
-        lp.set_column_bounds(
-            self._columns, np.concatenate([incoming, lower]), np.concatenate([incoming, upper])
-        )
+        programme.set_column_bounds(self._bound_columns, lower, upper)
 
     def slope(self, reduced_costs: Floats) -> Floats:
         """Derivative of the optimal value with respect to the incoming state."""
@@ -63,7 +62,7 @@ class NoiseInput:
     value) stays when the noise changes.
     """
 
-    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, lp: LinearProgram) -> None:
+    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, lp: StageProgramme) -> None:
         self._table, self._lp = compiled.noise, lp
         self._realisation: int | None = None
         positions = compiled.noise.positions

@@ -11,14 +11,14 @@ from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
 from sddp.engine.bounds import cost_to_go_bounds
 from sddp.engine.compile import CompiledStage, compile_stage
 from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes
-from sddp.engine.cuts import CutPool, ValueFunction
+from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowPool
 from sddp.engine.node_problem import NodeProblem, StageSolution, Work
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.problem import Problem
 from sddp.engine.reduction import ReducedStage, reduce_stage
-from sddp.engine.snapshot import Cuts, NodeMemory, Snapshot
+from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
 from sddp.risk import Expectation, RiskMeasure, as_risk_measure
@@ -45,6 +45,8 @@ class Network:
     shares_rows : bool
         Whether nodes hand generated rows to each other. In training that saves solves; a policy
         must not, for its answers would depend on what was asked before.
+    twin_of : Network, optional
+        Share cuts with this one; see `twin`.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class Network:
         snapshot: Snapshot | None = None,
         *,
         shares_rows: bool,
+        twin_of: Network | None = None,
     ) -> None:
-        self._shares_rows = shares_rows
+        self._shares_rows, self._twin_of = shares_rows, twin_of
         self.problem, self.cuts, self.work = problem, cuts, Work()
         self.risk = risk_by_node(problem, risk)
         bent = [m for m in self.risk.values() if not m.positively_homogeneous]
@@ -73,13 +76,14 @@ class Network:
         )
         # The last state at which each node was solved: where a policy's basis is made.
         self.references: dict[NodeName, Floats] = {}
-        self.value_functions = {name: self._value_function(name) for name in problem.graph.nodes}
+        # Feasibility cuts that twins do not know yet.
+        self._refusals: list[tuple[NodeName, FeasibilityCut]] = []
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
-        for name in problem.graph.nodes:
-            if snapshot:
-                self._recall(name, snapshot.nodes[name])
-            else:
-                self._learn_beforehand(name)
+        if twin_of is None:
+            self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
+            self._learn_beforehand(snapshot)
+        else:
+            self.value_functions = {n: v.twin() for n, v in twin_of.value_functions.items()}
         self._row_pools: dict[Hashable, RowPool] = {}
         self.nodes = {name: self._node(name, snapshot) for name in problem.graph.nodes}
 
@@ -87,6 +91,21 @@ class Network:
     def restored(cls, problem: Problem, snapshot: Snapshot, *, shares_rows: bool) -> Network:
         """The network that was frozen."""
         return cls(problem, snapshot.risk, snapshot.cuts, snapshot, shares_rows=shares_rows)
+
+    def twin(self, snapshot: Snapshot | None) -> Network:
+        """Another network with linear programmes of its own and the same cuts.
+
+        What one learns both know; so that they can work side by side, feasibility cuts wait until
+        `exchange_refusals`. `snapshot` is the one this network was made from, if any.
+        """
+        return Network(
+            self.problem,
+            self.risk,
+            self.cuts,
+            snapshot,
+            shares_rows=self._shares_rows,
+            twin_of=self,
+        )
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
         """All that was learnt, rows in canonical order, without bases."""
@@ -158,7 +177,7 @@ class Network:
         noises = range(node.compiled.noise.n_realisations)
         solutions = [node.solve(incoming, w, tolerance) for w in noises]
         if isinstance(solutions[-1], StageSolution):
-            node.drop_slack_rows()
+            node.rest()
         return solutions
 
     def learn(
@@ -195,6 +214,12 @@ class Network:
                 f"feasibility by {cut.shortfall:g}); relax its constraints"
             )
         self.value_functions[name].feasibility.add(cut.slope, cut.intercept)
+        self._refusals.append((name, cut))
+
+    def take_refusals(self) -> list[tuple[NodeName, FeasibilityCut]]:
+        """Feasibility cuts since the last call."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
 
     def root_value(self, tolerance: float, root_risk: RiskMeasure) -> float:
         """Value of the problem under the present cuts, in engine units.
@@ -241,7 +266,14 @@ class Network:
         weights = read_only([1.0]) if neutral else stage.noise.probabilities
         return ValueFunction(self.problem.n_components, weights)
 
-    def _learn_beforehand(self, name: NodeName) -> None:
+    def _learn_beforehand(self, snapshot: Snapshot | None) -> None:
+        for name in self.problem.graph.nodes:
+            if snapshot:
+                self._recall(name, snapshot.nodes[name])
+            else:
+                self._learn_initially(name)
+
+    def _learn_initially(self, name: NodeName) -> None:
         """Initial cuts; and a last stage without decisions is its own cut."""
         value_function = self.value_functions[name]
         for cut in self.problem.initial_cuts[name]:
@@ -268,12 +300,18 @@ class Network:
             constants += table.values["offset"][:, 0] - declared.offset
         self.value_functions[name].learn(np.ones(n), slopes, constants, table.probabilities)
 
+    def averages(self, name: NodeName) -> CutPool:
+        """Averaged cuts of a node's cost-to-go; none but for `AverageCut`."""
+        cost_to_go = self.nodes[name].cost_to_go
+        return cost_to_go.averages if cost_to_go else CutPool(self.problem.n_components)
+
     def _memory(self, name: NodeName) -> NodeMemory:
-        function = self.value_functions[name]
+        function, node = self.value_functions[name], self.nodes[name]
         return NodeMemory(
             pools=[_frozen(pool) for pool in function.pools],
             feasibility=_frozen(function.feasibility),
-            rows=self.nodes[name].rows.table().canonical(),
+            averages=_frozen(self.averages(name)),
+            rows=node.programme.rows.table().canonical(),
             basis=None,
         )
 
@@ -293,8 +331,10 @@ class Network:
             self.theta_lower.get(name, -np.inf),
             f"node {name!r}",
         )
+        if node.cost_to_go and self._twin_of:
+            node.cost_to_go.averages = self._twin_of.averages(name)
         if snapshot:
-            node.add_table(snapshot.nodes[name].rows)
+            node.restore(snapshot.nodes[name])
         elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:
             node.add_initial_rows()
         return node
@@ -326,6 +366,16 @@ class Network:
             return None
         key = generator.pool_key
         return self._row_pools.setdefault(key, RowPool(len(compiled.generator_columns)))
+
+
+def exchange_refusals(networks: Sequence[Network]) -> None:
+    """Hand each network's new feasibility cuts to its twins, in the order of the networks."""
+    taken = [network.take_refusals() for network in networks]
+    for network in networks:
+        for other, refusals in zip(networks, taken, strict=True):
+            if other is not network:
+                for name, cut in refusals:
+                    network.value_functions[name].feasibility.add(cut.slope, cut.intercept)
 
 
 def _frozen(pool: CutPool) -> Cuts:

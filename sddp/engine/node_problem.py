@@ -1,33 +1,38 @@
 """The linear programme of one node: solved for a state and a noise, refined until exact.
 
-Rows of the cost-to-go, of the row generator and of feasibility cuts are written over the
-declared columns when a solution breaks them; the reduction carries them to the LP's columns.
+Rows of the cost-to-go, of the row generator and of feasibility cuts are stated in the declared
+columns and written, when a solution breaks them, in those that the reduction keeps.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import CostToGo, Rows
-from sddp.engine.lazy_rows import LazyRows, RowPool, RowTable
+from sddp.engine.lazy_rows import RowPool, RowTable
 from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
 from sddp.engine.reduction import ReducedStage, as_operator
+from sddp.engine.snapshot import NodeMemory
+from sddp.engine.stage_programme import StageProgramme
 from sddp.errors import ModelError, SolverError
-from sddp.lp import FEASIBILITY_TOLERANCE, Basis, Effort, LinearProgram, Status
+from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Status
 
 # To see whether an assumed bound holds the result it is lowered by this, relative to itself.
 LOWERED_BOUND = 1e3
 
 # How far an unbounded cost-to-go column may fall, in the LP's own units.
 FAR = 1e10
+
+# Tolerance at which a generator hands out the rows near a point, broken or not.
+ALL_ROWS = -1.0
 
 # Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
 MAXIMAL_ROUNDS = 1_000
@@ -77,6 +82,17 @@ class Work:
     generator_seconds: float = 0.0
     warnings: int = 0
 
+    @classmethod
+    def total(cls, parts: Sequence[Work]) -> Work:
+        """The sum of several."""
+        total = cls()
+        for part in parts:
+            total.lp.add(part.lp)
+            total.cost_to_go_seconds += part.cost_to_go_seconds
+            total.generator_seconds += part.generator_seconds
+            total.warnings += part.warnings
+        return total
+
 
 class NodeProblem:
     """LP of one node, with its cost-to-go.
@@ -113,19 +129,18 @@ class NodeProblem:
     ) -> None:
         self.compiled, self.reduced, self.cost_to_go = compiled, reduced, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
-        self.lp = LinearProgram(reduced.arrays, unit, work.lp)
+        self.unit = unit
         self.n_theta = cost_to_go.n_columns if cost_to_go else 0
-        if self.n_theta:
-            self.lp.add_columns(1, 1.0, theta_lower, np.inf)
-            self.lp.add_columns(self.n_theta - 1, 0.0, -np.inf, np.inf)
-        self._n_static = self.lp.n_rows
+        arrays = _with_theta(reduced.arrays, self.n_theta, theta_lower)
+        n_state = len(compiled.incoming)
+        self.programme = StageProgramme(arrays, n_state, reduced.resting, unit, work.lp)
         self._row_pool = row_pool
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE / unit
         self._expansion = _Expansion(compiled, reduced, self.n_theta)
-        self._state = StateInput(reduced, len(compiled.incoming))
-        self._noise = NoiseInput(compiled, reduced, self.lp)
-        self.rows = LazyRows(compiled.n_columns + self.n_theta)
+        self._state = StateInput(reduced, n_state)
+        self._noise = NoiseInput(compiled, reduced, self.programme)
         self._last: tuple[Floats, Floats] | None = None
+        self._before: Floats | None = None
         self._fenced = False
 
     def solve(
@@ -142,21 +157,15 @@ class NodeProblem:
         self._noise.to_entries(entries)
         return self._refined_solve(incoming, tolerance, "noise outside the support")
 
-    def drop_slack_rows(self) -> None:
-        """Remove rows that have been slack for many solutions."""
-        if len(self.rows):
-            old = self.rows.age(self.lp.basic_rows()[self._n_static :])
-            self.rows.remove(old)
-            self.lp.delete_rows(old + self._n_static)
+    def rest(self) -> None:
+        """Remove from the LP what has not mattered for many solutions."""
+        self.programme.drop_idle()
 
-    def add_table(self, table: RowTable) -> None:
+    def restore(self, memory: NodeMemory) -> None:
         """Append stored rows in their order."""
-        self._append(table.coefficients, table.lower, table.returns)
+        self.programme.append(memory.rows)
         if self.cost_to_go is not None:
-            eager = ~table.returns
-            state = table.coefficients[eager][:, self.compiled.outgoing]
-            theta = table.coefficients[eager][:, self.compiled.n_columns :]
-            self.cost_to_go.restore(Rows(state, theta, table.lower[eager]))
+            self.cost_to_go.restore(memory.averages)
 
     def add_initial_rows(self) -> None:
         """Bound the cost-to-go by what initial cuts say: without them the LP is unbounded."""
@@ -169,7 +178,7 @@ class NodeProblem:
             theta,
             np.array([support.constant for support in supports]),
         )
-        self._append(*self._expansion.declared(rows), np.zeros(len(supports), dtype=bool))
+        self.programme.append(self._expansion.cost_to_go_rows(rows, returns=False))
 
     def leans_on_bound(
         self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
@@ -190,29 +199,28 @@ class NodeProblem:
 
     def _bound_theta(self, lower: float) -> None:
         column = np.array([len(self.reduced.kept)], dtype=np.int32)
-        self.lp.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
+        self.programme.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
 
     def forget_after(self, n_rows: int, basis: Basis | None) -> None:
         """Return to the first `n_rows` added rows and a given basis, whatever came between."""
-        later = np.arange(n_rows, len(self.rows))
-        self.rows.remove(later)
-        self.lp.delete_rows(later + self._n_static)
-        self.lp.start_from(basis)
+        self.programme.truncate(n_rows)
+        self.programme.start_from(basis)
         self._last = None
 
     def _refined_solve(
         self, incoming: Floats, tolerance: float, noise: str
     ) -> StageSolution | FeasibilityCut:
-        self._state.write(self.lp, incoming)
+        self._state.write(self.programme, incoming)
         self.write_new_rows()
         self._refresh(tolerance)
+        self._before = None
         pivots = -1
         for _ in range(MAXIMAL_ROUNDS):
             if self._run(incoming, noise) is Status.INFEASIBLE:
                 cut = self._infeasible(incoming, noise)
                 if cut is not None:
                     return cut
-            primal = self.lp.primal()
+            primal = self.programme.primal()
             outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
             broken = self._broken_rows(primal, outgoing, tolerance)
             # Rows are still broken though the last ones moved nothing: they are broken within
@@ -223,12 +231,12 @@ class NodeProblem:
                 solution = self._solution(primal, outgoing)
                 self._check_far(solution, noise)
                 return solution
-            for coefficients, lower in broken:
-                self._append(coefficients, lower, np.ones(len(lower), dtype=bool))
+            for table in broken:
+                self.programme.append(table)
             pivots = self.work.lp.pivots
         raise SolverError(
             f"{self.name}, {noise}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
-            f"written to {self.lp.write('sddp')}"
+            f"written to {self.programme.lp.write('sddp')}"
         )
 
     def _refresh(self, tolerance: float) -> None:
@@ -237,27 +245,30 @@ class NodeProblem:
         The next solution is likely near the last one: that saves a solve.
         """
         if self.cost_to_go is not None and self._last is not None:
+            start = time.perf_counter()
             rows = self.cost_to_go.violated(*self._last, tolerance)
+            self.work.cost_to_go_seconds += time.perf_counter() - start
             if rows is not None:
-                self._append(*self._expansion.declared(rows), np.ones(len(rows.lower), dtype=bool))
+                self.programme.append(self._expansion.cost_to_go_rows(rows, returns=True))
 
     def _run(self, incoming: Floats, noise: str) -> Status:
-        if self.lp.solve() is Status.OPTIMAL:
+        if self.programme.solve() is Status.OPTIMAL:
             return Status.OPTIMAL
-        first = self.lp.status_text()
+        lp = self.programme.lp
+        first = lp.status_text()
         if first == "Unbounded" and self.theta_lower == -np.inf and self.n_theta:
             # The cuts bound the cost-to-go, the rows written so far do not: let it fall far, and
             # the cuts will say what it is where it lands.
             self._fenced = True
-            self._bound_theta(-FAR / self.lp.unit)
-        second = self.lp.solve_afresh()
+            self._bound_theta(-FAR / self.unit)
+        second = self.programme.solve_afresh()
         if second in (Status.OPTIMAL, Status.INFEASIBLE):
             return second
         unbounded = second is Status.UNBOUNDED
         hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
         raise SolverError(
             f"{self.name}, {noise}, incoming state {incoming}: the LP ended {first!r} and, from "
-            f"scratch, {self.lp.status_text()!r}{hint}; written to {self.lp.write('sddp')}"
+            f"scratch, {lp.status_text()!r}{hint}; written to {lp.write('sddp')}"
         )
 
     def _check_far(self, solution: StageSolution, noise: str) -> None:
@@ -265,7 +276,7 @@ class NodeProblem:
             return
         self._fenced = False
         self._bound_theta(-np.inf)
-        if solution.theta <= -0.9 * FAR / self.lp.unit:
+        if solution.theta <= -0.9 * FAR / self.unit:
             raise SolverError(
                 f"{self.name}, {noise}: the cuts known so far do not bound the cost-to-go; give "
                 "Problem a cost_to_go_bound, or initial cuts that bound it"
@@ -277,15 +288,16 @@ class NodeProblem:
         cut = feasibility_cut(
             self.compiled,
             self._noise.current,
-            self.rows.table(),
+            self.programme.rows.table(),
+            self.reduced.kept,
             incoming,
-            self.lp.unit,
+            self.unit,
             where,
         )
-        if cut is None and self.lp.solve_loosely() is not Status.OPTIMAL:
+        if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
             raise SolverError(
                 f"{where}, incoming state {incoming}: infeasible by the stage LP, though no row "
-                f"need be broken by more than rounding; written to {self.lp.write('sddp')}"
+                f"need be broken by more than rounding; written to {self.programme.lp.write('sddp')}"
             )
         return cut
 
@@ -293,23 +305,21 @@ class NodeProblem:
         """Write the rows that the cost-to-go wants in the LP whatever its solution."""
         rows = self.cost_to_go.new_rows() if self.cost_to_go else None
         if rows is not None:
-            self._append(*self._expansion.declared(rows), np.zeros(len(rows.lower), dtype=bool))
+            self.programme.append(self._expansion.cost_to_go_rows(rows, returns=False))
 
-    def _broken_rows(
-        self, primal: Floats, outgoing: Floats, tolerance: float
-    ) -> list[tuple[Floats, Floats]]:
-        """Rows over the declared columns, and their lower sides, that a solution breaks."""
+    def _broken_rows(self, primal: Floats, outgoing: Floats, tolerance: float) -> list[RowTable]:
+        """Rows that a solution breaks."""
         start = time.perf_counter()
         cost_to_go = self._broken_cost_to_go(primal, outgoing, tolerance)
         middle = time.perf_counter()
         generated = self._broken_generator_rows(primal, tolerance)
         self.work.cost_to_go_seconds += middle - start
         self.work.generator_seconds += time.perf_counter() - middle
-        return [rows for rows in (cost_to_go, generated) if rows is not None]
+        return [table for table in (cost_to_go, generated) if table is not None]
 
     def _broken_cost_to_go(
         self, primal: Floats, outgoing: Floats, tolerance: float
-    ) -> tuple[Floats, Floats] | None:
+    ) -> RowTable | None:
         if self.cost_to_go is None:
             return None
         # Never loosely: a state let through here is infeasible at the next node.
@@ -320,21 +330,32 @@ class NodeProblem:
                 np.zeros((len(refused), self.n_theta)),
                 np.array([row.constant for row in refused]),
             )
-            return self._expansion.declared(rows)
+            return self._expansion.cost_to_go_rows(rows, returns=True)
         theta = primal[len(primal) - self.n_theta :]
         violated = self.cost_to_go.violated(outgoing, theta, tolerance)
-        return None if violated is None else self._expansion.declared(violated)
+        if violated is None:
+            return None
+        return self._expansion.cost_to_go_rows(violated, returns=True)
 
-    def _broken_generator_rows(
-        self, primal: Floats, tolerance: float
-    ) -> tuple[Floats, Floats] | None:
+    def _broken_generator_rows(self, primal: Floats, tolerance: float) -> RowTable | None:
         generator = self.compiled.stage.rows
         if generator is None:
             return None
         values = self._expansion.generator_values(primal)
+        if self._row_pool is not None:
+            rows, upper = self._row_pool.violated(values, tolerance)
+            if len(upper):
+                return self._expansion.generator_rows(rows, upper)
         rows, upper = generator.violated(values, tolerance)
         if len(upper) == 0:
             return None
+        if self._before is not None:
+            # A row made half-way to the solution before cuts deeper than one made at a corner.
+            others, others_upper = generator.violated((values + self._before) / 2.0, ALL_ROWS)
+            deep = others @ values - others_upper > tolerance
+            rows = np.concatenate([rows, others[deep]])
+            upper = np.concatenate([upper, others_upper[deep]])
+        self._before = values
         if self.compiled.stage.homogeneous and np.any(upper):
             raise ModelError(
                 f"{self.name} declares homogeneous=True, but its row generator returned a row "
@@ -342,24 +363,17 @@ class NodeProblem:
                 "the incoming state"
             )
         if self._row_pool is not None:
-            pooled, pooled_upper = self._row_pool.violated(values, tolerance)
             self._row_pool.add(rows, upper)
-            rows, upper = np.concatenate([rows, pooled]), np.concatenate([upper, pooled_upper])
         return self._expansion.generator_rows(rows, upper)
-
-    def _append(self, coefficients: Floats, lower: Floats, returns: np.ndarray) -> None:
-        self.rows.append(coefficients, lower, returns)
-        rows, lower = self._expansion.reduced_rows(coefficients, lower)
-        self.lp.add_rows(rows, lower, np.full(len(lower), np.inf))
 
     def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
         self._last = (outgoing, primal[len(primal) - self.n_theta :])
         return StageSolution(
-            value=self.lp.objective(),
+            value=self.programme.objective(),
             theta=float(primal[len(primal) - self.n_theta]) if self.n_theta else 0.0,
             columns=self._expansion.declared_values(primal),
             outgoing=outgoing,
-            slope=self._state.slope(self.lp.reduced_costs()),
+            slope=self._state.slope(self.programme.reduced_costs()),
         )
 
 
@@ -367,25 +381,14 @@ class _Expansion:
     """The way between the LP's columns and the declared ones (cost-to-go columns at the end)."""
 
     def __init__(self, compiled: CompiledStage, reduced: ReducedStage, n_theta: int) -> None:
-        self._n_declared = compiled.n_columns
-        self._n_kept = reduced.expand.shape[1]
-        self._n_all = compiled.n_columns + n_theta
+        self._n_kept, self._n_theta = reduced.expand.shape[1], n_theta
         self._expand, self._constant = as_operator(reduced.expand), reduced.constant
-        with_theta = (
-            sp.block_diag([reduced.expand, sp.eye_array(n_theta)]) if n_theta else reduced.expand
-        )
-        self._transposed = as_operator(sp.csr_array(with_theta.T))
-        self._outgoing_columns, self._generator_columns = (
-            compiled.outgoing,
-            compiled.generator_columns,
-        )
-        self._outgoing = as_operator(reduced.expand[compiled.outgoing])
-        self._generator = as_operator(reduced.expand[compiled.generator_columns])
+        self._outgoing = _Part(reduced, compiled.outgoing)
+        self._generator = _Part(reduced, compiled.generator_columns)
 
     def outgoing(self, primal: Floats, lower: Floats, upper: Floats) -> Floats:
         """State handed on, freed of the LP's tolerance on its own bounds."""
-        values = self._outgoing @ primal[: self._n_kept]
-        values += self._constant[self._outgoing_columns]
+        values = self._outgoing.values(primal[: self._n_kept])
         clipped: Floats = np.minimum(np.maximum(values, lower), upper)
         return clipped
 
@@ -396,24 +399,60 @@ class _Expansion:
 
     def generator_values(self, primal: Floats) -> Floats:
         """Values of the row generator's variables."""
-        values = self._generator @ primal[: self._n_kept]
-        values += self._constant[self._generator_columns]
-        return np.asarray(values)
+        return self._generator.values(primal[: self._n_kept])
 
-    def declared(self, rows: Rows) -> tuple[Floats, Floats]:
-        """Cost-to-go rows over the declared columns."""
-        full = np.zeros((len(rows.lower), self._n_all))
-        full[:, self._outgoing_columns] = rows.state
-        full[:, self._n_declared :] = rows.theta
-        return full, rows.lower
+    def cost_to_go_rows(self, rows: Rows, *, returns: bool) -> RowTable:
+        """Rows over the outgoing state and the cost-to-go columns."""
+        coefficients, lower = self._outgoing.rows(rows.state, rows.lower)
+        marks = np.full(len(lower), returns)
+        return RowTable(np.hstack([coefficients, rows.theta]), lower, marks)
 
-    def generator_rows(self, rows: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Generated rows over the declared columns, turned to "at least"."""
-        full = np.zeros((len(upper), self._n_all))
-        full[:, self._generator_columns] = -rows
-        return full, -upper
+    def generator_rows(self, rows: Floats, upper: Floats) -> RowTable:
+        """Generated rows, turned to "at least"."""
+        coefficients, lower = self._generator.rows(-rows, -upper)
+        none = np.zeros((len(lower), self._n_theta))
+        return RowTable(np.hstack([coefficients, none]), lower, np.ones(len(lower), dtype=bool))
 
-    def reduced_rows(self, rows: Floats, lower: Floats) -> tuple[Floats, Floats]:
-        """Rows over the LP's columns."""
-        reduced: Floats = np.asarray(self._transposed @ rows.T).T
-        return reduced, lower - rows[:, : self._n_declared] @ self._constant
+
+class _Part:
+    """Some declared columns as functions of the kept ones; most are kept columns themselves."""
+
+    def __init__(self, reduced: ReducedStage, columns: Ints) -> None:
+        position = reduced.column_position()[columns]
+        self._n_kept = len(reduced.kept)
+        self._plain, self._defined = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
+        self._at = position[self._plain]
+        part = reduced.expand[columns[self._defined]]
+        self._expand, self._transposed = as_operator(part), as_operator(sp.csr_array(part.T))
+        self._constant = reduced.constant[columns[self._defined]]
+
+    def values(self, kept: Floats) -> Floats:
+        """Their values."""
+        values = np.empty(len(self._plain) + len(self._defined))
+        values[self._plain] = kept[self._at]
+        values[self._defined] = self._expand @ kept + self._constant
+        return values
+
+    def rows(self, coefficients: Floats, lower: Floats) -> tuple[Floats, Floats]:
+        """Rows over them as rows over the kept columns, and their lower sides."""
+        defined = coefficients[:, self._defined]
+        rows: Floats = np.array((self._transposed @ defined.T).T)
+        rows[:, self._at] += coefficients[:, self._plain]
+        return rows, lower - defined @ self._constant
+
+
+def _with_theta(arrays: Arrays, n_theta: int, lower: float) -> Arrays:
+    """The same with cost-to-go columns at the end; the first one is in the objective."""
+    if n_theta == 0:
+        return arrays
+    rest = n_theta - 1
+    none = sp.csr_array((arrays.matrix.shape[0], n_theta))
+    return Arrays(
+        cost=np.concatenate([arrays.cost, [1.0], np.zeros(rest)]),
+        matrix=sp.hstack([arrays.matrix, none], format="csr"),
+        row_lower=arrays.row_lower,
+        row_upper=arrays.row_upper,
+        column_lower=np.concatenate([arrays.column_lower, [lower], np.full(rest, -np.inf)]),
+        column_upper=np.concatenate([arrays.column_upper, np.full(n_theta, np.inf)]),
+        offset=arrays.offset,
+    )

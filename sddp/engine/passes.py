@@ -1,23 +1,29 @@
 """Forward and backward pass of one iteration.
 
-Forward: follow a sampled path, deciding by the present cuts. Backward: along the same path from
-its end, solve every node that may follow and add its cut. Homogeneous states are scaled to
+Forward: follow sampled paths, deciding by the present cuts. Backward: along the same paths from
+their end, solve every node that may follow and add its cut. Homogeneous states are scaled to
 size 1 before every solve, so that a cut found at one wealth serves all.
+
+Each path has linear programmes of its own (a twin of the network), so that paths can be worked
+on side by side. Cuts are taken in between, path after path: the numbers do not depend on how many
+threads there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 
 import numpy as np
 
 from sddp.arrays import Floats
 from sddp.engine.cost_to_go import Child, Outcomes, Support
+from sddp.engine.crew import Crew
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
-from sddp.engine.network import Network
+from sddp.engine.network import Network, exchange_refusals
 from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.sampling import Step, draw_index
@@ -66,6 +72,24 @@ class Visit:
         return self.scale * (self.solution.value - self.solution.theta)
 
 
+def forward_passes(
+    networks: Sequence[Network],
+    paths: Sequence[Sequence[Step]],
+    tolerance: float,
+    crew: Crew,
+    interrupt: Interrupt,
+) -> list[list[Visit]]:
+    """Decide along one path on each network; errors as in `forward_pass`."""
+    visits = crew.run(
+        [
+            partial(forward_pass, network, path, tolerance, interrupt)
+            for network, path in zip(networks, paths, strict=True)
+        ]
+    )
+    exchange_refusals(networks)
+    return visits
+
+
 def forward_pass(
     network: Network, path: Sequence[Step], tolerance: float, interrupt: Interrupt
 ) -> list[Visit]:
@@ -96,29 +120,31 @@ def forward_pass(
             steps_back += 1
             _check_steps_back(steps_back, step.node, solution)
             continue
-        node.drop_slack_rows()
+        node.rest()
         visits.append(_visit(path, len(visits), state, solution, scale))
         states.append(_arrive(network, visits[-1], solution))
     return visits
 
 
-def backward_pass(
-    network: Network,
-    visits: Sequence[Visit],
+def backward_passes(
+    networks: Sequence[Network],
+    visits: Sequence[Sequence[Visit]],
     tolerance: float,
-    rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
+    crew: Crew,
     interrupt: Interrupt,
 ) -> None:
-    """Add cuts along a forward pass, from its end to its beginning."""
-    for visit in reversed(visits):
+    """Add cuts along the forward passes, from their end to their beginning."""
+    for position in reversed(range(max(len(path) for path in visits))):
         interrupt.check()
-        cost_to_go = network.nodes[visit.node].cost_to_go
-        if cost_to_go is None:
-            continue
-        if cost_to_go.solves_every_realisation:
-            _learn_average(network, visit, tolerance)
-        else:
-            _learn_children(network, visit, cost_to_go.outcomes, tolerance, rng)
+        reached = [i for i, path in enumerate(visits) if position < len(path)]
+        lessons = crew.run(
+            [partial(_study, networks[i], visits[i][position], tolerance, rngs[i]) for i in reached]
+        )
+        for i, found in zip(reached, lessons, strict=True):
+            for lesson in found:
+                lesson.teach(networks[i])
+        exchange_refusals(networks)
 
 
 def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.Generator) -> None:
@@ -226,14 +252,56 @@ def _step_back(
     states.pop()
 
 
-def _learn_children(
+@dataclass(frozen=True, eq=False)
+class _NodeLesson:
+    """Solutions of a node for each of its noises, at one incoming state."""
+
+    node: NodeName
+    incoming: Floats
+    solutions: list[StageSolution | FeasibilityCut]
+
+    def teach(self, network: Network) -> None:
+        network.learn(self.node, self.incoming, self.solutions)
+
+
+@dataclass(frozen=True, eq=False)
+class _AverageLesson:
+    """An averaged cut of a node's cost-to-go."""
+
+    node: NodeName
+    support: Support
+    outgoing: Floats
+
+    def teach(self, network: Network) -> None:
+        cost_to_go = network.nodes[self.node].cost_to_go
+        assert cost_to_go is not None
+        cost_to_go.learn(self.support, self.outgoing)
+
+
+_Lesson = _NodeLesson | _AverageLesson
+
+
+def _study(
+    network: Network, visit: Visit, tolerance: float, rng: np.random.Generator
+) -> list[_Lesson]:
+    """What can be learnt at the nodes that follow a visit. The cuts stay as they are."""
+    cost_to_go = network.nodes[visit.node].cost_to_go
+    if cost_to_go is None:
+        return []
+    if cost_to_go.solves_every_realisation:
+        return _study_average(network, visit, cost_to_go.outcomes, tolerance)
+    return _study_children(network, visit, cost_to_go.outcomes, tolerance, rng)
+
+
+def _study_children(
     network: Network,
     visit: Visit,
     outcomes: Outcomes,
     tolerance: float,
     rng: np.random.Generator,
-) -> None:
+) -> list[_Lesson]:
     """One trial state per child: the path's own where it went, a drawn one elsewhere."""
+    lessons: list[_Lesson] = []
     for child in outcomes.children:
         if child.name in network.exact:
             continue
@@ -245,33 +313,35 @@ def _learn_children(
         state = child.transition.arrive(visit.solution.outgoing, arrival)
         incoming, _ = network.normalised(state)
         solutions = network.solve_noises(child.name, incoming, tolerance)
-        network.learn(child.name, incoming, solutions)
+        lessons.append(_NodeLesson(child.name, incoming, solutions))
+    return lessons
 
 
-def _learn_average(network: Network, visit: Visit, tolerance: float) -> None:
+def _study_average(
+    network: Network, visit: Visit, outcomes: Outcomes, tolerance: float
+) -> list[_Lesson]:
     """Solve every outcome at its own incoming state and average under the risk measure."""
-    cost_to_go = network.nodes[visit.node].cost_to_go
-    assert cost_to_go is not None
     outgoing = visit.solution.outgoing
+    lessons: list[_Lesson] = []
     tables = [
-        _outcome_cuts(network, child, outgoing, tolerance) for child in cost_to_go.outcomes.children
+        _outcome_cuts(network, child, outgoing, tolerance, lessons) for child in outcomes.children
     ]
     known = [table for table in tables if table is not None]
     if len(known) < len(tables):
-        return  # an infeasible outcome: its feasibility cut comes first
+        return lessons  # an infeasible outcome: its feasibility cut comes first
     values = [table[0] for table in known]
-    if cost_to_go.outcomes.stop_probability > 0.0:
+    if outcomes.stop_probability > 0.0:
         values.append(np.zeros(1))
-    q, offset = cost_to_go.outcomes.adjusted(np.concatenate(values))
+    q, offset = outcomes.adjusted(np.concatenate(values))
     slopes = np.vstack([table[1] for table in known])
     slope = q[: len(slopes)] @ slopes
     value = float(q @ np.concatenate(values)) + offset
     constant = 0.0 if network.problem.homogeneous else value - float(slope @ outgoing)
-    cost_to_go.learn(Support(slope, constant), outgoing)
+    return [*lessons, _AverageLesson(visit.node, Support(slope, constant), outgoing)]
 
 
 def _outcome_cuts(
-    network: Network, child: Child, outgoing: Floats, tolerance: float
+    network: Network, child: Child, outgoing: Floats, tolerance: float, lessons: list[_Lesson]
 ) -> tuple[Floats, Floats] | None:
     """Value and pulled-back slope of each outcome ``(noise, realisation)`` of a child."""
     shape = (len(child.value_function.pools), child.transition.n_realisations)
@@ -280,7 +350,7 @@ def _outcome_cuts(
     for e in range(child.transition.n_realisations):
         incoming, size = network.normalised(child.transition.arrive(outgoing, e))
         solutions = network.solve_noises(child.name, incoming, tolerance)
-        network.learn(child.name, incoming, solutions)
+        lessons.append(_NodeLesson(child.name, incoming, solutions))
         solved = [s for s in solutions if isinstance(s, StageSolution)]
         if len(solved) < len(solutions):
             return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage, arrays_at
 from sddp.engine.lazy_rows import RowTable
 from sddp.errors import SolverError
@@ -44,13 +44,15 @@ def feasibility_cut(
     compiled: CompiledStage,
     noise: Mapping[str, Floats],
     lazy: RowTable,
+    kept: Ints,
     incoming: Floats,
     unit: float,
     where: str,
 ) -> FeasibilityCut | None:
     """Solve the phase-one problem of a stage that is infeasible at `incoming`.
 
-    `unit` is that of the stage's own LP. None where no shortfall is found: then the state misses
+    `lazy` are the rows added to the stage's own LP, whose first columns are those at `kept`, and
+    `unit` is that LP's. None where no shortfall is found: then the state misses
     feasibility by rounding only.
 
     Raises
@@ -59,7 +61,7 @@ def feasibility_cut(
         The phase-one problem, which always has a solution, ends otherwise.
     """
     arrays = arrays_at(compiled, noise)
-    arrays = _with_lazy_rows(arrays, lazy)
+    arrays = _with_lazy_rows(arrays, lazy, kept)
     lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
     lower[compiled.incoming] = upper[compiled.incoming] = incoming
     status, programme = solve_once(_elastic(arrays, lower, upper), unit)
@@ -82,13 +84,14 @@ def feasibility_cut(
     return FeasibilityCut(slope / size, intercept / size, shortfall)
 
 
-def _with_lazy_rows(arrays: Arrays, lazy: RowTable) -> Arrays:
+def _with_lazy_rows(arrays: Arrays, lazy: RowTable, kept: Ints) -> Arrays:
     """Rows on cost-to-go columns can always be satisfied and are left out."""
-    n_columns = len(arrays.cost)
-    chosen = ~lazy.coefficients[:, n_columns:].any(axis=1)
-    rows = sp.csr_array(lazy.coefficients[chosen][:, :n_columns])
-    if rows.shape[0] == 0:
+    chosen = ~lazy.coefficients[:, len(kept) :].any(axis=1)
+    if not chosen.any():
         return arrays
+    declared = np.zeros((int(chosen.sum()), len(arrays.cost)))
+    declared[:, kept] = lazy.coefficients[chosen][:, : len(kept)]
+    rows = sp.csr_array(declared)
     return Arrays(
         arrays.cost,
         sp.vstack([arrays.matrix, rows], format="csr"),

@@ -75,12 +75,17 @@ class Policy:
         self._bound: float | None = None
 
     @classmethod
-    def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
-        """Freeze what training has learnt."""
-        snapshot = network.freeze(root_risk, tolerance)
-        bare = cls(network.problem, snapshot)
-        nodes = {name: bare._settled(name, network.references.get(name)) for name in bare.nodes}
-        return cls(network.problem, replace(snapshot, nodes=nodes))
+    def from_networks(
+        cls, networks: Sequence[Network], root_risk: RiskMeasure, tolerance: float
+    ) -> Policy:
+        """Freeze what twins have learnt."""
+        first, references = networks[0], {}
+        for network in reversed(networks):
+            references |= network.references
+        snapshot = first.freeze(root_risk, tolerance)
+        bare = cls(first.problem, snapshot)
+        nodes = {name: bare._settled(name, references.get(name)) for name in bare.nodes}
+        return cls(first.problem, replace(snapshot, nodes=nodes))
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -265,8 +270,8 @@ class Policy:
         if reference is not None:
             state, _ = self._network.normalised(reference)
             node.solve(state, 0, self.snapshot.tolerance)
-        basis = node.lp.basis() if reference is not None else None
-        return replace(self.snapshot.nodes[name], rows=node.rows.table(), basis=basis)
+        basis = node.programme.basis() if reference is not None else None
+        return replace(self.snapshot.nodes[name], rows=node.programme.rows.table(), basis=basis)
 
 
 def _noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) -> int:

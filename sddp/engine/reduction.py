@@ -28,7 +28,7 @@ MAXIMAL_FILL = 4
 
 
 # Below this many entries, zeros counted, a dense product beats a sparse one.
-DENSE_SIZE = 8_000
+DENSE_SIZE = 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,8 @@ class ReducedStage:
         Their bounds are the constant ones in `arrays` plus these times the incoming state.
     row_position : integer array
         Position of each row of the compiled stage among the rows kept, -1 where it is gone.
+    resting : integer array
+        Kept columns that are at least 0 whatever the state and the noise, and free of noise.
     """
 
     arrays: Arrays
@@ -59,6 +61,7 @@ class ReducedStage:
     bound_lower: sp.csr_array
     bound_upper: sp.csr_array
     row_position: Ints
+    resting: Ints
 
     def column_position(self) -> Ints:
         """Position among the kept columns of each compiled column, -1 where it is gone."""
@@ -225,7 +228,13 @@ def reduce_stage(compiled: CompiledStage) -> ReducedStage:
         bound_lower=_matrix([work.moving["lower"].get(c, {}) for c in moving], position, states),
         bound_upper=_matrix([work.moving["upper"].get(c, {}) for c in moving], position, states),
         row_position=row_position,
+        resting=np.array([position[c] for c in others if _may_rest(work, c)], dtype=np.int64),
     )
+
+
+def _may_rest(work: _Elimination, column: int) -> bool:
+    steady = column not in work.noisy_columns and column not in work.moving["lower"]
+    return steady and work.lower[column] == 0.0
 
 
 def as_operator(matrix: sp.csr_array) -> Any:

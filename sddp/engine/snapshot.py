@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sddp.arrays import Floats
 from sddp.engine.cost_to_go import CutForm
+from sddp.engine.cuts import Cuts
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowTable
 from sddp.lp import Basis
 from sddp.risk import RiskMeasure
-
-
-@dataclass(frozen=True, eq=False)
-class Cuts:
-    """Slopes (n_cuts, n_components) and intercepts (n_cuts,) of one pool."""
-
-    slopes: Floats
-    intercepts: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +22,8 @@ class NodeMemory:
     pools : sequence of Cuts
         One per noise, or a single one for their mean.
     feasibility : Cuts
+    averages : Cuts
+        Of the cost-to-go, where `AverageCut` keeps them; else none.
     rows : RowTable
         Rows added to its LP, in their order there.
     basis : Basis or None
@@ -38,6 +32,7 @@ class NodeMemory:
 
     pools: Sequence[Cuts]
     feasibility: Cuts
+    averages: Cuts
     rows: RowTable
     basis: Basis | None
 

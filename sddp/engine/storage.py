@@ -21,16 +21,17 @@ import numpy as np
 
 from sddp import risk as risk_measures
 from sddp.engine import cost_to_go
+from sddp.engine.cuts import Cuts
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowTable
 from sddp.engine.problem import Problem
-from sddp.engine.snapshot import Cuts, NodeMemory, Snapshot
+from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.transition import MatrixMap, ScaleMap
 from sddp.errors import PolicyFileError
 from sddp.lp import Basis
 from sddp.risk import ConvexCombination, RiskMeasure
 
-FORMAT, VERSION = "sddp-policy", 1
+FORMAT, VERSION = "sddp-policy", 2
 
 
 def save_snapshot(problem: Problem, snapshot: Snapshot, path: str | PathLike[str]) -> None:
@@ -180,6 +181,7 @@ def _encode_node(memory: NodeMemory) -> dict[str, Any]:
     return {
         "pools": [_encode_cuts(cuts) for cuts in memory.pools],
         "feasibility": _encode_cuts(memory.feasibility),
+        "averages": _encode_cuts(memory.averages),
         "rows": [
             _encode_array(array)
             for array in (memory.rows.coefficients, memory.rows.lower, memory.rows.returns)
@@ -199,6 +201,7 @@ def _decode_node(document: Mapping[str, Any]) -> NodeMemory:
     return NodeMemory(
         pools=[_decode_cuts(cuts) for cuts in document["pools"]],
         feasibility=_decode_cuts(document["feasibility"]),
+        averages=_decode_cuts(document["averages"]),
         rows=RowTable(*(_decode_array(array) for array in document["rows"])),
         basis=None if basis is None else Basis(*(_decode_array(array) for array in basis)),
     )

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from typing import Any, TextIO
 
 import numpy as np
@@ -14,20 +15,22 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.engine.cost_to_go import CutForm, LazyAggregation
+from sddp.engine.crew import Crew
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt, deferred_interrupt
 from sddp.engine.network import Network, RiskChoice
 from sddp.engine.node_problem import Work
 from sddp.engine.passes import (
     Visit,
-    backward_pass,
+    backward_passes,
     check_homogeneity,
     forward_pass,
+    forward_passes,
     path_cost,
 )
 from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme, check_generator
+from sddp.engine.sampling import InSample, SamplingScheme, Step, check_generator
 from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
 from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ModelError
@@ -57,7 +60,7 @@ class Tolerances:
     start, share, final : float
     """
 
-    start: float = 1e-3
+    start: float = 1e-4
     share: float = 0.1
     final: float = 1e-9
 
@@ -101,38 +104,51 @@ class TrainingResult:
 class _Session:
     """State of one call of `train`."""
 
-    network: Network
+    networks: Sequence[Network]  # twins, one for each path of an iteration
     root_risk: RiskMeasure
     sampling: SamplingScheme
     tolerances: Tolerances
     rngs: Sequence[np.random.Generator]  # forward passes, backward passes, checks
     interrupt: Interrupt
+    crew: Crew
     log: list[LogEntry] = field(default_factory=list)
-    visits: list[Visit] = field(default_factory=list)
+    visits: list[list[Visit]] = field(default_factory=list)
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
+    def __post_init__(self) -> None:
+        self.network = self.networks[0]
+        self.backward_rngs = self.rngs[1].spawn(len(self.networks))
+
     def iterate(self, tolerance: float) -> LogEntry:
         """One iteration of SDDP."""
-        forward_rng, backward_rng, _ = self.rngs
-        path = self.sampling.sample(self.network.problem, len(self.log), forward_rng)
-        self.visits = forward_pass(self.network, path, tolerance, self.interrupt)
-        backward_pass(self.network, self.visits, tolerance, backward_rng, self.interrupt)
+        networks, crew, interrupt = self.networks, self.crew, self.interrupt
+        paths = [self._path(number) for number in range(len(networks))]
+        self.visits = forward_passes(networks, paths, tolerance, crew, interrupt)
+        backward_passes(networks, self.visits, tolerance, self.backward_rngs, crew, interrupt)
         if not self.log and self.network.problem.homogeneous:
-            check_homogeneity(self.network, self.visits, self.rngs[2])
+            check_homogeneity(self.network, self.visits[0], self.rngs[2])
         bound = self.network.root_value(self.tolerances.final, self.root_risk)
         return self._entry(bound, tolerance)
 
+    def _path(self, number: int) -> Sequence[Step]:
+        so_far = len(self.log) * len(self.networks)
+        return self.sampling.sample(self.network.problem, so_far + number, self.rngs[0])
+
+    def work(self) -> Work:
+        """What all networks did together."""
+        return Work.total([network.work for network in self.networks])
+
     def _entry(self, bound: float, tolerance: float) -> LogEntry:
-        sign = self.network.problem.sign
+        sign, work = self.network.problem.sign, self.work()
         return LogEntry(
             iteration=len(self.log) + 1,
             bound=sign * bound,
-            simulated=sign * path_cost(self.visits),
+            simulated=sign * float(np.mean([path_cost(path) for path in self.visits])),
             seconds=time.perf_counter() - self.started,
-            solves=self.network.work.lp.solves,
+            solves=work.lp.solves,
             tolerance=tolerance,
-            warnings=self.network.work.warnings,
+            warnings=work.warnings,
         )
 
     def progress(self) -> Progress:
@@ -161,11 +177,12 @@ class _Session:
 
     def active_bounds(self) -> tuple[NodeName, ...]:
         """Nodes of the last pass whose assumed bound is active."""
-        scale = max([1.0, *(abs(visit.solution.theta) for visit in self.visits)])
+        visits = self.visits[0] if self.visits else []
+        scale = max([1.0, *(abs(visit.solution.theta) for visit in visits)])
         return tuple(
             dict.fromkeys(
                 visit.node
-                for visit in self.visits
+                for visit in visits
                 if self.network.nodes[visit.node].leans_on_bound(
                     visit.incoming, visit.noise, visit.solution, ACTIVE_TOLERANCE * scale
                 )
@@ -184,6 +201,8 @@ def train(
     sampling: SamplingScheme | None = None,
     tolerances: Tolerances | None = None,
     start: Policy | None = None,
+    n_paths: int = 2,
+    n_jobs: int = 1,
     progress: bool = True,
 ) -> TrainingResult:
     """Train a policy by stochastic dual dynamic programming.
@@ -209,6 +228,11 @@ def train(
     start : Policy, optional
         Continue where an earlier training of the same problem stopped. Risk and cut form are
         the earlier ones; `risk`, `root_risk` and `cuts` must be left out.
+    n_paths : int
+        Forward paths, and so trial points at each stage, of an iteration.
+    n_jobs : int
+        Threads that work on the paths side by side; more than `n_paths` are of no use. The
+        numbers are the same for every `n_jobs`.
     progress : bool
         Lines on standard error once training takes longer than some seconds.
 
@@ -226,34 +250,42 @@ def train(
     ModelError
         A bound on the cost-to-go is needed and was not given.
     """
-    _check_arguments(rng, stopping, cuts)
-    network = _network(problem, risk, cuts, start)
+    _check_arguments(rng, stopping, cuts, n_paths, n_jobs)
+    networks = _networks(problem, risk, cuts, start, n_paths)
     tolerances = tolerances or Tolerances()
     display = _Display(progress, sys.stderr)
-    with deferred_interrupt() as interrupt, one_blas_thread():
+    with deferred_interrupt() as interrupt, one_blas_thread(), Crew(n_jobs) as crew:
         session = _Session(
-            network,
+            networks,
             _root_risk(root_risk, start),
             sampling or InSample(),
             tolerances,
             rng.spawn(3),
             interrupt,
+            crew,
         )
         reason = _run(session, stopping, display)
-        policy = Policy.from_network(network, session.root_risk, tolerances.final)
+        policy = Policy.from_networks(networks, session.root_risk, tolerances.final)
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
     columns = list(LogEntry.__dataclass_fields__)
     log = pd.DataFrame([asdict(entry) for entry in session.log], columns=columns)
-    return TrainingResult(policy, log.set_index("iteration"), reason, active, network.work)
+    return TrainingResult(policy, log.set_index("iteration"), reason, active, session.work())
 
 
 def _check_arguments(
-    rng: np.random.Generator, stopping: StoppingRule, cuts: CutForm | None
+    rng: np.random.Generator,
+    stopping: StoppingRule,
+    cuts: CutForm | None,
+    n_paths: int,
+    n_jobs: int,
 ) -> None:
     check_generator(rng)
+    for name, value in (("n_paths", n_paths), ("n_jobs", n_jobs)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ModelError(f"{name} = {value!r}; give a whole number of at least 1")
     if not isinstance(stopping, StoppingRule):
         raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
     if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
@@ -279,16 +311,22 @@ def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasu
     return start.snapshot.root_risk
 
 
-def _network(
-    problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None
-) -> Network:
+def _networks(
+    problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None, n_paths: int
+) -> list[Network]:
     if start is None:
-        return Network(problem, risk, cuts or LazyAggregation(), shares_rows=True)
-    if risk is not None or cuts is not None:
-        raise ModelError("risk and cuts are those of the policy given as start; leave them out")
-    if start.problem is not problem and problem_digest(start.problem) != problem_digest(problem):
-        raise ModelError("start was trained on another problem; train afresh")
-    return start.thaw()
+        first = Network(problem, risk, cuts or LazyAggregation(), shares_rows=True)
+    else:
+        if risk is not None or cuts is not None:
+            raise ModelError(
+                "risk and cuts are those of the policy given as start; leave them out"
+            )
+        digests_differ = problem_digest(start.problem) != problem_digest(problem)
+        if start.problem is not problem and digests_differ:
+            raise ModelError("start was trained on another problem; train afresh")
+        first = start.thaw()
+    snapshot = None if start is None else start.snapshot
+    return [first, *(first.twin(snapshot) for _ in range(n_paths - 1))]
 
 
 def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:

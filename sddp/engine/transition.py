@@ -1,8 +1,8 @@
 """How a state handed on by one decision arrives at the next: ``x = A x' + b``, A and b random.
 
 Three forms of ``A`` share one interface: a scale per component (the fast path: portfolios),
-a dense or sparse matrix, and the identity. Rows of the value matrices are cuts, columns are
-realisations of the noise.
+a dense or sparse matrix, and the identity. Rows of the value matrices are realisations of the
+noise, columns are cuts: the largest cut of a realisation lies in neighbouring memory.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class StateMap(ABC):
 
     @abstractmethod
     def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
-        """``slopes @ A_e x'`` for each realisation, shape (n_cuts, n_realisations)."""
+        """``slopes @ A_e x'`` for each realisation, shape (n_realisations, n_cuts)."""
 
     @abstractmethod
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
@@ -83,11 +83,12 @@ class StateMap(ABC):
         """``A_e^T slope`` for each realisation, shape (n_realisations, n_components)."""
 
     def values(self, slopes: Floats, intercepts: Floats, outgoing: Floats) -> Floats:
-        """Cuts at each realisation's incoming state, shape (n_cuts, n_realisations)."""
+        """Cuts at each realisation's incoming state, shape (n_realisations, n_cuts)."""
         values = self.linear_values(slopes, outgoing)
-        values += intercepts[:, None]
+        if intercepts.any():  # cuts of a homogeneous problem have none
+            values += intercepts
         if self.shift is not None:
-            values += slopes @ self.shift.T
+            values += self.shift @ slopes.T
         return values
 
     def weighted_constant(
@@ -112,9 +113,9 @@ class IdentityMap(StateMap):
         return outgoing
 
     def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
-        """One column."""
+        """One row."""
         product: Floats = slopes @ outgoing
-        return product[:, None]
+        return product[None, :]
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
         """The chosen slope itself."""
@@ -141,14 +142,16 @@ class ScaleMap(StateMap):
         return incoming if self.shift is None else incoming + self.shift[realisation]
 
     def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
-        """``(slopes * x') @ scale^T``, over the components that are not zero.
+        """``scale @ (slopes * x')^T``, over the components that are not zero.
 
         An optimal portfolio holds few assets: the product shrinks to the held ones.
         """
         if len(outgoing) <= FEW_COMPONENTS:
-            return (slopes * outgoing) @ self.scale_by_component
+            product: Floats = self.scale_by_component.T @ (slopes * outgoing).T
+            return product
         held = np.flatnonzero(outgoing)
-        return (slopes[:, held] * outgoing[held]) @ self.scale_by_component[held]
+        product = self.scale_by_component[held].T @ (slopes[:, held] * outgoing[held]).T
+        return product
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
         """One gather, one product, one weighted sum."""
@@ -178,7 +181,7 @@ class MatrixMap(StateMap):
     def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
         """``slopes @ (A_e x')``."""
         arrived = (self.stacked @ outgoing).reshape(self.n_realisations, self.n_components)
-        values: Floats = slopes @ arrived.T
+        values: Floats = arrived @ slopes.T
         return values
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
