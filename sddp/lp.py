@@ -29,6 +29,7 @@ Statuses = NDArray[np.int8]
 # Codes of `Basis`.
 AT_LOWER = int(highspy.HighsBasisStatus.kLower)
 BASIC = int(highspy.HighsBasisStatus.kBasic)
+AT_UPPER = int(highspy.HighsBasisStatus.kUpper)
 
 
 class Status(Enum):
@@ -238,20 +239,6 @@ class LinearProgram:
     def row_duals(self) -> Floats:
         """Derivative of the optimal value with respect to each row's active side."""
         return np.array(self._highs.getSolution().row_dual)
-
-    def basic_rows(self) -> NDArray[np.bool_]:
-        """Rows whose slack is basic: they do not hold the solution; none without a basis."""
-        statuses = self._highs.getBasis().row_status
-        if len(statuses) != self._n_rows:
-            return np.zeros(self._n_rows, dtype=bool)
-        return _codes(statuses) == BASIC
-
-    def basic_columns(self) -> NDArray[np.bool_]:
-        """Columns that are basic; all without a basis."""
-        statuses = self._highs.getBasis().col_status
-        if len(statuses) != self._n_columns:
-            return np.ones(self._n_columns, dtype=bool)
-        return _codes(statuses) == BASIC
 
     def basis(self) -> Basis:
         """The present basis."""

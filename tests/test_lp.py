@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from sddp.lp import Arrays, Basis, Effort, LinearProgram, Status, solve_once
+from sddp.lp import AT_LOWER, BASIC, Arrays, Basis, Effort, LinearProgram, Status, solve_once
 from tests.oracles import solve_lp
 
 SOLVER = 1e-9
@@ -181,19 +181,46 @@ def test_edits_of_every_kind_in_a_row(seed):
         assert_equals(programme, arrays)
 
 
-def test_appended_columns_are_free_of_rows_until_one_holds_them():
+def test_appended_columns_enter_the_rows_they_are_given():
     arrays = random_arrays(np.random.default_rng(0))
     programme = LinearProgram(arrays, unit=5.0)
-    programme.add_columns(2, 1.5, -3.0, np.inf)
+    n_rows = programme.n_rows
+    entries = np.random.default_rng(1).normal(size=(2, n_rows))
+    lower, upper = np.array([-0.5, 0.0]), np.array([1.0, 2.0])
+    programme.add_columns(np.array([1.5, -0.5]), lower, upper, entries)
+    larger = replace(
+        arrays,
+        cost=np.append(arrays.cost, [1.5, -0.5]),
+        matrix=sp.csr_array(np.hstack([arrays.matrix.toarray(), entries.T])),
+        column_lower=np.append(arrays.column_lower, lower),
+        column_upper=np.append(arrays.column_upper, upper),
+    )
     assert programme.n_columns == 8
+    assert_equals(programme, larger)
+
+
+def test_deleting_columns_at_their_bound_costs_no_pivot():
+    arrays = random_arrays(np.random.default_rng(0))
+    programme = LinearProgram(arrays)
+    programme.add_columns(np.array([50.0]), np.zeros(1), np.ones(1), np.ones((1, programme.n_rows)))
     assert programme.solve() is Status.OPTIMAL
-    base = oracle(arrays)
-    assert programme.objective() == pytest.approx(base + 2 * 1.5 * -3.0, rel=SOLVER)
-    row = np.zeros((1, 8))
-    row[0, 6] = 1.0
-    programme.add_rows(row, np.array([2.0]), np.array([np.inf]))
+    assert programme.primal()[6] == 0.0
+    pivots = programme.effort.pivots
+    programme.delete_columns(np.array([6]))
     assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(base + 1.5 * (2.0 - 3.0), rel=SOLVER)
+    assert programme.effort.pivots == pivots
+    assert_equals(programme, arrays)
+
+
+@pytest.mark.parametrize(("side", "status"), [(1.0, Status.INFEASIBLE), (-1.0, Status.OPTIMAL)])
+def test_a_programme_without_columns_still_has_rows(side, status):
+    none = np.zeros(0)
+    rows = sp.csr_array((1, 0))
+    arrays = Arrays(none, rows, np.array([side]), np.array([2.0]), none, none, offset=3.0)
+    programme = LinearProgram(arrays)
+    assert programme.solve() is status
+    if status is Status.OPTIMAL:
+        assert programme.objective() == 3.0
 
 
 def test_no_rows_and_no_columns_change_nothing():
@@ -272,7 +299,7 @@ def test_a_basis_survives_as_codes():
     assert (again.rows == basis.rows).all()
 
 
-def test_basic_rows_are_the_slack_ones():
+def test_the_basis_tells_slack_rows_and_resting_columns():
     """``x + y >= 1`` holds the minimum of ``x + 2 y``; ``x <= 5`` and ``y <= 7`` do not."""
     arrays = Arrays(
         cost=np.array([1.0, 2.0]),
@@ -284,7 +311,9 @@ def test_basic_rows_are_the_slack_ones():
     )
     programme = LinearProgram(arrays)
     programme.solve()
-    assert list(programme.basic_rows()) == [False, True, True]
+    basis = programme.basis()
+    assert list(basis.rows == BASIC) == [False, True, True]
+    assert list(basis.columns == AT_LOWER) == [False, True]
     assert programme.row_duals() == pytest.approx([1.0, 0.0, 0.0])
     assert programme.reduced_costs() == pytest.approx([0.0, 1.0])
 

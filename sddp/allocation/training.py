@@ -64,6 +64,8 @@ def train_allocation(
     cvar: CvarForm = "lazy",
     tolerances: Tolerances | None = None,
     start: AllocationPolicy | None = None,
+    n_paths: int = 2,
+    n_jobs: int = 1,
     progress: bool = True,
 ) -> AllocationResult:
     """Train a multi-stage allocation policy.
@@ -81,7 +83,7 @@ def train_allocation(
     risk : RiskMeasure, optional
         Replaces the expectation of terminal wealth by a nested, positively homogeneous measure.
         The one-period limit is the model's and stays.
-    stopping, cuts, tolerances, progress :
+    stopping, cuts, tolerances, n_paths, n_jobs, progress :
         As in `sddp.train`.
     cvar : {"lazy", "explicit"}
         The limit as tail rows added when broken, or as Rockafellar and Uryasev's LP: the same
@@ -121,6 +123,8 @@ def train_allocation(
         cuts=cuts,
         tolerances=tolerances,
         start=None if start is None else start.engine,
+        n_paths=n_paths,
+        n_jobs=n_jobs,
         progress=progress,
     )
     return AllocationResult(AllocationPolicy(problem, result.policy), result)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.cuts import CutPool, Cuts, ValueFunction
@@ -120,6 +121,28 @@ class Outcomes:
         q, offset = self.adjusted(values)
         return Evaluation(float(q @ values) + offset, q, offset, active)
 
+    def values(self, outgoing: Floats) -> Floats:
+        """The cost-to-go at many states, shape (n, n_components), under the present cuts."""
+        if any(child.transition.n_realisations > 1 for child in self.children):
+            return np.array([self.evaluate(state).value for state in outgoing])
+        parts = [
+            (pool.intercepts + child.transition.arrive(outgoing, 0) @ pool.slopes.T).max(axis=1)
+            for child in self.children
+            for pool in child.value_function.pools
+        ]
+        if self.stop_probability > 0.0:
+            parts.append(np.zeros(len(outgoing)))
+        table = np.array(parts)
+        if type(self.risk) is Expectation:
+            expected: Floats = self.weights @ table
+            return expected
+        return np.array([self.risk.evaluate(self.weights, values) for values in table.T])
+
+    @property
+    def refuses_some(self) -> bool:
+        """Whether any child knows states from which it has no decision."""
+        return any(len(child.value_function.feasibility) for child in self.children)
+
     def support(self, evaluation: Evaluation) -> Support:
         """The supporting row where the cost-to-go was evaluated: exact there."""
         return self._aggregate(evaluation.q, evaluation.offset, evaluation.active)
@@ -201,6 +224,11 @@ class CostToGo:
         """Rows that the LP's solution breaks by more than `tolerance` relative to the value."""
         return None
 
+    def keeps(self, outgoing: Floats, theta: Floats, tolerance: float) -> NDArray[np.bool_]:
+        """Whether each of many solutions breaks no row: the vector form of `violated`."""
+        broken = [self.violated(x, t, tolerance) for x, t in zip(outgoing, theta, strict=True)]
+        return np.array([rows is None for rows in broken], dtype=bool)
+
     def learn(self, support: Support, outgoing: Floats) -> None:
         """Take in an averaged cut made at `outgoing`; only `AverageCut` asks for them."""
         raise TypeError(f"{type(self).__name__} keeps no averaged cuts")
@@ -219,6 +247,15 @@ class _Lazy(CostToGo):
             return None
         support = self.outcomes.support(found)
         return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))
+
+    def keeps(self, outgoing: Floats, theta: Floats, tolerance: float) -> NDArray[np.bool_]:
+        if not self.outcomes.ready or len(outgoing) == 0:
+            return np.ones(len(outgoing), dtype=bool)
+        values = self.outcomes.values(outgoing)
+        kept: NDArray[np.bool_] = theta[:, 0] >= values - tolerance * np.maximum(
+            1.0, np.abs(values)
+        )
+        return kept
 
 
 class _Average(CostToGo):

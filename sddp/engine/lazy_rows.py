@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,13 +83,15 @@ class LazyRows:
 
     def table(self) -> RowTable:
         """All rows, copied."""
-        own = self._table
-        return RowTable(*(a[: len(self)].copy() for a in (own.coefficients, own.lower, own.returns)))
+        own, n = self._table, len(self)
+        return RowTable(own.coefficients[:n].copy(), own.lower[:n].copy(), own.returns[:n].copy())
 
     def _double(self) -> None:
         own = self._table
         self._table = RowTable(
-            *(np.concatenate([a, np.empty_like(a)]) for a in (own.coefficients, own.lower, own.returns))
+            np.concatenate([own.coefficients, np.empty_like(own.coefficients)]),
+            np.concatenate([own.lower, np.empty_like(own.lower)]),
+            np.concatenate([own.returns, np.empty_like(own.returns)]),
         )
 
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.bunching import RightHandSides
 from sddp.engine.compile import CompiledStage
 from sddp.engine.reduction import ReducedStage, as_operator
 from sddp.engine.stage_programme import StageProgramme
@@ -117,6 +118,20 @@ class NoiseInput:
             self._rows, self._entry_columns, entries["matrix"] + self._matrix_shift
         )
 
+    def right_hand_sides(self) -> RightHandSides | None:
+        """Sides of the moved rows in every realisation; None where noise moves anything else."""
+        others = ("cost", "matrix", "column_lower", "column_upper")
+        if any(len(self._table.positions[place]) for place in others):
+            return None
+        return self._sides[0].table(self._table.values)
+
+    def offsets(self) -> Floats:
+        """Constant of the objective in every realisation."""
+        offsets = self._table.values["offset"]
+        if offsets.shape[1] == 0:
+            return np.full(self._table.n_realisations, self._lp.offset)
+        return offsets[:, 0] + self._offset_shift
+
     def _bounds_of_outgoing(self) -> tuple[Floats, Floats]:
         """Bounds of the outgoing variables under the present noise."""
         lower, upper = self._bounds
@@ -151,6 +166,16 @@ class _Sides:
             - declared[side][compiled.noise.positions[f"{kind}_{side}"]]
             for side in ("lower", "upper")
         }
+
+    def table(self, values: Mapping[str, Floats]) -> RightHandSides:
+        """The touched sides in every realisation."""
+        n_realisations = len(values[f"{self._kind}_lower"])
+        both = {}
+        for side, at in self._at.items():
+            both[side] = np.tile(self._now[side], (n_realisations, 1))
+            both[side][:, at] = values[f"{self._kind}_{side}"] + self._shift[side]
+            both[side] = both[side][:, self._touched]
+        return RightHandSides(self._touched, both["lower"], both["upper"])
 
     def write(self, entries: Mapping[str, Floats]) -> None:
         if len(self._touched) == 0:

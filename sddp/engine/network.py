@@ -174,8 +174,7 @@ class Network:
         """Solutions of a node for every noise at one incoming state."""
         node = self.nodes[name]
         self.references[name] = incoming
-        noises = range(node.compiled.noise.n_realisations)
-        solutions = [node.solve(incoming, w, tolerance) for w in noises]
+        solutions = node.solve_all(incoming, tolerance)
         if isinstance(solutions[-1], StageSolution):
             node.rest()
         return solutions

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.bunching import responses
 from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import CostToGo, Rows
+from sddp.engine.expansion import Expansion
 from sddp.engine.lazy_rows import RowPool, RowTable
 from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
-from sddp.engine.reduction import ReducedStage, as_operator
+from sddp.engine.reduction import ReducedStage
 from sddp.engine.snapshot import NodeMemory
 from sddp.engine.stage_programme import StageProgramme
 from sddp.errors import ModelError, SolverError
@@ -27,6 +30,9 @@ from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Status
 
 # To see whether an assumed bound holds the result it is lowered by this, relative to itself.
 LOWERED_BOUND = 1e3
+
+# Below this many realisations, testing a basis costs more than solving again.
+FEWEST_BUNCHED = 6
 
 # How far an unbounded cost-to-go column may fall, in the LP's own units.
 FAR = 1e10
@@ -73,6 +79,8 @@ class Work:
         Solves, simplex pivots and seconds of the linear programmes.
     cost_to_go_seconds, generator_seconds : float
         Time spent on evaluating the cost-to-go, and on the row generators.
+    bunched : int
+        Solutions read off the basis of another one instead of a solve.
     warnings : int
         Solutions accepted although a row was broken within the LP's own tolerance.
     """
@@ -80,6 +88,7 @@ class Work:
     lp: Effort = field(default_factory=Effort)
     cost_to_go_seconds: float = 0.0
     generator_seconds: float = 0.0
+    bunched: int = 0
     warnings: int = 0
 
     @classmethod
@@ -90,6 +99,7 @@ class Work:
             total.lp.add(part.lp)
             total.cost_to_go_seconds += part.cost_to_go_seconds
             total.generator_seconds += part.generator_seconds
+            total.bunched += part.bunched
             total.warnings += part.warnings
         return total
 
@@ -136,9 +146,10 @@ class NodeProblem:
         self.programme = StageProgramme(arrays, n_state, reduced.resting, unit, work.lp)
         self._row_pool = row_pool
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE / unit
-        self._expansion = _Expansion(compiled, reduced, self.n_theta)
+        self._expansion = Expansion(compiled, reduced, self.n_theta)
         self._state = StateInput(reduced, n_state)
         self._noise = NoiseInput(compiled, reduced, self.programme)
+        self._sides = self._noise.right_hand_sides()
         self._last: tuple[Floats, Floats] | None = None
         self._before: Floats | None = None
         self._fenced = False
@@ -149,6 +160,59 @@ class NodeProblem:
         """Solve at a realisation of the support, refined to `tolerance` relative to the value."""
         self._noise.to_realisation(noise)
         return self._refined_solve(incoming, tolerance, f"noise {noise}")
+
+    def solve_all(self, incoming: Floats, tolerance: float) -> list[StageSolution | FeasibilityCut]:
+        """Solve at every realisation of the noise; what one basis answers is not solved again."""
+        n = self.compiled.noise.n_realisations
+        if n < FEWEST_BUNCHED or self._sides is None:
+            return [self.solve(incoming, noise, tolerance) for noise in range(n)]
+        found: dict[int, StageSolution | FeasibilityCut] = {}
+        left = np.arange(n)
+        while len(left):
+            solution = found[int(left[0])] = self.solve(incoming, int(left[0]), tolerance)
+            left = left[1:]
+            if isinstance(solution, StageSolution) and len(left):
+                bunch = self._bunch(solution, left, tolerance)
+                found |= bunch
+                left = np.array([noise for noise in left if int(noise) not in bunch])
+        return [found[noise] for noise in range(n)]
+
+    def _bunch(
+        self, solved: StageSolution, noises: Ints, tolerance: float
+    ) -> dict[int, StageSolution]:
+        """Solutions at those of other realisations that the basis of the last solve answers."""
+        assert self._sides is not None
+        room = FEASIBILITY_TOLERANCE / self.unit
+        optimal, primals = responses(self.programme, self._sides.of(noises), room)
+        noises, primals = noises[optimal], primals[optimal]
+        outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
+        keeps = self._keeps_rows(primals, outgoing, tolerance)
+        noises, primals, outgoing = noises[keeps], primals[keeps], outgoing[keeps]
+        values = self.programme.values(primals) + self._noise.offsets()[noises]
+        thetas = primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises))
+        columns = self._expansion.declared_values(primals)
+        self.work.bunched += len(noises)
+        return {
+            int(noise): StageSolution(
+                float(values[i]), float(thetas[i]), columns[i], outgoing[i], solved.slope
+            )
+            for i, noise in enumerate(noises)
+        }
+
+    def _keeps_rows(self, primals: Floats, outgoing: Floats, tolerance: float) -> NDArray[np.bool_]:
+        """Whether each of some solutions, shape (n, n_columns), breaks no row."""
+        start = time.perf_counter()
+        keeps = np.ones(len(primals), dtype=bool)
+        if self.cost_to_go is not None:
+            thetas = primals[:, len(primals[0]) - self.n_theta :] if len(primals) else primals
+            keeps &= self.cost_to_go.keeps(outgoing, thetas, tolerance)
+            if self.cost_to_go.outcomes.refuses_some:
+                refused = self.cost_to_go.outcomes.infeasible_rows
+                keeps &= [not refused(state, self._least_breach) for state in outgoing]
+        self.work.cost_to_go_seconds += time.perf_counter() - start
+        if self.compiled.stage.rows is not None:
+            keeps &= [self._broken_generator_rows(row, tolerance) is None for row in primals]
+        return keeps
 
     def solve_at(
         self, incoming: Floats, entries: Mapping[str, Floats], tolerance: float
@@ -297,7 +361,8 @@ class NodeProblem:
         if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
             raise SolverError(
                 f"{where}, incoming state {incoming}: infeasible by the stage LP, though no row "
-                f"need be broken by more than rounding; written to {self.programme.lp.write('sddp')}"
+                "need be broken by more than rounding; written to "
+                f"{self.programme.lp.write('sddp')}"
             )
         return cut
 
@@ -375,70 +440,6 @@ class NodeProblem:
             outgoing=outgoing,
             slope=self._state.slope(self.programme.reduced_costs()),
         )
-
-
-class _Expansion:
-    """The way between the LP's columns and the declared ones (cost-to-go columns at the end)."""
-
-    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, n_theta: int) -> None:
-        self._n_kept, self._n_theta = reduced.expand.shape[1], n_theta
-        self._expand, self._constant = as_operator(reduced.expand), reduced.constant
-        self._outgoing = _Part(reduced, compiled.outgoing)
-        self._generator = _Part(reduced, compiled.generator_columns)
-
-    def outgoing(self, primal: Floats, lower: Floats, upper: Floats) -> Floats:
-        """State handed on, freed of the LP's tolerance on its own bounds."""
-        values = self._outgoing.values(primal[: self._n_kept])
-        clipped: Floats = np.minimum(np.maximum(values, lower), upper)
-        return clipped
-
-    def declared_values(self, primal: Floats) -> Floats:
-        """Values of all declared columns."""
-        values: Floats = self._expand @ primal[: self._n_kept] + self._constant
-        return values
-
-    def generator_values(self, primal: Floats) -> Floats:
-        """Values of the row generator's variables."""
-        return self._generator.values(primal[: self._n_kept])
-
-    def cost_to_go_rows(self, rows: Rows, *, returns: bool) -> RowTable:
-        """Rows over the outgoing state and the cost-to-go columns."""
-        coefficients, lower = self._outgoing.rows(rows.state, rows.lower)
-        marks = np.full(len(lower), returns)
-        return RowTable(np.hstack([coefficients, rows.theta]), lower, marks)
-
-    def generator_rows(self, rows: Floats, upper: Floats) -> RowTable:
-        """Generated rows, turned to "at least"."""
-        coefficients, lower = self._generator.rows(-rows, -upper)
-        none = np.zeros((len(lower), self._n_theta))
-        return RowTable(np.hstack([coefficients, none]), lower, np.ones(len(lower), dtype=bool))
-
-
-class _Part:
-    """Some declared columns as functions of the kept ones; most are kept columns themselves."""
-
-    def __init__(self, reduced: ReducedStage, columns: Ints) -> None:
-        position = reduced.column_position()[columns]
-        self._n_kept = len(reduced.kept)
-        self._plain, self._defined = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
-        self._at = position[self._plain]
-        part = reduced.expand[columns[self._defined]]
-        self._expand, self._transposed = as_operator(part), as_operator(sp.csr_array(part.T))
-        self._constant = reduced.constant[columns[self._defined]]
-
-    def values(self, kept: Floats) -> Floats:
-        """Their values."""
-        values = np.empty(len(self._plain) + len(self._defined))
-        values[self._plain] = kept[self._at]
-        values[self._defined] = self._expand @ kept + self._constant
-        return values
-
-    def rows(self, coefficients: Floats, lower: Floats) -> tuple[Floats, Floats]:
-        """Rows over them as rows over the kept columns, and their lower sides."""
-        defined = coefficients[:, self._defined]
-        rows: Floats = np.array((self._transposed @ defined.T).T)
-        rows[:, self._at] += coefficients[:, self._plain]
-        return rows, lower - defined @ self._constant
 
 
 def _with_theta(arrays: Arrays, n_theta: int, lower: float) -> Arrays:

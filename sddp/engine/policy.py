@@ -79,7 +79,8 @@ class Policy:
         cls, networks: Sequence[Network], root_risk: RiskMeasure, tolerance: float
     ) -> Policy:
         """Freeze what twins have learnt."""
-        first, references = networks[0], {}
+        first = networks[0]
+        references: dict[NodeName, Floats] = {}
         for network in reversed(networks):
             references |= network.references
         snapshot = first.freeze(root_risk, tolerance)

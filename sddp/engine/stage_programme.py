@@ -10,7 +10,7 @@ one product, so an optimum of the small programme is an optimum of the whole one
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,6 +35,22 @@ FEWEST_RESTING = 24
 
 # Columns called in after one solve: too few cost solves, too many make each one dearer.
 CALLED_AT_ONCE = 12
+
+
+class SolvedView(NamedTuple):
+    """What the solver held when it ended: its columns and rows, the state on the right-hand sides.
+
+    `moved` is what the state takes from the sides of each row.
+    """
+
+    matrix: Floats
+    row_lower: Floats
+    row_upper: Floats
+    moved: Floats
+    column_lower: Floats
+    column_upper: Floats
+    primal: Floats
+    basis: Basis
 
 
 class StageProgramme:
@@ -84,10 +100,8 @@ class StageProgramme:
         self._column_bounds[0][columns], self._column_bounds[1][columns] = lower, upper
         position = self._position[columns]
         inside = position >= 0
-        self.lp.set_column_bounds(
-            position[inside].astype(np.int32), lower[inside], upper[inside]
-        )
-        self._call_in(columns[~inside & (upper > 0.0)])
+        self.lp.set_column_bounds(position[inside].astype(np.int32), lower[inside], upper[inside])
+        self._call_in(columns[~inside & (upper > 0.0)].astype(np.int64))
 
     def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
         """Replace cost coefficients of columns that do not rest."""
@@ -159,9 +173,7 @@ class StageProgramme:
 
     def primal(self) -> Floats:
         """Values of all columns, those of the state first."""
-        values = np.zeros(len(self._cost))
-        values[: self._n_state] = self._state
-        values[self._inside] = self.lp.primal()
+        values: Floats = self.whole(self.lp.primal()[None, :])[0]
         return values
 
     def reduced_costs(self) -> Floats:
@@ -172,6 +184,36 @@ class StageProgramme:
         if self._n_static:
             costs -= self._static.T @ static
         return costs
+
+    def solved_view(self) -> SolvedView:
+        """See `SolvedView`."""
+        n, table = self._n_state, self.rows
+        whole = np.vstack([_dense(self._static), table.coefficients])
+        moved = whole[:, :n] @ self._state
+        lower = np.concatenate([self._row_bounds[0], table.lower])
+        upper = np.concatenate([self._row_bounds[1], np.full(len(table), np.inf)])
+        return SolvedView(
+            matrix=whole[:, self._inside],
+            row_lower=lower - moved,
+            row_upper=upper - moved,
+            moved=moved,
+            column_lower=self._column_bounds[0][self._inside],
+            column_upper=self._column_bounds[1][self._inside],
+            primal=self.lp.primal(),
+            basis=self.lp.basis(),
+        )
+
+    def whole(self, inside: Floats) -> Floats:
+        """All columns, shape (n, n_columns), from those that the solver holds."""
+        values = np.zeros((len(inside), len(self._cost)))
+        values[:, : self._n_state] = self._state
+        values[:, self._inside] = inside
+        return values
+
+    def values(self, columns: Floats) -> Floats:
+        """Objective at given values of all columns, shape (n, n_columns); no offset."""
+        values: Floats = columns @ self._cost
+        return values
 
     def basis(self) -> Basis:
         """The present basis; outside columns at their bound, none for the state's."""

@@ -318,9 +318,7 @@ def _networks(
         first = Network(problem, risk, cuts or LazyAggregation(), shares_rows=True)
     else:
         if risk is not None or cuts is not None:
-            raise ModelError(
-                "risk and cuts are those of the policy given as start; leave them out"
-            )
+            raise ModelError("risk and cuts are those of the policy given as start; leave them out")
         digests_differ = problem_digest(start.problem) != problem_digest(problem)
         if start.problem is not problem and digests_differ:
             raise ModelError("start was trained on another problem; train afresh")

@@ -68,7 +68,7 @@ class StateMap(ABC):
 
     @abstractmethod
     def arrive(self, outgoing: Floats, realisation: int) -> Floats:
-        """Incoming state for one realisation."""
+        """Incoming state for one realisation; of many states, one in each row, all."""
 
     @abstractmethod
     def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:
@@ -146,11 +146,8 @@ class ScaleMap(StateMap):
 
         An optimal portfolio holds few assets: the product shrinks to the held ones.
         """
-        if len(outgoing) <= FEW_COMPONENTS:
-            product: Floats = self.scale_by_component.T @ (slopes * outgoing).T
-            return product
-        held = np.flatnonzero(outgoing)
-        product = self.scale_by_component[held].T @ (slopes[:, held] * outgoing[held]).T
+        held = slice(None) if len(outgoing) <= FEW_COMPONENTS else np.flatnonzero(outgoing)
+        product: Floats = self.scale_by_component[held].T @ (slopes[:, held] * outgoing[held]).T
         return product
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
@@ -175,7 +172,7 @@ class MatrixMap(StateMap):
     def arrive(self, outgoing: Floats, realisation: int) -> Floats:
         """``A_e x' + b_e``."""
         rows = slice(realisation * self.n_components, (realisation + 1) * self.n_components)
-        incoming: Floats = self.stacked[rows] @ outgoing
+        incoming: Floats = outgoing @ self.stacked[rows].T
         return incoming if self.shift is None else incoming + self.shift[realisation]
 
     def linear_values(self, slopes: Floats, outgoing: Floats) -> Floats:

@@ -268,12 +268,12 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"cuts": MultiCut()}, {"risk": CVaR(0.3)}], ids=repr)
 def test_training_goes_on_where_it_stopped(options):
     case = varying_case(3, N=3, caps=0.5)
-    short = case.train(stopping=Iterations(1), **options)
+    short = case.train(stopping=Iterations(1), n_paths=1, **options)
     before = short.bound
     on = case.train(start=short.policy, seed=2)
     afresh = case.train(**options)
     assert on.bound == pytest.approx(afresh.bound, abs=1e-9)
-    assert on.bound < before - 1e-6  # there was something left to learn
+    assert on.bound < before - 1e-7  # there was something left to learn
     assert on.log["bound"].iloc[0] <= before + 1e-9
     assert short.policy.bound == before  # the earlier policy stays as it was
     assert on.stopped_because == "bound stalled"

@@ -61,7 +61,9 @@ def test_every_form_is_the_affine_map_it_declares(form, sparsity):
     arrived = np.array([a[e] @ x + b[e] for e in range(4)])
     for e in range(4):
         assert compiled.arrive(x, e) == pytest.approx(arrived[e])
-    expected = intercepts[:, None] + slopes @ arrived.T
+        twice = compiled.arrive(np.array([x, 2.0 * x]), e)
+        assert twice == pytest.approx(np.array([arrived[e], 2.0 * arrived[e] - b[e]]))
+    expected = (intercepts[:, None] + slopes @ arrived.T).T
     assert compiled.values(slopes, intercepts, x) == pytest.approx(expected)
     chosen, weights = np.array([4, 0, 4, 2]), rng.dirichlet(np.ones(4))
     slope = sum(weights[e] * a[e].T @ slopes[chosen[e]] for e in range(4))

@@ -1,0 +1,80 @@
+"""The way between the columns that a reduction kept and those that the user declared."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from sddp.arrays import Floats, Ints
+from sddp.engine.compile import CompiledStage
+from sddp.engine.cost_to_go import Rows
+from sddp.engine.lazy_rows import RowTable
+from sddp.engine.reduction import ReducedStage, as_operator
+
+
+class Expansion:
+    """The way between the LP's columns (cost-to-go columns at the end) and the declared ones.
+
+    Values may be those of one solution or, a row each, of many.
+    """
+
+    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, n_theta: int) -> None:
+        self._n_kept, self._n_theta = reduced.expand.shape[1], n_theta
+        self._contract = as_operator(sp.csr_array(reduced.expand.T))
+        self._constant = reduced.constant
+        self._outgoing = _Part(reduced, compiled.outgoing)
+        self._generator = _Part(reduced, compiled.generator_columns)
+
+    def outgoing(self, primal: Floats, lower: Floats, upper: Floats) -> Floats:
+        """State handed on, freed of the LP's tolerance on its own bounds."""
+        values = self._outgoing.values(primal[..., : self._n_kept])
+        clipped: Floats = np.minimum(np.maximum(values, lower), upper)
+        return clipped
+
+    def declared_values(self, primal: Floats) -> Floats:
+        """Values of all declared columns."""
+        values: Floats = primal[..., : self._n_kept] @ self._contract + self._constant
+        return values
+
+    def generator_values(self, primal: Floats) -> Floats:
+        """Values of the row generator's variables."""
+        return self._generator.values(primal[: self._n_kept])
+
+    def cost_to_go_rows(self, rows: Rows, *, returns: bool) -> RowTable:
+        """Rows over the outgoing state and the cost-to-go columns."""
+        coefficients, lower = self._outgoing.rows(rows.state, rows.lower)
+        marks = np.full(len(lower), returns)
+        return RowTable(np.hstack([coefficients, rows.theta]), lower, marks)
+
+    def generator_rows(self, rows: Floats, upper: Floats) -> RowTable:
+        """Generated rows, turned to "at least"."""
+        coefficients, lower = self._generator.rows(-rows, -upper)
+        none = np.zeros((len(lower), self._n_theta))
+        return RowTable(np.hstack([coefficients, none]), lower, np.ones(len(lower), dtype=bool))
+
+
+class _Part:
+    """Some declared columns as functions of the kept ones; most are kept columns themselves."""
+
+    def __init__(self, reduced: ReducedStage, columns: Ints) -> None:
+        position = reduced.column_position()[columns]
+        self._n_kept = len(reduced.kept)
+        self._plain, self._defined = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
+        self._at = position[self._plain]
+        part = reduced.expand[columns[self._defined]]
+        self._expand, self._contract = as_operator(part), as_operator(sp.csr_array(part.T))
+        self._constant = reduced.constant[columns[self._defined]]
+
+    def values(self, kept: Floats) -> Floats:
+        """Their values, by the last axis."""
+        values = np.empty((*kept.shape[:-1], len(self._plain) + len(self._defined)))
+        values[..., self._plain] = kept[..., self._at]
+        values[..., self._defined] = kept @ self._contract + self._constant
+        return values
+
+    def rows(self, coefficients: Floats, lower: Floats) -> tuple[Floats, Floats]:
+        """Rows over them as rows over the kept columns, and their lower sides."""
+        defined = coefficients[:, self._defined]
+        rows: Floats = defined @ self._expand
+        rows[:, self._at] += coefficients[:, self._plain]
+        return rows, lower - defined @ self._constant
