@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted([*ROOT.glob("sddp/**/*.py"), *ROOT.glob("experiments/**/*.py")])
+SOURCES = sorted(p for top in ("sddp", "experiments", "data") for p in ROOT.glob(f"{top}/**/*.py"))
 FINANCE = ("allocation", "statistics", "portfolio", "backtest", "simulation")
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 60
 
@@ -60,7 +60,7 @@ def room(*names: str) -> list[str]:
 
 def own(module: str) -> set[str]:
     """What a module imports of ours."""
-    return set(reaches(module, "sddp", "experiments"))
+    return set(reaches(module, "sddp", "experiments", "data"))
 
 
 def test_there_is_something_to_check():
@@ -146,6 +146,12 @@ def test_allocation_does_not_know_the_backtest():
 def test_portfolio_does_not_know_the_engine():
     for module in room("sddp.portfolio"):
         assert not reaches(module, "sddp.engine"), module
+
+
+@pytest.mark.parametrize("module", room("data"))
+def test_data_scripts_know_the_errors_and_nothing_else_of_ours(module):
+    assert all(name.startswith("sddp.errors") for name in reaches(module, "sddp")), module
+    assert not reaches(module, "experiments"), module
 
 
 def test_nothing_imports_experiments():
