@@ -1,7 +1,16 @@
-"""Statistics: market regimes, factor model and sampling; arrays in, scenarios out."""
+"""Statistics: regimes, factor model, autoregression, sampling, comparison; arrays in and out."""
 
+from sddp.statistics.autoregression import ReturnAutoregression, fit_autoregression
+from sddp.statistics.comparison import (
+    compare_draws,
+    compare_paired,
+    smallest_not_worse,
+    smallest_stable,
+)
+from sddp.statistics.estimates import mean_interval, optimality_gap
 from sddp.statistics.factors import FactorModel, FittedFactorModel
 from sddp.statistics.regimes import FittedRegimes, GaussianRegimes, Regimes
+from sddp.statistics.return_paths import ReturnPaths, Shocks
 from sddp.statistics.sampling import (
     NormalSampler,
     latin_hypercube_normal,
@@ -19,11 +28,21 @@ __all__ = [
     "GaussianRegimes",
     "NormalSampler",
     "Regimes",
+    "ReturnAutoregression",
+    "ReturnPaths",
+    "Shocks",
     "asset_moments",
     "choose_n_states",
+    "compare_draws",
+    "compare_paired",
+    "fit_autoregression",
     "latin_hypercube_normal",
     "markov_scenarios",
     "match_moments",
+    "mean_interval",
     "monte_carlo_normal",
+    "optimality_gap",
+    "smallest_not_worse",
+    "smallest_stable",
     "sobol_normal",
 ]

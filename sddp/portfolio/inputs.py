@@ -1,0 +1,237 @@
+"""Reading of what a one-period problem is given: names, moments, weights, bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from sddp.allocation.model import CASH, per_asset
+from sddp.arrays import Floats, checked_probabilities
+from sddp.errors import DataError, InfeasibleProblem, ModelError
+from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp
+from sddp.portfolio.moments import Outcomes, asset_labels
+from sddp.statistics.tables import read_table
+
+PerAsset: TypeAlias = "float | Sequence[float] | Floats | Mapping[Any, float] | pd.Series[float]"
+Weights: TypeAlias = "Sequence[float] | Floats | Mapping[Any, float] | pd.Series[float]"
+
+# A covariance of fewer rows than assets has eigenvalues of 0 up to rounding, which is below this
+# share of its largest variance; so is the rounding that makes it asymmetric.
+ROUNDING = 1e-10
+
+# Weights come from solvers and from prices; what they miss 1 by is cash.
+WEIGHT_TOLERANCE = 1e-8
+
+
+class ReadMoments(NamedTuple):
+    """Checked moments and the assets they are of."""
+
+    names: list[Hashable]
+    mean: Floats
+    covariance: Floats
+
+
+def read_moments(mean: ArrayLike, covariance: ArrayLike) -> ReadMoments:
+    """Mean and covariance as arrays, in the order of the mean's names.
+
+    Raises
+    ------
+    DataError
+        Shapes or names disagree, a number is not finite, or the covariance is not symmetric or
+        has a negative eigenvalue (named).
+    """
+    names = _asset_names(mean, covariance)
+    if isinstance(covariance, pd.DataFrame):
+        _check_same_names(covariance.index, names, "rows")
+        _check_same_names(covariance.columns, names, "columns")
+        covariance = covariance.loc[names, names]
+    values = _finite(mean, (len(names),), "mean")
+    matrix = _finite(covariance, (len(names), len(names)), "covariance")
+    return ReadMoments(names, values, _positive_semidefinite(matrix, names))
+
+
+def read_per_asset(
+    values: PerAsset, names: Sequence[Hashable], what: str, default: float | None = None
+) -> Floats:
+    """One number per asset, from a number, an array, or a mapping by name.
+
+    Parameters
+    ----------
+    default : float, optional
+        For assets that a mapping leaves out; without it the mapping must name all.
+
+    Raises
+    ------
+    ModelError
+        Unknown or missing names, wrong length, or a number that is not finite.
+    """
+    if isinstance(values, pd.Series):
+        values = values.to_dict()
+    if isinstance(values, Mapping) and default is not None:
+        values = {**dict.fromkeys(names, default), **values}
+    return per_asset(values, names, what)  # type: ignore[arg-type]
+
+
+def read_costs(values: PerAsset, names: Sequence[Hashable], what: str) -> Floats:
+    """Proportional costs, in [0, 1)."""
+    costs = read_per_asset(values, names, what)
+    bad = np.flatnonzero((costs < 0.0) | (costs >= 1.0))
+    if len(bad):
+        raise ModelError(
+            f"{what} of {names[bad[0]]!r} is {costs[bad[0]]}; give a decimal in [0, 1), "
+            "0.005 for half a percent"
+        )
+    return costs
+
+
+def read_weights(weights: Weights, names: Sequence[Hashable]) -> Floats:
+    """Current weights of the assets; cash is what is missing to 1.
+
+    Raises
+    ------
+    ModelError
+        An unknown name, a wrong length, a number that is not finite, or a sum with cash other
+        than 1.
+    """
+    if isinstance(weights, pd.Series):
+        weights = weights.to_dict()
+    if not isinstance(weights, Mapping):
+        return read_per_asset(weights, names, "current_weights")
+    assets = {name: weight for name, weight in weights.items() if name != CASH}
+    risky = read_per_asset(assets, names, "current_weights", default=0.0)
+    total = float(risky.sum()) + weights.get(CASH, 1.0 - float(risky.sum()))
+    if not abs(total - 1.0) <= WEIGHT_TOLERANCE:
+        raise ModelError(
+            f"current_weights sum to {total:.9g} with cash; give shares of wealth that sum to 1"
+        )
+    return risky
+
+
+class Law(NamedTuple):
+    """Checked outcomes: returns, shape (n_outcomes, n_assets), and their probabilities."""
+
+    returns: Floats
+    probabilities: Floats
+
+
+def read_outcomes(outcomes: Outcomes, names: Sequence[Hashable]) -> Law:
+    """Outcomes as arrays, columns in the order of the assets.
+
+    Raises
+    ------
+    DataError
+        Columns are not those of the assets, or a number is not finite.
+    ModelError
+        The probabilities are none.
+    """
+    returns, probabilities = outcomes
+    if isinstance(returns, pd.DataFrame):
+        _check_same_names(returns.columns, names, "columns of outcomes")
+        returns = returns[list(names)]
+    table = read_table(returns, "returns of outcomes")
+    if table.values.shape[1] != len(names):
+        raise DataError(
+            f"returns of outcomes has {table.values.shape[1]} columns; there are {len(names)} "
+            f"assets {list(names)}"
+        )
+    return Law(table.values, checked_probabilities(probabilities, len(table.values), "outcomes"))
+
+
+def check_feasible(problem: KinkedQp, names: Sequence[Hashable]) -> None:
+    """Refuse bounds that no portfolio keeps.
+
+    Cash falls as any weight rises, costs included, so the two corners of the bounds tell all.
+
+    Raises
+    ------
+    InfeasibleProblem
+        Names the bound and by how much it is missed.
+    """
+    p = problem
+    crossed = np.flatnonzero(p.lower > p.upper)
+    if len(crossed):
+        i = crossed[0]
+        raise InfeasibleProblem(
+            f"min_weights of {names[i]!r} is {p.lower[i]:g}, {p.lower[i] - p.upper[i]:g} above "
+            f"its max_weights {p.upper[i]:g}"
+        )
+    most, least = p.cash(p.lower), p.cash(p.upper)
+    if most < p.cash_lower - NEGLIGIBLE:
+        raise InfeasibleProblem(
+            f"with every asset at its min_weights, {most:g} of wealth is left as cash, costs "
+            f"paid: {p.cash_lower - most:g} less than min_cash = {p.cash_lower:g}; lower "
+            "min_weights or min_cash"
+        )
+    if least > p.cash_upper + NEGLIGIBLE:
+        raise InfeasibleProblem(
+            f"with every asset at its max_weights, {least:g} of wealth is left as cash: "
+            f"{least - p.cash_upper:g} more than max_cash = {p.cash_upper:g}; raise max_weights "
+            "or max_cash"
+        )
+
+
+def _asset_names(mean: ArrayLike, covariance: ArrayLike) -> list[Hashable]:
+    if isinstance(mean, pd.Series):
+        names = list(mean.index)
+    elif isinstance(covariance, pd.DataFrame):
+        names = list(covariance.columns)
+    else:
+        names = asset_labels(None, np.size(mean))
+    if not names:
+        raise DataError("mean is empty; give one expected return per asset")
+    if len(set(names)) < len(names):
+        raise DataError(f"mean names {pd.Index(names)[pd.Index(names).duplicated()][0]!r} twice")
+    if CASH in names:
+        raise DataError("mean has an entry 'cash'; give its return as cash_return")
+    return names
+
+
+def _check_same_names(given: pd.Index[Any], names: Sequence[Hashable], what: str) -> None:
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown or missing or len(given) != len(names):
+        raise DataError(
+            f"the {what} do not match the assets: unknown {unknown}, missing {missing}; give "
+            "one for each asset of mean"
+        )
+
+
+def _finite(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
+    array: Floats = np.asarray(values, dtype=float)
+    if array.shape != shape:
+        raise DataError(f"{name} has shape {array.shape}; it needs {shape}")
+    if not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise DataError(f"{name}{where} = {array[tuple(where)]} is not finite; estimate it anew")
+    return array
+
+
+def _positive_semidefinite(matrix: Floats, names: Sequence[Hashable]) -> Floats:
+    largest = float(np.abs(matrix).max())
+    difference = np.abs(matrix - matrix.T)
+    if difference.max() > ROUNDING * largest:
+        i, j = (int(k) for k in np.unravel_index(difference.argmax(), matrix.shape))
+        raise DataError(
+            f"covariance of {names[i]!r} and {names[j]!r} is {matrix[i, j]:g} one way and "
+            f"{matrix[j, i]:g} the other; give a symmetric matrix"
+        )
+    symmetric: Floats = (matrix + matrix.T) / 2.0
+    try:
+        # Ten times faster than eigenvalues, and enough where it succeeds.
+        np.linalg.cholesky(symmetric + ROUNDING * largest * np.eye(len(matrix)))
+    except np.linalg.LinAlgError:
+        _refuse_negative_eigenvalue(symmetric, ROUNDING * largest)
+    return symmetric
+
+
+def _refuse_negative_eigenvalue(matrix: Floats, rounding: float) -> None:
+    least = float(np.linalg.eigvalsh(matrix)[0])
+    if least < -rounding:
+        raise DataError(
+            f"covariance has the eigenvalue {least:g}: it is no covariance, and the problem not "
+            "concave; estimate it from complete rows, or shrink it (LedoitWolfMoments)"
+        )

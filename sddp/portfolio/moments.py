@@ -1,0 +1,245 @@
+"""Mean and covariance of simple returns: from a window of history, or from regimes.
+
+All are per period of the rows given, of simple decimal returns, which is what a one-period
+portfolio earns: ``w'r`` is its return for simple returns only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.covariance import ledoit_wolf
+
+from sddp.allocation.outlook import outlook
+from sddp.arrays import Floats, checked_probabilities
+from sddp.errors import DataError, ModelError
+from sddp.scenarios import MarkovScenarios
+from sddp.statistics import FittedFactorModel, Regimes, asset_moments
+from sddp.statistics.tables import TableLike, read_table
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and covariance by asset.
+
+    Parameters
+    ----------
+    mean : Series, shape (n_assets,)
+        Expected simple return per period.
+    covariance : DataFrame, shape (n_assets, n_assets)
+        Of simple returns per period.
+    """
+
+    mean: pd.Series[float]
+    covariance: pd.DataFrame
+
+    @classmethod
+    def of(cls, mean: Floats, covariance: Floats, names: Sequence[Hashable] | None) -> Moments:
+        """Moments from arrays; assets are called ``asset1``, ... where they have no names."""
+        labels = pd.Index(asset_labels(names, len(mean)))
+        return cls(
+            pd.Series(mean, index=labels),
+            pd.DataFrame(covariance, index=labels, columns=labels),
+        )
+
+
+class Outcomes(NamedTuple):
+    """A discrete law of one period's returns.
+
+    Attributes
+    ----------
+    returns : array, shape (n_outcomes, n_assets)
+        Simple decimal returns of the risky assets, in their order.
+    probabilities : array, shape (n_outcomes,), or None
+        Equal ones for None.
+    """
+
+    returns: ArrayLike
+    probabilities: ArrayLike | None = None
+
+
+class MomentEstimator(Protocol):
+    """From a window of simple returns to moments of the next period."""
+
+    def estimate(self, returns: TableLike) -> Moments:
+        """Moments per period.
+
+        Parameters
+        ----------
+        returns : DataFrame or array, shape (n, n_assets)
+            Simple decimal returns, oldest first.
+
+        Raises
+        ------
+        DataError
+            `returns` is not a finite table of at least two rows.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SampleMoments:
+    """Mean and unbiased covariance (over ``n - 1``), every row alike."""
+
+    def estimate(self, returns: TableLike) -> Moments:
+        """See `MomentEstimator.estimate`."""
+        values, names = _window(returns)
+        return Moments.of(values.mean(axis=0), np.atleast_2d(np.cov(values.T)), names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentialMoments:
+    """Mean and covariance under weights that halve every `half_life` rows into the past.
+
+    With weights ``p`` that sum to 1 the covariance is ``sum p (r - m)(r - m)' / (1 - sum p^2)``,
+    unbiased for independent rows; equal weights would give the sample covariance.
+
+    Parameters
+    ----------
+    half_life : float
+        In rows.
+
+    Raises
+    ------
+    ModelError
+        `half_life` is no positive number.
+    """
+
+    half_life: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.half_life < np.inf:
+            raise ModelError(f"half_life = {self.half_life}; give a positive number of rows")
+
+    def estimate(self, returns: TableLike) -> Moments:
+        """See `MomentEstimator.estimate`."""
+        values, names = _window(returns)
+        age = np.arange(len(values))[::-1]
+        weights = np.exp2(-age / self.half_life)
+        weights /= weights.sum()
+        mean, covariance = _weighted(values, weights)
+        return Moments.of(mean, covariance / (1.0 - weights @ weights), names)
+
+
+@dataclass(frozen=True)
+class LedoitWolfMoments:
+    """Sample mean, and the covariance of Ledoit and Wolf (2004), by scikit-learn.
+
+    The sample covariance (over ``n``) is shrunk towards a multiple of the identity as far as
+    minimises the expected squared error; it is positive definite also for fewer rows than assets.
+    """
+
+    def estimate(self, returns: TableLike) -> Moments:
+        """See `MomentEstimator.estimate`."""
+        values, names = _window(returns)
+        covariance, _ = ledoit_wolf(values)
+        return Moments.of(values.mean(axis=0), np.asarray(covariance, dtype=float), names)
+
+
+def outcome_moments(outcomes: Outcomes, names: Sequence[Hashable] | None = None) -> Moments:
+    """Exact moments of a discrete law; nothing is corrected for being a sample.
+
+    Raises
+    ------
+    DataError
+        The returns are not a finite table.
+    ModelError
+        The probabilities are none.
+    """
+    table = read_table(outcomes.returns, "returns of outcomes")
+    weights = checked_probabilities(outcomes.probabilities, len(table.values), "outcomes")
+    return Moments.of(*_weighted(table.values, weights), names or table.names)
+
+
+def scenario_outcomes(scenarios: MarkovScenarios, belief: ArrayLike, *, stage: int = 0) -> Outcomes:
+    """Law of the period after a stage: outcomes ``(j, s)`` with weights ``(belief P)_j p_js``.
+
+    It is what a multi-stage policy sees of its next period, so that a one-period model on it
+    differs from the policy by its horizon and not by its inputs.
+
+    Parameters
+    ----------
+    scenarios : MarkovScenarios
+    belief : array, shape (n_states,)
+        Probabilities of today's regime, such as ``regimes.filter(log_returns)[-1]``.
+    stage : int
+
+    Raises
+    ------
+    ModelError
+        The belief is no law of the scenarios' regimes.
+    """
+    seen = outlook(scenarios, stage, _belief(belief, scenarios.n_states), 0.0)
+    return Outcomes(seen.returns, seen.probabilities)
+
+
+def regime_moments(
+    regimes: Regimes, belief: ArrayLike, assets: FittedFactorModel | None = None
+) -> Moments:
+    """Moments of the next period's simple returns under a belief over today's regime.
+
+    The law is the mixture of the regimes' log-normals with weights ``belief P``, here in closed
+    form; scenarios drawn from the same regimes have these moments up to sampling.
+
+    Parameters
+    ----------
+    regimes : Regimes
+        Of the assets' log returns, or of the factors where `assets` is given.
+    belief : array, shape (n_states,)
+        Probabilities of today's regime.
+    assets : FittedFactorModel, optional
+        Turns factors into assets.
+
+    Raises
+    ------
+    ModelError
+        The belief is no law of the regimes.
+    """
+    weights = _belief(belief, regimes.n_states) @ regimes.transition_matrix
+    laws = [
+        _log_normal(*asset_moments(mean, covariance, assets))
+        for mean, covariance in zip(regimes.means, regimes.covariances, strict=True)
+    ]
+    mean, between = _weighted(np.array([mean for mean, _ in laws]), weights)
+    within = np.tensordot(weights, np.array([covariance for _, covariance in laws]), axes=1)
+    names = regimes.variable_names if assets is None else assets.asset_names
+    return Moments.of(mean, within + between, names)
+
+
+def asset_labels(names: Sequence[Hashable] | None, n_assets: int) -> list[Hashable]:
+    """The names, or ``asset1``, ... where there are none."""
+    return [f"asset{i + 1}" for i in range(n_assets)] if names is None else list(names)
+
+
+def _log_normal(mean: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Moments of ``exp(z) - 1`` where ``z`` is normal."""
+    growth = np.exp(mean + covariance.diagonal() / 2.0)
+    return growth - 1.0, np.outer(growth, growth) * np.expm1(covariance)
+
+
+def _weighted(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    mean = weights @ values
+    centred = values - mean
+    covariance = (weights[:, None] * centred).T @ centred
+    return mean, (covariance + covariance.T) / 2.0
+
+
+def _belief(belief: ArrayLike, n_states: int) -> Floats:
+    return checked_probabilities(belief, n_states, "belief over regimes")
+
+
+def _window(returns: TableLike) -> tuple[Floats, Sequence[Hashable] | None]:
+    table = read_table(returns, "returns")
+    if len(table.values) < 2:
+        raise DataError(f"returns has {len(table.values)} row; a covariance needs at least 2")
+    if table.values.min() < -1.0:
+        raise DataError(
+            f"returns holds {table.values.min():g}, a loss of more than everything; give simple "
+            "decimal returns (0.01 = 1 %), not log returns or percent"
+        )
+    return table.values, list(returns.columns) if isinstance(returns, pd.DataFrame) else None

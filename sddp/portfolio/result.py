@@ -1,0 +1,187 @@
+"""What a one-period problem answers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sddp.allocation.model import CASH
+from sddp.arrays import Floats
+from sddp.portfolio.inputs import read_outcomes
+from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp, KinkedSolution
+from sddp.portfolio.moments import Outcomes
+from sddp.risk import tail_probabilities, weighted_cvar
+
+# Tail weights below this are what rounding leaves of the next outcome.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Duals:
+    """Multipliers, in units of the objective (return per period) per unit of wealth.
+
+    At the optimum, for every asset and for cash (which has neither risk nor costs)::
+
+        mean - risk_aversion * (covariance @ holdings) - budget = marginal_cost - lower + upper
+
+    Attributes
+    ----------
+    budget : float
+        Rise of the objective per unit of additional wealth. In the self-financing form the
+        additional unit itself is not counted: terminal wealth is worth ``1 + budget``.
+    lower, upper : Series by position, cash first
+        Rise of the objective per unit by which the bound is relaxed; at least 0, and 0 where the
+        bound is slack.
+    marginal_cost : Series by asset
+        What the last unit of trade costs the objective: the purchase cost of what is bought,
+        minus the sale cost of what is sold, and between the two for what is not traded, where it
+        is the gain that trading does not bring in. In the self-financing form both costs count
+        ``1 + budget`` times. A bound's multiplier is only what is left beyond this range.
+    """
+
+    budget: float
+    lower: pd.Series[float]
+    upper: pd.Series[float]
+    marginal_cost: pd.Series[float]
+
+
+@dataclass(frozen=True, eq=False)
+class MeanVarianceResult:
+    """An optimal one-period portfolio. Amounts are fractions of the wealth before trading.
+
+    Attributes
+    ----------
+    weights : Series by position, cash first
+        Holdings as shares of their own sum: target weights of the wealth after costs, which is
+        what a strategy of `sddp.backtest` answers with.
+    holdings : Series by position, cash first
+        After trading. They sum to ``1 - cost`` in the self-financing form, to 1 in the text-book
+        form.
+    trades : Series by asset
+        Holdings less current weights; positive buys. Exactly 0 for what is not traded.
+    cost : float
+        Cost of the trades.
+    objective : float
+        ``expected_return - risk_aversion / 2 * variance``.
+    expected_return : float
+        ``mean @ holdings`` (cash included) less the cost of trading. In the self-financing form it
+        is the expected growth of wealth.
+    variance : float
+        Of the period's return.
+    risk_aversion : float
+        The one used: given, driven by an index, or matched to a CVaR.
+    duals : Duals
+    kkt_residual : float
+        Largest error in the optimality conditions, as a share of wealth (`kkt_residual` of
+        `sddp.portfolio.kinked_qp`); at most 1e-8, usually 1e-16.
+    cash_return : float
+        As given.
+    """
+
+    weights: pd.Series[float]
+    holdings: pd.Series[float]
+    trades: pd.Series[float]
+    cost: float
+    objective: float
+    expected_return: float
+    variance: float
+    risk_aversion: float
+    duals: Duals
+    kkt_residual: float
+    cash_return: float
+
+    def cvar(self, outcomes: Outcomes, *, confidence: float) -> float:
+        """CVaR of one period's loss, the cost of trading included.
+
+        Parameters
+        ----------
+        outcomes : Outcomes
+            Returns of the assets (columns in their order, or a DataFrame) and probabilities.
+        confidence : float
+            0.9 means the mean of the worst 10 %.
+
+        Returns
+        -------
+        float
+            Fraction of the wealth before trading; the tail is fractional.
+        """
+        losses, probabilities = self._losses(outcomes)
+        return weighted_cvar(losses, probabilities, confidence=confidence)
+
+    def var(self, outcomes: Outcomes, *, confidence: float) -> float:
+        """Least loss in the tail whose mean is `cvar`."""
+        losses, probabilities = self._losses(outcomes)
+        tail = tail_probabilities(probabilities, losses, 1.0 - confidence)
+        return float(losses[tail > ROUNDING].min())
+
+    def _losses(self, outcomes: Outcomes) -> tuple[Floats, Floats]:
+        law = read_outcomes(outcomes, list(self.trades.index))
+        held: Floats = np.asarray(self.holdings, dtype=float)
+        losses = losses_of(law.returns, held[1:], self.cash_return * held[0] - self.cost)
+        return losses, law.probabilities
+
+
+def losses_of(returns: Floats, weights: Floats, certain: float) -> Floats:
+    """Loss in each outcome, as a fraction of wealth; `certain` is earned in all of them."""
+    losses: Floats = -(returns @ weights) - certain
+    return losses
+
+
+def result_of(
+    problem: KinkedQp, solution: KinkedSolution, names: Sequence[Hashable]
+) -> MeanVarianceResult:
+    """Label a solution."""
+    labels: list[Any] = [CASH, *names]
+    positions = pd.Index(labels)
+    assets = positions[1:]
+    weights, cash = solution.weights, solution.cash
+    holdings = pd.Series(np.concatenate([[cash], weights]), index=positions)
+    cost = problem.cost(weights)
+    objective = problem.objective(weights, cash)
+    variance = float(weights @ problem.covariance @ weights)
+    return MeanVarianceResult(
+        weights=holdings / holdings.sum(),
+        holdings=holdings,
+        trades=pd.Series(weights - problem.current, index=assets),
+        cost=cost,
+        objective=objective,
+        expected_return=float(problem.mean @ weights) + problem.cash_return * cash - cost,
+        variance=variance,
+        risk_aversion=problem.risk_aversion,
+        duals=_duals(problem, solution, assets, positions),
+        kkt_residual=solution.kkt_residual,
+        cash_return=problem.cash_return,
+    )
+
+
+def _duals(
+    problem: KinkedQp,
+    solution: KinkedSolution,
+    assets: pd.Index[Any],
+    positions: pd.Index[Any],
+) -> Duals:
+    p, weights, cash = problem, solution.weights, solution.cash
+    slopes = p.slopes(weights, solution.budget_dual)
+    marginal = _marginal_cost(p, weights, slopes, p.money_price(solution.budget_dual))
+    pull = np.concatenate([[p.cash_return - solution.budget_dual], slopes - marginal])
+    held = np.concatenate([[cash], weights])
+    at_lower = held - np.concatenate([[p.cash_lower], p.lower]) <= NEGLIGIBLE
+    at_upper = np.concatenate([[p.cash_upper], p.upper]) - held <= NEGLIGIBLE
+    return Duals(
+        budget=solution.budget_dual,
+        lower=pd.Series(np.where(at_lower, np.maximum(-pull, 0.0), 0.0), index=positions),
+        upper=pd.Series(np.where(at_upper, np.maximum(pull, 0.0), 0.0), index=positions),
+        marginal_cost=pd.Series(marginal, index=assets),
+    )
+
+
+def _marginal_cost(problem: KinkedQp, weights: Floats, slopes: Floats, price: float) -> Floats:
+    trades = weights - problem.current
+    buying, selling = price * problem.purchase_cost, -price * problem.sale_cost
+    inside = np.clip(slopes, selling, buying)
+    traded: Floats = np.where(trades > 0.0, buying, selling)
+    return np.where(np.abs(trades) <= NEGLIGIBLE, inside, traded)
