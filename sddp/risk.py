@@ -263,10 +263,10 @@ def _worst_first(probabilities: Floats, costs: Floats, tail: float) -> Ints:
     """
     n_picked = int(1.5 * tail * len(costs)) + 8
     if n_picked < len(costs):
-        picked = np.sort(np.argpartition(-costs, n_picked)[:n_picked])
+        picked = np.argpartition(-costs, n_picked)[:n_picked]
         if probabilities[picked].sum() >= tail:
-            return picked[np.argsort(-costs[picked], kind="stable")]
-    return np.argsort(-costs, kind="stable")
+            return picked[np.argsort(-costs[picked])]
+    return np.argsort(-costs)
 
 
 def weighted_cvar(

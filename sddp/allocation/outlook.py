@@ -35,7 +35,7 @@ class Outlook:
     def losses(self, cash: float, assets: Floats) -> Floats:
         """Loss of holdings in each outcome, in money; costs of trading are not in it."""
         held = np.flatnonzero(assets)
-        earned: Floats = assets[held] @ self._by_asset[held]
+        earned: Floats = np.dot(assets[held], np.take(self._by_asset, held, axis=0))
         return -earned - self.cash_return * cash
 
     def tail(self, losses: Floats, confidence: float) -> Floats:
@@ -50,7 +50,7 @@ class Outlook:
     def mean_return_under(self, weights: Floats) -> Floats:
         """Mean return of each asset under given weights of the outcomes."""
         tail = np.flatnonzero(weights)
-        mean: Floats = weights[tail] @ self.returns[tail]
+        mean: Floats = np.dot(weights[tail], np.take(self.returns, tail, axis=0))
         return mean
 
 

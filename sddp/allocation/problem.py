@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from sddp.allocation.first_cuts import cost_free_growth
 from sddp.allocation.model import CASH, AllocationModel, Holdings, Terms, warn_about_recourse
 from sddp.allocation.outlook import outlook
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
+from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
 from sddp.engine.graph import Node, markov_graph
+from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.problem import Problem
 from sddp.engine.stage import InitialCut, Stage
 from sddp.engine.transition import LinearTransition
@@ -42,6 +44,7 @@ class AllocationProblem:
     growth: Floats
     cvar: CvarForm
     engine: Problem
+    _prepared: dict[int, PreparedStage] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_stages(self) -> int:
@@ -58,11 +61,23 @@ class AllocationProblem:
         """Cash and the risky assets."""
         return (CASH, *self.asset_names)
 
-    def stage_before(self, stage: int, belief: Floats) -> Stage:
-        """The decision problem of a stage under a belief over regimes."""
+    def stage_before(self, stage: int, belief: Floats) -> PreparedStage:
+        """The decision problem of a stage under a belief over regimes.
+
+        But for its tail rows it is the same under every belief: it is prepared once.
+        """
         view = outlook(self.scenarios, stage, belief, float(self.terms.cash_return[stage]))
-        inputs = StageInputs(self.model, self.terms, self.asset_names, view, self.cvar)
-        return decision_stage(inputs, None, dict.fromkeys(self.positions, 0.0))
+        ready = self._prepared.get(stage)
+        if ready is None:
+            inputs = StageInputs(self.model, self.terms, self.asset_names, view, self.cvar)
+            declared = decision_stage(inputs, None, dict.fromkeys(self.positions, 0.0))
+            ready = prepare_stage(declared, f"stage {stage}")
+            if self.cvar == "lazy":
+                self._prepared[stage] = ready
+        rows = ready.compiled.stage.rows
+        if isinstance(rows, TailRows):
+            return ready.with_rows(replace(rows, outlook=view))
+        return ready
 
 
 def allocation_problem(

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import AllocationModel, Holdings
+from sddp.allocation.model import CASH, AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
-from sddp.engine.cost_to_go import CutForm
+from sddp.engine.cost_to_go import CutForm, LazyAggregation
+from sddp.engine.network import Network
+from sddp.engine.policy import Policy
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.engine.training import Tolerances, TrainingResult, train
 from sddp.errors import ModelError
-from sddp.risk import RiskMeasure
+from sddp.risk import Expectation, RiskMeasure
 from sddp.scenarios import MarkovScenarios
 
 DEFAULT_STOPPING = BoundStalling(10, 1e-6) | Iterations(500)
@@ -128,3 +130,21 @@ def train_allocation(
         progress=progress,
     )
     return AllocationResult(AllocationPolicy(problem, result.policy), result)
+
+
+def cost_free_policy(model: AllocationModel, scenarios: MarkovScenarios) -> AllocationPolicy:
+    """One step ahead, as if all later trading were free.
+
+    Costs and limits of the present decision are exact; wealth W at the next stage t in regime j
+    is worth ``v_t^j W``, v being the growth of wealth without costs. These are the cuts that
+    training starts from, so this is the policy before the first iteration.
+
+    Parameters
+    ----------
+    model : AllocationModel
+    scenarios : MarkovScenarios
+    """
+    problem = allocation_problem(model, scenarios, initial_holdings={CASH: 1.0})
+    untrained = Network(problem.engine, None, LazyAggregation(), shares_rows=True)
+    engine = Policy.from_networks([untrained], Expectation(), Tolerances().final)
+    return AllocationPolicy(problem, engine)

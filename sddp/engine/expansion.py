@@ -18,8 +18,8 @@ class Expansion:
     Values may be those of one solution or, a row each, of many.
     """
 
-    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, n_theta: int) -> None:
-        self._n_kept, self._n_theta = reduced.expand.shape[1], n_theta
+    def __init__(self, compiled: CompiledStage, reduced: ReducedStage) -> None:
+        self._n_kept = reduced.expand.shape[1]
         self._contract = as_operator(sp.csr_array(reduced.expand.T))
         self._constant = reduced.constant
         self._outgoing = _Part(reduced, compiled.outgoing)
@@ -46,10 +46,10 @@ class Expansion:
         marks = np.full(len(lower), returns)
         return RowTable(np.hstack([coefficients, rows.theta]), lower, marks)
 
-    def generator_rows(self, rows: Floats, upper: Floats) -> RowTable:
-        """Generated rows, turned to "at least"."""
+    def generator_rows(self, rows: Floats, upper: Floats, n_theta: int) -> RowTable:
+        """Generated rows, turned to "at least", beside `n_theta` cost-to-go columns."""
         coefficients, lower = self._generator.rows(-rows, -upper)
-        none = np.zeros((len(lower), self._n_theta))
+        none = np.zeros((len(lower), n_theta))
         return RowTable(np.hstack([coefficients, none]), lower, np.ones(len(lower), dtype=bool))
 
 

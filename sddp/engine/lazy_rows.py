@@ -119,7 +119,7 @@ class RowPool:
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """The rows that `values` breaks most, by more than `tolerance`."""
-        excess = self._coefficients @ values - self._upper
+        excess = np.dot(self._coefficients, values) - self._upper
         if excess.max() <= tolerance:
             return self._coefficients[:0], self._upper[:0]
         order = np.argsort(-excess, kind="stable")[: self.AT_ONCE]

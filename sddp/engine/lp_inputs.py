@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.bunching import RightHandSides
 from sddp.engine.compile import CompiledStage
-from sddp.engine.reduction import ReducedStage, as_operator
+from sddp.engine.reduction import ReducedStage
 from sddp.engine.stage_programme import StageProgramme
 
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
@@ -27,10 +26,7 @@ class StateInput:
 
     def __init__(self, reduced: ReducedStage, n_components: int) -> None:
         self._n = n_components
-        self._lower_map = as_operator(reduced.bound_lower)
-        self._upper_map = as_operator(reduced.bound_upper)
-        self._lower_transposed = as_operator(sp.csr_array(reduced.bound_lower.T))
-        self._upper_transposed = as_operator(sp.csr_array(reduced.bound_upper.T))
+        self._lower_map, self._upper_map = reduced.bound_lower, reduced.bound_upper
         self._bound_columns = reduced.bound_columns
         self._lower = reduced.arrays.column_lower[reduced.bound_columns]
         self._upper = reduced.arrays.column_upper[reduced.bound_columns]
@@ -51,8 +47,8 @@ class StateInput:
         slope = reduced_costs[: self._n].copy()
         if len(self._bound_columns):
             duals = reduced_costs[self._bound_columns]
-            slope += self._lower_transposed @ np.maximum(duals, 0.0)
-            slope += self._upper_transposed @ np.minimum(duals, 0.0)
+            slope += self._lower_map.T @ np.maximum(duals, 0.0)
+            slope += self._upper_map.T @ np.minimum(duals, 0.0)
         return slope
 
 
@@ -85,9 +81,11 @@ class NoiseInput:
         )
         entries = positions["matrix"].reshape(-1, 2)
         self._rows, self._entry_columns = row[entries[:, 0]], column[entries[:, 1]]
-        here = np.asarray(arrays.matrix[self._rows, self._entry_columns]).ravel()
-        there = np.asarray(compiled.matrix[entries[:, 0], entries[:, 1]]).ravel()
-        self._matrix_shift = here - there
+        self._matrix_shift = np.zeros(0)
+        if len(entries):
+            here = np.asarray(arrays.matrix[self._rows, self._entry_columns]).ravel()
+            there = np.asarray(compiled.matrix[entries[:, 0], entries[:, 1]]).ravel()
+            self._matrix_shift = here - there
         self._outgoing = compiled.outgoing
         self._bounds = (compiled.column_lower.copy(), compiled.column_upper.copy())
         self._bound_positions = (positions["column_lower"], positions["column_upper"])

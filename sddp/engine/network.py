@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
 from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
 from sddp.engine.bounds import cost_to_go_bounds
-from sddp.engine.compile import CompiledStage, compile_stage
+from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes
 from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowPool
 from sddp.engine.node_problem import NodeProblem, StageSolution, Work
 from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.prepared import PreparedStage
 from sddp.engine.problem import Problem
-from sddp.engine.reduction import ReducedStage, reduce_stage
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
@@ -29,6 +29,18 @@ Arcs = Sequence[tuple[NodeName, float]]
 # Cuts of a homogeneous stage pass through the origin; what an LP leaves beside it, relative to
 # a state of size 1, stays below this. A larger miss means the stage is not homogeneous.
 HOMOGENEITY_TOLERANCE = 1e-6
+
+
+class _Nodes(dict[NodeName, NodeProblem]):
+    """Linear programmes by node, built when they are first asked for."""
+
+    def __init__(self, build: Callable[[NodeName], NodeProblem]) -> None:
+        super().__init__()
+        self._build = build
+
+    def __missing__(self, name: NodeName) -> NodeProblem:
+        node = self[name] = self._build(name)
+        return node
 
 
 class Network:
@@ -74,7 +86,7 @@ class Network:
             if snapshot
             else cost_to_go_bounds(problem, self.risk.__getitem__)
         )
-        # The last state at which each node was solved: where a policy's basis is made.
+        # The last state at which each node was solved: from there a policy starts its answers.
         self.references: dict[NodeName, Floats] = {}
         # Feasibility cuts that twins do not know yet.
         self._refusals: list[tuple[NodeName, FeasibilityCut]] = []
@@ -85,7 +97,8 @@ class Network:
         else:
             self.value_functions = {n: v.twin() for n, v in twin_of.value_functions.items()}
         self._row_pools: dict[Hashable, RowPool] = {}
-        self.nodes = {name: self._node(name, snapshot) for name in problem.graph.nodes}
+        memories = snapshot.nodes if snapshot else {}
+        self.nodes = _Nodes(lambda name: self._node(name, memories.get(name)))
 
     @classmethod
     def restored(cls, problem: Problem, snapshot: Snapshot, *, shares_rows: bool) -> Network:
@@ -108,9 +121,9 @@ class Network:
         )
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
-        """All that was learnt, rows in canonical order, without bases."""
-        for node in self.nodes.values():
-            node.write_new_rows()
+        """All that was learnt, rows in canonical order."""
+        for name in self.problem.graph.nodes:
+            self.nodes[name].write_new_rows()
         return Snapshot(
             risk=self.risk,
             root_risk=root_risk,
@@ -129,14 +142,15 @@ class Network:
         rest = 1.0 - sum(p for _, p in arcs)
         return Outcomes(children, rest if rest > PROBABILITY_TOLERANCE else 0.0, risk)
 
-    def extra_node(self, stage: Stage, arcs: Arcs, risk: RiskMeasure, name: str) -> NodeProblem:
+    def extra_node(
+        self, stage: PreparedStage, arcs: Arcs, risk: RiskMeasure, name: str
+    ) -> NodeProblem:
         """LP of a decision outside the graph that is followed by nodes of it."""
-        self._check_extra(stage, arcs, name)
-        compiled = compile_stage(stage, name)
+        compiled = stage.compiled
+        self._check_extra(compiled.stage, arcs, name)
         if compiled.states.labels != self.problem.labels or compiled.sign != self.problem.sign:
             raise ModelError(f"{name}: states or sense differ from the problem's")
-        reduced, lazy = reduce_stage(compiled), LazyAggregation()
-        node = self._lp(compiled, reduced, lazy, arcs, risk, -np.inf, name)
+        node = self._lp(stage, LazyAggregation(), arcs, risk, -np.inf, name)
         node.add_initial_rows()
         return node
 
@@ -163,9 +177,9 @@ class Network:
             if not self.value_functions[child].ready:
                 raise ModelError(f"{name}: node {child!r} follows but has no cuts; train more")
 
-    def renew(self, name: NodeName, snapshot: Snapshot) -> NodeProblem:
-        """Build the LP of a node anew."""
-        self.nodes[name] = self._node(name, snapshot)
+    def renew(self, name: NodeName, memory: NodeMemory) -> NodeProblem:
+        """Build the LP of a node anew, with the rows of `memory`."""
+        self.nodes[name] = self._node(name, memory)
         return self.nodes[name]
 
     def solve_noises(
@@ -288,7 +302,7 @@ class Network:
             self._learn_exactly(name)
 
     def _learn_exactly(self, name: NodeName) -> None:
-        reduced, table = self.problem.reduced[name], self.problem.stages[name].noise
+        reduced, table = self.problem.prepared[name].reduced, self.problem.stages[name].noise
         n, declared = self.problem.n_components, self.problem.stages[name]
         slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
         at = table.positions["cost"]
@@ -311,7 +325,7 @@ class Network:
             feasibility=_frozen(function.feasibility),
             averages=_frozen(self.averages(name)),
             rows=node.programme.rows.table().canonical(),
-            basis=None,
+            reference=self.references.get(name),
         )
 
     def _recall(self, name: NodeName, memory: NodeMemory) -> None:
@@ -320,10 +334,9 @@ class Network:
             pool.extend(cuts.slopes, cuts.intercepts)
         function.feasibility.extend(memory.feasibility.slopes, memory.feasibility.intercepts)
 
-    def _node(self, name: NodeName, snapshot: Snapshot | None) -> NodeProblem:
+    def _node(self, name: NodeName, memory: NodeMemory | None) -> NodeProblem:
         node = self._lp(
-            self.problem.stages[name],
-            self.problem.reduced[name],
+            self.problem.prepared[name],
             self.cuts,
             self.problem.graph.children(name),
             self.risk[name],
@@ -332,16 +345,15 @@ class Network:
         )
         if node.cost_to_go and self._twin_of:
             node.cost_to_go.averages = self._twin_of.averages(name)
-        if snapshot:
-            node.restore(snapshot.nodes[name])
+        if memory:
+            node.restore(memory)
         elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:
             node.add_initial_rows()
         return node
 
     def _lp(
         self,
-        compiled: CompiledStage,
-        reduced: ReducedStage,
+        stage: PreparedStage,
         cuts: CutForm,
         arcs: Arcs,
         risk: RiskMeasure,
@@ -349,14 +361,13 @@ class Network:
         name: str,
     ) -> NodeProblem:
         return NodeProblem(
-            compiled,
-            reduced,
+            stage,
             cuts.attach(self.outcomes(arcs, risk)) if arcs else None,
             theta_lower=theta_lower,
             unit=self.problem.unit,
             name=name,
             work=self.work,
-            row_pool=self._row_pool(compiled),
+            row_pool=self._row_pool(stage.compiled),
         )
 
     def _row_pool(self, compiled: CompiledStage) -> RowPool | None:

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.bunching import responses
-from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import CostToGo, Rows
-from sddp.engine.expansion import Expansion
 from sddp.engine.lazy_rows import RowPool, RowTable
 from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
-from sddp.engine.reduction import ReducedStage
+from sddp.engine.prepared import PreparedStage
 from sddp.engine.snapshot import NodeMemory
 from sddp.engine.stage_programme import StageProgramme
 from sddp.errors import ModelError, SolverError
@@ -109,8 +107,8 @@ class NodeProblem:
 
     Parameters
     ----------
-    compiled, reduced :
-        The stage; shared by nodes that were given the same `Stage` object.
+    stage : PreparedStage
+        Shared by nodes that were given the same `Stage` object.
     cost_to_go : CostToGo or None
         None where nothing follows.
     theta_lower : float
@@ -127,8 +125,7 @@ class NodeProblem:
 
     def __init__(
         self,
-        compiled: CompiledStage,
-        reduced: ReducedStage,
+        stage: PreparedStage,
         cost_to_go: CostToGo | None,
         *,
         theta_lower: float,
@@ -137,7 +134,8 @@ class NodeProblem:
         work: Work,
         row_pool: RowPool | None,
     ) -> None:
-        self.compiled, self.reduced, self.cost_to_go = compiled, reduced, cost_to_go
+        self.compiled, self.reduced, self._expansion = stage
+        compiled, reduced, self.cost_to_go = self.compiled, self.reduced, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
         self.unit = unit
         self.n_theta = cost_to_go.n_columns if cost_to_go else 0
@@ -146,7 +144,6 @@ class NodeProblem:
         self.programme = StageProgramme(arrays, n_state, reduced.resting, unit, work.lp)
         self._row_pool = row_pool
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE / unit
-        self._expansion = Expansion(compiled, reduced, self.n_theta)
         self._state = StateInput(reduced, n_state)
         self._noise = NoiseInput(compiled, reduced, self.programme)
         self._sides = self._noise.right_hand_sides()
@@ -410,7 +407,7 @@ class NodeProblem:
         if self._row_pool is not None:
             rows, upper = self._row_pool.violated(values, tolerance)
             if len(upper):
-                return self._expansion.generator_rows(rows, upper)
+                return self._expansion.generator_rows(rows, upper, self.n_theta)
         rows, upper = generator.violated(values, tolerance)
         if len(upper) == 0:
             return None
@@ -429,7 +426,7 @@ class NodeProblem:
             )
         if self._row_pool is not None:
             self._row_pool.add(rows, upper)
-        return self._expansion.generator_rows(rows, upper)
+        return self._expansion.generator_rows(rows, upper, self.n_theta)
 
     def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
         self._last = (outgoing, primal[len(primal) - self.n_theta :])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from os import PathLike
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,9 @@ from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage, noise_values
 from sddp.engine.graph import NodeName
 from sddp.engine.network import Arcs, Network
-from sddp.engine.node_problem import NodeProblem, StageSolution
+from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import SamplingScheme
 from sddp.engine.simulation import simulate
@@ -25,6 +26,7 @@ from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
 from sddp.engine.storage import load_snapshot, save_snapshot
 from sddp.errors import InfeasibleState, ModelError
+from sddp.lp import Basis
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.threads import one_blas_thread
 
@@ -64,13 +66,15 @@ class Decision:
 class Policy:
     """Decisions by trained cuts. Made by `train` or `load_policy`.
 
-    Every answer starts from a stored basis and stored rows, so it does not depend on what was
-    asked before; rows that a question needs do not outlive it.
+    A node asked for the first time is solved at its reference state; every answer starts from the
+    rows and the basis found there, so it does not depend on what was asked before. Rows that a
+    question needs do not outlive it.
     """
 
     def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
         self.problem, self.snapshot = problem, snapshot
         self._network = Network.restored(problem, snapshot, shares_rows=False)
+        self._starts: dict[NodeName, _Start] = {}
         self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
 
@@ -80,13 +84,9 @@ class Policy:
     ) -> Policy:
         """Freeze what twins have learnt."""
         first = networks[0]
-        references: dict[NodeName, Floats] = {}
-        for network in reversed(networks):
-            references |= network.references
-        snapshot = first.freeze(root_risk, tolerance)
-        bare = cls(first.problem, snapshot)
-        nodes = {name: bare._settled(name, references.get(name)) for name in bare.nodes}
-        return cls(first.problem, replace(snapshot, nodes=nodes))
+        for twin in networks[1:]:
+            first.references = twin.references | first.references
+        return cls(first.problem, first.freeze(root_risk, tolerance))
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -121,9 +121,9 @@ class Policy:
         ModelError
             Node, state or noise are unknown or incomplete.
         """
-        problem = self._node(node)
-        incoming = problem.compiled.states.flatten(state)
-        return self._decision(problem, *self.solve_step(node, incoming, noise))
+        compiled = self._compiled(node)
+        incoming = compiled.states.flatten(state)
+        return self._decision(compiled, *self.solve_step(node, incoming, noise))
 
     def value(self, node: NodeName, state: Mapping[str, Any], noise: NoiseChoice = None) -> float:
         """Value function at a state: for one noise, or its mean over all when left out.
@@ -133,7 +133,7 @@ class Policy:
         InfeasibleState, ModelError
             As for `decide`.
         """
-        compiled = self._node(node).compiled
+        compiled = self._compiled(node)
         incoming = compiled.states.flatten(state)
         if noise is not None or compiled.noise.n_realisations == 1:
             solution, size = self.solve_step(node, incoming, noise)
@@ -144,7 +144,7 @@ class Policy:
 
     def decide_before(
         self,
-        stage: Stage,
+        stage: Stage | PreparedStage,
         arcs: Arcs,
         state: Mapping[str, Any],
         *,
@@ -155,7 +155,7 @@ class Policy:
 
         Parameters
         ----------
-        stage : Stage
+        stage : Stage or PreparedStage
             With the problem's states and sense, and without noise before the decision.
         arcs : sequence of (node name, probability)
             What may follow; missing probability stops.
@@ -171,10 +171,11 @@ class Policy:
             As for `decide`.
         """
         with self._lock, one_blas_thread():
-            extra = self._network.extra_node(stage, arcs, as_risk_measure(risk), name)
+            ready = stage if isinstance(stage, PreparedStage) else prepare_stage(stage, name)
+            extra = self._network.extra_node(ready, arcs, as_risk_measure(risk), name)
             incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
             solution = extra.solve(incoming, 0, self.snapshot.tolerance)
-        return self._decision(extra, self._feasible(solution, name), size)
+        return self._decision(extra.compiled, self._feasible(solution, name), size)
 
     def simulate(
         self,
@@ -214,13 +215,14 @@ class Policy:
     def _solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
-        node, memory = self._node(name), self.snapshot.nodes[name]
+        node = self._network.nodes[name]
         state, size = self._network.normalised(incoming)
-        if len(node.compiled.noise.positions["matrix"]):
-            # The solver keeps traces of coefficients it once held: only a new LP has none.
-            node = self._network.renew(name, self.snapshot)
-        node.forget_after(len(memory.rows), memory.basis)
         with one_blas_thread():
+            start = self._start(name)
+            if len(node.compiled.noise.positions["matrix"]):
+                # The solver keeps traces of coefficients it once held: only a new LP has none.
+                node = self._network.renew(name, start.memory)
+            node.forget_after(len(start.memory.rows), start.basis)
             if isinstance(noise, Mapping):
                 entries = noise_values(node.compiled, noise)
                 solution = node.solve_at(state, entries, self.snapshot.tolerance)
@@ -238,8 +240,8 @@ class Policy:
             "problem is homogeneous)"
         )
 
-    def _decision(self, node: NodeProblem, solution: StageSolution, size: float) -> Decision:
-        sign, compiled = self.problem.sign, node.compiled
+    def _decision(self, compiled: CompiledStage, solution: StageSolution, size: float) -> Decision:
+        sign = self.problem.sign
         handed_on = len(compiled.outgoing) > 0
         return Decision(
             variables=dict(
@@ -251,11 +253,11 @@ class Policy:
             slope=sign * solution.slope,
         )
 
-    def _node(self, name: NodeName) -> NodeProblem:
-        if name not in self._network.nodes:
-            known = list(self._network.nodes)[:5]
+    def _compiled(self, name: NodeName) -> CompiledStage:
+        if name not in self.problem.stages:
+            known = list(self.problem.stages)[:5]
             raise ModelError(f"node {name!r} is unknown; nodes are {known} ...")
-        return self._network.nodes[name]
+        return self.problem.stages[name]
 
     def _root_value(self) -> float:
         values, weights = [], []
@@ -265,14 +267,23 @@ class Policy:
             weights.append(probability)
         return self.snapshot.root_risk.evaluate(weights, values)
 
-    def _settled(self, name: NodeName, reference: Floats | None) -> NodeMemory:
-        """Rows and basis of a node after a solve, from scratch, at its reference state."""
-        node = self._network.nodes[name]
-        if reference is not None:
-            state, _ = self._network.normalised(reference)
-            node.solve(state, 0, self.snapshot.tolerance)
-        basis = node.programme.basis() if reference is not None else None
-        return replace(self.snapshot.nodes[name], rows=node.programme.rows.table(), basis=basis)
+    def _start(self, name: NodeName) -> _Start:
+        """What every answer of a node starts from."""
+        if name not in self._starts:
+            node, memory = self._network.nodes[name], self.snapshot.nodes[name]
+            if memory.reference is not None:
+                node.solve(memory.reference, 0, self.snapshot.tolerance)
+            basis = None if memory.reference is None else node.programme.basis()
+            rows = node.programme.rows.table()
+            self._starts[name] = _Start(replace(memory, rows=rows), basis)
+        return self._starts[name]
+
+
+class _Start(NamedTuple):
+    """Rows and basis of a node after a solve at its reference state."""
+
+    memory: NodeMemory
+    basis: Basis | None
 
 
 def _noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Real
 
 import numpy as np
 
 from sddp.arrays import Floats
-from sddp.engine.compile import CompiledStage, compile_stage
+from sddp.engine.compile import CompiledStage
 from sddp.engine.graph import Graph, Node, NodeName
-from sddp.engine.reduction import ReducedStage, reduce_stage
+from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.stage import InitialCut, Stage
 from sddp.errors import ModelError
 
@@ -45,24 +46,23 @@ class Problem:
     build: Callable[[Node], Stage]
     cost_to_go_bound: float | Mapping[NodeName, float] | None = None
     stages: Mapping[NodeName, CompiledStage] = field(init=False, repr=False)
-    reduced: Mapping[NodeName, ReducedStage] = field(init=False, repr=False)
+    prepared: Mapping[NodeName, PreparedStage] = field(init=False, repr=False)
     initial_cuts: Mapping[NodeName, Sequence[InitialCut]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        compiled: dict[tuple[int, ...], tuple[CompiledStage, ReducedStage]] = {}
-        stages: dict[NodeName, CompiledStage] = {}
-        reduced: dict[NodeName, ReducedStage] = {}
+        shared: dict[tuple[int, ...], PreparedStage] = {}
+        prepared: dict[NodeName, PreparedStage] = {}
         initial_cuts: dict[NodeName, Sequence[InitialCut]] = {}
         for name in self.graph.nodes:
             stage = self.build(self.graph.node(name))
             key = _parts(stage)
-            if key not in compiled:
-                arrays = compile_stage(stage, f"node {name!r}")
-                compiled[key] = (arrays, reduce_stage(arrays))
-            stages[name], reduced[name] = compiled[key]
+            if key not in shared:
+                shared[key] = prepare_stage(stage, f"node {name!r}")
+            prepared[name] = shared[key]
             initial_cuts[name] = stage.initial_cuts
+        stages = {name: stage.compiled for name, stage in prepared.items()}
         object.__setattr__(self, "stages", stages)
-        object.__setattr__(self, "reduced", reduced)
+        object.__setattr__(self, "prepared", prepared)
         object.__setattr__(self, "initial_cuts", initial_cuts)
         self._check_agreement()
         self._check_handing_on()
@@ -86,7 +86,7 @@ class Problem:
         """Names of the state components."""
         return self._first.states.labels
 
-    @property
+    @cached_property
     def homogeneous(self) -> bool:
         """Whether every stage declares a positively homogeneous value function."""
         return all(compiled.stage.homogeneous for compiled in self.stages.values())
@@ -120,7 +120,7 @@ class Problem:
 
     def is_exact(self, name: NodeName) -> bool:
         """Whether a last stage has nothing to decide, so that its value is linear in the state."""
-        arrays, stage = self.reduced[name].arrays, self.stages[name]
+        arrays, stage = self.prepared[name].reduced.arrays, self.stages[name]
         decides = len(arrays.cost) > self.n_components or arrays.matrix.shape[0] > 0
         followed = bool(self.graph.children(name))
         return not (decides or followed or stage.stage.rows)

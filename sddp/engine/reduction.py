@@ -45,7 +45,7 @@ class ReducedStage:
         ``z = expand @ y + constant`` gives all columns from the kept ones.
     bound_columns : integer array
         Kept columns with a bound that moves with the incoming state.
-    bound_lower, bound_upper : sparse matrix (n_bound_columns, n_state)
+    bound_lower, bound_upper : matrix (n_bound_columns, n_state)
         Their bounds are the constant ones in `arrays` plus these times the incoming state.
     row_position : integer array
         Position of each row of the compiled stage among the rows kept, -1 where it is gone.
@@ -58,8 +58,8 @@ class ReducedStage:
     expand: sp.csr_array
     constant: Floats
     bound_columns: NDArray[np.int32]
-    bound_lower: sp.csr_array
-    bound_upper: sp.csr_array
+    bound_lower: Any
+    bound_upper: Any
     row_position: Ints
     resting: Ints
 
@@ -225,11 +225,22 @@ def reduce_stage(compiled: CompiledStage) -> ReducedStage:
         expand=expand,
         constant=constant,
         bound_columns=np.array([position[c] for c in moving], dtype=np.int32),
-        bound_lower=_matrix([work.moving["lower"].get(c, {}) for c in moving], position, states),
-        bound_upper=_matrix([work.moving["upper"].get(c, {}) for c in moving], position, states),
+        bound_lower=as_operator(
+            _matrix([work.moving["lower"].get(c, {}) for c in moving], position, states)
+        ),
+        bound_upper=as_operator(
+            _matrix([work.moving["upper"].get(c, {}) for c in moving], position, states)
+        ),
         row_position=row_position,
         resting=np.array([position[c] for c in others if _may_rest(work, c)], dtype=np.int64),
     )
+
+
+def _moving_bounds(
+    work: _Elimination, side: str, columns: list[int], position: dict[int, int]
+) -> Any:
+    rows = [work.moving[side].get(c, {}) for c in columns]
+    return as_operator(_matrix(rows, position, [int(c) for c in work.stage.incoming]))
 
 
 def _may_rest(work: _Elimination, column: int) -> bool:

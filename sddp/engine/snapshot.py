@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sddp.arrays import Floats
 from sddp.engine.cost_to_go import CutForm
 from sddp.engine.cuts import Cuts
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowTable
-from sddp.lp import Basis
 from sddp.risk import RiskMeasure
 
 
@@ -26,15 +26,16 @@ class NodeMemory:
         Of the cost-to-go, where `AverageCut` keeps them; else none.
     rows : RowTable
         Rows added to its LP, in their order there.
-    basis : Basis or None
-        Where each solve starts; None: all slack.
+    reference : array or None
+        State at which it was last solved. A policy solves there first and starts every answer
+        from the basis it finds.
     """
 
     pools: Sequence[Cuts]
     feasibility: Cuts
     averages: Cuts
     rows: RowTable
-    basis: Basis | None
+    reference: Floats | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,6 @@ from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.transition import MatrixMap, ScaleMap
 from sddp.errors import PolicyFileError
-from sddp.lp import Basis
 from sddp.risk import ConvexCombination, RiskMeasure
 
 FORMAT, VERSION = "sddp-policy", 2
@@ -186,9 +185,7 @@ def _encode_node(memory: NodeMemory) -> dict[str, Any]:
             _encode_array(array)
             for array in (memory.rows.coefficients, memory.rows.lower, memory.rows.returns)
         ],
-        "basis": None
-        if memory.basis is None
-        else [_encode_array(memory.basis.columns), _encode_array(memory.basis.rows)],
+        "reference": None if memory.reference is None else _encode_array(memory.reference),
     }
 
 
@@ -197,13 +194,13 @@ def _decode_nodes(names: list[NodeName], documents: list[Any]) -> dict[NodeName,
 
 
 def _decode_node(document: Mapping[str, Any]) -> NodeMemory:
-    basis = document["basis"]
+    reference = document["reference"]
     return NodeMemory(
         pools=[_decode_cuts(cuts) for cuts in document["pools"]],
         feasibility=_decode_cuts(document["feasibility"]),
         averages=_decode_cuts(document["averages"]),
         rows=RowTable(*(_decode_array(array) for array in document["rows"])),
-        basis=None if basis is None else Basis(*(_decode_array(array) for array in basis)),
+        reference=None if reference is None else _decode_array(reference),
     )
 
 

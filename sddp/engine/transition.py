@@ -2,7 +2,8 @@
 
 Three forms of ``A`` share one interface: a scale per component (the fast path: portfolios),
 a dense or sparse matrix, and the identity. Rows of the value matrices are realisations of the
-noise, columns are cuts: the largest cut of a realisation lies in neighbouring memory.
+noise, columns are cuts: the largest cut of a realisation lies in neighbouring memory. (`np.take`
+and `np.dot` let other threads work meanwhile, where indexing and ``@`` with a vector do not.)
 """
 
 from __future__ import annotations
@@ -146,13 +147,17 @@ class ScaleMap(StateMap):
 
         An optimal portfolio holds few assets: the product shrinks to the held ones.
         """
-        held = slice(None) if len(outgoing) <= FEW_COMPONENTS else np.flatnonzero(outgoing)
-        product: Floats = self.scale_by_component[held].T @ (slopes[:, held] * outgoing[held]).T
-        return product
+        if len(outgoing) <= FEW_COMPONENTS:
+            return self.scale_by_component.T @ (slopes * outgoing).T
+        held = np.flatnonzero(outgoing)
+        scale = np.take(self.scale_by_component, held, axis=0)
+        return scale.T @ (np.take(slopes, held, axis=1) * outgoing[held]).T
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
         """One gather, one product, one weighted sum."""
-        total: Floats = weights @ (slopes[chosen] * self.scale)
+        gathered = np.take(slopes, chosen, axis=0)
+        gathered *= self.scale
+        total: Floats = np.dot(weights, gathered)
         return total
 
     def pull_back(self, slope: Floats) -> Floats:

@@ -34,7 +34,7 @@ def last_stage(problem):
     """Node problem without a cost-to-go, and its compilation."""
     network = untrained(problem)
     name = problem.graph.nodes[-1]
-    return network.nodes[name], problem.stages[name], problem.reduced[name]
+    return network.nodes[name], problem.stages[name], problem.prepared[name].reduced
 
 
 @pytest.mark.parametrize("noise", [1, 2])

@@ -241,8 +241,8 @@ DAMAGES = {
     "pools of another node": lambda document: document["nodes"][1].update(
         pools=document["nodes"][2]["pools"]
     ),
-    "basis of another node": lambda document: document["nodes"][0].update(
-        basis=document["nodes"][3]["basis"]
+    "reference of another node": lambda document: document["nodes"][0].update(
+        reference=document["nodes"][3]["reference"]
     ),
     "unknown cut form": lambda document: document.update(cuts="Nothing"),
     "unknown risk": lambda document: document["risk"][0].update(name="Nothing"),
