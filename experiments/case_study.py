@@ -28,11 +28,11 @@ from sddp.backtest import (
     HoldCash,
     Market,
     MultistageStrategy,
+    RegimeEstimator,
     backtest,
     print_progress,
 )
 from sddp.backtest.figures import regime_figure
-from sddp.backtest.multistage import Estimation
 from sddp.engine.stopping import Iterations
 from sddp.errors import SddpError
 from sddp.risk import weighted_cvar
@@ -102,7 +102,8 @@ def strategy(config: Config) -> MultistageStrategy:
         ),
         rng=np.random.default_rng(config.seed),
         n_stages=config.n_stages,
-        estimation=Estimation(
+        estimator=RegimeEstimator(
+            rng=np.random.default_rng(config.seed),
             window=config.window,
             period=config.period,
             regimes=GaussianRegimes(n_states=config.n_states, n_starts=config.n_starts),
@@ -137,7 +138,8 @@ def write(record: Run, config: Config, market: Market, report: BacktestReport) -
     record.write_table("summary", summary)
     record.write_table("wealth", report.wealth)
     record.write_table("weights", report.weights(SDDP))
-    record.write_table("decisions", journal)
+    # How long a decision took differs from run to run; the results do not.
+    record.write_table("decisions", journal.drop(columns="seconds"))
     record.write_table("training", trained.result.log)
 
     policy, rng = trained.result.policy, np.random.default_rng(config.seed).spawn(2)[1]

@@ -19,7 +19,17 @@ from matplotlib.figure import Figure
 
 from sddp.errors import DataError
 
-PACKAGES = ("numpy", "scipy", "pandas", "pyomo", "highspy", "hmmlearn", "matplotlib", "skfolio")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyomo",
+    "highspy",
+    "hmmlearn",
+    "matplotlib",
+    "joblib",
+    "skfolio",
+)
 ROOT = Path(__file__).resolve().parent.parent
 DPI = 150
 

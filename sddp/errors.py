@@ -32,6 +32,10 @@ class PolicyFileError(SddpError, ValueError):
     """A policy file is unreadable, of another version, or belongs to another model."""
 
 
+class StudyError(SddpError):
+    """Cells of a study failed; the others are kept."""
+
+
 class SddpWarning(UserWarning):
     """Base of the package's warnings."""
 
@@ -50,3 +54,7 @@ class NumericalWarning(SddpWarning):
 
 class FitWarning(SddpWarning):
     """A statistical fit was changed to keep it usable (fewer regimes, shrunk covariance)."""
+
+
+class StoreWarning(SddpWarning):
+    """A stored result was damaged and is computed again."""

@@ -1,8 +1,11 @@
 """Backtests: a market seen through one door, strategies, a ledger in money, and a report."""
 
+from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
+from sddp.backtest.evidence import Contents
+from sddp.backtest.fits import FitCache
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.market import CASH, Market, View
-from sddp.backtest.multistage import Estimation, MultistageStrategy
+from sddp.backtest.multistage import MultistageStrategy, variants
 from sddp.backtest.report import BacktestReport
 from sddp.backtest.simulator import backtest, print_progress
 from sddp.backtest.strategies import (
@@ -15,25 +18,35 @@ from sddp.backtest.strategies import (
     Strategy,
     Trigger,
 )
+from sddp.backtest.study import Cell, Failure, Study, run_study
 from sddp.backtest.trading import TransactionCosts
 
 __all__ = [
     "CASH",
     "BacktestReport",
     "BuyAndHold",
+    "Cell",
+    "Contents",
     "Decision",
     "EqualWeight",
-    "Estimation",
     "EveryPeriods",
+    "Failure",
+    "FitCache",
     "HoldCash",
     "InverseVolatility",
     "Ledger",
     "Market",
     "MultistageStrategy",
+    "RegimeEstimate",
+    "RegimeEstimator",
+    "RollingEstimate",
     "Strategy",
+    "Study",
     "TransactionCosts",
     "Trigger",
     "View",
     "backtest",
     "print_progress",
+    "run_study",
+    "variants",
 ]

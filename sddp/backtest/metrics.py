@@ -1,13 +1,15 @@
 """Measures of a backtest: pure functions, each with its definition.
 
 Returns are simple decimal returns per period, compounded. ``periods_per_year`` comes from the
-dates of the data (`periods_per_year`), never from a convention such as 252. A ratio whose
-denominator is 0 is NaN.
+dates of the data (`periods_per_year`), never from a convention such as 252. A measure is NaN where
+it does not exist: a ratio whose denominator is 0, a spread of one period, a regression on two, and
+anything of a period whose return is missing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,9 @@ from sddp.errors import DataError
 from sddp.risk import weighted_cvar
 
 DAYS_PER_YEAR = 365.25
+
+# A line through two points fits them whatever they are.
+FEWEST_FOR_A_LINE = 3
 
 # Returns are quotients of wealth and carry its rounding (1e-16): a spread below this is none.
 NO_SPREAD = 1e-13
@@ -83,7 +88,7 @@ def volatility(returns: ArrayLike, periods_per_year: float) -> float:
 
 def sharpe_ratio(returns: ArrayLike, cash_returns: ArrayLike, periods_per_year: float) -> float:
     """``mean(e) / std(e, ddof=1) sqrt(periods_per_year)``, e = return - cash of the same period."""
-    excess = np.asarray(returns, dtype=float) - np.asarray(cash_returns, dtype=float)
+    excess = _less(returns, cash_returns)
     return _ratio(float(excess.mean()) * periods_per_year, volatility(excess, periods_per_year))
 
 
@@ -97,6 +102,35 @@ def sortino_ratio(
     over: Floats = np.asarray(returns, dtype=float) - minimum_return
     downside = math.sqrt(float((np.minimum(over, 0.0) ** 2).mean()))
     return _ratio(float(over.mean()) * math.sqrt(periods_per_year), downside)
+
+
+def beta(returns: ArrayLike, benchmark: ArrayLike, cash_returns: ArrayLike) -> float:
+    """Slope of the least-squares line of returns on the benchmark's, both in excess of cash.
+
+    ``cov(e, b) / var(b)`` over the same periods; NaN for fewer than three, or where the benchmark
+    earns what cash earns.
+    """
+    return _line(returns, benchmark, cash_returns)[1]
+
+
+def alpha(
+    returns: ArrayLike, benchmark: ArrayLike, cash_returns: ArrayLike, periods_per_year: float
+) -> float:
+    """Intercept of that line a year: ``(mean(e) - beta mean(b)) periods_per_year``.
+
+    Arithmetic, not compounded; see `beta`.
+    """
+    return _line(returns, benchmark, cash_returns)[0] * periods_per_year
+
+
+def tracking_error(returns: ArrayLike, benchmark: ArrayLike, periods_per_year: float) -> float:
+    """``std(r - b, ddof=1) sqrt(periods_per_year)``; NaN for fewer than two periods."""
+    return volatility(_less(returns, benchmark), periods_per_year)
+
+
+def information_ratio(returns: ArrayLike, benchmark: ArrayLike, periods_per_year: float) -> float:
+    """``mean(r - b) / std(r - b, ddof=1) sqrt(periods_per_year)``."""
+    return sharpe_ratio(returns, benchmark, periods_per_year)
 
 
 def calmar_ratio(wealth: pd.Series[float]) -> float:
@@ -127,14 +161,64 @@ def trailing_return(wealth: pd.DataFrame, *, months: int) -> pd.DataFrame:
     return (wealth / base - 1.0)[base.notna().all(axis=1)]
 
 
+def rolling_volatility(returns: pd.DataFrame, *, months: int) -> pd.DataFrame:
+    """`volatility` of the trailing months, by row and strategy.
+
+    At t, over the periods that end after ``t - months`` and not after t; rows with less than
+    `months` of history are left out. ``periods_per_year`` is that of all rows, here and in the
+    other rolling measures.
+    """
+    per_year = _pace(returns)
+    return _rolling(returns, months, lambda window: volatility(window[:, 0], per_year))
+
+
+def rolling_sharpe(
+    returns: pd.DataFrame, cash_returns: pd.Series[float], *, months: int
+) -> pd.DataFrame:
+    """`sharpe_ratio` of the trailing months; rows as `rolling_volatility`."""
+    per_year = _pace(returns)
+    return _rolling(
+        returns,
+        months,
+        lambda window: sharpe_ratio(window[:, 0], window[:, 1], per_year),
+        cash_returns,
+    )
+
+
+def rolling_beta(
+    returns: pd.DataFrame,
+    benchmark: pd.Series[float],
+    cash_returns: pd.Series[float],
+    *,
+    months: int,
+) -> pd.DataFrame:
+    """`beta` of the trailing months; rows as `rolling_volatility`."""
+    return _rolling(returns, months, lambda window: beta(*window.T), benchmark, cash_returns)
+
+
+def rolling_cvar(returns: pd.DataFrame, *, months: int, confidence: float) -> pd.DataFrame:
+    """`conditional_value_at_risk` of the trailing months; rows as `rolling_volatility`."""
+    return _rolling(
+        returns,
+        months,
+        lambda window: conditional_value_at_risk(window[:, 0], confidence=confidence),
+    )
+
+
 def value_at_risk(returns: ArrayLike, *, confidence: float) -> float:
     """Loss of one period at the order statistic ``ceil((1 - confidence) T)`` from the worst.
 
     Positive is a loss; 0.95 looks at the worst 5 %.
     """
-    losses = np.sort(-np.asarray(returns, dtype=float))[::-1]
-    rank = math.ceil((1.0 - confidence) * losses.size - COUNT_ROUNDING)
-    return float(losses[max(rank, 1) - 1])
+    losses = np.sort(-np.asarray(returns, dtype=float))
+    if np.isnan(losses).any():
+        return math.nan
+    return float(losses[-tail_rank(losses.size, confidence)])
+
+
+def tail_rank(n_periods: int, confidence: float) -> int:
+    """Rank from the worst of the loss that is the VaR: ``ceil((1 - confidence) n_periods)``."""
+    return max(math.ceil((1.0 - confidence) * n_periods - COUNT_ROUNDING), 1)
 
 
 def conditional_value_at_risk(returns: ArrayLike, *, confidence: float) -> float:
@@ -142,18 +226,58 @@ def conditional_value_at_risk(returns: ArrayLike, *, confidence: float) -> float
 
     The tail is fractional: its last period counts in part (Rockafellar and Uryasev).
     """
-    return weighted_cvar(-np.asarray(returns, dtype=float), confidence=confidence)
+    losses: Floats = -np.asarray(returns, dtype=float)
+    return math.nan if np.isnan(losses).any() else weighted_cvar(losses, confidence=confidence)
 
 
 def hit_rate(returns: ArrayLike) -> float:
     """Share of periods with a return above 0."""
-    return float((np.asarray(returns, dtype=float) > 0.0).mean())
+    r: Floats = np.asarray(returns, dtype=float)
+    return float((r > 0.0).mean()) if not np.isnan(r).any() else math.nan
 
 
 def per_year(amounts: pd.Series[float]) -> float:
     """Sum of what happens at the rows (turnover, relative costs) over calendar years."""
     n_periods = len(amounts) - 1
     return float(amounts.sum()) / n_periods * periods_per_year(pd.DatetimeIndex(amounts.index))
+
+
+def _less(returns: ArrayLike, others: ArrayLike) -> Floats:
+    difference: Floats = np.asarray(returns, dtype=float) - np.asarray(others, dtype=float)
+    return difference
+
+
+def _line(returns: ArrayLike, benchmark: ArrayLike, cash_returns: ArrayLike) -> tuple[float, float]:
+    """Intercept and slope of excess returns on those of the benchmark."""
+    e, b = _less(returns, cash_returns), _less(benchmark, cash_returns)
+    if b.size < FEWEST_FOR_A_LINE or not b.std() > NO_SPREAD:
+        return math.nan, math.nan
+    deviations = b - b.mean()
+    slope = float(deviations @ (e - e.mean()) / (deviations @ deviations))
+    return float(e.mean() - slope * b.mean()), slope
+
+
+def _pace(returns: pd.DataFrame) -> float:
+    return periods_per_year(pd.DatetimeIndex(returns.index))
+
+
+def _rolling(
+    returns: pd.DataFrame,
+    months: int,
+    measure: Callable[[Floats], float],
+    *beside: pd.Series[float],
+) -> pd.DataFrame:
+    """`measure` of each column's trailing rows, with those of `beside` as further columns."""
+    dates = pd.DatetimeIndex(returns.index)
+    since = dates - pd.DateOffset(months=months)
+    full = np.flatnonzero(since >= dates[0])
+    starts = dates.searchsorted(since, side="right")
+    others = [series.reindex(dates).to_numpy() for series in beside]
+    columns = {}
+    for name, column in returns.items():
+        table = np.column_stack([column.to_numpy(), *others])
+        columns[name] = [measure(table[starts[row] : row + 1]) for row in full]
+    return pd.DataFrame(columns, index=dates[full], columns=returns.columns)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -2,125 +2,159 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel
-from sddp.allocation.training import AllocationResult, train_allocation
-from sddp.arrays import Floats, Ints
+from sddp.allocation.outlook import outlook
+from sddp.allocation.policy import AllocationDecision, AllocationPolicy
+from sddp.allocation.training import AllocationResult, cost_free_policy, train_allocation
+from sddp.arrays import Floats
+from sddp.backtest.describe import keyed, seed_sequence
+from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
 from sddp.backtest.market import CASH, View
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.engine.training import INTERRUPTED
-from sddp.errors import DataError, ModelError
-from sddp.statistics import FactorModel, FittedRegimes, GaussianRegimes, markov_scenarios
+from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
 
+Mode = Literal["receding", "run-through"]
+Future = Literal["trained", "cost-free"]
+OnFailure = Literal["raise", "keep"]
 
-@dataclass(frozen=True)
-class Estimation:
-    """How regimes and scenarios are estimated from a window of rows.
+# What the data of a window or their scenarios can do to a refit; anything else is a mistake.
+REFIT_FAILURES = (DataError, InfeasibleProblem, SolverError)
 
-    Parameters
-    ----------
-    window : int
-        Rows used, ending today.
-    period : int
-        Rows per stage: 5 turns daily rows into weekly decisions. Regimes are fitted to the
-        returns of whole periods, on all `period` ways to cut the window into them, as if these
-        were separate sequences: every row is used, and what overlaps does not follow itself.
-    regimes : GaussianRegimes
-        Its `min_count`, where given, is in periods of one sequence and is multiplied by `period`
-        here; its default is taken as it is, in overlapping periods.
-    n_scenarios : int
-        Per regime.
-    sampling : str
-        As in `markov_scenarios`.
-    """
+# A decision whose CVaR is this near the limit, relative to wealth, is held back by it.
+BINDING = 1e-6
 
-    window: int = 504
-    period: int = 1
-    regimes: GaussianRegimes = field(default_factory=GaussianRegimes)
-    n_scenarios: int = 250
-    sampling: str = "sobol"
+# Tail weights below this are what rounding leaves of the next outcome.
+ROUNDING = 1e-12
 
-    def __post_init__(self) -> None:
-        if self.period < 1 or self.window < 2 * self.period:
-            raise ModelError(
-                f"window = {self.window}, period = {self.period}; give period >= 1 and a window "
-                "of many periods"
-            )
+# What follows the last decision is known exactly: one iteration states it.
+ONE_STAGE = Iterations(1)
 
 
 @dataclass
 class MultistageStrategy:
-    """Train a multi-stage policy on a sliding window and take its first decision each time.
+    """Train a multi-stage policy on what is known and follow it, until it is trained anew.
 
-    Regimes are those of the market's factors, assets follow them through a factor model; without
-    factors the regimes are those of the assets. Every decision is the policy's stage-0 decision
-    under the filtered belief over regimes, from the holdings held now; the policy is trained
-    anew every `refit_every` decisions.
+    Every decision is taken under the filtered belief over regimes, from the holdings held now.
+    The variants that studies compare are this class with other settings; see `variants`.
 
     Parameters
     ----------
     model : AllocationModel
         What the strategy believes of costs and limits; its `cash_return` is replaced by the cash
-        rate known today, compounded over a period.
+        rate known at each training, compounded over a period.
     rng : Generator
-        For the fit, the scenarios and training.
+        For the paths of training; its seed is what counts, together with the date. Estimates
+        have their own, that of `estimator`.
+    estimator : RegimeEstimator
+        Regimes and scenarios.
     n_stages : int
-        Decisions the policy looks ahead.
-    estimation : Estimation
+        Decisions the policy looks ahead; 1 maximises wealth after one period.
+    mode : {"receding", "run-through"}
+        Take the first decision of the policy each time, or its decisions of stages 0, 1, 2, ...
+        as the horizon draws near.
+    future : {"trained", "cost-free"}
+        What wealth is worth after this decision: as trained, or ``v_j`` times wealth in regime j,
+        with v the growth of wealth if all later trading were free. The latter sees costs in the
+        present decision only, and needs no training.
     stopping : StoppingRule
-        Of training.
+        Of training, where `n_stages` is above 1.
     refit_every : int
         Decisions between two trainings.
+    on_failure : {"raise", "keep"}
+        What a failed refit does: no usable fit, no feasible policy, no answer of the solver.
+        ``"keep"`` goes on with the last policy, from its first stage, until the next refit is
+        due; the first refit has none to keep and raises. A decision from holdings that no trade
+        brings within the limit is to sell everything. The journal says what failed.
 
     Attributes
     ----------
     journal : list of dict
-        One entry per decision: ``date``, ``refit``, ``belief`` (tuple), ``model_cvar`` (one-period,
-        fraction of wealth), ``limit_binds``, ``cash``.
+        One entry per decision, see `journal_table`.
     result : AllocationResult or None
-        The last training.
+        The last training, where there was one.
+    policy : AllocationPolicy or None
+        In use.
+
+    Raises
+    ------
+    ModelError
+        An unknown `mode`, `future` or `on_failure`; `refit_every` exceeds the stages that are
+        run through.
     """
 
     model: AllocationModel
     rng: np.random.Generator
+    estimator: RegimeEstimator
     n_stages: int = 12
-    estimation: Estimation = field(default_factory=Estimation)
+    mode: Mode = "receding"
+    future: Future = "trained"
     stopping: StoppingRule = field(default_factory=lambda: BoundStalling(5, 1e-6) | Iterations(40))
     refit_every: int = 1
-    journal: list[dict[str, Any]] = field(default_factory=list, init=False)
-    result: AllocationResult | None = field(default=None, init=False)
-    _regimes: FittedRegimes | None = field(default=None, init=False)
+    on_failure: OnFailure = "raise"
+    journal: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    result: AllocationResult | None = field(default=None, init=False, repr=False)
+    policy: AllocationPolicy | None = field(default=None, init=False, repr=False)
+    _rolling: RollingEstimate = field(init=False, repr=False)
 
-    # A decision whose CVaR is this near the limit, relative to wealth, is held back by it.
-    BINDING = 1e-6
+    def __post_init__(self) -> None:
+        for name, known in (("mode", Mode), ("future", Future), ("on_failure", OnFailure)):
+            if getattr(self, name) not in get_args(known):
+                given = getattr(self, name)
+                raise ModelError(f"{name} = {given!r}; known are {', '.join(get_args(known))}")
+        if self.mode == "run-through" and self.refit_every > self.n_stages:
+            raise ModelError(
+                f"refit_every = {self.refit_every} runs through more than the n_stages = "
+                f"{self.n_stages} of the policy; refit sooner, or use mode='receding'"
+            )
+        seed_sequence(self.rng)
+        self._rolling = RollingEstimate(self.estimator, self.refit_every)
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
-        """Weights of the stage-0 decision."""
-        refit = self.result is None or len(self.journal) % self.refit_every == 0
-        belief = self._train(view) if refit else self._belief(view)
-        assert self.result is not None
+        """Weights of the policy's decision."""
+        started = time.perf_counter()
+        refit = self._rolling.due
+        failure = self._refit(view) if refit else ""
+        stage = self._rolling.age if self.mode == "run-through" else 0
+        self._rolling.age += 1
+        assert self._rolling.estimate is not None
+        assert self.policy is not None
+        belief = self._rolling.estimate.belief(view)
+        note = {"date": view.date, "stage": stage, "refit": refit, "belief": tuple(belief.tolist())}
         money = {str(name): float(amount) for name, amount in holdings.items()}
-        decision = self.result.policy.decide(regime=belief, holdings=money)
-        limit = self.model.cvar_limit
-        self.journal.append(
-            {
-                "date": view.date,
-                "refit": refit,
-                "belief": tuple(belief.tolist()),
-                "model_cvar": decision.cvar,
-                "limit_binds": limit is not None and decision.cvar >= limit - self.BINDING,
-                "cash": float(decision.weights[CASH]),
-            }
-        )
-        return decision.weights
+        try:
+            decision = self.policy.decide(stage=stage, regime=belief, holdings=money)
+        except InfeasibleState as error:
+            if self.on_failure == "raise":
+                raise
+            failure, decision = f"{failure}; {error}".removeprefix("; "), None
+        note |= self._promise(self.policy, stage, belief, decision, sum(money.values()))
+        note |= {"bound": self.policy.bound, "failure": failure}
+        self.journal.append(note | {"seconds": time.perf_counter() - started})
+        return pd.Series({CASH: 1.0}) if decision is None else decision.weights
 
     def journal_table(self) -> pd.DataFrame:
-        """The journal by date of decision, beliefs as columns ``regime 1`` (calmest), ..."""
+        """What was decided, by date.
+
+        Returns
+        -------
+        DataFrame, shape (n_decisions, n_columns)
+            ``stage`` of the policy; ``refit``, whether it was trained anew; ``model_var`` and
+            ``model_cvar``, one-period, of the portfolio after trading and with the cost of the
+            trade as the model sees it, as fractions of wealth before it, under the belief and at
+            the level ``confidence`` (NaN where no decision kept the limit); ``cvar_limit``;
+            ``limit_binds``; ``cash``, its weight; ``bound`` on wealth at the horizon per unit
+            held in cash at the refit; ``failure`` in words; ``seconds`` the decision took; and
+            the belief as ``regime 1`` (calmest), ``regime 2``, ...
+        """
         table = pd.DataFrame(self.journal).set_index("date")
         rows = table.pop("belief").tolist()
         n_regimes = max(len(row) for row in rows)
@@ -129,100 +163,118 @@ class MultistageStrategy:
         beliefs = pd.DataFrame(rows, index=table.index, columns=names)
         return table.join(beliefs.fillna(0.0))
 
-    def _train(self, view: View) -> Floats:
-        """Estimate and train anew; returns today's belief under the new regimes."""
-        settings = self.estimation
-        factors, lengths = periods(self._drivers(view), settings.window, settings.period)
-        fit_rng, scenario_rng, train_rng = self.rng.spawn(3)
-        fitted = _per_sequence(settings).fit_quietly(
-            factors, lengths=lengths, start=self._regimes, rng=fit_rng
-        )
-        assets = None
-        if view.factors is not None:
-            own, _ = periods(view.log_returns, settings.window, settings.period)
-            assets = FactorModel().fit(own, factors)
-        scenarios = markov_scenarios(
-            fitted,
-            assets,
-            n_stages=self.n_stages,
-            n_scenarios=settings.n_scenarios,
-            rng=scenario_rng,
-            sampling=settings.sampling,
-        )
-        rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
-        self._regimes = fitted
-        belief = self._belief(view)
+    def checkpoint(self) -> dict[str, Any] | None:
+        """What a fresh copy needs to go on: at the end of each window, see `Resumable`."""
+        return self._rolling.checkpoint()
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a checkpoint; the policy then in use is trained again if it is asked for."""
+        self._rolling.resume(state, view)
+
+    def _refit(self, view: View) -> str:
+        """Estimate and train anew; what failed, where the last policy is kept."""
+        try:
+            estimate = self._rolling.renewed(view)
+            self._train(estimate, view)
+        except REFIT_FAILURES as error:
+            kept = self._rolling.estimate
+            if self.on_failure == "raise" or kept is None:
+                raise
+            if self.policy is None:  # the run was cut and continued since it was trained
+                self._train(kept, view.until(kept.date))
+            self._rolling.adopt(kept)
+            return f"{type(error).__name__}: {error}"
+        self._rolling.adopt(estimate)
+        return ""
+
+    def _train(self, estimate: RegimeEstimate, view: View) -> None:
+        model = replace(self.model, cash_return=self.estimator.cash_return(view))
+        scenarios = estimate.over(self.n_stages)
+        if self.future == "cost-free":
+            self.result, self.policy = None, cost_free_policy(model, scenarios)
+            return
         result = train_allocation(
-            replace(self.model, cash_return=(1.0 + rate) ** settings.period - 1.0),
+            model,
             scenarios,
             initial_holdings={CASH: 1.0},
-            initial_regime=int(belief.argmax()),
-            stopping=self.stopping,
-            rng=train_rng,
+            initial_regime=int(estimate.belief(view).argmax()),
+            stopping=self.stopping if self.n_stages > 1 else ONE_STAGE,
+            rng=keyed(self.rng, "training", view.date),
             progress=False,
         )
         if result.stopped_because == INTERRUPTED:
             raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
-        self.result = result
-        return belief
+        self.result, self.policy = result, result.policy
 
-    def _belief(self, view: View) -> Floats:
-        """Filtered probabilities of today's regime, from the sequence that ends today."""
-        assert self._regimes is not None
-        settings = self.estimation
-        table, lengths = periods(self._drivers(view), settings.window, settings.period)
-        belief: Floats = self._regimes.filter(table.iloc[: lengths[0]])[-1]
-        return belief
+    def _promise(
+        self,
+        policy: AllocationPolicy,
+        stage: int,
+        belief: Floats,
+        decision: AllocationDecision | None,
+        wealth: float,
+    ) -> dict[str, Any]:
+        """What the model says of the next period."""
+        limit, confidence = self.model.cvar_limit, self.model.cvar_confidence
+        stated = {
+            "confidence": confidence,
+            "cvar_limit": float("nan") if limit is None else limit,
+        }
+        if decision is None:
+            nothing = {"model_var": float("nan"), "model_cvar": float("nan")}
+            return stated | nothing | {"limit_binds": True, "cash": 1.0}
+        return stated | {
+            "model_var": model_var(policy, stage, belief, decision, wealth),
+            "model_cvar": decision.cvar,
+            "limit_binds": limit is not None and decision.cvar >= limit - BINDING,
+            "cash": float(decision.weights[CASH]),
+        }
 
-    @staticmethod
-    def _drivers(view: View) -> pd.DataFrame:
-        return view.log_returns if view.factors is None else view.factors
 
-
-def periods(log_returns: pd.DataFrame, window: int, period: int) -> tuple[pd.DataFrame, Ints]:
-    """Log returns of whole periods in a window, cut in all possible ways.
+def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
+    """The multi-stage policy and what its ingredients are worth: all else is the same.
 
     Parameters
     ----------
-    log_returns : DataFrame, shape (n_rows, n)
-        Per row; the last row is today.
-    window : int
-        Rows used.
-    period : int
-        Rows per period.
+    base : MultistageStrategy
+        With regimes and costs. All share its data window, seeds, limits and schedule; those that
+        have its regimes share its fits.
 
     Returns
     -------
-    table, lengths
-        Sequences one below the other, the one that ends today first, then those that end 1, 2,
-        ... rows earlier; and the number of periods in each.
-
-    Raises
-    ------
-    DataError
-        There are fewer rows than `window`.
+    dict
+        ``SDDP``, the base; ``one regime``, without time dependence; ``costs ignored``, by the
+        model but not by the market; ``myopic``, which maximises wealth after one period;
+        ``cost-free future``, one step ahead with the value function of free trading after it.
     """
-    rows = log_returns.iloc[-window:]
-    if len(rows) < window:
-        raise DataError(
-            f"the window needs {window} rows of returns, but only {len(rows)} are known on "
-            f"{log_returns.index[-1]:%Y-%m-%d}; start later or shorten the window"
-        )
-    sequences = [_sums(rows.iloc[: len(rows) - shift], period) for shift in range(period)]
-    return pd.concat(sequences), np.array([len(s) for s in sequences], dtype=np.int64)
+    single = replace(base.estimator.regimes, n_states=1)
+    return {
+        "SDDP": base,
+        "one regime": replace(base, estimator=replace(base.estimator, regimes=single)),
+        "costs ignored": replace(
+            base, model=replace(base.model, transaction_cost=0.0, sale_cost=None)
+        ),
+        # One stage cannot be run through: its first decision is asked for each time.
+        "myopic": replace(base, n_stages=1, mode="receding"),
+        "cost-free future": replace(base, future="cost-free"),
+    }
 
 
-def _sums(rows: pd.DataFrame, period: int) -> pd.DataFrame:
-    """Sums over whole periods, counted back from the last row."""
-    n_periods = len(rows) // period
-    used = rows.iloc[len(rows) - n_periods * period :]
-    sums = used.to_numpy().reshape(n_periods, period, -1).sum(axis=1)
-    return pd.DataFrame(sums, index=used.index[period - 1 :: period], columns=rows.columns)
+def model_var(
+    policy: AllocationPolicy,
+    stage: int,
+    belief: Floats,
+    decision: AllocationDecision,
+    wealth: float,
+) -> float:
+    """One-period VaR of a decision as a fraction of the wealth before it, cost included.
 
-
-def _per_sequence(settings: Estimation) -> GaussianRegimes:
-    """Overlapping sequences repeat each row `period` times: a regime needs as many more."""
-    regimes = settings.regimes
-    if regimes.min_count is None:
-        return regimes
-    return replace(regimes, min_count=regimes.min_count * settings.period)
+    The least loss in the tail whose mean is `AllocationDecision.cvar`, which takes the worst
+    outcomes until their weights reach ``1 - confidence``.
+    """
+    problem = policy.problem
+    ahead = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
+    assets = np.asarray(decision.holdings[list(problem.asset_names)], dtype=float)
+    losses = ahead.losses(float(decision.holdings[CASH]), assets)
+    tail = ahead.tail(losses, problem.model.cvar_confidence)
+    return float(losses[tail > ROUNDING].min() + decision.cost) / wealth

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from sddp.backtest import metrics
+from sddp.arrays import Floats
+from sddp.backtest import deflation, inference, metrics, promise_tests, promises
+from sddp.backtest.inference import Resampling, Sample
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.market import CASH
 from sddp.backtest.strategies import Strategy
@@ -17,6 +22,8 @@ from sddp.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from sddp.backtest.evidence import Contents
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,13 +83,15 @@ class BacktestReport:
         """Fractions of wealth held after each row's trades, cash first; raises as `ledger`."""
         return self.ledger(name).weights
 
-    def summary(self, *, confidence: float = 0.95) -> pd.DataFrame:
+    def summary(self, *, confidence: float = 0.95, benchmark: str | None = None) -> pd.DataFrame:
         """Metrics by strategy, as defined in `sddp.backtest.metrics`.
 
         Parameters
         ----------
         confidence : float
             Level of `value_at_risk` and `cvar`, losses of one period: 0.9 is the worst 10 %.
+        benchmark : str, optional
+            A strategy to which the others are compared.
 
         Returns
         -------
@@ -90,10 +99,126 @@ class BacktestReport:
             Decimal fractions. `annualised_return`, `volatility`, `turnover` (purchases plus sales
             over wealth) and `cost_drag` (costs over wealth) are per year; `costs_paid` and
             `final_wealth` are money; `average_cash` is the mean share of cash after trading;
-            `execution` says how decisions were traded.
+            `execution` says how decisions were traded. With a benchmark also `beta`, `alpha`,
+            `tracking_error` and `information_ratio`.
+
+        Raises
+        ------
+        DataError
+            There is no strategy named `benchmark`.
         """
         rows = {name: self._metrics(ledger, confidence) for name, ledger in self.ledgers.items()}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
+        return table if benchmark is None else table.join(self._against(benchmark))
+
+    def intervals(
+        self,
+        *,
+        rng: np.random.Generator,
+        level: float = 0.95,
+        n_draws: int = 5000,
+        confidence: float = 0.95,
+        block_length: float | None = None,
+    ) -> pd.DataFrame:
+        """Bootstrap intervals of the metrics, as `inference.intervals` returns them.
+
+        They are conditional on the policies as fitted, see `sddp.backtest.inference`.
+
+        Parameters
+        ----------
+        rng, level, n_draws, block_length
+            As in `inference.Resampling`.
+        confidence : float
+            Level of the CVaR.
+
+        Raises
+        ------
+        ModelError
+            As `inference.Resampling`.
+        """
+        how = Resampling(rng, n_draws, level, block_length)
+        return inference.intervals(self._sample, how, confidence=confidence)
+
+    def differences(
+        self,
+        reference: str,
+        *,
+        rng: np.random.Generator,
+        level: float = 0.95,
+        n_draws: int = 5000,
+        block_length: float | None = None,
+    ) -> pd.DataFrame:
+        """Sharpe ratio and mean excess return less those of `reference`, with intervals and tests.
+
+        Parameters as `intervals`; see `inference.differences` for what is returned and raised.
+        """
+        how = Resampling(rng, n_draws, level, block_length)
+        return inference.differences(self._sample, reference, how)
+
+    def deflated_sharpe(
+        self, *, trial_sharpes: Sequence[float] | Floats, n_trials: int | None = None
+    ) -> pd.DataFrame:
+        """Sharpe ratios given that many variants were tried; see `deflation.deflated_sharpe`."""
+        return deflation.deflated_sharpe(
+            self._sample, trial_sharpes=trial_sharpes, n_trials=n_trials
+        )
+
+    def risk_tests(
+        self,
+        *,
+        rng: np.random.Generator,
+        level: float = 0.95,
+        n_draws: int = 5000,
+        block_length: float | None = None,
+        period: int | None = None,
+    ) -> pd.DataFrame:
+        """Tests of the one-period risk promised by the strategies that keep a journal.
+
+        Parameters
+        ----------
+        rng, level, n_draws, block_length
+            As `intervals`.
+        period : int, optional
+            Rows of the period that the models look at, see `promise_tests.promised_periods`.
+
+        Returns
+        -------
+        DataFrame
+            As `promise_tests.promise_tests`; empty if no strategy keeps a journal.
+
+        Raises
+        ------
+        DataError
+            As `promise_tests.promised_periods` and `promise_tests.promise_tests`.
+        """
+        periods = {
+            name: promise_tests.promised_periods(
+                self.ledgers[name], journal, lag=self.lag, period=period
+            )
+            for name, journal in promises.journals(self.strategies, self.ledgers).items()
+        }
+        how = Resampling(rng, n_draws, level, block_length)
+        return promise_tests.promise_tests(periods, how)
+
+    @property
+    def _sample(self) -> Sample:
+        dates = pd.DatetimeIndex(self.cash_rate.index)
+        return Sample(self.returns, self.cash_rate.iloc[1:], metrics.periods_per_year(dates))
+
+    def _against(self, benchmark: str) -> pd.DataFrame:
+        self.ledger(benchmark)
+        sample = self._sample
+        base, cash, ppy = sample.returns[benchmark], sample.cash_returns, sample.periods_per_year
+        rows = {
+            name: {
+                "beta": metrics.beta(returns, base, cash),
+                "alpha": metrics.alpha(returns, base, cash, ppy),
+                "tracking_error": metrics.tracking_error(returns, base, ppy),
+                "information_ratio": metrics.information_ratio(returns, base, ppy),
+            }
+            for name, returns in sample.returns.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index")
 
     def _metrics(self, ledger: Ledger, confidence: float) -> dict[str, Any]:
         wealth = ledger.wealth
@@ -141,7 +266,7 @@ class BacktestReport:
         """Weights of one strategy as stacked areas: the `largest` assets, the others, cash."""
         from sddp.backtest import figures
 
-        return figures.allocation_figure(self.weights(name), name, largest)
+        return figures.allocation_figure({name: self.weights(name)}, largest)
 
     def plot_trading(self) -> Figure:
         """Turnover and relative costs so far, by strategy."""
@@ -152,6 +277,60 @@ class BacktestReport:
             {name: entry.costs.sum(axis=1) for name, entry in self.ledgers.items()}
         )
         return figures.trading_figure(turnover, costs / self.wealth, self.timing)
+
+    def to_html(
+        self,
+        path: str | PathLike[str],
+        *,
+        title: str = "Backtest",
+        contents: Contents | None = None,
+        rng: np.random.Generator | None = None,
+        caveats: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write the report as one HTML page that needs nothing beside itself.
+
+        Wealth, metrics, differences, promised and realised risk, trailing and rolling measures,
+        allocations, regimes, trading and provenance; what has no data is left out. The file
+        appears whole or not at all. `sddp.backtest.gallery.write_figures` writes the same figures
+        as PNG.
+
+        Parameters
+        ----------
+        path : path
+            Of the file, replaced if it exists.
+        title : str
+        contents : Contents, optional
+            What is shown: strategies in detail, reference, benchmark, market, windows.
+        rng : Generator, optional
+            For intervals and tests; without it there are none.
+        caveats : sequence of str
+            What a reader must know before the numbers.
+        provenance : mapping, optional
+            What the run was made of (config, data hashes, versions, commit, duration, warnings):
+            values, sequences and mappings, shown as they are.
+
+        Returns
+        -------
+        Path
+            Of the page.
+
+        Raises
+        ------
+        DataError
+            The file cannot be written, a strategy named in `contents` is unknown, or what is
+            promised cannot be tested (see `risk_tests`).
+        ModelError
+            `contents` names a reference and there is no `rng`.
+        """
+        from sddp.backtest import html
+        from sddp.backtest.evidence import Contents, gather
+
+        def page() -> str:
+            evidence = gather(self, contents or Contents(), rng)
+            return html.page(evidence, title=title, caveats=caveats, provenance=provenance or {})
+
+        return html.write_whole(Path(path), page)
 
     def __repr__(self) -> str:
         dates = self.cash_rate.index

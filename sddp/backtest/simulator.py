@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from sddp.arrays import Floats
-from sddp.backtest.ledger import Entry, Ledger
-from sddp.backtest.market import CASH, Market, View
+from sddp.backtest.account import Account, Rules
+from sddp.backtest.market import Market, View
 from sddp.backtest.report import BacktestReport
-from sddp.backtest.strategies import Decision, EveryPeriods, Strategy, Trigger
+from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
 from sddp.backtest.tables import day
-from sddp.backtest.trading import (
-    Cost,
-    TransactionCosts,
-    execute,
-    requested_trades,
-    target_weights,
-)
+from sddp.backtest.trading import Cost, TransactionCosts
 from sddp.errors import DataError, ModelError
 
 Progress = Callable[[str, int, int], None]
@@ -82,17 +70,18 @@ def backtest(
         `lag`, `initial_wealth` or `strategies` make no sense, or a strategy answers with weights
         that do not; the message's note names the strategy and the date.
     """
-    _check(strategies, lag, initial_wealth)
-    rules = _Rules(
-        dates=_rows(market, start, end, lag),
-        costs=TransactionCosts.of(transaction_cost, list(market.assets)),
+    check_strategies(strategies)
+    rules = trading_rules(
+        market,
+        start=start,
+        end=end,
+        transaction_cost=transaction_cost,
         lag=lag,
         initial_wealth=initial_wealth,
         rebalance=rebalance,
     )
     accounts = {
-        name: _simulate(name, strategy, market, rules, progress or _silent)
-        for name, strategy in strategies.items()
+        name: _run(name, strategy, market, rules, progress) for name, strategy in strategies.items()
     }
     return BacktestReport(
         ledgers={name: account.ledger() for name, account in accounts.items()},
@@ -100,6 +89,19 @@ def backtest(
         lag=lag,
         strategies={name: account.strategy for name, account in accounts.items()},
     )
+
+
+def _run(
+    name: str, strategy: Strategy, market: Market, rules: Rules, progress: Progress | None
+) -> Account:
+    account = Account(strategy, market.assets, rules)
+    n_rows = len(rules.dates)
+    try:
+        simulate(account, market, after_row=lambda a: progress and progress(name, a.row, n_rows))
+    except Exception as error:
+        error.add_note(f"(strategy {name!r}, {day(account.today)})")
+        raise
+    return account
 
 
 def print_progress(name: str, done: int, total: int) -> None:
@@ -111,88 +113,28 @@ def print_progress(name: str, done: int, total: int) -> None:
         print(f"{name}: {done} of {total} rows", file=sys.stderr, flush=True)
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """What all strategies of a backtest share."""
+def simulate(
+    account: Account,
+    market: Market,
+    *,
+    after_row: Callable[[Account], object],
+) -> None:
+    """Go on with a run from the account's row to the last.
 
-    dates: pd.DatetimeIndex
-    costs: TransactionCosts
-    lag: int
-    initial_wealth: float
-    rebalance: Trigger
-
-
-class _Account:
-    """The money of one strategy, its orders, and the lines written about them."""
-
-    def __init__(self, strategy: Strategy, assets: Any, rules: _Rules) -> None:
-        self.strategy = copy.deepcopy(strategy)
-        self.rules = rules
-        self.assets = list(assets)
-        self.positions = pd.Index([CASH, *assets])
-        self.holdings: Floats = np.zeros(len(self.positions))
-        self.holdings[0] = rules.initial_wealth
-        self.orders: dict[int, Floats] = {}
-        self.entries: list[Entry] = []
-        self.decisions: list[Decision] = []
-
-    def earn(self, view: View) -> Floats:
-        """Add what the row's returns pay on the holdings of the row before."""
-        if not self.entries:
-            return np.zeros_like(self.holdings)
-        rates = np.append(view.cash_rate.iloc[-1], view.returns.iloc[-1])
-        # An asset not yet quoted has no return, and is not held.
-        earned: Floats = self.holdings * np.nan_to_num(rates)
-        self.holdings = self.holdings + earned
-        return earned
-
-    def decide(self, row: int, view: View) -> None:
-        """Ask the strategy, if it is time and the order can still earn something."""
-        execution_row = row + self.rules.lag
-        held = pd.Series(self.holdings.copy(), index=self.positions)
-        if execution_row >= len(self.rules.dates) - 1 or not self._due(view, held):
-            return
-        answer = self.strategy.decide(view, held)
-        weights = None
-        if answer is not None:
-            self.orders[execution_row] = target_weights(answer, self.assets)
-            weights = pd.Series(self.orders[execution_row], index=self.positions)
-        self.decisions.append(Decision(view.date, weights))
-
-    def _due(self, view: View, held: pd.Series[float]) -> bool:
-        return not self.decisions or self.rules.rebalance.due(view, held, self.decisions[-1])
-
-    def trade(self, row: int, quoted: NDArray[np.bool_], earned: Floats) -> None:
-        """Execute the order of this row, if there is one, and write the row's entry."""
-        before, costs = self.holdings, self.rules.costs
-        order = self.orders.pop(row, None)
-        requested = (
-            np.zeros(len(before) - 1) if order is None else requested_trades(before, order, costs)
-        )
-        executed, charged, after = execute(before, requested, costs, quoted)
-        self.holdings = after
-        self.entries.append(Entry(earned, before, requested, executed, charged, after))
-
-    def ledger(self) -> Ledger:
-        """All lines."""
-        return Ledger.of(self.entries, self.decisions, self.rules.dates, pd.Index(self.assets))
+    Parameters
+    ----------
+    account : Account
+        Written to.
+    market : Market
+    after_row : callable
+        Called with the account after each row, to tell of it or to keep it.
+    """
+    for row in range(account.row, len(account.rules.dates)):
+        _step(account, row, market.at(account.rules.dates[row]))
+        after_row(account)
 
 
-def _simulate(
-    name: str, strategy: Strategy, market: Market, rules: _Rules, progress: Progress
-) -> _Account:
-    account = _Account(strategy, market.assets, rules)
-    for row, date in enumerate(rules.dates):
-        try:
-            _step(account, row, market.at(date))
-        except Exception as error:
-            error.add_note(f"(strategy {name!r}, {day(date)})")
-            raise
-        progress(name, row + 1, len(rules.dates))
-    return account
-
-
-def _step(account: _Account, row: int, view: View) -> None:
+def _step(account: Account, row: int, view: View) -> None:
     earned = account.earn(view)
     # Read before the strategy has had the view in its hands.
     quoted = view.quoted.to_numpy()[-1]
@@ -204,20 +146,38 @@ def _step(account: _Account, row: int, view: View) -> None:
         account.decide(row, view)
 
 
-def _silent(name: str, done: int, total: int) -> None:
-    pass
+def check_strategies(strategies: Mapping[str, Strategy]) -> None:
+    """Refuse what does not decide.
 
-
-def _check(strategies: Mapping[str, Strategy], lag: int, initial_wealth: float) -> None:
+    Raises
+    ------
+    ModelError
+        There is none, or one is no object with a method `decide`.
+    """
     if not strategies:
         raise ModelError("strategies is empty; name at least one")
     for name, strategy in strategies.items():
         if isinstance(strategy, type) or not callable(getattr(strategy, "decide", None)):
             raise ModelError(f"strategies[{name!r}] = {strategy!r} is no object with decide()")
+
+
+def trading_rules(
+    market: Market,
+    *,
+    start: str | pd.Timestamp,
+    end: str | pd.Timestamp | None,
+    transaction_cost: Cost | tuple[Cost, Cost],
+    lag: int,
+    initial_wealth: float,
+    rebalance: Trigger,
+) -> Rules:
+    """Rules of a run, checked; arguments and errors as in `backtest`."""
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
         raise ModelError(f"lag = {lag!r}; give 0, 1, ... rows between decision and execution")
     if not (math.isfinite(initial_wealth) and initial_wealth > 0.0):
         raise ModelError(f"initial_wealth = {initial_wealth}; give a positive amount of money")
+    costs = TransactionCosts.of(transaction_cost, list(market.assets))
+    return Rules(_rows(market, start, end, lag), costs, lag, initial_wealth, rebalance)
 
 
 def _rows(

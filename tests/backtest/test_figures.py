@@ -10,7 +10,19 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, Market, backtest
+from sddp.backtest import (
+    BuyAndHold,
+    Contents,
+    EqualWeight,
+    HoldCash,
+    Market,
+    backtest,
+    figures,
+    metrics,
+)
+from sddp.backtest.gallery import write_figures
+from sddp.errors import DataError
+from tests.backtest.modelled import Modelled
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +37,61 @@ def report():
     return backtest(market, strategies, start=dates[0], transaction_cost=0.001)
 
 
+DATES = pd.bdate_range("2020-01-01", periods=40)
+NAMES = (
+    "SDDP",
+    "QP with a name so long that it would leave no room for the lines of others",
+    "1/N",
+)
+
+
+def random_table(seed: int, columns=NAMES) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(rng.uniform(0.1, 1.0, (len(DATES), len(columns))), DATES, list(columns))
+
+
+def random_weights(seed: int, assets=("a", "b", "c")) -> pd.DataFrame:
+    table = random_table(seed, ("cash", *assets))
+    return table.div(table.sum(axis=1), axis=0)
+
+
+def random_tail(seed: int) -> pd.DataFrame:
+    table = random_table(seed, ("model_cvar", "realised_cvar"))
+    return table.assign(cvar_limit=0.5, violated=table["model_cvar"] > 0.8)
+
+
+PROMISED = pd.DataFrame(
+    {
+        "model_cvar": [0.010, np.nan, 0.012],
+        "realised_cvar": [0.015, 0.020, -0.001],
+        "cvar_limit": [0.011, np.nan, np.nan],
+        "low": [0.012, 0.015, -0.002],
+        "high": [0.019, 0.026, 0.0],
+    },
+    index=list(NAMES),
+)
+INTERVALS = pd.DataFrame(
+    {"value": [0.3, np.nan, -0.2], "low": [0.1, np.nan, -0.5], "high": [0.6, np.nan, 0.1]},
+    index=list(NAMES),
+)
 FIGURES = {
     "wealth": lambda report: report.plot_wealth(),
     "trailing": lambda report: report.plot_trailing_return(),
     "trading": lambda report: report.plot_trading(),
     "allocation": lambda report: report.plot_allocation("tilted"),
+    "rolling": lambda _: figures.rolling_figure(random_table(1), random_table(2), 12, "lag 1"),
+    "regimes": lambda _: figures.regime_figure(
+        random_weights(3), random_table(4)["SDDP"], "a market with a long name, in points"
+    ),
+    "promises": lambda _: figures.promise_figure(PROMISED),
+}
+MULTIPLES = {
+    "allocations": lambda n: figures.allocation_figure(
+        {f"strategy {i}, named at some length": random_weights(i) for i in range(n)}, 9
+    ),
+    "tails": lambda n: figures.tail_figure(
+        {f"strategy {i}": random_tail(i) for i in range(n)}, 250
+    ),
 }
 
 
@@ -39,7 +101,7 @@ def test_every_axis_is_labelled_and_nothing_overlaps(report, name):
     FigureCanvasAgg(figure).draw()
     legend = figure.legends[0].get_window_extent()
     for ax in figure.axes:
-        assert ax.get_ylabel()
+        assert ax.get_ylabel() or ax.get_xlabel()
         assert not ax.get_tightbbox().overlaps(legend)
     assert figure.axes[0].get_title(loc="left")
     inside = figure.bbox
@@ -116,3 +178,218 @@ def test_plotting_leaves_pyplot_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", MULTIPLES)
+@pytest.mark.parametrize("n_panels", [1, 2, 3, 8])
+def test_small_multiples_do_not_overlap_and_have_dates_below_each_column(name, n_panels):
+    figure = MULTIPLES[name](n_panels)
+    FigureCanvasAgg(figure).draw()
+    assert len(figure.axes) == n_panels
+    boxes = [*(ax.get_tightbbox() for ax in figure.axes), figure.legends[0].get_window_extent()]
+    assert not any(one.overlaps(two) for i, one in enumerate(boxes) for two in boxes[:i])
+    dated = [any(label.get_text() for label in _shown(ax)) for ax in figure.axes]
+    assert dated == [i >= n_panels - 2 for i in range(n_panels)]
+    assert all(ax.get_ylabel() for ax in figure.axes[:: 2 if n_panels > 1 else 1])
+
+
+def _shown(ax):
+    visible = ax.xaxis.get_tick_params()["labelbottom"]
+    return ax.xaxis.get_ticklabels() if visible else []
+
+
+def lines(ax) -> dict[str, np.ndarray]:
+    return {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+
+
+def test_trailing_and_trading_lines_are_those_of_the_report(report):
+    (ax,) = report.plot_trailing_return(months=12).axes
+    trailing = metrics.trailing_return(report.wealth, months=12)
+    top, bottom = report.plot_trading().axes
+    for name, ledger in report.ledgers.items():
+        assert lines(ax)[name] == pytest.approx(trailing[name].to_numpy())
+        assert lines(top)[name] == pytest.approx(ledger.turnover.cumsum().to_numpy())
+        costs = (ledger.costs.sum(axis=1) / ledger.wealth).cumsum()
+        assert lines(bottom)[name] == pytest.approx(costs.to_numpy())
+
+
+def test_rolling_lines_are_the_tables_and_absurd_ratios_do_not_stretch_the_axis():
+    sharpe, volatility = random_table(1), random_table(2)
+    sharpe.iloc[5, 0] = 4000.0
+    sharpe.iloc[:, 2] = np.nan
+    top, bottom = figures.rolling_figure(sharpe, volatility, 12, "lag 1").axes
+    for name in NAMES:
+        assert lines(top)[name] == pytest.approx(sharpe[name].to_numpy(), nan_ok=True)
+        assert lines(bottom)[name] == pytest.approx(volatility[name].to_numpy())
+    assert top.get_ylim()[1] == 10.0
+    assert bottom.get_ylim()[0] == 0.0
+
+
+def tops(ax) -> list[np.ndarray]:
+    """Upper edge of each area at each row, the lowest area first."""
+    numbers = DATES.to_numpy().astype("datetime64[D]").astype(float)
+    edges = []
+    for area in ax.collections:
+        x, y = area.get_paths()[0].vertices.T
+        edges.append(np.array([y[np.isclose(x, number)].max() for number in numbers]))
+    return edges
+
+
+def test_areas_are_the_weights_stacked_from_cash_upwards():
+    table = random_weights(5)
+    (ax,) = figures.allocation_figure({"s": table}, 9).axes
+    drawn = tops(ax)
+    # An edge at a step has the height of both sides; the higher one is that of the row or before.
+    stacked = table.cumsum(axis=1)
+    both = np.maximum(stacked, stacked.shift(1).fillna(0.0))
+    for column, edge in zip(both, drawn, strict=True):
+        assert edge == pytest.approx(both[column].to_numpy())
+    legend = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert legend == ["c", "b", "a", "cash"]
+
+
+def test_every_panel_shows_the_same_assets_in_the_same_colours():
+    # b is the largest in one strategy, a on average.
+    one = pd.DataFrame({"cash": 0.4, "a": 0.5, "b": 0.0, "c": 0.1}, DATES)
+    two = pd.DataFrame({"cash": 0.0, "a": 0.3, "b": 0.6, "c": 0.1}, DATES)
+    figure = figures.allocation_figure({"one": one, "two": two}, 1)
+    shown = [[area.get_label() for area in ax.collections] for ax in figure.axes]
+    assert shown == [["cash", "b", "other (2)"]] * 2
+    colours = [[tuple(area.get_facecolor()[0]) for area in ax.collections] for ax in figure.axes]
+    assert colours[0] == colours[1]
+    assert len(set(colours[0])) == len(colours[0])
+    assert tops(figure.axes[0])[-1] == pytest.approx(1.0)
+
+
+def test_a_strategy_looks_the_same_in_every_figure():
+    """Whatever its rank there."""
+    tables = [random_table(seed, ("u", "v", "w", "x")) for seed in (1, 2, 3)]
+    assert len({tuple(table.iloc[-1].argsort()) for table in tables}) == 3
+    drawn = [
+        figures.wealth_figure(tables[0], ""),
+        figures.rolling_figure(tables[1], tables[2], 12, ""),
+        figures.trading_figure(tables[2], tables[0], ""),
+    ]
+    looks = [
+        {line.get_label(): (line.get_color(), line.get_linestyle()) for line in ax.get_lines()}
+        for figure in drawn
+        for ax in figure.axes
+    ]
+    for name in tables[0]:
+        assert len({look[name] for look in looks}) == 1
+
+
+def test_fifteen_strategies_can_be_told_apart():
+    names = [f"strategy number {i} with a limit of {i} % and so on" for i in range(15)]
+    wealth = random_table(8, names)
+    figure = figures.wealth_figure(wealth, "lag 1")
+    FigureCanvasAgg(figure).draw()
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
+    assert len(looks) == 15
+    legend = figure.legends[0]
+    assert len(legend.get_texts()) == 15
+    box = legend.get_window_extent()
+    assert box.y0 >= 0.0
+    assert box.x1 <= figure.bbox.x1
+    assert figure.axes[0].get_window_extent().width > 0.5 * figure.bbox.width
+
+
+def test_names_are_never_formulas_and_never_left_out():
+    hostile = ["_hidden", "$\\frac{$", "a $\\foo$", "<b>&"]
+    for figure, expected in (
+        (figures.wealth_figure(random_table(9, hostile), "lag 1"), 4),
+        (figures.allocation_figure({name: random_weights(1) for name in hostile}, 9), 4),
+        (figures.promise_figure(PROMISED.iloc[:2].set_axis(hostile[1:3])), 3),
+        (figures.regime_figure(random_weights(1), random_table(1)["SDDP"], hostile[1]), 4),
+    ):
+        FigureCanvasAgg(figure).draw()
+        assert len(figure.legends[0].get_texts()) == expected
+    legend = figures.wealth_figure(random_table(9, hostile), "lag 1").legends[0]
+    assert {text.get_text() for text in legend.get_texts()} == set(hostile)
+
+
+def test_regimes_are_stacked_beliefs_below_the_market():
+    beliefs, level = random_weights(3), random_table(4)["SDDP"]
+    top, bottom = figures.regime_figure(beliefs, level, "market").axes
+    assert top.get_lines()[0].get_ydata() == pytest.approx(level.to_numpy())
+    assert tops(bottom)[-1] == pytest.approx(1.0)
+    (alone,) = figures.regime_figure(beliefs, None, "").axes
+    assert len(alone.collections) == beliefs.shape[1]
+    one = figures.regime_figure(beliefs[["cash"]].set_axis(["regime 1"], axis=1), None, "")
+    assert [text.get_text() for text in one.legends[0].get_texts()] == ["regime 1"]
+
+
+def test_tails_show_promise_outcome_limit_and_violations():
+    table = random_tail(11)
+    (ax,) = figures.tail_figure({"s": table}, 250).axes
+    promised, realised, limit, ticks = ax.get_lines()[:4]
+    assert promised.get_ydata() == pytest.approx(table["model_cvar"].to_numpy())
+    assert promised.get_drawstyle() == "steps-post"
+    assert realised.get_ydata() == pytest.approx(table["realised_cvar"].to_numpy())
+    assert set(limit.get_ydata()) == {0.5}
+    marked = pd.DatetimeIndex(ticks.get_xdata())
+    assert marked.equals(table.index[table["model_cvar"] > 0.8])
+
+
+def test_promises_are_dots_beside_their_limits():
+    (ax,) = figures.promise_figure(PROMISED).axes
+    realised, promised, limit = ax.get_lines()
+    assert realised.get_xdata() == pytest.approx([0.015, 0.020, -0.001])
+    assert promised.get_xdata() == pytest.approx([0.010, np.nan, 0.012], nan_ok=True)
+    assert limit.get_xdata() == pytest.approx([0.011, np.nan, np.nan], nan_ok=True)
+    bars = [segment[:, 0] for segment in ax.collections[0].get_segments()]
+    assert np.array(bars) == pytest.approx(PROMISED[["low", "high"]].to_numpy())
+    assert ax.get_xlim()[0] < -0.001
+    without = figures.promise_figure(PROMISED.drop(columns=["low", "high"]))
+    assert not without.axes[0].collections
+
+
+def test_intervals_are_drawn_from_the_top():
+    (ax,) = figures.interval_figure(INTERVALS, "Sharpe ratio", "a year").axes
+    dots = ax.get_lines()[0]
+    assert dots.get_xdata() == pytest.approx([0.3, np.nan, -0.2], nan_ok=True)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert len(ax.get_yticklabels()) == 3
+    FigureCanvasAgg(ax.figure).draw()
+
+
+@pytest.fixture(scope="module")
+def modelled():
+    rng = np.random.default_rng(12)
+    dates = pd.bdate_range("2018-01-01", periods=330)
+    prices = pd.DataFrame(np.cumprod(1.0 + rng.normal(0.0, 0.01, (330, 2)), axis=0), dates)
+    strategies = {
+        "m": Modelled(1),
+        "same": Modelled(1, share=0.4),
+        "n": Modelled(3),
+        "c": HoldCash(),
+    }
+    return backtest(Market(prices), strategies, start=dates[2], transaction_cost=0.001)
+
+
+ALL_FIGURES = {"wealth", "promises", "tails", "trailing_return", "rolling"} | {
+    *("allocation", "regimes_1", "regimes_2", "trading")
+}
+
+
+def test_the_figures_of_a_report_are_written(modelled, tmp_path):
+    paths = write_figures(modelled, tmp_path / "new" / "folder")
+    assert {path.stem for path in paths} == ALL_FIGURES  # two strategies share their beliefs
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert sorted(paths) == sorted((tmp_path / "new" / "folder").iterdir())
+
+
+def test_what_is_not_chosen_is_not_drawn(modelled, report, tmp_path):
+    rng, few = np.random.default_rng(1), Contents(detail=["c"], reference="c", n_draws=100)
+    names = {path.stem for path in write_figures(modelled, tmp_path, contents=few, rng=rng)}
+    expected = ALL_FIGURES - {"tails", "regimes_1", "regimes_2"}
+    assert names == expected | {"sharpe_intervals", "sharpe_differences"}
+    none = write_figures(report, tmp_path, contents=Contents(detail=()))
+    assert {path.stem for path in none} == {"wealth", "trailing_return", "rolling", "trading"}
+
+
+def test_a_folder_that_cannot_be_made_is_named(report, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"folder = '.*file' cannot be written to"):
+        write_figures(report, tmp_path / "file")

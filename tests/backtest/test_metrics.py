@@ -3,9 +3,11 @@ from __future__ import annotations
 import math
 import statistics
 
+import empyrical
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import linregress
 
 from sddp.backtest import metrics
 from sddp.errors import DataError
@@ -100,6 +102,150 @@ def test_a_ratio_to_nothing_is_not_a_number():
 def test_calmar_divides_by_the_deepest_fall(wealth):
     expected = metrics.annualised_return(wealth) / -metrics.maximum_drawdown(wealth).depth
     assert metrics.calmar_ratio(wealth) == pytest.approx(expected)
+
+
+# --- against a benchmark ---
+
+
+@pytest.fixture
+def benchmark(returns) -> np.ndarray:
+    return 0.6 * returns + np.random.default_rng(6).normal(0.0001, 0.004, returns.size)
+
+
+def test_beta_and_alpha_are_those_of_the_regression(returns, benchmark):
+    cash = np.linspace(0.0001, 0.0003, returns.size)
+    line = linregress(benchmark - cash, returns - cash)
+    assert metrics.beta(returns, benchmark, cash) == pytest.approx(line.slope, rel=1e-10)
+    alpha = metrics.alpha(returns, benchmark, cash, 235.5)
+    assert alpha == pytest.approx(line.intercept * 235.5, rel=1e-9)
+
+
+def test_measures_against_a_benchmark_agree_with_empyrical(returns, benchmark):
+    cash = np.full(returns.size, 0.0001)
+    assert metrics.beta(returns, benchmark, cash) == pytest.approx(
+        empyrical.beta(returns, benchmark, risk_free=0.0001), rel=1e-10
+    )
+    # It compounds: (1 + alpha)^periods - 1.
+    compounded = empyrical.alpha(returns, benchmark, risk_free=0.0001, annualization=1.0)
+    assert metrics.alpha(returns, benchmark, cash, 252.0) == pytest.approx(
+        compounded * 252.0, rel=1e-8
+    )
+    # Its excess Sharpe ratio is per period.
+    assert metrics.information_ratio(returns, benchmark, 252.0) == pytest.approx(
+        empyrical.excess_sharpe(returns, benchmark) * math.sqrt(252.0), rel=1e-10
+    )
+    assert metrics.tracking_error(returns, benchmark, 252.0) == pytest.approx(
+        empyrical.annual_volatility(returns - benchmark, annualization=252.0), rel=1e-10
+    )
+
+
+def test_the_other_measures_agree_with_empyrical(returns, wealth):
+    table = pd.Series(returns, wealth.index[1:])
+    assert metrics.sortino_ratio(returns, 252.0) == pytest.approx(
+        empyrical.sortino_ratio(returns, annualization=252.0), rel=1e-10
+    )
+    assert metrics.sharpe_ratio(returns, np.full(returns.size, 0.0001), 252.0) == pytest.approx(
+        empyrical.sharpe_ratio(returns, risk_free=0.0001, annualization=252.0), rel=1e-10
+    )
+    fall = metrics.maximum_drawdown(wealth).depth
+    assert fall == pytest.approx(empyrical.max_drawdown(table), rel=1e-10)
+    per_year = metrics.periods_per_year(wealth.index)
+    assert metrics.annualised_return(wealth) == pytest.approx(
+        empyrical.annual_return(returns, annualization=per_year), rel=1e-10
+    )
+    assert metrics.calmar_ratio(wealth) == pytest.approx(
+        empyrical.calmar_ratio(table, annualization=per_year), rel=1e-10
+    )
+
+
+def test_a_benchmark_against_itself(benchmark):
+    cash = np.full(benchmark.size, 0.0001)
+    assert metrics.beta(benchmark, benchmark, cash) == pytest.approx(1.0)
+    assert metrics.alpha(benchmark, benchmark, cash, 252.0) == pytest.approx(0.0, abs=1e-15)
+    assert metrics.tracking_error(benchmark, benchmark, 252.0) == 0.0
+    assert math.isnan(metrics.information_ratio(benchmark, benchmark, 252.0))
+
+
+def test_two_points_make_no_line(returns, benchmark):
+    cash = np.zeros(3)
+    assert math.isnan(metrics.beta(returns[:2], benchmark[:2], cash[:2]))
+    assert math.isnan(metrics.alpha(returns[:2], benchmark[:2], cash[:2], 252.0))
+    assert math.isfinite(metrics.beta(returns[:3], benchmark[:3], cash))
+
+
+def test_cash_is_no_benchmark(returns):
+    cash = np.full(returns.size, 0.0001)
+    assert math.isnan(metrics.beta(returns, cash, cash))
+    assert metrics.information_ratio(returns, cash, 252.0) == metrics.sharpe_ratio(
+        returns, cash, 252.0
+    )
+
+
+# --- missing returns ---
+
+
+def test_what_a_missing_return_enters_is_not_a_number(returns, benchmark):
+    cash = np.zeros(returns.size)
+    gap = returns.copy()
+    gap[7] = np.nan
+    assert math.isnan(metrics.volatility(gap, 252.0))
+    assert math.isnan(metrics.sharpe_ratio(gap, cash, 252.0))
+    assert math.isnan(metrics.sortino_ratio(gap, 252.0))
+    assert math.isnan(metrics.beta(gap, benchmark, cash))
+    assert math.isnan(metrics.beta(benchmark, gap, cash))
+    assert math.isnan(metrics.value_at_risk(gap, confidence=0.95))
+    assert math.isnan(metrics.conditional_value_at_risk(gap, confidence=0.95))
+    assert math.isnan(metrics.hit_rate(gap))
+
+
+# --- rolling ---
+
+
+@pytest.fixture
+def table(wealth, returns, benchmark) -> pd.DataFrame:
+    return pd.DataFrame({"s": returns, "t": benchmark}, wealth.index[1:])
+
+
+def test_rolling_measures_are_those_of_the_trailing_months(table, benchmark):
+    cash = pd.Series(np.linspace(0.0, 0.0002, len(table)), table.index)
+    base = pd.Series(benchmark, table.index)
+    rolled = {
+        "volatility": metrics.rolling_volatility(table, months=3),
+        "sharpe": metrics.rolling_sharpe(table, cash, months=3),
+        "beta": metrics.rolling_beta(table, base, cash, months=3),
+        "cvar": metrics.rolling_cvar(table, months=3, confidence=0.9),
+    }
+    per_year = metrics.periods_per_year(table.index)
+    first = table.index[table.index >= table.index[0] + pd.DateOffset(months=3)]
+    for found in rolled.values():
+        assert found.index.equals(first)
+        assert list(found.columns) == ["s", "t"]
+    for date in first[[0, 57, -1]]:
+        window = (table.index > date - pd.DateOffset(months=3)) & (table.index <= date)
+        r, b, c = table["s"][window], base[window], cash[window]
+        assert 60 <= len(r) <= 67
+        excess = r - c
+        assert rolled["volatility"].loc[date, "s"] == pytest.approx(r.std() * per_year**0.5)
+        ratio = excess.mean() / excess.std() * per_year**0.5
+        assert rolled["sharpe"].loc[date, "s"] == pytest.approx(ratio)
+        assert rolled["beta"].loc[date, "s"] == pytest.approx(excess.cov(b - c) / (b - c).var())
+        cvar = metrics.conditional_value_at_risk(r, confidence=0.9)
+        assert rolled["cvar"].loc[date, "s"] == cvar
+    assert rolled["beta"]["t"].to_numpy() == pytest.approx(1.0)
+
+
+def test_a_rolling_measure_looks_at_no_other_row(table):
+    later = table.copy()
+    later.iloc[300:] -= 0.05
+    one, other = (metrics.rolling_cvar(t, months=2, confidence=0.9) for t in (table, later))
+    until = table.index[299]
+    pd.testing.assert_frame_equal(one[:until], other[:until])
+    assert (one[table.index[300] :] < other[table.index[300] :]).all(axis=None)
+
+
+def test_a_history_shorter_than_the_window_has_no_rolling_measure(table):
+    rolled = metrics.rolling_volatility(table.iloc[:40], months=6)
+    assert rolled.shape == (0, 2)
 
 
 # --- drawdown ---

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq, linprog
 
 from sddp.allocation.model import AllocationModel
-from sddp.backtest import Estimation, EveryPeriods, Market, MultistageStrategy, backtest
-from sddp.backtest.multistage import periods
+from sddp.allocation.outlook import outlook
+from sddp.backtest import (
+    EveryPeriods,
+    FitCache,
+    Market,
+    MultistageStrategy,
+    RegimeEstimator,
+    backtest,
+    variants,
+)
+from sddp.backtest.estimation import periods
 from sddp.engine.stopping import Iterations
-from sddp.errors import DataError, ModelError
+from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError
 from sddp.statistics import GaussianRegimes
 from tests.backtest.test_lookahead import FUTURES, assert_no_look_ahead
 
 LIMIT = 0.006
+
+
+def small_estimator(**changes) -> RegimeEstimator:
+    settings = {
+        "rng": np.random.default_rng(3),
+        "window": 12,
+        "regimes": GaussianRegimes(n_states=1, n_starts=1, min_count=5),
+        "n_scenarios": 20,
+    }
+    return RegimeEstimator(**(settings | changes))
 
 
 def small_strategy(**changes) -> MultistageStrategy:
@@ -24,11 +42,7 @@ def small_strategy(**changes) -> MultistageStrategy:
         "model": AllocationModel(transaction_cost=0.002, cvar_limit=LIMIT),
         "rng": np.random.default_rng(3),
         "n_stages": 2,
-        "estimation": Estimation(
-            window=12,
-            regimes=GaussianRegimes(n_states=1, n_starts=1, min_count=5),
-            n_scenarios=20,
-        ),
+        "estimator": small_estimator(),
         "stopping": Iterations(2),
         "refit_every": 5,
     }
@@ -46,6 +60,11 @@ def two_regime_market(n_rows: int = 260) -> Market:
     dates = pd.bdate_range("2021-01-04", periods=n_rows)
     prices = pd.DataFrame(100.0 * np.exp(log_returns.cumsum(axis=0)), dates, ["bold", "meek"])
     return Market(prices, factors=pd.DataFrame({"market": factor}, dates))
+
+
+def seeded(seed: int) -> MultistageStrategy:
+    rng = np.random.default_rng(seed)
+    return small_strategy(rng=rng, estimator=small_estimator(rng=rng))
 
 
 def run(strategy: MultistageStrategy, market: Market, n_decisions: int, every: int = 5):
@@ -77,7 +96,7 @@ def test_a_window_longer_than_history_is_refused_by_name_and_date():
 
 def test_an_impossible_window_is_refused():
     with pytest.raises(ModelError, match="window = 4, period = 5"):
-        Estimation(window=4, period=5)
+        small_estimator(window=4, period=5)
 
 
 def test_the_policy_is_trained_anew_on_schedule():
@@ -98,10 +117,8 @@ def test_the_risk_limit_holds_in_the_model_and_is_said_to_bind():
 
 def test_beliefs_follow_the_market():
     """195 to 259 are wild rows: the filter must see it on the last decisions."""
-    estimation = Estimation(
-        window=120, regimes=GaussianRegimes(n_states=2, n_starts=3), n_scenarios=30
-    )
-    strategy = small_strategy(estimation=estimation)
+    regimes = GaussianRegimes(n_states=2, n_starts=3)
+    strategy = small_strategy(estimator=small_estimator(window=120, regimes=regimes))
     _, ran = run(strategy, two_regime_market(), n_decisions=4)
     journal = ran.journal_table()
     assert (journal["regime 2"] > 0.75).all()
@@ -110,12 +127,27 @@ def test_beliefs_follow_the_market():
 
 def test_same_generator_same_decisions_and_another_one_differs():
     market = two_regime_market(n_rows=195)  # ends calm: there is something to hold
-    weights = [
-        run(small_strategy(rng=np.random.default_rng(seed)), market, 4)[0].weights("tested")
-        for seed in (3, 3, 4)
-    ]
+    weights = [run(seeded(seed), market, 4)[0].weights("tested") for seed in (3, 3, 4)]
     assert weights[0].equals(weights[1])
     assert not weights[0].equals(weights[2])
+
+
+def test_a_training_is_the_same_whatever_was_trained_before():
+    views = [wide_view(row) for row in (180, 190)]
+    held = pd.Series([0.4, 0.2, 0.4], ["cash", "bold", "meek"])
+    logs = []
+    for asked in (views, views[1:]):
+        estimator = small_estimator(
+            window=120, carry=False, regimes=GaussianRegimes(n_states=2, n_starts=3)
+        )
+        strategy = small_strategy(
+            estimator=estimator, n_stages=4, stopping=Iterations(6), refit_every=1
+        )
+        for view in asked:
+            strategy.decide(view, held)
+        logs.append(strategy.result.log[["bound", "simulated"]])
+    assert logs[0].equals(logs[1])
+    assert logs[0]["simulated"].nunique() > 2  # the paths that are drawn do differ
 
 
 def test_without_factors_the_assets_have_the_regimes():
@@ -129,14 +161,288 @@ def test_cash_earns_todays_rate_over_a_period():
     market = two_regime_market()
     view = market.at(market.dates[-1])
     market = Market(view.prices, cash_rate=0.0003, factors=view.factors)
-    estimation = replace(small_strategy().estimation, window=80, period=5)
-    _, ran = run(small_strategy(estimation=estimation), market, n_decisions=1)
+    estimator = small_estimator(window=80, period=5)
+    _, ran = run(small_strategy(estimator=estimator), market, n_decisions=1)
     cash_return = ran.result.policy.problem.terms.cash_return
     np.testing.assert_allclose(cash_return, 1.0003**5 - 1.0, rtol=1e-14)
 
 
+# --- variants, against other solvers ---
+
+
+DEAR = 0.004
+
+
+def wide_view(row: int = -1):
+    """What is known at the end, in the wild regime."""
+    market = two_regime_market()
+    return market.at(market.dates[row])
+
+
+def varied(**changes) -> dict[str, MultistageStrategy]:
+    regimes = GaussianRegimes(n_states=2, n_starts=3)
+    estimator = small_estimator(window=120, regimes=regimes, n_scenarios=25)
+    model = AllocationModel(transaction_cost=DEAR, cvar_limit=LIMIT)
+    settings = {"model": model, "estimator": estimator, "n_stages": 4, "stopping": Iterations(8)}
+    return variants(small_strategy(**(settings | changes)))
+
+
+def best_one_step(ahead, worth, cost, limit, before, confidence=0.9) -> float:
+    """Optimum of the one-step problem by HiGHS through scipy, in Rockafellar and Uryasev's form.
+
+    Variables: cash, holdings u, purchases b, sales d, z, y per outcome.
+    """
+    n, s = len(before) - 1, len(ahead.probabilities)
+    gross = 1.0 + np.column_stack([np.full(s, ahead.cash_return), ahead.returns])
+    reward = (ahead.probabilities * worth) @ gross
+    tail = ahead.probabilities / (1.0 - confidence)
+    one = np.eye(n)
+    balance = np.block(
+        [
+            [
+                np.ones((1, 1)),
+                np.zeros((1, n)),
+                np.full((1, n), 1 + cost),
+                np.full((1, n), cost - 1),
+            ],
+            [np.zeros((n, 1)), one, -one, one],
+        ]
+    )
+    balance = np.hstack([balance, np.zeros((n + 1, 1 + s))])
+    risk = np.concatenate([np.zeros(1 + n), np.full(2 * n, cost), [1.0], tail])
+    excess = np.hstack(
+        [1.0 - gross, np.zeros((s, 2 * n)), -np.ones((s, 1)), -np.eye(s)]
+    )  # loss - z - y <= 0
+    solved = linprog(
+        -np.concatenate([reward, np.zeros(2 * n + 1 + s)]),
+        A_ub=np.vstack([risk, excess]),
+        b_ub=np.concatenate([[limit * sum(before)], np.zeros(s)]),
+        A_eq=balance,
+        b_eq=before,
+        bounds=[(0, None)] * (1 + 3 * n) + [(None, None)] + [(0, None)] * s,
+    )
+    assert solved.status == 0
+    return -solved.fun
+
+
+def traded(weights: pd.Series, before: list[float], cost: float) -> np.ndarray:
+    """Holdings whose shares are the weights, after paying for the trades."""
+
+    def excess(after: float) -> float:
+        return (
+            after + cost * np.abs(weights.to_numpy()[1:] * after - before[1:]).sum() - sum(before)
+        )
+
+    return weights.to_numpy() * brentq(excess, 0.5 * sum(before), sum(before), xtol=1e-15)
+
+
+@pytest.mark.parametrize(("before", "row"), [([1.0, 0.0, 0.0], 192), ([0.2, 0.1, 0.5], -1)])
+def test_one_step_decisions_are_those_of_a_linear_programme(before, row):
+    """Myopic: wealth is worth 1. Cost-free future: v_1 in the regime that one arrives in."""
+    view, strategies = wide_view(row), varied()
+    estimate = strategies["SDDP"].estimator.estimate(view)
+    ahead = estimate.outlook(view)
+    v = np.ones(2)
+    for _ in range(3):  # three more decisions follow the first, free of cost
+        seen = [outlook(estimate.scenarios, 0, belief, 0.0) for belief in np.eye(2)]
+        v = np.array([best_one_step(s, np.repeat(v, 25), 0.0, LIMIT, [1.0, 0, 0]) for s in seen])
+    values = {"myopic": np.ones(2), "cost-free future": v, "SDDP": v}
+    short = {}
+    for name, value in values.items():
+        worth = np.repeat(value, 25)
+        weights = strategies[name].decide(view, pd.Series(before, ["cash", "bold", "meek"]))
+        gross = 1.0 + np.column_stack([np.zeros(50), ahead.returns])
+        reached = (ahead.probabilities * worth) @ gross @ traded(weights, before, DEAR)
+        short[name] = best_one_step(ahead, worth, DEAR, LIMIT, before) - reached
+    assert abs(short["myopic"]) < 1e-8
+    assert abs(short["cost-free future"]) < 1e-8
+    if row == 192:  # it pays to buy for several periods though not for one
+        assert short["SDDP"] > 1e-5
+    assert v.max() - v.min() > 1e-4  # or the two would be one policy
+
+
+def test_the_last_stage_of_a_policy_run_through_is_myopic():
+    view, later = (two_regime_market().at(f"2021-12-{day}") for day in (30, 31))
+    held = pd.Series([0.4, 0.2, 0.4], ["cash", "bold", "meek"])
+    decided = {}
+    for name, strategy in varied(n_stages=2, mode="run-through", refit_every=2).items():
+        strategy.decide(view, held)
+        decided[name] = strategy.decide(later, held)
+        assert [note["stage"] for note in strategy.journal] == [0, 0 if name == "myopic" else 1]
+    pd.testing.assert_series_equal(decided["SDDP"], decided["myopic"], atol=1e-7, rtol=0.0)
+    pd.testing.assert_series_equal(
+        decided["cost-free future"], decided["myopic"], atol=1e-7, rtol=0
+    )
+
+
+def test_run_through_counts_the_stages_and_starts_over_with_each_refit():
+    market = two_regime_market()
+    tables = {}
+    for mode in ("receding", "run-through"):
+        strategy = small_strategy(mode=mode, n_stages=3, refit_every=3)
+        tables[mode] = run(strategy, market, n_decisions=7)[1].journal_table()
+    assert tables["run-through"]["stage"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert tables["receding"]["stage"].tolist() == [0] * 7
+    assert tables["receding"]["refit"].equals(tables["run-through"]["refit"])
+
+
+def test_variants_differ_in_one_ingredient_and_share_the_fits_they_can():
+    strategies = varied()
+    base = strategies["SDDP"]
+    assert strategies["one regime"].estimator.regimes.n_states == 1
+    free = strategies["costs ignored"].model
+    assert (free.transaction_cost, free.sale_cost, free.cvar_limit) == (0.0, None, LIMIT)
+    assert strategies["myopic"].n_stages == 1
+    assert len({id(s.estimator.cache) for s in strategies.values()}) == 1
+    view, held = wide_view(), pd.Series([1.0, 0.0, 0.0], ["cash", "bold", "meek"])
+    for strategy in strategies.values():
+        strategy.decide(view, held)
+    fits = {name: s._rolling.estimate.fit for name, s in strategies.items()}
+    assert all((fit is fits["SDDP"]) == (name != "one regime") for name, fit in fits.items())
+    assert base.journal[0]["model_cvar"] <= LIMIT + 1e-9
+
+
+def test_ignored_costs_are_paid():
+    strategy = variants(small_strategy())["costs ignored"]
+    report, _ = run(strategy, two_regime_market(n_rows=195), n_decisions=4)
+    ledger = report.ledger("tested")
+    assert ledger.costs.to_numpy().sum() > 0.0
+    np.testing.assert_allclose(ledger.costs, 0.002 * ledger.executed.abs(), rtol=1e-12)
+
+
+# --- what is written down ---
+
+
+def test_the_journal_says_what_the_model_promises_of_the_next_period():
+    """VaR and CVaR by sorting the outcomes, cost of the trade included, per wealth before it."""
+    view, strategy = wide_view(), varied()["SDDP"]
+    before = np.array([2.0, 1.0, 5.0])
+    weights = strategy.decide(view, pd.Series(before, ["cash", "bold", "meek"]))
+    note = strategy.journal_table().iloc[0]
+    ahead = strategy._rolling.estimate.outlook(view)
+    held = traded(weights, list(before), DEAR)
+    losses = 8.0 - held.sum() - ahead.returns @ held[1:]
+    order = np.argsort(-losses)
+    filled, total = 0.0, 0.0
+    for outcome in order:
+        share = min(ahead.probabilities[outcome], 0.1 - filled)
+        filled, total = filled + share, total + share * losses[outcome]
+        if filled >= 0.1 - 1e-15:
+            break
+    assert note["model_var"] == pytest.approx(losses[outcome] / 8.0, abs=1e-10)
+    assert note["model_cvar"] == pytest.approx(total / 0.1 / 8.0, abs=1e-10)
+    assert (note["confidence"], note["cvar_limit"]) == (0.9, LIMIT)
+    assert note["cash"] == weights["cash"]
+    assert note["seconds"] > 0.0
+    assert note["failure"] == ""
+    assert note["bound"] > 1.0
+
+
+def test_without_a_limit_none_is_written():
+    strategy = small_strategy(model=AllocationModel(transaction_cost=0.002))
+    strategy.decide(wide_view(), pd.Series([1.0, 0.0, 0.0], ["cash", "bold", "meek"]))
+    assert np.isnan(strategy.journal[0]["cvar_limit"])
+    assert not strategy.journal[0]["limit_binds"]
+
+
+# --- failures ---
+
+
+def still_market() -> Market:
+    """One asset is not moved for 20 rows: windows of 12 inside carry no fit."""
+    view = wide_view()
+    prices = view.prices.copy()
+    prices.iloc[220:240, 1] = prices.iloc[219, 1]
+    return Market(prices)
+
+
+def test_a_failed_refit_names_strategy_and_date_or_keeps_the_last_policy():
+    market, words = still_market(), "column 'meek' never changes"
+    with pytest.raises(DataError, match=words) as caught:
+        run(small_strategy(refit_every=2), market, n_decisions=10)
+    assert caught.value.__notes__ == ["(strategy 'tested', 2021-12-02)"]
+    kept = small_strategy(refit_every=2, on_failure="keep", mode="run-through")
+    _, ran = run(kept, market, n_decisions=10)
+    journal = ran.journal_table()
+    failed = journal["failure"].str.contains(words)
+    assert failed.tolist() == [False] * 6 + [True] + [False] * 3
+    assert journal["refit"].tolist() == [True, False] * 5
+    assert journal["stage"].tolist() == [0, 1] * 5
+    assert journal["bound"].iloc[6] == journal["bound"].iloc[5]
+    assert journal["bound"].iloc[8] != journal["bound"].iloc[5]
+
+
+def test_there_is_nothing_to_keep_at_first():
+    with pytest.raises(DataError, match="never changes"):
+        run(small_strategy(on_failure="keep"), still_market(), n_decisions=5)
+
+
+@pytest.mark.filterwarnings("ignore:cvar_limit = 0.0005 is below:sddp.errors.RecourseWarning")
+def test_a_refit_that_ends_infeasible_leaves_estimate_and_policy_as_they_were():
+    """Cash loses more than the limit on one day, and nothing else loses less."""
+    view = wide_view()
+    rate = pd.Series(0.0, view.dates)
+    rate.iloc[218] = -0.01
+    market = Market(view.prices, cash_rate=rate)
+    model = AllocationModel(transaction_cost=0.002, cvar_limit=0.0005)
+    with pytest.raises(InfeasibleProblem):
+        run(small_strategy(model=model, refit_every=2), market, n_decisions=10)
+    kept = small_strategy(model=model, on_failure="keep", refit_every=1)
+    cash = pd.Series({"cash": 1.0, "bold": 0.0, "meek": 0.0})
+    for row, fails in ((217, False), (218, True), (219, False)):
+        before, policy = kept._rolling.estimate, kept.policy
+        kept.decide(market.at(market.dates[row]), cash)
+        assert kept.journal[-1]["failure"].startswith("InfeasibleProblem: ") == fails
+        assert (kept._rolling.estimate is before) == (kept.policy is policy) == fails
+    assert kept._rolling.estimate.start is before.fit
+
+
+@pytest.mark.filterwarnings("ignore:cvar_limit = 0.001 is below:sddp.errors.RecourseWarning")
+def test_where_no_trade_keeps_the_limit_everything_is_sold():
+    model = AllocationModel(transaction_cost=0.05, cvar_limit=0.001)
+    held = pd.Series([0.0, 1.0, 0.0], ["cash", "bold", "meek"])
+    with pytest.raises(InfeasibleState):
+        small_strategy(model=model).decide(wide_view(), held)
+    strategy = small_strategy(model=model, on_failure="keep")
+    assert strategy.decide(wide_view(), held).to_dict() == {"cash": 1.0}
+    note = strategy.journal_table().iloc[0]
+    assert "no decision from this state keeps all constraints" in note["failure"]
+    assert np.isnan(note["model_cvar"])
+    assert note["limit_binds"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mode": "through"}, "mode = 'through'; known are receding, run-through"),
+        ({"future": "free"}, "future = 'free'; known are trained, cost-free"),
+        ({"on_failure": "skip"}, "on_failure = 'skip'; known are raise, keep"),
+        ({"mode": "run-through"}, r"refit_every = 5 runs through more than the n_stages = 2"),
+        ({"refit_every": 0}, "refit_every = 0; give 1 or more"),
+        ({"rng": 1}, "rng = 1; give a generator"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, words):
+    with pytest.raises(ModelError, match=words):
+        small_strategy(**changes)
+
+
+# --- no look-ahead ---
+
+
 # Not "emptied": a price that is carried from the last known row on never changes again, and the
-# estimation refuses such an asset. "truncated" leaves out the same rows.
+# estimation refuses such an asset. "truncated" leaves out the same rows. The variants follow in
+# `test_study`, with a store that knows the other future.
 @pytest.mark.parametrize("future", sorted({*FUTURES} - {"emptied"}))
-def test_decisions_ignore_the_future(future, data, other_data):
-    assert_no_look_ahead(lambda _: small_strategy(), data, other_data, future, lag=1)
+def test_decisions_ignore_the_future(future, data, other_data, tmp_path):
+    """With a cache on disk that both markets use."""
+
+    def make(_) -> MultistageStrategy:
+        return small_strategy(estimator=small_estimator(cache=FitCache(tmp_path)))
+
+    assert_no_look_ahead(make, data, other_data, future, lag=1)
+
+
+def test_run_through_ignores_the_future(data, other_data):
+    strategy = small_strategy(mode="run-through", n_stages=4, refit_every=4)
+    assert_no_look_ahead(lambda _: strategy, data, other_data, "replaced", lag=1)

@@ -73,6 +73,81 @@ def test_the_summary_says_how_decisions_were_traded(market, report):
     assert label in repr(same_quotes)
 
 
+def test_the_summary_compares_with_a_benchmark(report):
+    plain, table = report.summary(), report.summary(benchmark="gold")
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+    assert list(table.columns.difference(plain.columns, sort=False)) == [
+        *("beta", "alpha", "tracking_error", "information_ratio")
+    ]
+    returns, cash = report.returns, report.cash_rate.iloc[1:]
+    excess = returns.sub(cash, axis=0)
+    beta = excess["1/N"].cov(excess["gold"]) / excess["gold"].var()
+    assert table.loc["1/N", "beta"] == pytest.approx(beta)
+    years = (report.wealth.index[-1] - report.wealth.index[0]).days / 365.25
+    alpha = (excess["1/N"].mean() - beta * excess["gold"].mean()) * len(returns) / years
+    assert table.loc["1/N", "alpha"] == pytest.approx(alpha)
+    active = returns["1/N"] - returns["gold"]
+    root = np.sqrt(len(returns) / years)
+    assert table.loc["1/N", "tracking_error"] == pytest.approx(active.std() * root)
+    assert table.loc["1/N", "information_ratio"] == pytest.approx(
+        active.mean() / active.std() * root
+    )
+    assert table.loc["gold", ["beta", "tracking_error"]].tolist() == pytest.approx([1.0, 0.0])
+    with pytest.raises(DataError, match="'QP' is unknown"):
+        report.summary(benchmark="QP")
+
+
+def test_intervals_are_about_the_numbers_of_the_summary(report):
+    table = report.intervals(rng=np.random.default_rng(0), n_draws=300, confidence=0.8)
+    summary = report.summary(confidence=0.8)
+    for _, row in table.iterrows():
+        expected = summary.loc[row["strategy"], row["metric"]]
+        assert row["value"] == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
+    traded = table[table["strategy"] != "cash"]
+    assert (traded["low"] < traded["value"]).all()
+    assert (traded["value"] < traded["high"]).all()
+    again = report.intervals(rng=np.random.default_rng(0), n_draws=300, confidence=0.8)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_intervals_heed_level_and_block_length(report):
+    options = {"n_draws": 300, "confidence": 0.8, "block_length": 7.0}
+    narrow, wide = (
+        report.intervals(rng=np.random.default_rng(0), level=level, **options)
+        for level in (0.5, 0.99)
+    )
+    assert (narrow["block_length"] == 7.0).all()
+    traded = narrow["strategy"] != "cash"
+    assert (wide["high"][traded] > narrow["high"][traded]).all()
+
+
+def test_differences_are_those_of_the_summary(report):
+    table = report.differences("gold", rng=np.random.default_rng(0), n_draws=300)
+    summary = report.summary()
+    sharpe = table.set_index(["strategy", "metric"]).loc[("1/N", "sharpe")]
+    assert sharpe["value"] == pytest.approx(
+        summary.loc["1/N", "sharpe"] - summary.loc["gold", "sharpe"]
+    )
+    assert sharpe["low"] < sharpe["value"] < sharpe["high"]
+    with pytest.raises(DataError, match="reference = 'QP'"):
+        report.differences("QP", rng=np.random.default_rng(0))
+
+
+def test_deflated_sharpe_ratios_are_those_of_the_summary(report):
+    table = report.deflated_sharpe(trial_sharpes=[0.5, 1.0, 2.0], n_trials=20)
+    assert table.loc["1/N", "sharpe"] == pytest.approx(report.summary().loc["1/N", "sharpe"])
+    assert 0.0 < table.loc["1/N", "deflated"] < table.loc["1/N", "probabilistic"] < 1.0
+    assert table["n_periods"].unique().tolist() == [len(report.returns)]
+
+
+def test_one_strategy_alone_has_intervals(market):
+    alone = backtest(market, {"s": EqualWeight()}, start="2020-01-13", transaction_cost=0.0)
+    table = alone.intervals(rng=np.random.default_rng(0), n_draws=200, confidence=0.8)
+    assert np.isfinite(table["low"]).all()
+    with pytest.raises(DataError, match="of at least two strategies"):
+        alone.differences("s", rng=np.random.default_rng(0))
+
+
 def test_an_unknown_strategy_is_refused(report):
     with pytest.raises(DataError, match=r"'QP' is unknown; known are \['1/N', 'gold', 'cash'\]"):
         report.weights("QP")

@@ -1,0 +1,185 @@
+"""The money of one strategy in one run, and what is kept of it when a run is cut."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sddp.arrays import Floats
+from sddp.backtest.ledger import Entry, Ledger
+from sddp.backtest.market import CASH, View
+from sddp.backtest.store import Record
+from sddp.backtest.strategies import Decision, Strategy, Trigger
+from sddp.backtest.trading import TransactionCosts, execute, requested_trades, target_weights
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A strategy whose run can be cut and continued by a fresh copy, to the same bits."""
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """What a fresh copy needs to go on, in words of JSON; None where it is not to be cut."""
+        ...
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a checkpoint; `view` is what was known when it was taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How strategies are traded.
+
+    Attributes
+    ----------
+    dates : DatetimeIndex
+        Rows of the run.
+    costs : TransactionCosts
+    lag : int
+        Rows between a decision and its execution.
+    initial_wealth : float
+    rebalance : Trigger
+    """
+
+    dates: pd.DatetimeIndex
+    costs: TransactionCosts
+    lag: int
+    initial_wealth: float
+    rebalance: Trigger
+
+
+class Account:
+    """The money of one strategy, its orders, and the lines written about them."""
+
+    def __init__(self, strategy: Strategy, assets: Any, rules: Rules) -> None:
+        self.strategy = copy.deepcopy(strategy)
+        self.rules = rules
+        self.assets = list(assets)
+        self.positions = pd.Index([CASH, *assets])
+        self.holdings: Floats = np.zeros(len(self.positions))
+        self.holdings[0] = rules.initial_wealth
+        self.orders: dict[int, Floats] = {}
+        self.entries: list[Entry] = []
+        self.decisions: list[Decision] = []
+        self.today: pd.Timestamp = rules.dates[0]
+
+    @property
+    def row(self) -> int:
+        """Rows done."""
+        return len(self.entries)
+
+    def earn(self, view: View) -> Floats:
+        """Begin a row: add what its returns pay on the holdings of the row before."""
+        self.today = view.date
+        if not self.entries:
+            return np.zeros_like(self.holdings)
+        rates = np.append(view.cash_rate.iloc[-1], view.returns.iloc[-1])
+        # An asset not yet quoted has no return, and is not held.
+        earned: Floats = self.holdings * np.nan_to_num(rates)
+        self.holdings = self.holdings + earned
+        return earned
+
+    def decide(self, row: int, view: View) -> None:
+        """Ask the strategy, if it is time and the order can still earn something."""
+        execution_row = row + self.rules.lag
+        held = pd.Series(self.holdings.copy(), index=self.positions)
+        if execution_row >= len(self.rules.dates) - 1 or not self._due(view, held):
+            return
+        answer = self.strategy.decide(view, held)
+        weights = None
+        if answer is not None:
+            self.orders[execution_row] = target_weights(answer, self.assets)
+            weights = pd.Series(self.orders[execution_row], index=self.positions)
+        self.decisions.append(Decision(view.date, weights))
+
+    def _due(self, view: View, held: pd.Series[float]) -> bool:
+        return not self.decisions or self.rules.rebalance.due(view, held, self.decisions[-1])
+
+    def trade(self, row: int, quoted: NDArray[np.bool_], earned: Floats) -> None:
+        """Execute the order of this row, if there is one, and write the row's entry."""
+        before, costs = self.holdings, self.rules.costs
+        order = self.orders.pop(row, None)
+        requested = (
+            np.zeros(len(before) - 1) if order is None else requested_trades(before, order, costs)
+        )
+        executed, charged, after = execute(before, requested, costs, quoted)
+        self.holdings = after
+        self.entries.append(Entry(earned, before, requested, executed, charged, after))
+
+    def ledger(self) -> Ledger:
+        """All lines."""
+        return Ledger.of(self.entries, self.decisions, self.rules.dates, pd.Index(self.assets))
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        """What the strategy wrote down of its decisions; empty where it writes nothing."""
+        found: list[dict[str, Any]] = getattr(self.strategy, "journal", [])
+        return found
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """State of the strategy where it has just decided and may be cut, else None."""
+        decided = self.decisions and self.decisions[-1].date == self.today
+        if not (decided and isinstance(self.strategy, Resumable)):
+            return None
+        return self.strategy.checkpoint()
+
+    def part(self, start: int, state: Mapping[str, Any] | None) -> Record:
+        """Rows from `start` up to now, with all that is needed to go on from here."""
+        dates = self.rules.dates
+        decisions = [d for d in self.decisions if d.date >= dates[start]]
+        entries = self.entries[start:]
+        arrays = {
+            name: np.array([getattr(entry, name) for entry in entries]) for name in Entry._fields
+        }
+        facts = {
+            "start": start,
+            "stop": self.row,
+            "decided": [_row_of(decision.date, dates) for decision in decisions],
+            "weights": [None if d.weights is None else d.weights.tolist() for d in decisions],
+            "orders": [[row, weights.tolist()] for row, weights in self.orders.items()],
+            "journal": [
+                _plain(note, dates) for note in self.journal if note["date"] >= dates[start]
+            ],
+            "strategy": None if state is None else dict(state),
+        }
+        return Record(arrays, facts)
+
+    def restore(self, parts: Sequence[Record]) -> None:
+        """Write the lines of earlier parts, which follow each other from row 0."""
+        dates = self.rules.dates
+        for arrays, facts in parts:
+            columns = [arrays[name] for name in Entry._fields]
+            self.entries += [Entry(*values) for values in zip(*columns, strict=True)]
+            for row, weights in zip(facts["decided"], facts["weights"], strict=True):
+                held = None if weights is None else pd.Series(weights, index=self.positions)
+                self.decisions.append(Decision(dates[row], held))
+            self.journal.extend(_noted(note, dates) for note in facts["journal"])
+            self.orders = {row: np.array(weights) for row, weights in facts["orders"]}
+        if self.entries:
+            self.holdings = self.entries[-1].after
+
+    def resume(self, parts: Sequence[Record], view: View) -> None:
+        """Go on where parts of an earlier run end; `view` is what was known there."""
+        self.restore(parts)
+        if isinstance(self.strategy, Resumable):
+            self.strategy.resume(parts[-1].facts["strategy"], view)
+
+
+def _row_of(date: pd.Timestamp, dates: pd.DatetimeIndex) -> int:
+    return int(dates.searchsorted(date))
+
+
+def _plain(note: Mapping[str, Any], dates: pd.DatetimeIndex) -> dict[str, Any]:
+    """A journal's entry in words of JSON, its date as a row of the run."""
+    return dict(note) | {"date": _row_of(note["date"], dates)}
+
+
+def _noted(note: Mapping[str, Any], dates: pd.DatetimeIndex) -> dict[str, Any]:
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in note.items()}
+    return values | {"date": dates[note["date"]]}

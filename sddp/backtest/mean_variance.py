@@ -1,0 +1,177 @@
+"""Mean against variance as a strategy: forecast one period, solve, forecast the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from sddp.backtest.forecasts import Forecast, Forecaster
+from sddp.backtest.market import CASH, View
+from sddp.errors import InfeasibleProblem, ModelError
+from sddp.portfolio import CVaRMatched, MeanVariance, MeanVarianceResult, Moments, Outcomes
+from sddp.portfolio.inputs import read_per_asset
+
+IfInfeasible = Literal["raise", "sell"]
+
+MISSING = float("nan")
+
+
+@dataclass
+class MeanVarianceStrategy:
+    """The holdings of a `MeanVariance` model under a forecast of the next period.
+
+    Trades start from the holdings of today. A risk aversion that follows a volatility index reads
+    the market's, in points; one that is matched to a CVaR limit measures on the outcomes of the
+    forecast. Assets not quoted today, or not forecast, are sold at the model's cost.
+
+    Parameters
+    ----------
+    model : MeanVariance
+        What the strategy believes of costs, and its bounds.
+    forecaster : Forecaster
+        `WindowForecaster`, `RegimeForecaster`, or one's own.
+    confidence : float
+        Level of the CVaR in the journal; a `CVaRMatched` risk aversion has its own.
+    if_infeasible : {"raise", "sell"}
+        What to do where no holdings keep the bounds, or none of the model's keeps the CVaR limit
+        (such as after a loss, where trading back costs more than the limit allows): raise
+        `InfeasibleProblem`, or sell everything and say so in the journal.
+
+    Attributes
+    ----------
+    journal : list of dict
+        One entry per decision, see `journal_table`.
+
+    Raises
+    ------
+    ModelError
+        `if_infeasible` is unknown, or `confidence` not between 0 and 1.
+    """
+
+    model: MeanVariance
+    forecaster: Forecaster
+    confidence: float = 0.9
+    if_infeasible: IfInfeasible = "raise"
+    journal: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.if_infeasible not in get_args(IfInfeasible):
+            raise ModelError(f"if_infeasible = {self.if_infeasible!r}; known are raise, sell")
+        if not 0.0 < self.confidence < 1.0:
+            raise ModelError(f"confidence = {self.confidence}; give a number between 0 and 1")
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
+        """Weights of the wealth after costs.
+
+        Raises
+        ------
+        ModelError
+            The risk aversion follows an index that the market does not have.
+        """
+        started = time.perf_counter()
+        refit = self.forecaster.due
+        own = self.forecaster.forecast(view)
+        quoted = view.quoted.iloc[-1]
+        tradable = [name for name in own.moments.mean.index if quoted[name]]
+        forecast = _of_all(own, list(view.assets))
+        result, failure = None, ""
+        try:
+            result = self._solve(view, forecast, tradable, holdings / holdings.sum())
+        except InfeasibleProblem as error:
+            if self.if_infeasible == "raise":
+                raise
+            failure = str(error)
+        note = {"date": view.date, "refit": refit} | self._promise(result, forecast)
+        seconds = time.perf_counter() - started
+        self.journal.append(note | {"failure": failure, "seconds": seconds})
+        return pd.Series({CASH: 1.0}) if result is None else result.weights
+
+    def journal_table(self) -> pd.DataFrame:
+        """What was decided, by date.
+
+        Returns
+        -------
+        DataFrame, shape (n_decisions, n_columns)
+            ``refit``, whether the forecast was estimated anew; ``risk_aversion``;
+            ``model_var`` and ``model_cvar``, one-period, of the portfolio after trading and with
+            the cost of the trade as the model sees it, as fractions of wealth before it, on the
+            forecast's outcomes at the level ``confidence``; ``cvar_limit`` and ``limit_binds`` of
+            a `CVaRMatched` risk aversion; ``cash``, its weight; ``failure`` in words;
+            ``seconds`` the decision took. NaN where nothing was found or no limit is set.
+        """
+        return pd.DataFrame(self.journal).set_index("date")
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """What a fresh copy needs to go on, where the forecaster may be cut."""
+        return self.forecaster.checkpoint()
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a checkpoint."""
+        self.forecaster.resume(state, view)
+
+    def _solve(
+        self, view: View, forecast: Forecast, tradable: list[Hashable], weights: pd.Series[float]
+    ) -> MeanVarianceResult:
+        index = view.volatility_index
+        return _limited_to(self.model, tradable, list(view.assets)).solve(
+            forecast.moments.mean,
+            forecast.moments.covariance,
+            current_weights=weights,
+            cash_return=forecast.cash_return,
+            volatility_index=None if index is None else float(index.iloc[-1]),
+            outcomes=forecast.outcomes,
+        )
+
+    def _promise(self, result: MeanVarianceResult | None, forecast: Forecast) -> dict[str, Any]:
+        """What the model says of the next period."""
+        wanted = self.model.risk_aversion
+        matched = wanted if isinstance(wanted, CVaRMatched) else None
+        confidence = self.confidence if matched is None else matched.confidence
+        stated = {
+            "confidence": confidence,
+            "cvar_limit": MISSING if matched is None else matched.limit,
+        }
+        if result is None:
+            nothing = dict.fromkeys(("risk_aversion", "model_var", "model_cvar"), MISSING)
+            return stated | nothing | {"limit_binds": True, "cash": 1.0}
+        outcomes = forecast.outcomes
+        return stated | {
+            "risk_aversion": result.risk_aversion,
+            "model_var": result.var(outcomes, confidence=confidence),
+            "model_cvar": result.cvar(outcomes, confidence=confidence),
+            "limit_binds": matched is not None and result.risk_aversion > 0.0,
+            "cash": float(result.weights[CASH]),
+        }
+
+
+def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:
+    """The forecast with the assets that it leaves out as ones without return: none is held."""
+    moments, (returns, probabilities) = forecast.moments, forecast.outcomes
+    table = pd.DataFrame(np.asarray(returns), columns=moments.mean.index)
+    return Forecast(
+        Moments(
+            moments.mean.reindex(assets, fill_value=0.0),
+            moments.covariance.reindex(index=assets, columns=assets, fill_value=0.0),
+        ),
+        Outcomes(table.reindex(columns=assets, fill_value=0.0), probabilities),
+        forecast.cash_return,
+    )
+
+
+def _limited_to(
+    model: MeanVariance, tradable: list[Hashable], assets: list[Hashable]
+) -> MeanVariance:
+    """The model with nothing held of all other assets."""
+    if len(tradable) == len(assets):
+        return model
+    kept = np.array([name in tradable for name in assets])
+    lower = read_per_asset(model.min_weights, assets, "min_weights", default=0.0)
+    upper = read_per_asset(model.max_weights, assets, "max_weights", default=1.0)
+    return replace(
+        model, min_weights=np.where(kept, lower, 0.0), max_weights=np.where(kept, upper, 0.0)
+    )

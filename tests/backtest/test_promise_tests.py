@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from sddp.backtest import EveryPeriods, HoldCash, Market, backtest, risk_tests
+from sddp.backtest.inference import Resampling, mean_interval
+from sddp.backtest.promise_tests import promise_tests, promised_periods
+from sddp.errors import DataError
+
+CONFIDENCE, SPREAD, COST = 0.9, 0.01, 0.002
+VAR = norm.ppf(CONFIDENCE) * SPREAD
+CVAR = norm.pdf(norm.ppf(CONFIDENCE)) / (1.0 - CONFIDENCE) * SPREAD
+
+
+@dataclass
+class Promising:
+    """Holds a share of the one asset and promises what a normal law would have it promise."""
+
+    share: float = 1.0
+    optimism: float = 1.0
+    journal: list[dict] = field(default_factory=list)
+
+    def decide(self, view, holdings):
+        self.journal.append(
+            {
+                "date": view.date,
+                "model_var": self.share * self.optimism * VAR,
+                "model_cvar": self.share * self.optimism * CVAR,
+                "confidence": CONFIDENCE,
+                "cvar_limit": 0.02,
+                "limit_binds": len(self.journal) % 4 == 0,
+            }
+        )
+        return pd.Series({"stock": self.share})
+
+    def journal_table(self):
+        return pd.DataFrame(self.journal).set_index("date")
+
+
+@pytest.fixture
+def market() -> Market:
+    steps = np.random.default_rng(2).normal(0.0, SPREAD, 400)
+    dates = pd.bdate_range("2019-01-01", periods=400)
+    return Market(pd.DataFrame({"stock": 100.0 * np.cumprod(1.0 + steps)}, dates))
+
+
+def run(market, strategies, *, every=1, lag=1, cost=COST):
+    return backtest(
+        market,
+        strategies,
+        start=market.dates[10],
+        transaction_cost=cost,
+        lag=lag,
+        rebalance=EveryPeriods(every),
+    )
+
+
+def aligned(report, name="s", period=None):
+    journal = report.strategies[name].journal_table()
+    return promised_periods(report.ledger(name), journal, lag=report.lag, period=period)
+
+
+def how(seed=0, **options) -> Resampling:
+    return Resampling(np.random.default_rng(seed), **({"n_draws": 400} | options))
+
+
+# --- promise and loss, side by side ---
+
+
+@pytest.mark.parametrize(("every", "lag"), [(1, 0), (1, 1), (5, 1), (5, 3), (1, 2)])
+def test_the_loss_is_of_the_period_after_execution(market, every, lag):
+    report = run(market, {"s": Promising()}, every=every, lag=lag)
+    table = aligned(report)
+    prices = market.at(market.dates[-1]).prices["stock"].to_numpy()
+    decided = market.dates.get_indexer(table.index)
+    growth = prices[decided + lag + every] / prices[decided + lag]
+    # The first period starts with the purchase, all others hold what was held.
+    paid = np.where(np.arange(len(table)) == 0, 1.0 / (1.0 + COST), 1.0)
+    assert table["loss"].to_numpy() == pytest.approx(1.0 - growth * paid, abs=1e-12)
+    assert (np.diff(decided) == every).all()
+    # The last rows hold no whole period.
+    n_decisions = len(report.ledger("s").decisions)
+    assert 0 <= n_decisions - len(table) <= 1
+
+
+def test_the_cost_of_the_trade_at_the_start_counts_and_that_at_the_end_does_not():
+    dates = pd.date_range("2020-01-01", periods=6)
+    market = Market(pd.DataFrame({"stock": [1.0] * 6}, dates))
+
+    @dataclass
+    class Swinging(Promising):
+        def decide(self, view, holdings):
+            weights = super().decide(view, holdings)
+            return weights if len(self.journal) % 2 else weights * 0.0
+
+    report = backtest(market, {"s": Swinging()}, start=dates[0], transaction_cost=COST, lag=1)
+    bought, sold = 1.0 - 1.0 / (1.0 + COST), COST
+    expected = [bought, sold, bought, sold]
+    assert aligned(report)["loss"].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_promises_are_taken_over_as_they_are(market):
+    table = aligned(run(market, {"s": Promising(share=0.5)}))
+    assert table["model_cvar"].unique() == pytest.approx([0.5 * CVAR])
+    assert list(table.columns) == [
+        *("model_var", "model_cvar", "confidence", "cvar_limit", "limit_binds", "loss")
+    ]
+
+
+def test_overlapping_losses_are_refused(market):
+    report = run(market, {"s": Promising()})
+    with pytest.raises(DataError, match="period = 5, but the decision of 2019-01-15 is followed"):
+        aligned(report, period=5)
+    assert len(aligned(report, period=1)) == len(aligned(report))
+
+
+def test_a_journal_must_be_of_this_backtest(market):
+    report = run(market, {"s": Promising()})
+    journal = report.strategies["s"].journal_table()
+    with pytest.raises(DataError, match=r"journal lacks \['model_var'\]"):
+        promised_periods(report.ledger("s"), journal.drop(columns="model_var"), lag=1)
+    stray = journal.rename(index={journal.index[3]: pd.Timestamp("1999-01-01")})
+    with pytest.raises(DataError, match="journal has 1999-01-01, no row of the ledger"):
+        promised_periods(report.ledger("s"), stray, lag=1)
+
+
+def test_one_decision_has_no_period_unless_it_is_given(market):
+    report = run(market, {"s": Promising()}, every=1000)
+    assert aligned(report).empty
+    assert len(aligned(report, period=20)) == 1
+
+
+# --- the tests ---
+
+
+def test_the_table_holds_the_tests(market):
+    table = aligned(run(market, {"s": Promising()}))
+    row = promise_tests({"s": table}, how(n_draws=4000)).loc["s"]
+    exceeded = table["loss"] > VAR
+    assert row["n_periods"] == len(table)
+    assert row["violations"] == exceeded.sum()
+    assert row["expected"] == pytest.approx(0.1 * len(table))
+    low, high = risk_tests.violation_interval(exceeded, level=0.95)
+    assert row[["share", "share_low", "share_high"]].tolist() == [exceeded.mean(), low, high]
+    frequency = risk_tests.unconditional_coverage(exceeded, confidence=CONFIDENCE)
+    both = risk_tests.conditional_coverage(exceeded, confidence=CONFIDENCE)
+    assert row["coverage"] == frequency.p_value
+    assert row["independence"] == risk_tests.independence(exceeded).p_value
+    assert row["both"] == both.p_value
+    assert row["cvar_limit"] == pytest.approx(0.02)
+    assert row["promised_cvar"] == pytest.approx(CVAR)
+    assert row["binding"] == pytest.approx(table["limit_binds"].mean())
+    tail = risk_tests.tail_losses(table["loss"], table["model_var"], confidence=CONFIDENCE)
+    expected = mean_interval(tail, how=how(9, n_draws=4000))
+    found = row[["realised_cvar", "realised_low", "realised_high"]].tolist()
+    assert found == pytest.approx(expected, rel=0.03)
+    ratios = table["loss"][exceeded] / CVAR
+    assert row["z1"] == pytest.approx(1.0 - ratios.mean())
+    assert row["z2"] == pytest.approx(1.0 - ratios.sum() / row["expected"])
+    assert row["note"] == ""
+
+
+def test_a_true_promise_stands_and_a_rosy_one_falls(market):
+    report = run(market, {"true": Promising(), "rosy": Promising(optimism=0.6)})
+    table = promise_tests({name: aligned(report, name) for name in ("true", "rosy")}, how())
+    p_values = ["coverage", "independence", "both", "z1_p_value", "z2_p_value"]
+    assert (table.loc["true", p_values].astype(float) > 0.05).all()
+    assert table.loc["true", "realised_low"] < CVAR < table.loc["true", "realised_high"]
+    assert (table.loc["rosy", ["coverage", "both", "z2_p_value"]].astype(float) < 0.01).all()
+    assert table.loc["rosy", "realised_low"] > 0.6 * CVAR
+
+
+def test_promises_of_next_to_nothing_are_not_tested(market):
+    table = aligned(run(market, {"s": Promising()}))
+    table.iloc[:50, table.columns.get_loc("model_cvar")] = 0.5e-4
+    table.iloc[50:60, table.columns.get_loc("model_cvar")] = np.nan
+    row = promise_tests({"s": table}, how()).loc["s"]
+    assert (row["n_periods"], row["n_untested"]) == (len(table) - 60, 60)
+    assert row["violations"] == (table["loss"] > VAR).iloc[60:].sum()
+
+
+def test_too_few_promises_say_so(market):
+    table = aligned(run(market, {"s": Promising()}))
+    calm = table.assign(model_cvar=0.0)
+    found = promise_tests({"short": table.iloc[:20], "calm": calm}, how())
+    assert found["n_periods"].tolist() == [20, 0]
+    assert found[["violations", "coverage", "realised_cvar", "z2"]].isna().all(axis=None)
+    assert found["note"].str.startswith("fewer than 30 periods with a promise").all()
+    assert found["binding"].notna().all()
+
+
+def test_mixed_confidences_are_refused(market):
+    table = aligned(run(market, {"s": Promising()}))
+    table.iloc[0, table.columns.get_loc("confidence")] = 0.95
+    with pytest.raises(DataError, match=r"promises of 's' are of confidences \[.*0\.9.*0\.95"):
+        promise_tests({"s": table}, how())
+
+
+# --- the report ---
+
+
+def test_a_report_tests_the_strategies_that_keep_a_journal(market):
+    report = run(market, {"s": Promising(), "cash": HoldCash(), "half": Promising(share=0.5)})
+    one, other = (report.risk_tests(rng=np.random.default_rng(4), n_draws=300) for _ in range(2))
+    pd.testing.assert_frame_equal(one, other)
+    assert one.index.tolist() == ["s", "half"]
+    assert one.loc["half", "violations"] == (aligned(report, "half")["loss"] > 0.5 * VAR).sum()
+    with pytest.raises(DataError, match="period = 3"):
+        report.risk_tests(rng=np.random.default_rng(4), period=3)
+
+
+def test_without_a_journal_there_is_nothing_to_test(market):
+    report = run(market, {"cash": HoldCash()})
+    assert report.risk_tests(rng=np.random.default_rng(4)).empty
