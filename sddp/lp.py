@@ -240,6 +240,10 @@ class LinearProgram:
         """Derivative of the optimal value with respect to each row's active side."""
         return np.array(self._highs.getSolution().row_dual)
 
+    def row_activities(self) -> Floats:
+        """Values of the rows."""
+        return np.array(self._highs.getSolution().row_value) / self.unit
+
     def basis(self) -> Basis:
         """The present basis."""
         basis = self._highs.getBasis()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,12 +111,24 @@ class RowPool:
         self._coefficients = np.zeros((self.CAPACITY, n_variables))
         self._upper = np.full(self.CAPACITY, np.inf)
         self._next = 0
+        self._fresh: list[tuple[Floats, float]] = []
 
     def add(self, coefficients: Floats, upper: Floats) -> None:
-        """Remember rows in place of the oldest."""
-        for row, bound in zip(coefficients, upper, strict=True):
+        """Remember new rows in place of the oldest."""
+        found = list(zip(coefficients, upper.tolist(), strict=True))
+        self._fresh.extend(found)
+        self.take_in(found)
+
+    def take_in(self, rows: Sequence[tuple[Floats, float]]) -> None:
+        """Remember rows that another pool found."""
+        for row, bound in rows:
             self._coefficients[self._next], self._upper[self._next] = row, bound
             self._next = (self._next + 1) % self.CAPACITY
+
+    def take_fresh(self) -> list[tuple[Floats, float]]:
+        """Rows added since the last call, without those taken in."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """The rows that `values` breaks most, by more than `tolerance`."""

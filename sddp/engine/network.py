@@ -88,6 +88,8 @@ class Network:
         )
         # The last state at which each node was solved: from there a policy starts its answers.
         self.references: dict[NodeName, Floats] = {}
+        # Running means of the decisions at each node, of size 1 where that has a meaning.
+        self.averages_of_decisions: dict[NodeName, Floats] = {}
         # Feasibility cuts that twins do not know yet.
         self._refusals: list[tuple[NodeName, FeasibilityCut]] = []
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
@@ -99,6 +101,9 @@ class Network:
         self._row_pools: dict[Hashable, RowPool] = {}
         memories = snapshot.nodes if snapshot else {}
         self.nodes = _Nodes(lambda name: self._node(name, memories.get(name)))
+        if snapshot and shares_rows:  # training goes on: rows must be restored before cuts come
+            for name in problem.graph.nodes:
+                self.nodes[name].write_new_rows()
 
     @classmethod
     def restored(cls, problem: Problem, snapshot: Snapshot, *, shares_rows: bool) -> Network:
@@ -109,7 +114,7 @@ class Network:
         """Another network with linear programmes of its own and the same cuts.
 
         What one learns both know; so that they can work side by side, feasibility cuts wait until
-        `exchange_refusals`. `snapshot` is the one this network was made from, if any.
+        `exchange`. `snapshot` is the one this network was made from, if any.
         """
         return Network(
             self.problem,
@@ -233,6 +238,16 @@ class Network:
         """Feasibility cuts since the last call."""
         refusals, self._refusals = self._refusals, []
         return refusals
+
+    def take_generated(self) -> dict[Hashable, list[tuple[Floats, float]]]:
+        """Rows that generators found since the last call, by the key of the generator."""
+        return {key: pool.take_fresh() for key, pool in self._row_pools.items()}
+
+    def add_generated(self, rows: Mapping[Hashable, list[tuple[Floats, float]]]) -> None:
+        """Take in rows that a twin found."""
+        for key, found in rows.items():
+            if key in self._row_pools:
+                self._row_pools[key].take_in(found)
 
     def root_value(self, tolerance: float, root_risk: RiskMeasure) -> float:
         """Value of the problem under the present cuts, in engine units.
@@ -378,14 +393,15 @@ class Network:
         return self._row_pools.setdefault(key, RowPool(len(compiled.generator_columns)))
 
 
-def exchange_refusals(networks: Sequence[Network]) -> None:
-    """Hand each network's new feasibility cuts to its twins, in the order of the networks."""
-    taken = [network.take_refusals() for network in networks]
+def exchange(networks: Sequence[Network]) -> None:
+    """Hand each network's new feasibility cuts and generated rows to its twins, in their order."""
+    taken = [(network.take_refusals(), network.take_generated()) for network in networks]
     for network in networks:
-        for other, refusals in zip(networks, taken, strict=True):
+        for other, (refusals, generated) in zip(networks, taken, strict=True):
             if other is not network:
                 for name, cut in refusals:
                     network.value_functions[name].feasibility.add(cut.slope, cut.intercept)
+                network.add_generated(generated)
 
 
 def _frozen(pool: CutPool) -> Cuts:

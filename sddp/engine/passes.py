@@ -23,7 +23,7 @@ from sddp.engine.cost_to_go import Child, Outcomes, Support
 from sddp.engine.crew import Crew
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
-from sddp.engine.network import Network, exchange_refusals
+from sddp.engine.network import Network, exchange
 from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.sampling import Step, draw_index
@@ -86,7 +86,7 @@ def forward_passes(
             for network, path in zip(networks, paths, strict=True)
         ]
     )
-    exchange_refusals(networks)
+    exchange(networks)
     return visits
 
 
@@ -131,20 +131,27 @@ def backward_passes(
     visits: Sequence[Sequence[Visit]],
     tolerance: float,
     rngs: Sequence[np.random.Generator],
+    averaging: float,
     crew: Crew,
     interrupt: Interrupt,
 ) -> None:
-    """Add cuts along the forward passes, from their end to their beginning."""
+    """Add cuts along the forward passes, from their end to their beginning.
+
+    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points.
+    """
     for position in reversed(range(max(len(path) for path in visits))):
         interrupt.check()
         reached = [i for i, path in enumerate(visits) if position < len(path)]
         lessons = crew.run(
-            [partial(_study, networks[i], visits[i][position], tolerance, rngs[i]) for i in reached]
+            [
+                partial(_study, networks[i], visits[i][position], tolerance, rngs[i], averaging)
+                for i in reached
+            ]
         )
         for i, found in zip(reached, lessons, strict=True):
             for lesson in found:
                 lesson.teach(networks[i])
-        exchange_refusals(networks)
+        exchange(networks)
 
 
 def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.Generator) -> None:
@@ -282,21 +289,42 @@ _Lesson = _NodeLesson | _AverageLesson
 
 
 def _study(
-    network: Network, visit: Visit, tolerance: float, rng: np.random.Generator
+    network: Network,
+    visit: Visit,
+    tolerance: float,
+    rng: np.random.Generator,
+    averaging: float,
 ) -> list[_Lesson]:
     """What can be learnt at the nodes that follow a visit. The cuts stay as they are."""
     cost_to_go = network.nodes[visit.node].cost_to_go
     if cost_to_go is None:
         return []
+    trial = _trial_point(network, visit, averaging)
     if cost_to_go.solves_every_realisation:
-        return _study_average(network, visit, cost_to_go.outcomes, tolerance)
-    return _study_children(network, visit, cost_to_go.outcomes, tolerance, rng)
+        return _study_average(network, visit, cost_to_go.outcomes, trial, tolerance)
+    return _study_children(network, visit, cost_to_go.outcomes, trial, tolerance, rng)
+
+
+def _trial_point(network: Network, visit: Visit, averaging: float) -> Floats:
+    """The outgoing state at which the cost-to-go is studied.
+
+    Decisions by few cuts jump from one extreme to the next; a mean of the last ones is nearer to
+    the optimum, and a cut made there says more.
+    """
+    if averaging == 0.0:
+        return visit.solution.outgoing
+    decision, size = network.normalised(visit.solution.outgoing)
+    before = network.averages_of_decisions.get(visit.node, decision)
+    average = network.averages_of_decisions[visit.node] = (decision + before) / 2.0
+    trial: Floats = size * ((1.0 - averaging) * decision + averaging * average)
+    return trial
 
 
 def _study_children(
     network: Network,
     visit: Visit,
     outcomes: Outcomes,
+    trial: Floats,
     tolerance: float,
     rng: np.random.Generator,
 ) -> list[_Lesson]:
@@ -310,7 +338,7 @@ def _study_children(
             if child.name == visit.next_node
             else draw_index(child.transition.probabilities, rng)
         )
-        state = child.transition.arrive(visit.solution.outgoing, arrival)
+        state = child.transition.arrive(trial, arrival)
         incoming, _ = network.normalised(state)
         solutions = network.solve_noises(child.name, incoming, tolerance)
         lessons.append(_NodeLesson(child.name, incoming, solutions))
@@ -318,10 +346,9 @@ def _study_children(
 
 
 def _study_average(
-    network: Network, visit: Visit, outcomes: Outcomes, tolerance: float
+    network: Network, visit: Visit, outcomes: Outcomes, outgoing: Floats, tolerance: float
 ) -> list[_Lesson]:
     """Solve every outcome at its own incoming state and average under the risk measure."""
-    outgoing = visit.solution.outgoing
     lessons: list[_Lesson] = []
     tables = [
         _outcome_cuts(network, child, outgoing, tolerance, lessons) for child in outcomes.children

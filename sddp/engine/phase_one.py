@@ -1,7 +1,8 @@
 """Feasibility cuts: by how much a state misses feasibility, and in which direction to move.
 
-The phase-one problem lets every row be broken at cost 1 per unit. Its value is convex in the
-incoming state, zero where the stage is feasible; a supporting line of it is a feasibility cut.
+The phase-one problem lets every row be broken at cost 1 per unit; rows that were added later all
+by the same amount, for many of them may state one constraint. Its value is convex in the incoming
+state, zero where the stage is feasible; a supporting line of it is a feasibility cut.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ def feasibility_cut(
         The phase-one problem, which always has a solution, ends otherwise.
     """
     arrays = arrays_at(compiled, noise)
+    n_static = len(arrays.row_lower)
     arrays = _with_lazy_rows(arrays, lazy, kept)
     lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
     lower[compiled.incoming] = upper[compiled.incoming] = incoming
-    status, programme = solve_once(_elastic(arrays, lower, upper), unit)
+    status, programme = solve_once(_elastic(arrays, n_static, lower, upper), unit)
     if status is Status.INFEASIBLE:
         return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf)
     if status is not Status.OPTIMAL:
@@ -102,14 +104,17 @@ def _with_lazy_rows(arrays: Arrays, lazy: RowTable, kept: Ints) -> Arrays:
     )
 
 
-def _elastic(arrays: Arrays, lower: Floats, upper: Floats) -> Arrays:
+def _elastic(arrays: Arrays, n_static: int, lower: Floats, upper: Floats) -> Arrays:
+    """Two columns for each of the first `n_static` rows, and one for all rows after them."""
     n_rows, n_columns = arrays.matrix.shape
-    identity = sp.eye_array(n_rows, format="csr")
+    own = sp.eye_array(n_rows, n_static, format="csr")
+    common = sp.csr_array((np.arange(n_rows) >= n_static).astype(float)[:, None])
+    n_added = 2 * n_static + 1
     return Arrays(
-        cost=np.concatenate([np.zeros(n_columns), np.ones(2 * n_rows)]),
-        matrix=sp.hstack([arrays.matrix, identity, -identity], format="csr"),
+        cost=np.concatenate([np.zeros(n_columns), np.ones(n_added)]),
+        matrix=sp.hstack([arrays.matrix, own, -own, common], format="csr"),
         row_lower=arrays.row_lower,
         row_upper=arrays.row_upper,
-        column_lower=np.concatenate([lower, np.zeros(2 * n_rows)]),
-        column_upper=np.concatenate([upper, np.full(2 * n_rows, np.inf)]),
+        column_lower=np.concatenate([lower, np.zeros(n_added)]),
+        column_upper=np.concatenate([upper, np.full(n_added, np.inf)]),
     )

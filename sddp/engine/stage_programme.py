@@ -21,7 +21,6 @@ from sddp.engine.lazy_rows import MAXIMAL_AGE, LazyRows, RowTable
 from sddp.engine.reduction import as_operator
 from sddp.lp import (
     AT_LOWER,
-    BASIC,
     FEASIBILITY_TOLERANCE,
     Arrays,
     Basis,
@@ -32,6 +31,9 @@ from sddp.lp import (
 
 # Below this many columns that may rest, pricing them costs more than solving with them.
 FEWEST_RESTING = 24
+
+# Slack above which a row surely does not hold the solution, in the state's units.
+CLEAR = 1e-7
 
 # Columns called in after one solve: too few cost solves, too many make each one dearer.
 CALLED_AT_ONCE = 12
@@ -141,18 +143,26 @@ class StageProgramme:
 
     def drop_idle(self) -> None:
         """Remove rows that were slack, and columns that rested, for many solutions."""
-        slack = self.lp.row_duals()[self._n_static :] == 0.0
-        rows = self.rows.age(slack)
+        old = self.rows.age(self.lp.row_duals()[self._n_static :] == 0.0)
+        if len(old):
+            activity = self.lp.row_activities()[self._n_static :][old]
+            sides = (
+                self.rows.lower[old] - self.rows.coefficients[old, : self._n_state] @ self._state
+            )
+            # Only what is clear of its side is surely basic; a degenerate row stays.
+            self._remove_rows(old[activity > sides + CLEAR])
+        if len(self._resting):
+            self._send_out_idle()
+
+    def _send_out_idle(self) -> None:
         resting = self.lp.primal() == 0.0
         self._ages[self._inside] = np.where(resting, self._ages[self._inside] + 1, 0)
         self._ages[self._awake] = 0
-        columns = np.flatnonzero(self._ages[self._inside] > MAXIMAL_AGE)
-        if len(rows) or len(columns):
-            basis = self.lp.basis()
-            # A degenerate solution hides what the basis needs: that stays.
-            if len(basis.rows) == self.lp.n_rows and len(basis.columns) == self.lp.n_columns:
-                self._remove_rows(rows[basis.rows[rows + self._n_static] == BASIC])
-                self._send_out(columns[basis.columns[columns] == AT_LOWER])
+        places = np.flatnonzero(self._ages[self._inside] > MAXIMAL_AGE)
+        if len(places):
+            statuses = self.lp.basis().columns
+            if len(statuses) == self.lp.n_columns:  # there is a basis
+                self._send_out(places[statuses[places] == AT_LOWER])
 
     def solve(self) -> Status:
         """Solve from the present basis, calling in columns until none would help."""

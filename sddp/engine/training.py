@@ -40,6 +40,13 @@ from sddp.threads import one_blas_thread
 # A bound that is met to this, relative to itself, is active.
 ACTIVE_TOLERANCE = 1e-7
 
+# Trial points are means of decisions for so many iterations; then the share of the mean falls with
+# the number of iterations, for in the end cuts are wanted at the decisions themselves.
+AVERAGED_ITERATIONS = 10
+
+# The first iterations follow one path: with so few cuts a second one would find the same.
+SINGLE_ITERATIONS = 5
+
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
 
@@ -114,6 +121,7 @@ class _Session:
     log: list[LogEntry] = field(default_factory=list)
     visits: list[list[Visit]] = field(default_factory=list)
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
+    n_sampled: int = 0
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -122,18 +130,24 @@ class _Session:
 
     def iterate(self, tolerance: float) -> LogEntry:
         """One iteration of SDDP."""
-        networks, crew, interrupt = self.networks, self.crew, self.interrupt
-        paths = [self._path(number) for number in range(len(networks))]
+        networks = self.networks if len(self.log) >= SINGLE_ITERATIONS else self.networks[:1]
+        crew, interrupt = self.crew, self.interrupt
+        paths = [self._path() for _ in networks]
         self.visits = forward_passes(networks, paths, tolerance, crew, interrupt)
-        backward_passes(networks, self.visits, tolerance, self.backward_rngs, crew, interrupt)
+        averaging = 0.0
+        if self.network.problem.homogeneous:  # elsewhere decisions in other states are unlike
+            averaging = min(1.0, AVERAGED_ITERATIONS / (len(self.log) + 1))
+        backward_passes(
+            networks, self.visits, tolerance, self.backward_rngs, averaging, crew, interrupt
+        )
         if not self.log and self.network.problem.homogeneous:
             check_homogeneity(self.network, self.visits[0], self.rngs[2])
         bound = self.network.root_value(self.tolerances.final, self.root_risk)
         return self._entry(bound, tolerance)
 
-    def _path(self, number: int) -> Sequence[Step]:
-        so_far = len(self.log) * len(self.networks)
-        return self.sampling.sample(self.network.problem, so_far + number, self.rngs[0])
+    def _path(self) -> Sequence[Step]:
+        self.n_sampled += 1
+        return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
 
     def work(self) -> Work:
         """What all networks did together."""
@@ -229,7 +243,8 @@ def train(
         Continue where an earlier training of the same problem stopped. Risk and cut form are
         the earlier ones; `risk`, `root_risk` and `cuts` must be left out.
     n_paths : int
-        Forward paths, and so trial points at each stage, of an iteration.
+        Forward paths, and so trial points at each stage, of an iteration; the first five
+        have one.
     n_jobs : int
         Threads that work on the paths side by side; more than `n_paths` are of no use. The
         numbers are the same for every `n_jobs`.
