@@ -1,4 +1,4 @@
-"""The benchmark harness in its quick form, and its seeded instances."""
+"""The benchmark harness in its quick form, its seeded instances, and what it reads off a log."""
 
 from __future__ import annotations
 
@@ -8,19 +8,53 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import sddp
 from experiments.benchmark_instances import Size
-from experiments.benchmarks import PARTS, main, slopes
+from experiments.benchmarks.__main__ import main
+from experiments.benchmarks.bunching import measure, reservoir, warehouses
+from experiments.benchmarks.measure import (
+    PARTS,
+    iteration_growth,
+    seconds_to_gaps,
+    slopes,
+)
 
 
-def test_quick_form(tmp_path, capsys):
-    assert main(["--quick", "--seconds", "0.3", "--out", str(tmp_path)]) == 0
+def test_quick_form_of_the_base(tmp_path, capsys):
+    assert main(["--quick", "--only", "base", "cores", "--out", str(tmp_path)]) == 0
     assert "seconds_to_1.0%_of_gain" in capsys.readouterr().out
-    curve = pd.read_csv(tmp_path / "convergence.csv", index_col=0)
-    assert (curve["gap"] >= 0.0).all()
-    assert (curve["bound"].diff().dropna() <= 1e-12).all()
+    curves = pd.read_csv(tmp_path / "base_curves.csv", index_col=0)
+    assert (curves["gap"] >= 0.0).all()
+    for _, curve in curves.groupby("run"):
+        assert (curve["bound"].diff().dropna() <= 1e-12).all()
+    runs = pd.read_csv(tmp_path / "base_runs.csv", index_col=0)
+    np.testing.assert_allclose(runs[list(PARTS)].sum(axis=1), runs["seconds"])
     results = json.loads((tmp_path / "run.json").read_text())["results"]
-    assert sum(results[part] for part in PARTS) == pytest.approx(results["seconds"])
+    assert results["cores"]["same_bounds_bit_for_bit"] is True
     assert (tmp_path / "convergence.png").stat().st_size > 10_000
+
+
+def test_bunching_changes_the_number_of_solves_and_nothing_else():
+    with_it, without = (measure("warehouses", (3, 12, 3, 0), 5, b) for b in (True, False))
+    assert with_it["bound"] == pytest.approx(without["bound"], rel=1e-9)
+    assert with_it["LPs"] < without["LPs"]
+    assert without["read off a basis"] == 0
+
+
+@pytest.fixture(autouse=True)
+def _bunching_stays_on(monkeypatch):
+    """`measure` switches it off for its own process; here for one test."""
+    monkeypatch.setattr("sddp.engine.node_problem.FEWEST_BUNCHED", 6)
+
+
+def test_the_bunching_problems_against_their_extensive_forms():
+    for problem in (reservoir(3, 8), warehouses(3, 7, 2, seed=0)):
+        result = sddp.train(
+            problem, rng=np.random.default_rng(0), stopping=sddp.Iterations(120), progress=False
+        )
+        assert result.work.bunched > 0
+        value = sddp.extensive_form(problem).solve().value
+        assert result.bound == pytest.approx(value, rel=1e-8)
 
 
 def test_instances_are_seeded_and_scaled():
@@ -31,6 +65,14 @@ def test_instances_are_seeded_and_scaled():
     # Spreads scale with the root of time: 21 trading days a month.
     np.testing.assert_allclose(ratio, np.sqrt(21.0), rtol=0.05)
     np.testing.assert_allclose(monthly.transition_matrix.sum(axis=-1), 1.0, rtol=1e-14)
+
+
+def test_what_is_read_off_a_log():
+    log = pd.DataFrame({"seconds": [1.0, 2.0, 4.0, 8.0], "bound": [1.3, 1.21, 1.201, 1.2]})
+    reached = seconds_to_gaps(log, best=1.2)
+    assert list(reached.values()) == [2.0, 4.0, 8.0]
+    assert list(seconds_to_gaps(log.iloc[:2], best=1.2).values()) == [2.0, np.inf, np.inf]
+    assert iteration_growth(log, slice(0, 1), slice(3, 4)) == 4.0
 
 
 def test_slopes_of_a_power_law():
