@@ -65,6 +65,7 @@ class Config:
     n_paths: int = 500
     lag: int = 1
     seed: int = 1
+    n_seeds: int = 3
 
 
 QUICK: Mapping[str, Any] = {
@@ -74,6 +75,7 @@ QUICK: Mapping[str, Any] = {
     "n_scenarios": 50,
     "iterations": 4,
     "n_paths": 50,
+    "n_seeds": 1,
 }
 
 
@@ -115,11 +117,17 @@ def strategy(config: Config) -> MultistageStrategy:
 
 
 def run(config: Config, market: Market, *, progress: bool = True) -> BacktestReport:
-    """Walk forward over the last years: every decision uses the rows up to its date."""
+    """Walk forward over the last years: every decision uses the rows up to its date.
+
+    The policy is trained on sampled scenarios: other seeds show how much hangs on the draw.
+    """
+    others = range(config.seed + 1, config.seed + config.n_seeds)
+    again = {f"{SDDP}, seed {n}": strategy(replace(config, seed=n)) for n in others}
+    simple = {"equal weights": EqualWeight(), "cash": HoldCash()}
     start = market.dates[-1] - pd.Timedelta(days=round(365.25 * config.test_years))
     return backtest(
         market,
-        {SDDP: strategy(config), "equal weights": EqualWeight(), "cash": HoldCash()},
+        {SDDP: strategy(config), **again, **simple},
         start=start,
         transaction_cost=config.transaction_cost,
         lag=config.lag,

@@ -250,18 +250,14 @@ class StageProgramme:
     def _with_columns(self, solve: Callable[[], Status]) -> Status:
         while True:
             status = solve()
-            wanted = self._wanted() if status is Status.OPTIMAL else self._outside()
+            wanted = self._wanted() if status is Status.OPTIMAL else self._outside
             if len(wanted) == 0:
                 return status
             self._call_in(wanted)
 
-    def _outside(self) -> Ints:
-        columns: Ints = self._resting[self._position[self._resting] < 0]
-        return columns
-
     def _wanted(self) -> Ints:
         """Outside columns whose reduced cost would lower the value, the best first."""
-        outside = self._outside()
+        outside = self._outside
         if len(outside) == 0:
             return outside
         costs = self.reduced_costs()[outside]
@@ -292,6 +288,7 @@ class StageProgramme:
         self._inside = inside
         self._position = np.full(len(self._cost), -1, dtype=np.int64)
         self._position[inside] = np.arange(len(inside))
+        self._outside: Ints = self._resting[self._position[self._resting] < 0]
 
     def _remove_rows(self, positions: Ints) -> None:
         self.rows.remove(positions)
