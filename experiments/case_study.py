@@ -29,6 +29,7 @@ from sddp.backtest import (
     Market,
     MultistageStrategy,
     RegimeEstimator,
+    Strategy,
     backtest,
     print_progress,
 )
@@ -123,7 +124,7 @@ def run(config: Config, market: Market, *, progress: bool = True) -> BacktestRep
     """
     others = range(config.seed + 1, config.seed + config.n_seeds)
     again = {f"{SDDP}, seed {n}": strategy(replace(config, seed=n)) for n in others}
-    simple = {"equal weights": EqualWeight(), "cash": HoldCash()}
+    simple: dict[str, Strategy] = {"equal weights": EqualWeight(), "cash": HoldCash()}
     start = market.dates[-1] - pd.Timedelta(days=round(365.25 * config.test_years))
     return backtest(
         market,

@@ -16,6 +16,9 @@ from sddp.arrays import Floats
 from sddp.engine.stage_programme import StageProgramme
 from sddp.lp import AT_UPPER, BASIC
 
+# The system is solved densely: with more rows a warm solve of each realisation is faster.
+MOST_ROWS = 150
+
 
 class RightHandSides(NamedTuple):
     """Sides of the rows that noise moves: positions, and a row of values for each realisation."""
@@ -49,6 +52,8 @@ def responses(
         (n_realisations, n_columns).
     """
     n_realisations = len(sides.lower)
+    if programme.lp.n_rows > MOST_ROWS:
+        return np.zeros(n_realisations, dtype=bool), np.zeros((n_realisations, 0))
     view = programme.solved_view()
     basic, tight = view.basis.columns == BASIC, view.basis.rows != BASIC
     lower = np.tile(view.row_lower, (n_realisations, 1))

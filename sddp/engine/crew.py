@@ -7,7 +7,7 @@ work; nothing has to be copied between processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TypeVar
 
@@ -27,13 +27,20 @@ class Crew:
         self._threads = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
 
     def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
-        """Do all tasks. An error of one is raised once all have ended."""
+        """Do all tasks. An error of one is raised once all have ended, Ctrl-C only if none is."""
         if self._threads is None or len(tasks) == 1:
             return [task() for task in tasks]
         pending = [self._threads.submit(task) for task in tasks]
+        try:
+            wait(pending)
+        except BaseException:  # Ctrl-C here: nobody may still be at work when it is answered
+            for future in pending:
+                future.cancel()
+            wait(pending)
+            raise
         errors = [error for future in pending if (error := future.exception()) is not None]
         if errors:
-            raise errors[0]
+            raise next((e for e in errors if not isinstance(e, KeyboardInterrupt)), errors[0])
         return [future.result() for future in pending]
 
     def __enter__(self) -> Crew:

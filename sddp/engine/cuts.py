@@ -106,6 +106,12 @@ class ValueFunction:
         """Whether every pool holds a cut."""
         return all(len(pool) for pool in self.pools)
 
+    def refuse(self, slope: Floats, intercept: float) -> None:
+        """Take in a feasibility cut, unless it is there already (another path found it)."""
+        pool = self.feasibility
+        if not np.any((pool.slopes == slope).all(axis=1) & (pool.intercepts == intercept)):
+            pool.add(slope, intercept)
+
     def learn(
         self, state: Floats, slopes: Floats, intercepts: Floats, probabilities: Floats
     ) -> None:

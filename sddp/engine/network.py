@@ -93,6 +93,10 @@ class Network:
         # Feasibility cuts that twins do not know yet.
         self._refusals: list[tuple[NodeName, FeasibilityCut]] = []
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
+        # Averaged cuts of each node's cost-to-go; filled by `AverageCut` only.
+        self.averages = {n: CutPool(problem.n_components) for n in problem.graph.nodes}
+        if twin_of is not None:
+            self.averages = twin_of.averages
         if twin_of is None:
             self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
             self._learn_beforehand(snapshot)
@@ -194,7 +198,7 @@ class Network:
         node = self.nodes[name]
         self.references[name] = incoming
         solutions = node.solve_all(incoming, tolerance)
-        if isinstance(solutions[-1], StageSolution):
+        if all(isinstance(solution, StageSolution) for solution in solutions):
             node.rest()
         return solutions
 
@@ -231,7 +235,7 @@ class Network:
                 f"node {name!r} has no feasible decision from any incoming state (its rows miss "
                 f"feasibility by {cut.shortfall:g}); relax its constraints"
             )
-        self.value_functions[name].feasibility.add(cut.slope, cut.intercept)
+        self.value_functions[name].refuse(cut.slope, cut.intercept)
         self._refusals.append((name, cut))
 
     def take_refusals(self) -> list[tuple[NodeName, FeasibilityCut]]:
@@ -328,17 +332,12 @@ class Network:
             constants += table.values["offset"][:, 0] - declared.offset
         self.value_functions[name].learn(np.ones(n), slopes, constants, table.probabilities)
 
-    def averages(self, name: NodeName) -> CutPool:
-        """Averaged cuts of a node's cost-to-go; none but for `AverageCut`."""
-        cost_to_go = self.nodes[name].cost_to_go
-        return cost_to_go.averages if cost_to_go else CutPool(self.problem.n_components)
-
     def _memory(self, name: NodeName) -> NodeMemory:
         function, node = self.value_functions[name], self.nodes[name]
         return NodeMemory(
             pools=[_frozen(pool) for pool in function.pools],
             feasibility=_frozen(function.feasibility),
-            averages=_frozen(self.averages(name)),
+            averages=_frozen(self.averages[name]),
             rows=node.programme.rows.table().canonical(),
             reference=self.references.get(name),
         )
@@ -358,8 +357,8 @@ class Network:
             self.theta_lower.get(name, -np.inf),
             f"node {name!r}",
         )
-        if node.cost_to_go and self._twin_of:
-            node.cost_to_go.averages = self._twin_of.averages(name)
+        if node.cost_to_go:
+            node.cost_to_go.averages = self.averages[name]
         if memory:
             node.restore(memory)
         elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:
@@ -400,7 +399,7 @@ def exchange(networks: Sequence[Network]) -> None:
         for other, (refusals, generated) in zip(networks, taken, strict=True):
             if other is not network:
                 for name, cut in refusals:
-                    network.value_functions[name].feasibility.add(cut.slope, cut.intercept)
+                    network.value_functions[name].refuse(cut.slope, cut.intercept)
                 network.add_generated(generated)
 
 

@@ -32,11 +32,11 @@ LOWERED_BOUND = 1e3
 # Below this many realisations, testing a basis costs more than solving again.
 FEWEST_BUNCHED = 6
 
+# Bases that answered no other realisation, after which the rest of a state is solved one by one.
+PATIENCE = 3
+
 # How far an unbounded cost-to-go column may fall, in the LP's own units.
 FAR = 1e10
-
-# Tolerance at which a generator hands out the rows near a point, broken or not.
-ALL_ROWS = -1.0
 
 # Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
 MAXIMAL_ROUNDS = 1_000
@@ -164,14 +164,15 @@ class NodeProblem:
         if n < FEWEST_BUNCHED or self._sides is None:
             return [self.solve(incoming, noise, tolerance) for noise in range(n)]
         found: dict[int, StageSolution | FeasibilityCut] = {}
-        left = np.arange(n)
+        left, failures = np.arange(n), 0
         while len(left):
             solution = found[int(left[0])] = self.solve(incoming, int(left[0]), tolerance)
             left = left[1:]
-            if isinstance(solution, StageSolution) and len(left):
+            if isinstance(solution, StageSolution) and len(left) and failures < PATIENCE:
                 bunch = self._bunch(solution, left, tolerance)
                 found |= bunch
                 left = np.array([noise for noise in left if int(noise) not in bunch])
+                failures += not bunch
         return [found[noise] for noise in range(n)]
 
     def _bunch(
@@ -181,6 +182,8 @@ class NodeProblem:
         assert self._sides is not None
         room = FEASIBILITY_TOLERANCE / self.unit
         optimal, primals = responses(self.programme, self._sides.of(noises), room)
+        if not optimal.any():
+            return {}
         noises, primals = noises[optimal], primals[optimal]
         outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
         keeps = self._keeps_rows(primals, outgoing, tolerance)
@@ -201,14 +204,16 @@ class NodeProblem:
         start = time.perf_counter()
         keeps = np.ones(len(primals), dtype=bool)
         if self.cost_to_go is not None:
-            thetas = primals[:, len(primals[0]) - self.n_theta :] if len(primals) else primals
+            thetas = primals[:, primals.shape[1] - self.n_theta :]
             keeps &= self.cost_to_go.keeps(outgoing, thetas, tolerance)
             if self.cost_to_go.outcomes.refuses_some:
                 refused = self.cost_to_go.outcomes.infeasible_rows
-                keeps &= [not refused(state, self._least_breach) for state in outgoing]
+                allowed = [not refused(state, self._least_breach) for state in outgoing]
+                keeps &= np.array(allowed, dtype=bool)
         self.work.cost_to_go_seconds += time.perf_counter() - start
         if self.compiled.stage.rows is not None:
-            keeps &= [self._broken_generator_rows(row, tolerance) is None for row in primals]
+            held = [self._broken_generator_rows(row, tolerance) is None for row in primals]
+            keeps &= np.array(held, dtype=bool)
         return keeps
 
     def solve_at(
@@ -413,7 +418,7 @@ class NodeProblem:
             return None
         if self._before is not None:
             # A row made half-way to the solution before cuts deeper than one made at a corner.
-            others, others_upper = generator.violated((values + self._before) / 2.0, ALL_ROWS)
+            others, others_upper = generator.violated((values + self._before) / 2.0, 0.0)
             deep = others @ values - others_upper > tolerance
             rows = np.concatenate([rows, others[deep]])
             upper = np.concatenate([upper, others_upper[deep]])

@@ -11,7 +11,7 @@ threads there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -23,7 +23,7 @@ from sddp.engine.cost_to_go import Child, Outcomes, Support
 from sddp.engine.crew import Crew
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
-from sddp.engine.network import Network, exchange
+from sddp.engine.network import Network
 from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.sampling import Step, draw_index
@@ -80,14 +80,12 @@ def forward_passes(
     interrupt: Interrupt,
 ) -> list[list[Visit]]:
     """Decide along one path on each network; errors as in `forward_pass`."""
-    visits = crew.run(
+    return crew.run(
         [
             partial(forward_pass, network, path, tolerance, interrupt)
             for network, path in zip(networks, paths, strict=True)
         ]
     )
-    exchange(networks)
-    return visits
 
 
 def forward_pass(
@@ -134,10 +132,12 @@ def backward_passes(
     averaging: float,
     crew: Crew,
     interrupt: Interrupt,
+    share: Callable[[], None],
 ) -> None:
     """Add cuts along the forward passes, from their end to their beginning.
 
-    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points.
+    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points; `share` is
+    called once the cuts of a stage are learnt.
     """
     for position in reversed(range(max(len(path) for path in visits))):
         interrupt.check()
@@ -151,7 +151,7 @@ def backward_passes(
         for i, found in zip(reached, lessons, strict=True):
             for lesson in found:
                 lesson.teach(networks[i])
-        exchange(networks)
+        share()
 
 
 def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.Generator) -> None:

@@ -225,12 +225,8 @@ def reduce_stage(compiled: CompiledStage) -> ReducedStage:
         expand=expand,
         constant=constant,
         bound_columns=np.array([position[c] for c in moving], dtype=np.int32),
-        bound_lower=as_operator(
-            _matrix([work.moving["lower"].get(c, {}) for c in moving], position, states)
-        ),
-        bound_upper=as_operator(
-            _matrix([work.moving["upper"].get(c, {}) for c in moving], position, states)
-        ),
+        bound_lower=_moving_bounds(work, "lower", moving, position),
+        bound_upper=_moving_bounds(work, "upper", moving, position),
         row_position=row_position,
         resting=np.array([position[c] for c in others if _may_rest(work, c)], dtype=np.int64),
     )

@@ -9,6 +9,7 @@ one product, so an optimum of the small programme is an optimum of the whole one
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -80,6 +81,7 @@ class StageProgramme:
         self._static = as_operator(arrays.matrix)
         self._state = np.zeros(n_state)
         self._moved = _rows_of(arrays.matrix[:, :n_state])
+        resting = resting[arrays.column_upper[resting] >= 0.0]
         self._resting = resting if len(resting) >= FEWEST_RESTING else resting[:0]
         self._awake = np.setdiff1d(np.arange(n_state, len(arrays.cost)), self._resting)
         self._ages = np.zeros(len(arrays.cost), dtype=np.int64)
@@ -98,12 +100,12 @@ class StageProgramme:
             self.lp.set_row_bounds(added, lower, np.full(len(added), np.inf))
 
     def set_column_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
-        """Replace bounds of some columns; outside ones that open are called in."""
+        """Replace bounds of some columns; outside ones that may not stay at zero alone come in."""
         self._column_bounds[0][columns], self._column_bounds[1][columns] = lower, upper
         position = self._position[columns]
         inside = position >= 0
         self.lp.set_column_bounds(position[inside].astype(np.int32), lower[inside], upper[inside])
-        self._call_in(columns[~inside & (upper > 0.0)].astype(np.int64))
+        self._call_in(columns[~inside & (upper != 0.0)].astype(np.int64))
 
     def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
         """Replace cost coefficients of columns that do not rest."""
@@ -121,8 +123,9 @@ class StageProgramme:
         """Replace entries, in columns that do not rest, of the matrix of `arrays`."""
         if len(rows) == 0:
             return
-        self._static = _dense(self._static)
-        self._static[rows, columns] = values
+        with warnings.catch_warnings():  # an entry that was 0 under the first noise
+            warnings.simplefilter("ignore", sp.SparseEfficiencyWarning)
+            self._static[rows, columns] = values
         of_state = columns < self._n_state
         if of_state.any():
             self._moved = np.union1d(self._moved, rows[of_state]).astype(np.int32)

@@ -18,7 +18,7 @@ from sddp.engine.cost_to_go import CutForm, LazyAggregation
 from sddp.engine.crew import Crew
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt, deferred_interrupt
-from sddp.engine.network import Network, RiskChoice
+from sddp.engine.network import Network, RiskChoice, exchange
 from sddp.engine.node_problem import Work
 from sddp.engine.passes import (
     Visit,
@@ -134,11 +134,19 @@ class _Session:
         crew, interrupt = self.crew, self.interrupt
         paths = [self._path() for _ in networks]
         self.visits = forward_passes(networks, paths, tolerance, crew, interrupt)
+        self._share()
         averaging = 0.0
         if self.network.problem.homogeneous:  # elsewhere decisions in other states are unlike
             averaging = min(1.0, AVERAGED_ITERATIONS / (len(self.log) + 1))
         backward_passes(
-            networks, self.visits, tolerance, self.backward_rngs, averaging, crew, interrupt
+            networks,
+            self.visits,
+            tolerance,
+            self.backward_rngs,
+            averaging,
+            crew,
+            interrupt,
+            self._share,
         )
         if not self.log and self.network.problem.homogeneous:
             check_homogeneity(self.network, self.visits[0], self.rngs[2])
@@ -148,6 +156,10 @@ class _Session:
     def _path(self) -> Sequence[Step]:
         self.n_sampled += 1
         return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
+
+    def _share(self) -> None:
+        """Hand around what twins must know, those without a path in this iteration included."""
+        exchange(self.networks)
 
     def work(self) -> Work:
         """What all networks did together."""

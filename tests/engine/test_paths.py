@@ -1,0 +1,445 @@
+"""Several paths an iteration, side by side or one after the other: the same numbers.
+
+Values are those of the extensive form, and known ones of the cases.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+import numpy as np
+import pytest
+
+import sddp
+from sddp.engine import passes
+from sddp.engine.crew import Crew
+from sddp.engine.network import Network, exchange
+from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.stopping import Progress, StoppingRule
+from sddp.errors import ModelError
+from tests.engine.cases import markov, reservoir
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, time_limit, train
+from tests.engine.test_generated_rows import Circle, circle
+from tests.engine.test_homogeneous import portfolio
+from tests.engine.test_recourse import tank
+
+TAIL = 0.4 * sddp.Expectation() + 0.6 * sddp.AVaR(0.3)
+PROBLEMS: dict[str, tuple[Callable[[], sddp.Problem], sddp.risk.RiskMeasure | None]] = {
+    "markov": (markov.c2, 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.66)),
+    "infeasible-states": (lambda: tank(3.0), TAIL),
+    "rows": (partial(circle, lazily=True), None),
+    "rows-tail": (partial(circle, lazily=True), TAIL),
+    "homogeneous": (partial(portfolio, 1.0), TAIL),
+}
+
+
+@cache
+def exact(name: str) -> float:
+    """Value of one of them by its extensive form."""
+    build, risk = PROBLEMS[name]
+    return sddp.extensive_form(build(), risk=risk).solve().value
+
+
+def numbers(result: sddp.TrainingResult) -> list[dict[str, float]]:
+    """The log without clock times."""
+    return result.log.drop(columns="seconds").to_dict("records")
+
+
+# ---------------------------------------------------------------- whatever the number of threads
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_numbers_do_not_depend_on_the_number_of_threads(name, cuts, tmp_path):
+    build, risk = PROBLEMS[name]
+    results = [
+        train(build(), 12, cuts=cuts, risk=risk, n_paths=3, n_jobs=n_jobs) for n_jobs in (1, 2, 3)
+    ]
+    files = []
+    for i, result in enumerate(results):
+        result.policy.save(tmp_path / f"{i}.policy")
+        files.append((tmp_path / f"{i}.policy").read_bytes())
+    for result, file in zip(results[1:], files[1:], strict=True):
+        assert numbers(result) == numbers(results[0])
+        assert file == files[0]
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_any_number_of_paths_reaches_the_extensive_form(name, cuts):
+    build, risk = PROBLEMS[name]
+    for n_paths in (1, 2, 3):
+        stopping = sddp.Iterations(100) | Reaches(exact(name), SOLVER)
+        with time_limit(30):
+            result = train(build(), stopping, cuts=cuts, risk=risk, n_paths=n_paths)
+        assert result.bound == pytest.approx(exact(name), rel=SOLVER)
+        bounds = build().sign * result.log["bound"].to_numpy()
+        assert np.all(bounds <= build().sign * exact(name) + 1e-8 * abs(exact(name)))
+
+
+def test_the_first_five_iterations_follow_one_path():
+    asked: list[int] = []
+
+    class Counting(sddp.InSample):
+        def sample(self, problem, number, rng):
+            asked.append(number)
+            return super().sample(problem, number, rng)
+
+    train(reservoir.c9(), 8, sampling=Counting(), n_paths=3)
+    assert asked == list(range(5 + 3 * 3))
+
+
+def test_the_logged_value_is_the_mean_over_the_paths():
+    """Three given paths an iteration; the converged policy's totals of each are known."""
+    paths = [[sddp.Step(t, w) for t in range(4)] for w in range(3)]
+    result = train(reservoir.c9(), 41, sampling=sddp.Historical(paths), n_paths=3)
+    table = result.policy.simulate(3, rng=np.random.default_rng(0), sampling=sddp.Historical(paths))
+    expected = table.groupby("path")["objective"].sum().mean()
+    assert result.log["simulated"].iloc[-1] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["n_paths", "n_jobs"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, 2.0, True, "2", None])
+def test_numbers_of_paths_and_threads_are_checked(name, value):
+    with pytest.raises(ModelError, match=f"{name} = .*; give a whole number of at least 1"):
+        train(reservoir.c9(), 2, **{name: value})
+
+
+def test_numpy_numbers_of_paths_and_threads_are_numbers():
+    result = train(reservoir.c9(), 7, n_paths=np.int64(2), n_jobs=np.int32(2))
+    assert numbers(result) == numbers(train(reservoir.c9(), 7, n_paths=2))
+
+
+# ---------------------------------------------------------------- the crew
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_answers_come_in_the_order_of_the_tasks(n_jobs):
+    first_may_end = threading.Event()
+
+    def slow() -> int:
+        first_may_end.wait(5.0 if n_jobs > 1 else 0.0)
+        return 0
+
+    def quick() -> int:
+        first_may_end.set()
+        return 1
+
+    with Crew(n_jobs) as crew:
+        assert crew.run([slow, quick]) == [0, 1]
+        assert crew.run([]) == []
+        assert crew.run([lambda i=i: i * i for i in range(7)]) == [i * i for i in range(7)]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_a_task_is_raised_and_the_crew_works_on(n_jobs, error):
+    def fails() -> int:
+        raise error
+
+    with Crew(n_jobs) as crew:
+        with pytest.raises(error):
+            crew.run([lambda: 1, fails, lambda: 2])
+        assert crew.run([lambda: 1, lambda: 2]) == [1, 2]
+
+
+def test_tasks_run_side_by_side():
+    """Each waits for the other; alone none would end."""
+    both = threading.Barrier(2, timeout=10.0)
+    with Crew(2) as crew:
+        assert sorted(crew.run([both.wait, both.wait])) == [0, 1]
+
+
+# ---------------------------------------------------------------- errors and Ctrl-C
+
+
+class BreaksOnce(sddp.InSample):
+    """A path to a node that is not there, once."""
+
+    def __init__(self, at: int) -> None:
+        self.at: int | None = at
+
+    def sample(self, problem, number, rng):
+        """See `SamplingScheme`."""
+        path = super().sample(problem, number, rng)
+        if number != self.at:
+            return path
+        self.at = None
+        return [replace(path[0], node="nowhere"), *path[1:]]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_in_one_path_is_raised_and_the_next_call_works(n_jobs):
+    problem, sampling = reservoir.c9(), BreaksOnce(at=8)  # the second path of iteration 7
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ModelError, match="node 'nowhere', which is unknown"):
+        train(problem, 30, sampling=sampling, n_jobs=n_jobs)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert sampling.at is None
+    result = train(problem, 60, sampling=sampling, n_jobs=n_jobs)
+    assert result.bound == pytest.approx(275 / 6, rel=SOLVER)
+
+
+@dataclass(frozen=True)
+class PressCtrlC(StoppingRule):
+    """Press it after some iterations, and never be a reason."""
+
+    after: int
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        if progress.log[-1].iteration == self.after:
+            signal.raise_signal(signal.SIGINT)
+        return None
+
+
+class PressesWhileDrawing(sddp.InSample):
+    """Press it while the paths of an iteration are drawn."""
+
+    def sample(self, problem, number, rng):
+        """See `SamplingScheme`."""
+        if number == 10:
+            signal.raise_signal(signal.SIGINT)
+        return super().sample(problem, number, rng)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+@pytest.mark.parametrize("where", ["after", "drawing"])
+def test_ctrl_c_while_threads_work(where, cuts):
+    before = signal.getsignal(signal.SIGINT)
+    options = {"n_paths": 3, "n_jobs": 2, "cuts": cuts}
+    if where == "after":
+        result = train(reservoir.c9(), PressCtrlC(7), **options)
+        assert len(result.log) == 7
+    else:  # the sixth path of the iterations with three: number 10 belongs to iteration 7
+        result = train(reservoir.c9(), 50, sampling=PressesWhileDrawing(), **options)
+        assert len(result.log) == 6
+    assert result.stopped_because == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is before
+    assert result.bound == pytest.approx(result.log["bound"].iloc[-1], rel=1e-6)
+    assert result.policy.decide(0, {"x": 10.0}, 1).outgoing["x"] >= 5.0
+    again = train(reservoir.c9(), 40, start=result.policy, n_paths=2, n_jobs=2)
+    assert again.bound == pytest.approx(275 / 6, rel=SOLVER)
+
+
+# ---------------------------------------------------------------- twins
+
+
+def twins(problem: sddp.Problem, n: int = 3) -> list[Network]:
+    first = Network(problem, None, sddp.LazyAggregation(), shares_rows=True)
+    return [first, *(first.twin(None) for _ in range(n - 1))]
+
+
+def test_feasibility_cuts_wait_for_the_exchange_and_come_once():
+    networks = twins(tank(3.0))
+    cuts = [FeasibilityCut(np.array([-1.0]), 4.0 + i, 1.0) for i in range(3)]
+    for network, cut in zip(networks, cuts, strict=True):
+        network.refuse(1, cut)
+
+    def known() -> list[list[float]]:
+        return [n.value_functions[1].feasibility.intercepts.tolist() for n in networks]
+
+    assert known() == [[4.0], [5.0], [6.0]]
+    exchange(networks)
+    assert known() == [[4.0, 5.0, 6.0], [5.0, 4.0, 6.0], [6.0, 4.0, 5.0]]
+    exchange(networks)  # nothing is new
+    assert [len(cuts) for cuts in known()] == [3, 3, 3]
+
+
+def test_what_a_twin_was_told_binds_its_decisions():
+    first, second = twins(tank(3.0), 2)
+    first.refuse(1, FeasibilityCut(np.array([-1.0]), 8.0, 1.0))  # at least 8 must be left
+    exchange([first, second])
+    for network in (first, second):
+        assert network.nodes[0].solve(np.zeros(1), 0, SOLVER).outgoing[0] >= 8.0 - 1e-9
+
+
+def test_cuts_are_shared_at_once():
+    first, second = twins(tank(3.0), 2)
+    state = np.array([4.5])
+    first.learn(2, state, first.solve_noises(2, state, SOLVER))
+    assert len(first.value_functions[2].pools[0]) == 1
+    assert second.value_functions[2].pools is first.value_functions[2].pools
+
+
+class Counted(Circle):
+    """Counts how often it is asked."""
+
+    calls = 0
+
+    def violated(self, values, tolerance):
+        """See `RowGenerator`."""
+        type(self).calls += 1
+        return super().violated(values, tolerance)
+
+
+def test_generated_rows_are_handed_over():
+    """A twin that knows the rows asks the generator only for the final word."""
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        stage = circle(lazily=True).build(node)
+        return replace(stage, rows=Counted(stage.rows.variables))
+
+    problem = sddp.Problem(sddp.linear_graph(3), build)
+    counts, values = [], []
+    for told in (False, True):
+        first, second = twins(problem, 2)
+        found = first.nodes[2].solve(np.array([1.3]), 0, SOLVER)
+        _ = second.nodes[2]  # pools exist where a node was built
+        if told:
+            exchange([first, second])
+        Counted.calls = 0
+        answer = second.nodes[2].solve(np.array([1.3]), 0, SOLVER)
+        counts.append(Counted.calls)
+        values.append(answer.value)
+        assert answer.value == pytest.approx(found.value, rel=SOLVER)
+    assert counts[1] < counts[0]
+    assert values[0] == pytest.approx(values[1], rel=SOLVER)
+
+
+def test_what_the_first_iterations_found_reaches_the_twins():
+    """The twins work from the sixth iteration on; then they need not find out again."""
+    made: list[Network] = []
+    original = Network.twin
+
+    def remember(self, snapshot):
+        made.append(original(self, snapshot))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "twin", remember)
+        first = train(tank(3.0), 5, n_paths=2).policy.snapshot
+    for name, memory in first.nodes.items():
+        cuts = made[0].value_functions[name].feasibility
+        assert len(memory.feasibility.intercepts) == len(cuts)
+
+
+def test_a_node_that_two_paths_ask_for_at_once_is_built_once(monkeypatch):
+    """A twin keeps its averaged cuts where the first network keeps them."""
+    first = Network(markov.c2(), None, sddp.AverageCut(), shares_rows=True)
+    twin, name = first.twin(None), (1, 0)
+    original = Network._lp
+
+    def slow(self, *arguments):
+        node = original(self, *arguments)
+        time.sleep(0.2 if self is first else 0.0)
+        return node
+
+    monkeypatch.setattr(Network, "_lp", slow)
+    with Crew(2) as crew:
+        held = crew.run([lambda: first.nodes[name], lambda: twin.nodes[name]])
+    assert held[0] is first.nodes[name]
+    assert held[1].cost_to_go.averages is first.nodes[name].cost_to_go.averages
+
+
+# ---------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("n_paths", [1, 3])
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_going_on_reaches_the_same_value(name, cuts, n_paths):
+    """From a policy in the middle, with fewer or more paths than it was trained with."""
+    build, risk = PROBLEMS[name]
+    problem = build()
+    short = train(problem, 3, cuts=cuts, risk=risk, n_paths=2)
+    stopping = sddp.Iterations(100) | Reaches(exact(name), SOLVER)
+    with time_limit(30):
+        long = train(problem, stopping, 1, start=short.policy, n_paths=n_paths, n_jobs=2)
+    assert long.bound == pytest.approx(exact(name), rel=SOLVER)
+    first, last = problem.sign * long.log["bound"].iloc[0], problem.sign * short.bound
+    assert first >= last - 1e-8 * abs(last)  # no step back
+
+
+@pytest.mark.parametrize("twin", [False, True])
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
+    """A node asked for only after its children learnt knows what they learnt.
+
+    Rows of the policy are restored as written already: those of later cuts are not.
+    """
+    risk = 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.66)
+    policy = train(markov.c2(), 1, cuts=cuts, risk=risk).policy
+    network = policy.thaw()
+    asked = network.twin(policy.snapshot) if twin else network
+    state, leaf, parent = np.array([150.0, 100.0]), [(2, 0), (2, 1)], (1, 0)
+    old = policy.value(parent, {"r": state}, 0)
+    for x in np.random.default_rng(0).uniform(0.0, 200.0, (20, 2)):
+        for name in leaf:
+            network.learn(name, x, network.solve_noises(name, x, SOLVER))
+    if type(cuts) is sddp.AverageCut:  # it keeps cuts of its own, made at decisions
+        for _ in range(10):
+            visit = passes.Visit(
+                parent, state, 0, network.nodes[parent].solve(state, 0, SOLVER), 1.0, None, 0
+            )
+            for lesson in passes._study(network, visit, SOLVER, np.random.default_rng(0), 0.0):
+                lesson.teach(network)
+    solution = asked.nodes[parent].solve(state, 0, SOLVER)
+    cost_to_go = asked.nodes[parent].cost_to_go
+    value = cost_to_go.outcomes.evaluate(solution.outgoing).value
+    assert solution.theta == pytest.approx(value, rel=1e-7)
+    assert -solution.value < old - 1.0  # maximising: what was learnt lowers the bound
+
+
+# ---------------------------------------------------------------- averaged trial points
+
+
+def trial_points(problem: sddp.Problem, n: int, **options) -> list[tuple]:
+    """What a training handed to `_trial_point`, and what came back."""
+    seen: list[tuple] = []
+    original = passes._trial_point
+
+    def watch(network, visit, averaging):
+        before = network.averages_of_decisions.get(visit.node)
+        trial = original(network, visit, averaging)
+        seen.append((visit.node, averaging, visit.solution.outgoing, before, trial))
+        return trial
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "_trial_point", watch)
+        train(problem, n, **options)
+    return seen
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_trial_points_are_the_decisions_where_states_have_no_common_size(cuts):
+    for problem in (reservoir.c9(), portfolio(1.0, declared=False)):
+        seen = trial_points(problem, 7, cuts=cuts)
+        assert len(seen) > 10
+        for _, averaging, outgoing, _, trial in seen:
+            assert averaging == 0.0
+            assert trial.tolist() == outgoing.tolist()
+
+
+@pytest.mark.parametrize("wealth", [1.0, 1e6])
+def test_trial_points_of_homogeneous_problems_are_means_at_first(wealth):
+    """By hand: half of the running mean and half of the decision, at the decision's size."""
+    seen = trial_points(portfolio(wealth), 25, n_paths=1)
+    assert [averaging for node, averaging, *_ in seen if node == 0] == pytest.approx(
+        [min(1.0, 10.0 / k) for k in range(1, 26)]
+    )
+    means: dict = {}
+    for node, averaging, outgoing, before, trial in seen:
+        size = np.abs(outgoing).sum()
+        decision = outgoing / size
+        assert (before is None) == (node not in means)
+        means[node] = 0.5 * decision + 0.5 * means.get(node, decision)
+        expected = size * ((1.0 - averaging) * decision + averaging * means[node])
+        assert trial == pytest.approx(expected, rel=1e-12)
+        assert np.abs(trial).sum() == pytest.approx(size, rel=1e-12)
+    assert any(np.abs(trial - outgoing).max() > 1e-3 for _, _, outgoing, _, trial in seen)
+
+
+@pytest.mark.parametrize("risk", [None, TAIL], ids=["neutral", "tail"])
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_averaging_is_exact_in_the_end_and_valid_on_the_way(cuts, risk):
+    value = sddp.extensive_form(portfolio(1.0), risk=risk).solve().value
+    result = train(portfolio(1.0), 40, cuts=cuts, risk=risk, n_paths=2)
+    assert result.bound == pytest.approx(value, rel=SOLVER)
+    assert result.log["bound"].min() >= value - 1e-8  # maximising: never below
+    assert result.log["simulated"].iloc[-1] > 0.0
