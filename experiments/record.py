@@ -77,17 +77,19 @@ class Run:
         """Write ``<name>.png``."""
         figure.savefig(self.out / f"{name}.png", dpi=DPI)
 
-    def finish(self, status: str, results: Mapping[str, Any]) -> None:
-        """Write `run.json`: config, code, inputs, versions, time, status and headline results."""
-        content = {
-            "status": status,
+    def provenance(self) -> dict[str, Any]:
+        """Seconds so far, config, code, inputs and versions."""
+        return {
             "seconds": round(time.perf_counter() - self._started, 1),
             "config": asdict(self.config) if is_dataclass(self.config) else self.config,  # type: ignore[arg-type]
             "code": self._code,
             "inputs_sha256": self._inputs,
             "versions": _versions(),
-            "results": dict(results),
         }
+
+    def finish(self, status: str, results: Mapping[str, Any]) -> None:
+        """Write `run.json`: status, provenance and headline results."""
+        content = {"status": status} | self.provenance() | {"results": dict(results)}
         text = json.dumps(content, indent=2, default=_plain) + "\n"
         (self.out / "run.json").write_text(text, encoding="utf-8")
 

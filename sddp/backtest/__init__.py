@@ -20,6 +20,7 @@ from sddp.backtest.strategies import (
 )
 from sddp.backtest.study import Cell, Failure, Study, run_study
 from sddp.backtest.trading import TransactionCosts
+from sddp.backtest.trainings import TrainingCache
 
 __all__ = [
     "CASH",
@@ -42,6 +43,7 @@ __all__ = [
     "RollingEstimate",
     "Strategy",
     "Study",
+    "TrainingCache",
     "TransactionCosts",
     "Trigger",
     "View",

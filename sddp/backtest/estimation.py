@@ -174,9 +174,7 @@ class RegimeEstimate:
         estimate.
         """
         table, lengths = self.estimator.drivers(view)
-        last = self.regimes.filter(table.iloc[: lengths[0]])[-1]
-        belief: Floats = last / last.sum()
-        return belief
+        return self.regimes.belief(table.iloc[: lengths[0]])
 
     def outlook(self, view: View) -> Outlook:
         """Outcomes of the next period and their weights ``(belief P)_j p_js``, as of a view.

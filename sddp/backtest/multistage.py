@@ -13,13 +13,13 @@ import pandas as pd
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.outlook import outlook
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
-from sddp.allocation.training import AllocationResult, cost_free_policy, train_allocation
+from sddp.allocation.training import AllocationResult, cost_free_policy
 from sddp.arrays import Floats
-from sddp.backtest.describe import keyed, seed_sequence
+from sddp.backtest.describe import NOT_DESCRIBED, keyed, seed_sequence
 from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
 from sddp.backtest.market import CASH, View
+from sddp.backtest.trainings import TrainingCache
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
-from sddp.engine.training import INTERRUPTED
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
 
 Mode = Literal["receding", "run-through"]
@@ -74,13 +74,15 @@ class MultistageStrategy:
         ``"keep"`` goes on with the last policy, from its first stage, until the next refit is
         due; the first refit has none to keep and raises. A decision from holdings that no trade
         brings within the limit is to sell everything. The journal says what failed.
+    trainings : TrainingCache
+        Where trained policies are looked up; it moves no number.
 
     Attributes
     ----------
     journal : list of dict
         One entry per decision, see `journal_table`.
     result : AllocationResult or None
-        The last training, where there was one.
+        The last training, where there was one and it was not looked up.
     policy : AllocationPolicy or None
         In use.
 
@@ -100,6 +102,9 @@ class MultistageStrategy:
     stopping: StoppingRule = field(default_factory=lambda: BoundStalling(5, 1e-6) | Iterations(40))
     refit_every: int = 1
     on_failure: OnFailure = "raise"
+    trainings: TrainingCache = field(
+        default_factory=TrainingCache, repr=False, metadata=NOT_DESCRIBED
+    )
     journal: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
     result: AllocationResult | None = field(default=None, init=False, repr=False)
     policy: AllocationPolicy | None = field(default=None, init=False, repr=False)
@@ -193,18 +198,14 @@ class MultistageStrategy:
         if self.future == "cost-free":
             self.result, self.policy = None, cost_free_policy(model, scenarios)
             return
-        result = train_allocation(
+        trained = self.trainings.train(
             model,
             scenarios,
-            initial_holdings={CASH: 1.0},
             initial_regime=int(estimate.belief(view).argmax()),
             stopping=self.stopping if self.n_stages > 1 else ONE_STAGE,
             rng=keyed(self.rng, "training", view.date),
-            progress=False,
         )
-        if result.stopped_because == INTERRUPTED:
-            raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
-        self.result, self.policy = result, result.policy
+        self.result, self.policy = trained.result, trained.policy
 
     def _promise(
         self,
@@ -251,8 +252,11 @@ def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
     return {
         "SDDP": base,
         "one regime": replace(base, estimator=replace(base.estimator, regimes=single)),
+        # Where trading is free the cost-free value function is the value: nothing is left to train.
         "costs ignored": replace(
-            base, model=replace(base.model, transaction_cost=0.0, sale_cost=None)
+            base,
+            model=replace(base.model, transaction_cost=0.0, sale_cost=None),
+            future="cost-free",
         ),
         # One stage cannot be run through: its first decision is asked for each time.
         "myopic": replace(base, n_stages=1, mode="receding"),

@@ -11,6 +11,9 @@ from scipy.linalg import eigh
 
 from sddp.arrays import Floats, Ints
 
+# Weights nearer to the smallest float than this have lost digits.
+LEAST_WEIGHT = 1e-250
+
 
 def log_densities(observations: Floats, means: Floats, covariances: Floats) -> Floats:
     """Log density of each row under each regime's normal law.
@@ -83,6 +86,35 @@ def filtered_probabilities(
         log_likelihood += float(peak + np.log(total))
         predicted = filtered[t] @ transition_matrix
     return filtered, log_likelihood
+
+
+def last_filtered_probabilities(
+    densities: Floats, start_probabilities: Floats, transition_matrix: Floats
+) -> Floats:
+    """Last row of `filtered_probabilities`, shape (K,), at a tenth of its cost.
+
+    It is the start law times a product of matrices ``transition_matrix * density of the row``,
+    which are multiplied in pairs, all pairs at a time. Arguments as there.
+    """
+    weights = np.exp(densities - densities.max(axis=1, keepdims=True))
+    product = transition_matrix * weights[1:, None, :]
+    least = 1.0
+    while len(product) > 1 and least > LEAST_WEIGHT:
+        # With an odd number the last one waits for the next round.
+        even = len(product) // 2 * 2
+        pairs = product[:even:2] @ product[1:even:2]
+        peaks = pairs.max(axis=(1, 2), keepdims=True)
+        least = float(peaks.min())
+        product = np.concatenate([pairs / np.maximum(peaks, LEAST_WEIGHT), product[even:]])
+    last: Floats = start_probabilities * weights[0]
+    for factor in product[:1]:
+        last = last @ factor
+    if min(least, float(last.sum())) > LEAST_WEIGHT:
+        belief: Floats = last / last.sum()
+        return belief
+    # The only regimes that can be reached find a row incredible.
+    filtered, _ = filtered_probabilities(densities, start_probabilities, transition_matrix)
+    return np.array(filtered[-1])
 
 
 def viterbi_path(densities: Floats, start_probabilities: Floats, transition_matrix: Floats) -> Ints:

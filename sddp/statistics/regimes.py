@@ -17,6 +17,7 @@ from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, 
 from sddp.statistics.hmm_kernels import (
     count_parameters,
     filtered_probabilities,
+    last_filtered_probabilities,
     log_densities,
     viterbi_path,
 )
@@ -124,6 +125,15 @@ class Regimes:
             sum to its rows.
         """
         return np.concatenate([row for row, _ in self._forward(observations, lengths)])
+
+    def belief(self, observations: TableLike) -> Floats:
+        """Regime probabilities given all rows of one sequence, shape (K,): the last of `filter`.
+
+        The same numbers but for rounding, sooner; arguments and errors as there.
+        """
+        (densities,) = self._densities(observations, None)
+        chain = self.start_probabilities, self.transition_matrix
+        return last_filtered_probabilities(densities, *chain)
 
     def score(self, observations: TableLike, *, lengths: ArrayLike | None = None) -> float:
         """Log-likelihood of `observations`; arguments and errors as in `filter`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from sddp.backtest import (
     Market,
     MultistageStrategy,
     RegimeEstimator,
+    TrainingCache,
     backtest,
     variants,
 )
@@ -302,6 +305,18 @@ def test_variants_differ_in_one_ingredient_and_share_the_fits_they_can():
     assert base.journal[0]["model_cvar"] <= LIMIT + 1e-9
 
 
+def test_without_costs_the_cost_free_value_function_is_what_training_finds():
+    untrained = varied()["costs ignored"]
+    trained = replace(untrained, future="trained")
+    for mode in ("receding", "run-through"):
+        wealth = {}
+        for name, strategy in (("untrained", untrained), ("trained", trained)):
+            asked = replace(strategy, mode=mode, n_stages=3, refit_every=3)
+            report, _ = run(asked, two_regime_market(n_rows=195), n_decisions=7)
+            wealth[name] = report.wealth["tested"]
+        np.testing.assert_allclose(wealth["untrained"], wealth["trained"], rtol=1e-9)
+
+
 def test_ignored_costs_are_paid():
     strategy = variants(small_strategy())["costs ignored"]
     report, _ = run(strategy, two_regime_market(n_rows=195), n_decisions=4)
@@ -435,10 +450,13 @@ def test_settings_that_make_no_sense_are_refused(changes, words):
 # `test_study`, with a store that knows the other future.
 @pytest.mark.parametrize("future", sorted({*FUTURES} - {"emptied"}))
 def test_decisions_ignore_the_future(future, data, other_data, tmp_path):
-    """With a cache on disk that both markets use."""
+    """With caches on disk that both markets use."""
 
     def make(_) -> MultistageStrategy:
-        return small_strategy(estimator=small_estimator(cache=FitCache(tmp_path)))
+        return small_strategy(
+            estimator=small_estimator(cache=FitCache(tmp_path)),
+            trainings=TrainingCache(tmp_path),
+        )
 
     assert_no_look_ahead(make, data, other_data, future, lag=1)
 

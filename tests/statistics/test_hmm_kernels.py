@@ -6,6 +6,7 @@ from sddp.statistics.hmm_kernels import (
     count_parameters,
     covariance_penalty,
     filtered_probabilities,
+    last_filtered_probabilities,
     least_eigenvalue_ratio,
     log_densities,
     viterbi_path,
@@ -43,6 +44,38 @@ def test_filter_and_likelihood_equal_path_enumeration(seed):
     assert log_likelihood == pytest.approx(np.log(likelihood), rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_last_row_of_the_filter_equals_path_enumeration(seed, n):
+    model, observations, densities = _case(seed, n)
+    chain = model.start_probabilities, model.transition_matrix
+    expected, _ = oracles.enumerated_filter(observations, model)
+    last = last_filtered_probabilities(densities, *chain)
+    np.testing.assert_allclose(last, expected[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [504, 505])
+@pytest.mark.parametrize("size", [1.0, 30.0, 300.0, 3000.0])
+def test_the_last_row_alone_is_that_of_the_filter(size, n):
+    """However incredible rows are to all regimes that can be reached."""
+    rng = np.random.default_rng(3)
+    densities = -size * rng.exponential(size=(n, 3))
+    chain = np.array([0.2, 0.8, 0.0]), np.array([[0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 1.0]])
+    filtered, _ = filtered_probabilities(densities, *chain)
+    last = last_filtered_probabilities(densities, *chain)
+    np.testing.assert_allclose(last, filtered[-1], rtol=1e-9, atol=1e-300)
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("depth", [600.0, 740.0])
+def test_the_last_row_keeps_its_digits_near_the_smallest_float(depth, before):
+    """Odds of e to 1 between the two that can be reached, as in closed form."""
+    densities = np.array([*[[0.0, 0.0, 0.0]] * before, [-depth, -depth - 1.0, 0.0]])
+    last = last_filtered_probabilities(densities, np.array([0.5, 0.5, 0.0]), np.eye(3))
+    expected = [1.0 / (1.0 + np.exp(-1.0)), 1.0 / (1.0 + np.e), 0.0]
+    np.testing.assert_allclose(last, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_viterbi_equals_path_enumeration(seed):
     model, observations, densities = _case(seed)
@@ -57,6 +90,8 @@ def test_filter_survives_a_row_that_every_reachable_regime_finds_incredible():
     filtered, log_likelihood = filtered_probabilities(densities, np.array([1.0, 0.0]), np.eye(2))
     assert filtered.tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert log_likelihood == -5001.0
+    last = last_filtered_probabilities(densities, np.array([1.0, 0.0]), np.eye(2))
+    assert last.tolist() == [1.0, 0.0]
 
 
 def test_penalty_is_minus_the_prior_rows_times_a_kullback_leibler_divergence():

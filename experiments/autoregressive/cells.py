@@ -1,0 +1,263 @@
+"""One policy at one limit and cost, followed along the paths: what runs in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from experiments.autoregressive import policies
+from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
+from experiments.autoregressive.policies import TrainedRule
+from experiments.autoregressive.process import START, brown_smith
+from experiments.autoregressive.regimes import RegimeModel
+from experiments.autoregressive.sample import Rule, Sample, Walk, walk
+from experiments.autoregressive.truth import TrueTail
+from sddp.allocation.model import AllocationModel
+from sddp.allocation.policy import AllocationPolicy
+from sddp.allocation.training import cost_free_policy, train_allocation
+from sddp.arrays import Floats
+from sddp.engine.stopping import Iterations
+from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, solve_cost_free
+from sddp.portfolio.information_relaxation import information_relaxation, laws_along
+from sddp.portfolio.martingales import controlled_wealth, value_differences
+from sddp.statistics import Shocks
+from sddp.statistics.return_paths import Pairing
+
+SDDP = "SDDP"
+MOST_LIKELY = "SDDP in the most likely regime"
+COSTS_IGNORED = "SDDP that ignores costs"
+MYOPIC = "myopic on the same scenarios"
+COST_FREE_FUTURE = "cost-free future on the same scenarios"
+ONE_STEP = "one-step"
+ONE_STEP_FUTURE = "one-step, cost-free future"
+ORACLE = "programme without costs"
+
+# Without costs the first cuts are exact: an iteration finds the tails, the next has them.
+FREE_ITERATIONS = 2
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One policy in one setting.
+
+    Attributes
+    ----------
+    policy : str
+        One of the names above.
+    cvar_limit, cost : float
+    n_states, n_scenarios, sampling, moment_matching, pairing :
+        Of the regimes and scenarios that it decides on, where it does.
+    tightening : float
+        Share by which it is trained and asked to stay below the limit.
+    thin : bool
+        Follow few paths of each block only.
+    scaled : bool
+        Follow few paths a second time, moved towards cash wherever the true limit is broken.
+    """
+
+    policy: str
+    cvar_limit: float
+    cost: float
+    n_states: int = 3
+    n_scenarios: int = 750
+    sampling: str = "latin hypercube"
+    moment_matching: bool = False
+    pairing: Pairing = "same date"
+    tightening: float = 0.0
+    thin: bool = True
+    scaled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a cell.
+
+    Attributes
+    ----------
+    wealth : array, shape (n_paths,)
+        Terminal wealth.
+    value : array, shape (n_paths,)
+        The same less a control variate of mean 0: what the cost-free value function did not
+        expect of the holdings.
+    risk : array, shape (n_paths, n_decisions)
+        True one-period CVaR with the cost of trading, over the limit.
+    paid : array, shape (n_paths,)
+        Costs of trading.
+    scaled_value : array, shape (n_thin_paths,), or None
+        `value` of the policy moved towards cash, on the first paths of each block.
+    bounds : array, shape (n_draws,), or None
+        Of the trainings: upper bounds of the sampled problems, not of the process.
+    """
+
+    wealth: Floats
+    value: Floats
+    risk: Floats
+    paid: Floats
+    scaled_value: Floats | None
+    bounds: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all cells share."""
+
+    config: Config
+    sample: Sample
+    tail: TrueTail
+    regimes: Mapping[tuple[int, Pairing], RegimeModel]
+
+    @property
+    def thin(self) -> Sample:
+        """The first paths of each block."""
+        return self.sample.thinned(self.config.n_thin)
+
+    def sample_of(self, cell: Cell) -> Sample:
+        """The paths that a cell follows."""
+        return self.thin if cell.thin else self.sample
+
+
+@lru_cache(maxsize=16)
+def programme(config: Config, limit: float) -> CostFreePolicy:
+    """The dynamic programme without costs: limit on the points of the law, exact expectations."""
+    process = brown_smith()
+    law = process.shocks(config.law_points, rng=stream(config.seed, Purpose.LAW))
+    return _solve(config, limit, law, process.quadrature(N_NODES))
+
+
+def sampled_programme(config: Config, limit: float, shocks: Shocks) -> CostFreePolicy:
+    """The programme whose law and expectations are both a sample."""
+    return _solve(config, limit, shocks, None)
+
+
+def _solve(
+    config: Config, limit: float, shocks: Shocks, expectation: Shocks | None
+) -> CostFreePolicy:
+    process = brown_smith()
+    return solve_cost_free(
+        process,
+        shocks,
+        factor_grid(process, config.n_grid),
+        n_decisions=config.n_decisions,
+        cvar_limit=limit,
+        cvar_confidence=config.cvar_confidence,
+        expectation=expectation,
+    )
+
+
+def follow_cell(world: World, cell: Cell) -> Outcome:
+    """Train what has to be trained and follow the policy along its paths."""
+    config, sample = world.config, world.sample_of(cell)
+    free = programme(world.config, cell.cvar_limit)
+    rule = _rule(world, cell, sample, free)
+    bounds = None
+    scaled_value = None
+    if isinstance(rule, TrainedRule):
+        bounds = np.array([policy.bound for policy in rule.policies])
+        if cell.scaled:
+            scaled_value = _scaled_value(world, cell, rule, free)
+    if cell.cost > 0.0 and cell.policy in (ORACLE, COSTS_IGNORED):
+        rule = policies.paying(rule, cell.cost)
+    run = walk(rule, sample.paths, config.n_decisions)
+    return Outcome(
+        wealth=run.terminal,
+        value=_value(free, sample, run),
+        risk=_risk(world.tail, sample, run, cell.cvar_limit),
+        paid=run.paid.sum(axis=1),
+        scaled_value=scaled_value,
+        bounds=bounds,
+    )
+
+
+def relax(world: World, limit: float, cost: float, penalised: bool) -> Floats:
+    """Upper bounds with perfect foresight, one per path of the thinned sample."""
+    sample, free = world.thin, programme(world.config, limit)
+    n = world.config.n_decisions
+    return information_relaxation(
+        sample.paths.excess_returns[:, :n],
+        laws_along(free, sample.paths),
+        _differences(free, sample) if penalised else None,
+        transaction_cost=cost,
+        cvar_limit=limit,
+    )
+
+
+def _scaled_value(world: World, cell: Cell, rule: TrainedRule, free: CostFreePolicy) -> Floats:
+    """Value of a policy that is moved towards cash wherever it breaks the true limit."""
+    few = rule.thinned(world.config.n_thin)
+    limited = policies.within(few, world.tail, few.sample, cell.cvar_limit, cell.cost)
+    run = walk(limited, few.sample.paths, world.config.n_decisions)
+    return _value(free, few.sample, run)
+
+
+def _rule(world: World, cell: Cell, sample: Sample, free: CostFreePolicy) -> Rule:
+    if cell.policy == ORACLE:
+        return policies.cost_free(free, sample)
+    if cell.policy in (ONE_STEP, ONE_STEP_FUTURE):
+        return policies.one_step(free, sample, cell.cost, future=cell.policy == ONE_STEP_FUTURE)
+    model = world.regimes[cell.n_states, cell.pairing]
+    beliefs = model.beliefs(sample.paths, world.config.n_decisions)
+    first = int(beliefs[0, 0].argmax())
+    trained = [_policy(world.config, cell, model, draw, first) for draw in range(sample.n_draws)]
+    answers: dict[str, policies.Answer] = {MOST_LIKELY: "most likely regime", MYOPIC: "myopic"}
+    return TrainedRule(trained, sample, beliefs, answers.get(cell.policy, "belief"))
+
+
+def _policy(
+    config: Config, cell: Cell, model: RegimeModel, draw: int, regime: int
+) -> AllocationPolicy:
+    """The policy of one scenario draw."""
+    cost = 0.0 if cell.policy == COSTS_IGNORED else cell.cost
+    allocation = AllocationModel(
+        transaction_cost=cost,
+        cvar_confidence=config.cvar_confidence,
+        cvar_limit=cell.cvar_limit * (1.0 - cell.tightening),
+    )
+    scenarios = model.scenarios(
+        cell.n_scenarios,
+        config.n_decisions,
+        rng=stream(config.seed, Purpose.SCENARIOS, draw),
+        sampling=cell.sampling,
+        moment_matching=cell.moment_matching,
+    )
+    # What is worth 1 per unit of wealth next month needs no cuts that were trained.
+    if cell.policy in (COST_FREE_FUTURE, MYOPIC):
+        return cost_free_policy(allocation, scenarios)
+    return train_allocation(
+        allocation,
+        scenarios,
+        initial_holdings={"cash": 1.0},
+        initial_regime=regime,
+        stopping=Iterations(config.iterations if cost > 0.0 else FREE_ITERATIONS),
+        rng=stream(config.seed, Purpose.TRAINING, draw),
+        progress=False,
+    ).policy
+
+
+def _differences(free: CostFreePolicy, sample: Sample) -> Floats:
+    return value_differences(free, sample.paths, free.process.quadrature(N_NODES))
+
+
+def _value(free: CostFreePolicy, sample: Sample, run: Walk) -> Floats:
+    return controlled_wealth(run.terminal, run.holdings, _differences(free, sample))
+
+
+def _risk(tail: TrueTail, sample: Sample, run: Walk, limit: float) -> Floats:
+    n = run.holdings.shape[1]
+    cvar = tail.cvar(run.holdings[:, :, 1:], sample.paths.factors[:, :n, 0])
+    risk: Floats = (cvar + run.paid) / (limit * run.wealth[:, :-1])
+    return risk
+
+
+def out_of_sample(config: Config) -> Sample:
+    """Paths from the exact law."""
+    # The reference numbers are for 11 decisions, whatever the study's horizon.
+    paths = brown_smith().simulate(
+        config.n_paths,
+        max(config.n_decisions, 11),
+        rng=stream(config.seed, Purpose.PATHS),
+        start=START,
+    )
+    return Sample(paths, config.n_draws)

@@ -1,0 +1,168 @@
+"""How many scenarios, by the dynamic programme; how many regimes, by the multi-stage policy.
+
+Both as the paper's authors chose, without costs: scenarios where the next larger number makes no
+difference that a paired t-test sees, regimes where a one-sided one does not find the policy worse
+than the dynamic programme. Beside them, over independent draws of the scenarios, the difference
+with its interval and whether it is certainly below 5 % of the gain: a test that finds nothing
+may only be too noisy, and one precise enough always finds something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from experiments.autoregressive.cells import (
+    SDDP,
+    Cell,
+    Outcome,
+    World,
+    programme,
+    sampled_programme,
+)
+from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
+from experiments.autoregressive.process import START, brown_smith
+from experiments.autoregressive.reference import CELL_OF_ORACLE
+from experiments.autoregressive.tables import difference
+from sddp.arrays import Floats
+from sddp.portfolio.cost_free import follow
+from sddp.portfolio.martingales import controlled_wealth, value_differences
+from sddp.statistics import compare_draws, smallest_not_worse, smallest_stable
+from sddp.statistics.comparison import DrawComparison, Selection
+
+
+@dataclass(frozen=True, eq=False)
+class SampledProgrammes:
+    """Programmes on the scenarios of one draw, by number of scenarios.
+
+    Attributes
+    ----------
+    wealth, values : mapping to array, shape (n_paths,)
+        Terminal wealth; the same with the control variate.
+    growth : mapping to float
+        Optimal values of the sampled problems.
+    """
+
+    wealth: Mapping[int, Floats]
+    values: Mapping[int, Floats]
+    growth: Mapping[int, float]
+
+
+def sampled_programmes(world: World, limit: float, draw: int) -> SampledProgrammes:
+    """Solve the programme on one draw of each number of scenarios and follow it on all paths."""
+    process, paths = brown_smith(), world.sample.paths
+    expected = value_differences(programme(world.config, limit), paths, process.quadrature(N_NODES))
+    wealth, values, growth = {}, {}, {}
+    for n in sorted({*world.config.scenario_numbers, *world.config.gap_numbers}):
+        rng = stream(world.config.seed, Purpose.SHOCKS, draw)
+        shocks = process.shocks(n, rng=rng, sampling="latin hypercube")
+        sampled = sampled_programme(world.config, limit, shocks)
+        runs = follow(sampled, paths)
+        wealth[n] = runs.wealth[:, -1]
+        values[n] = controlled_wealth(wealth[n], runs.holdings, expected)
+        growth[n] = float(sampled.growth_at(0, START)[0])
+    return SampledProgrammes(wealth, values, growth)
+
+
+def state_cells(config: Config) -> list[Cell]:
+    """The policy without costs for each number of regimes."""
+    return [
+        Cell(SDDP, limit, 0.0, n, config.n_scenarios, scaled=True)
+        for limit in config.state_limits
+        for n in config.state_numbers
+    ]
+
+
+def scenario_table(
+    world: World, programmes: Mapping[tuple[float, int], SampledProgrammes]
+) -> pd.DataFrame:
+    """Tests between successive numbers of scenarios, limit by limit.
+
+    The authors' rule on the first draw, on terminal wealth as they had it (``wealth_``) and with
+    the control variate (``value_``); how many draws would choose each number by the former; and
+    over draws the ``step`` to the next number.
+    """
+    config, tables = world.config, []
+    numbers = config.scenario_numbers
+    for limit in config.scenario_limits:
+        draws = [programmes[limit, m] for m in range(config.n_draws)]
+        rules = [smallest_stable({n: draw.wealth[n] for n in numbers}) for draw in draws]
+        precise = smallest_stable({n: draws[0].values[n] for n in numbers})
+        stacked = {n: np.array([draw.values[n] for draw in draws]) for n in numbers}
+        gain = _gain(world, limit)
+        tests = {
+            n: compare_draws(stacked[n], stacked[more], gain=gain) for n, more in pairwise(numbers)
+        }
+        chosen_by = [sum(rule.chosen == n for rule in rules) for n in tests]
+        rows = _rule(rules[0], "wealth").join(_rule(precise, "value"))
+        rows = rows.join(_equivalence(tests, "step")).assign(draws_that_choose_it=chosen_by)
+        tables.append(rows.assign(cvar_limit=limit, gain=gain))
+    return pd.concat(tables).reset_index()
+
+
+def state_table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame:
+    """Tests of numbers of regimes against the dynamic programme, limit by limit.
+
+    The authors' rule on terminal wealth (``wealth_``), with the control variate (``value_``), and
+    for the policy moved towards cash (``within_``): one that breaks the true limit may beat the
+    oracle. Over draws, ``over_oracle`` and ``scaled_over_oracle``.
+    """
+    config, tables = world.config, []
+    for limit in config.state_limits:
+        best = outcomes[replace(CELL_OF_ORACLE, cvar_limit=limit)]
+        found = {c.n_states: outcomes[c] for c in state_cells(config) if c.cvar_limit == limit}
+        moved = {n: _moved(outcome) for n, outcome in found.items()}
+        rules = {
+            "wealth": smallest_not_worse({n: o.wealth for n, o in found.items()}, best.wealth),
+            "value": smallest_not_worse({n: o.value for n, o in found.items()}, best.value),
+            "within": smallest_not_worse(moved, best.value),
+        }
+        draws, gain = world.thin.by_draw, _gain(world, limit)
+        tests = {
+            n: compare_draws(draws(o.value), draws(best.value), gain=gain) for n, o in found.items()
+        }
+        compared = [
+            {"true_cvar_over_limit": float(o.risk.mean())}
+            | difference(world.thin, moved[n], best.value, "scaled_over_oracle")
+            for n, o in found.items()
+        ]
+        rows = pd.concat([_rule(rule, name) for name, rule in rules.items()], axis=1)
+        rows = rows.join(_equivalence(tests, "over_oracle"))
+        rows = rows.join(pd.DataFrame(compared, index=list(found)))
+        tables.append(rows.assign(cvar_limit=limit, gain=gain))
+    return pd.concat(tables).reset_index()
+
+
+def _gain(world: World, limit: float) -> float:
+    return float(programme(world.config, limit).growth_at(0, START)[0]) - 1.0
+
+
+def _moved(outcome: Outcome) -> Floats:
+    assert outcome.scaled_value is not None
+    return outcome.scaled_value
+
+
+def _rule(rule: Selection, name: str) -> pd.DataFrame:
+    """A rule's tests and choice under a name; the mean difference with its 95 % interval."""
+    tests = rule.table[["mean_difference", "low", "high", "p_value"]]
+    return tests.assign(chosen=rule.chosen).add_prefix(f"{name}_")
+
+
+def _equivalence(tests: Mapping[int, DrawComparison], name: str) -> pd.DataFrame:
+    """Differences over draws with their 90 % intervals, and the equivalence tests."""
+    rows = {
+        n: {
+            name: test.difference.mean,
+            f"{name}_low": test.difference.low,
+            f"{name}_high": test.difference.high,
+            "margin": test.margin,
+            "equivalence_p_value": test.p_value,
+            "equivalent": test.equivalent,
+        }
+        for n, test in tests.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,267 @@
+"""Figures of the study, drawn from its tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from experiments.autoregressive.cells import (
+    ONE_STEP,
+    ONE_STEP_FUTURE,
+    ORACLE,
+    SDDP,
+)
+from experiments.autoregressive.frontier import BOUND, WITHIN
+from experiments.autoregressive.gap import VARIANTS
+
+Tables = Mapping[str, pd.DataFrame]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+PERCENT = 100.0
+
+# Of the gain, per cent: what an equivalence test takes for no difference.
+MARGIN = 5.0
+
+# Below this share of the limit on average it hardly matters.
+BINDING = 0.9
+
+
+class Style(NamedTuple):
+    """How a series is drawn."""
+
+    colour: str
+    marker: str
+    dash: str = "-"
+
+
+FRONTIER_STYLES = {
+    SDDP: Style(COLOURS[0], "o"),
+    WITHIN: Style(COLOURS[4], "v", "-."),
+    ONE_STEP_FUTURE: Style(COLOURS[1], "s"),
+    ONE_STEP: Style(COLOURS[2], "^", ":"),
+    ORACLE: Style(COLOURS[3], "D"),
+    BOUND: Style("0.3", "_", "--"),
+}
+
+
+def frontier_figure(tables: Tables) -> Figure:
+    """Expected gain against the limit, and how far below the upper bound it is."""
+    table = tables["frontier"]
+    costs = sorted(table["cost"].unique())
+    figure = Figure(figsize=(3.6 * len(costs) + 1.2, 6.8), layout="constrained")
+    axes = figure.subplots(2, len(costs), sharex=True, sharey="row", squeeze=False)
+    for (upper, lower), cost in zip(axes.T, costs, strict=True):
+        for name in FRONTIER_STYLES:
+            rows = table[(table["cost"] == cost) & (table["policy"] == name)]
+            _series(upper, rows, "cvar_limit", "wealth", name, minus=1.0)
+            if name != BOUND:
+                _series(lower, rows, "cvar_limit", "below_bound", name)
+        lower.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        upper.set_title(f"cost {_percent(cost)} of what is traded", loc="left")
+        lower.set_xlabel("limit on one-month CVaR (% of wealth)")
+    axes[0, 0].set_ylabel(f"expected gain over {_horizon(table)} (%)")
+    axes[1, 0].set_ylabel("below the upper bound\n(% of initial wealth, log beyond 0.01)")
+    axes[1, 0].set_yscale("symlog", linthresh=0.01)
+    _plain_ticks(axes[1, 0].yaxis, (-0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0))
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def policies_figure(tables: Tables) -> Figure:
+    """Policies less the oracle where trading is free, and what they risk."""
+    table = tables["policies"]
+    figure = Figure(figsize=(10.0, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    sizes = table["n_states"].astype(str) + ", S = " + table["n_scenarios"].astype(str)
+    table = table[table["true_cvar_over_limit"] > BINDING].assign(
+        series=table["policy"].where(table["policy"] != SDDP, SDDP + ", K = " + sizes)
+    )
+    names = [*dict.fromkeys(table["series"])]
+    for i, name in enumerate(names):
+        rows = table[table["series"] == name]
+        style = Style(COLOURS[i], MARKERS[i])
+        _series(left, rows, "cvar_limit", "over_oracle", name, of_gain=True, style=style)
+        right.plot(
+            PERCENT * rows["cvar_limit"],
+            PERCENT * (rows["true_cvar_over_limit"] - 1.0),
+            color=COLOURS[i],
+            marker=MARKERS[i],
+            label=name,
+        )
+    right.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("value less that of the oracle (% of the oracle's gain)")
+    right.set_ylabel("true CVaR of the decisions over the limit (%)")
+    left.set_title(f"No trading costs, {_horizon(table)}", loc="left")
+    right.set_title("Where the limit binds: mean over decisions", loc="left")
+    for ax in (left, right):
+        ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        ax.set_xlabel("limit on one-month CVaR (% of wealth)")
+    _legend(figure, right)
+    return figure
+
+
+def gap_figure(tables: Tables) -> Figure:
+    """Gap to the true optimum and true CVaR against the number of scenarios."""
+    table = tables["gap"]
+    free = table[table["cost"] == 0.0]
+    figure = Figure(figsize=(11.5, 4.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    axes[0].sharey(axes[1])
+    for name, colour, marker in zip(VARIANTS, COLOURS, MARKERS, strict=False):
+        rows = free[free["variant"] == name]
+        style = Style(colour, marker)
+        _series(axes[0], rows, "n_scenarios", "gap", name, of_gain=True, style=style)
+        _series(axes[1], rows, "n_scenarios", "scaled_gap", name, of_gain=True, style=style)
+        over = PERCENT * (rows["true_cvar_over_limit"] - 1.0)
+        high = PERCENT * (rows["true_cvar_over_limit_95"] - 1.0)
+        axes[2].plot(rows["n_scenarios"], over, color=colour, marker=marker, label=name)
+        axes[2].plot(rows["n_scenarios"], high, color=colour, linestyle=":")
+    axes[2].spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("gap to the true optimum (% of its gain)")
+    axes[2].set_ylabel("true CVaR over the limit (%)")
+    axes[0].set_title("As trained", loc="left")
+    axes[1].set_title("Moved towards cash until the\ntrue limit holds", loc="left")
+    axes[2].set_title("Risk as trained: mean, and 95 %\nquantile (dotted)", loc="left")
+    for ax in axes:
+        ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        ax.set_xlabel("scenarios in each regime")
+    limit = float(free["cvar_limit"].iloc[0])
+    figure.suptitle(
+        f"Ten scenario draws, limit {_percent(limit)}, no costs, {_horizon(free)}; 95 % intervals",
+        x=0.01,
+        ha="left",
+    )
+    _legend(figure, axes[2])
+    return figure
+
+
+def choices_figure(tables: Tables) -> Figure:
+    """Steps between numbers of scenarios, and numbers of regimes against the oracle."""
+    figure = Figure(figsize=(11.0, 5.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    limits = sorted(set(tables["scenarios"]["cvar_limit"]) | set(tables["states"]["cvar_limit"]))
+    styles = dict(zip(limits, map(Style, COLOURS, MARKERS), strict=False))
+    for limit, rows in _by_limit(tables["scenarios"]):
+        label, style = f"limit {_percent(limit)}", styles[limit]
+        _series(left, rows, "candidate", "step", label, of_gain=True, style=style)
+    for limit, rows in _by_limit(tables["states"]):
+        label, style = f"limit {_percent(limit)}", styles[limit]
+        _series(right, rows, "candidate", "over_oracle", label, of_gain=True, style=style)
+        moved, dotted = f"{label}, within the true limit", style._replace(dash=":")
+        _series(right, rows, "candidate", "scaled_over_oracle", moved, of_gain=True, style=dotted)
+    for ax in (left, right):
+        for margin in (-MARGIN, MARGIN):
+            ax.axhline(margin, color="0.4", linewidth=0.9, linestyle="--")
+        ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        ax.legend(
+            frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2
+        )
+    left.set_xlabel("scenarios of the dynamic programme")
+    left.set_ylabel("value less that of the next larger number\n(% of the gain)")
+    left.set_title("Number of scenarios", loc="left")
+    right.set_xlabel("regimes")
+    right.set_ylabel("value less that of the oracle\n(% of the gain)")
+    right.set_title("Number of regimes", loc="left")
+    right.set_xticks(sorted(tables["states"]["candidate"].unique()))
+    figure.suptitle(
+        "No trading costs; intervals over scenario draws (90 %; within the true limit 95 %); "
+        "dashed: margin of the equivalence test",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+    )
+    return figure
+
+
+def ingredients_figure(tables: Tables) -> Figure:
+    """What the policy loses without each ingredient."""
+    table = tables["ingredients"]
+    settings = table[["cvar_limit", "cost"]].drop_duplicates().to_numpy().tolist()
+    figure = Figure(figsize=(4.2 * len(settings) + 1.6, 4.0), layout="constrained")
+    axes = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    for ax, (limit, cost) in zip(axes, settings, strict=True):
+        rows = table[(table["cvar_limit"] == limit) & (table["cost"] == cost)]
+        scale = PERCENT / (rows["worth"] / rows["worth_share_of_gain"])
+        mean, low, high = (scale * rows[f"worth{end}"] for end in ("", "_low", "_high"))
+        ax.barh(rows["ingredient"], mean, color=COLOURS[0], height=0.6)
+        errors = [mean - low, high - mean]
+        ax.errorbar(mean, rows["ingredient"], xerr=errors, fmt="none", color="black", capsize=3)
+        ax.axvline(0.0, color="0.3", linewidth=0.8)
+        ax.set_xscale("symlog", linthresh=1.0)
+        _plain_ticks(ax.xaxis, (-1.0, 0.0, 1.0, 10.0, 100.0))
+        ax.set_xlabel("worth (% of the gain, linear within 1 %)")
+        ax.set_title(f"limit {_percent(limit)}, cost {_percent(cost)}", loc="left")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()
+    return figure
+
+
+FIGURES: Mapping[str, Callable[[Tables], Figure]] = {
+    "frontier": frontier_figure,
+    "policies": policies_figure,
+    "gap": gap_figure,
+    "choices": choices_figure,
+    "ingredients": ingredients_figure,
+}
+
+
+def _series(
+    ax: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    label: str,
+    *,
+    minus: float = 0.0,
+    of_gain: bool = False,
+    style: Style | None = None,
+) -> None:
+    """A line with the intervals of its points, in per cent (of the gain where asked for)."""
+    scale = PERCENT / rows["gain"] if of_gain else PERCENT
+    drawn = style or FRONTIER_STYLES[label]
+    mean, low, high = (scale * (rows[y + end] - minus) for end in ("", "_low", "_high"))
+    ax.errorbar(
+        PERCENT * rows[x] if x == "cvar_limit" else rows[x],
+        mean,
+        yerr=[mean - low, high - mean],
+        label=label,
+        color=drawn.colour,
+        marker=drawn.marker,
+        markersize=4.0,
+        linewidth=1.2,
+        capsize=3.0,
+        linestyle=drawn.dash,
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    """Numbers instead of powers of ten, as far as the axis reaches."""
+    low, high = axis.get_view_interval()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axis.set_ticks(shown, labels=[f"{tick:g}" for tick in shown])
+    axis.set_ticks([], minor=True)
+
+
+def _percent(share: float) -> str:
+    return f"{PERCENT * share:g} %"
+
+
+def _by_limit(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+    limits = sorted(table["cvar_limit"].unique())
+    return [(float(limit), table[table["cvar_limit"] == limit]) for limit in limits]
+
+
+def _horizon(table: pd.DataFrame) -> str:
+    return f"{int(table['decisions'].iloc[0])} decisions"
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)

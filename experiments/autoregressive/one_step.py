@@ -1,0 +1,129 @@
+"""One period with costs under the exact law given the factor: the paper's benchmark policies.
+
+The future is worth 1 per unit of wealth (one-step), or what the dynamic programme without costs
+makes of it. Both see costs in the present trade and in the present limit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import scipy.sparse as sp
+
+from sddp.arrays import Floats
+from sddp.errors import SolverError
+from sddp.lp import Arrays, LinearProgram, Status
+from sddp.portfolio.cost_free import CostFreePolicy, conditional_law, expected_growth
+from sddp.portfolio.cvar_limit import LIMIT_TOLERANCE, UNIT, ReturnLaw
+from sddp.statistics import ReturnAutoregression, Shocks
+
+# Tails found lately, of which most solutions need one or two.
+REMEMBERED = 8
+
+Rewards = tuple[Floats, Floats]
+
+
+def myopic_rewards(process: ReturnAutoregression, factors: Floats) -> Rewards:
+    """Expected wealth after one period per unit of money in cash and in each asset."""
+    return np.ones(len(factors)), 1.0 + process.expected_returns(factors[:, None])
+
+
+def cost_free_rewards(
+    programme: CostFreePolicy, expectation: Shocks, stage: int, factors: Floats
+) -> Rewards:
+    """Expected terminal wealth of the same money if all later trading were free."""
+    later = programme.growth[stage + 1]
+    return expected_growth(programme.process, expectation, factors, programme.grid, later)
+
+
+def best_holdings(
+    before: Floats,
+    factors: Floats,
+    rewards: Rewards,
+    programme: CostFreePolicy,
+    cost: float,
+) -> Floats:
+    """Holdings after trading of largest reward under the limit of a programme, path by path.
+
+    Parameters
+    ----------
+    before : array, shape (n, 1 + n_assets)
+        Money, cash first.
+    factors : array, shape (n,)
+    rewards : (n,) array of cash and (n, n_assets) array of assets
+    programme : CostFreePolicy
+        Whose law of returns and limit hold.
+    cost : float
+
+    Returns
+    -------
+    array, shape (n, 1 + n_assets)
+    """
+    process, shocks = programme.process, programme.shocks
+    tails: deque[Floats] = deque(maxlen=REMEMBERED)
+    after = np.empty_like(before)
+    for p in np.argsort(factors, kind="stable"):  # tails of one factor are nearly those of the next
+        law = conditional_law(process, shocks, float(factors[p]), programme.cvar_confidence)
+        trade = _Trade(before[p], law, programme.cvar_limit, cost)
+        after[p] = trade.best(float(rewards[0][p]), rewards[1][p], tails)
+    return after
+
+
+class _Trade:
+    """Purchases and sales of one decision as columns; wealth 1 inside.
+
+    A tail is kept as the mean growth ``g`` of the assets over it, without the scale of the factor
+    at which it was found: its row holds at any other factor too.
+    """
+
+    def __init__(self, before: Floats, law: ReturnLaw, limit: float, cost: float) -> None:
+        self.wealth = float(before.sum())
+        self.before = before / self.wealth
+        self.law, self.limit, self.cost = law, limit, cost
+
+    def best(self, cash: float, assets: Floats, tails: deque[Floats]) -> Floats:
+        """Holdings after trading, in money."""
+        n, cost = len(assets), self.cost
+        gains = np.concatenate([assets - cash * (1.0 + cost), cash * (1.0 - cost) - assets])
+        budget = np.concatenate([np.full(n, 1.0 + cost), np.full(n, cost - 1.0)])
+        rows, sides = [budget], [self.before[0]]
+        for growth in tails:
+            row, side = self._row(self.law.scale * growth - self.law.cash_growth)
+            rows.append(row)
+            sides.append(side)
+        upper = np.concatenate([np.full(n, np.inf), self.before[1:]])
+        free = np.full(len(rows), -np.inf)
+        matrix = sp.csr_array(np.array(rows))
+        arrays = Arrays(-gains, matrix, free, np.array(sides), np.zeros(2 * n), upper)
+        return self.wealth * self._solved(LinearProgram(arrays, unit=UNIT), tails)
+
+    def _solved(self, lp: LinearProgram, tails: deque[Floats]) -> Floats:
+        """Solve, adding the tails that solutions break."""
+        last = np.full(lp.n_columns, np.nan)
+        while True:
+            if lp.solve() is not Status.OPTIMAL:
+                raise SolverError(f"one step: {lp.status_text()}; written to {lp.write('sddp')}")
+            trades = np.maximum(lp.primal(), 0.0)
+            after = self._after(trades)
+            mean = self.law.tail_mean(after[1:])
+            row, side = self._row(mean)
+            if float(row @ trades) <= side + LIMIT_TOLERANCE:
+                return after
+            if np.array_equal(row, last):
+                raise SolverError(f"one step: a row is broken; written to {lp.write('sddp')}")
+            lp.add_rows(row[None, :], np.full(1, -np.inf), np.full(1, side))
+            tails.append((mean + self.law.cash_growth) / self.law.scale)
+            last = row
+
+    def _row(self, mean: Floats) -> tuple[Floats, float]:
+        """``loss over a tail + costs <= limit`` as a row of purchases and sales."""
+        row = np.concatenate([self.cost - mean, self.cost + mean])
+        return row, self.limit + float(mean @ self.before[1:])
+
+    def _after(self, trades: Floats) -> Floats:
+        n = len(self.before) - 1
+        assets = np.maximum(self.before[1:] + trades[:n] - trades[n:], 0.0)
+        paid = self.cost * float(np.abs(assets - self.before[1:]).sum())
+        cash = max(1.0 - paid - float(assets.sum()), 0.0)
+        return np.concatenate([[cash], assets])

@@ -1,0 +1,83 @@
+"""The process of the study with the constants of the authors' code, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sddp.statistics import ReturnAutoregression
+
+# Paths start where the authors' do.
+START = np.zeros(1)
+
+
+def brown_smith() -> ReturnAutoregression:
+    """Monthly returns of three assets predicted by one factor (Brown and Smith 2011).
+
+    The constants are those of ``parametersAR.jl`` in the code of Valladao, Silva and Poggi (2019),
+    github.com/Thuener/MSDDP at commit 94c3cd1.
+    """
+    covariance = [
+        [0.002894, 0.003532, 0.003910, -0.000115],
+        [0.003532, 0.004886, 0.005712, -0.000144],
+        [0.003910, 0.005712, 0.007259, -0.000163],
+        [-0.000115, -0.000144, -0.000163, 0.0529],
+    ]
+    return ReturnAutoregression(
+        return_intercepts=np.array([0.0053, 0.0067, 0.0072]),
+        return_loadings=np.array([[0.0028], [0.0049], [0.0061]]),
+        factor_intercepts=np.array([0.0]),
+        factor_transition=np.array([[0.97]]),
+        covariance=np.array(covariance),
+        cash_return=0.00042,
+    )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A number to meet.
+
+    Attributes
+    ----------
+    quantity : str
+    cvar_limit : float
+    n_decisions : int
+    value : float
+    tolerance : float
+        Of both computations and of rounding, where nothing is simulated.
+    source : str
+    standard_error : float
+        Of the reference, where it is simulated.
+    """
+
+    quantity: str
+    cvar_limit: float
+    n_decisions: int
+    value: float
+    tolerance: float
+    source: str
+    standard_error: float = 0.0
+
+
+TERMINAL, FIRST_CASH = "expected terminal wealth", "first-stage cash"
+SIMULATED, DEVIATION = "simulated terminal wealth", "deviation of terminal wealth"
+MEAN_CASH = "mean cash over paths and decisions"
+
+INDEPENDENT = "independent recomputation, 29 grid points, scrambled Sobol"
+AUTHORS = "authors' test/sdp.jl, 1,000 paths, S = 500"
+
+ELEVEN = {0.012: 1.01084, 0.02: 1.01813, 0.05: 1.04591, 0.08: 1.07439, 0.1: 1.09362, 0.2: 1.12174}
+TWELVE = {0.012: 1.0118, 0.02: 1.0198, 0.05: 1.0502, 0.08: 1.0815, 0.1: 1.1027, 0.2: 1.1336}
+
+REFERENCES = (
+    *(Reference(TERMINAL, g, 11, v, 1e-4, INDEPENDENT) for g, v in ELEVEN.items()),
+    *(Reference(TERMINAL, g, 12, v, 1e-4, INDEPENDENT) for g, v in TWELVE.items()),
+    Reference(FIRST_CASH, 0.05, 11, 0.555, 2e-3, INDEPENDENT),
+    Reference(FIRST_CASH, 0.012, 11, 0.896, 3e-3, "independent recomputation, S = 1,024"),
+    # Standard errors of 1,000 paths with the authors' deviation; that of cash is as ours.
+    Reference(SIMULATED, 0.012, 11, 1.01161, 0.0, AUTHORS, 0.00079),
+    Reference(DEVIATION, 0.012, 11, 0.02505, 0.0, AUTHORS, 0.00056),
+    # Their cash is that of S = 500 points: independent draws of the points differ by 0.003.
+    Reference(MEAN_CASH, 0.012, 11, 0.893047, 6e-3, AUTHORS),
+)

@@ -1,0 +1,205 @@
+"""Regimes of (returns, factor), fitted on simulated histories: beliefs and scenarios from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.autoregressive.config import Config, Purpose, stream
+from sddp.arrays import Floats
+from sddp.scenarios import MarkovScenarios
+from sddp.statistics import (
+    GaussianRegimes,
+    Regimes,
+    ReturnAutoregression,
+    ReturnPaths,
+    markov_scenarios,
+)
+from sddp.statistics.return_paths import Pairing
+
+# Of a log-likelihood of some hundred thousand: below it no mean moves by its standard error.
+EM_TOLERANCE = 0.1
+
+# Mixed into every move of the chain: what one regime never leads to could not be trained from it,
+# while the first decision is taken under a belief over several.
+SPREAD = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeModel:
+    """Regimes that stand for the factor, in one of two timings.
+
+    With ``"same date"`` a regime emits ``(rho_t, z_t)``, as in the authors' test data: it is that
+    of the period that ends, and the next return is emitted by the next regime. With
+    ``"predicted"`` a regime emits ``(rho_{t+1}, z_t)``: the next return is emitted by the present
+    regime, of which only ``z_t`` has been seen. States of the policy's chain are then pairs of a
+    regime and the next one, for scenarios are those of the state that is arrived in.
+
+    Attributes
+    ----------
+    regimes : Regimes
+        Of the log returns and, last, the factor.
+    pairing : {"same date", "predicted"}
+    cash_return : float
+    """
+
+    regimes: Regimes
+    pairing: Pairing
+    cash_return: float
+
+    @property
+    def n_assets(self) -> int:
+        """Number of assets; the variable after them is the factor."""
+        return self.regimes.n_variables - 1
+
+    def scenarios(
+        self,
+        n_scenarios: int,
+        n_stages: int,
+        *,
+        rng: np.random.Generator,
+        sampling: str = "latin hypercube",
+        moment_matching: bool = False,
+    ) -> MarkovScenarios:
+        """Scenarios of excess returns, one law for all stages."""
+        n, fitted = self.n_assets, self.regimes
+        assets = Regimes(
+            fitted.means[:, :n],
+            fitted.covariances[:, :n, :n],
+            fitted.transition_matrix,
+            fitted.start_probabilities,
+        )
+        drawn = markov_scenarios(
+            assets,
+            n_stages=1,
+            n_scenarios=n_scenarios,
+            rng=rng,
+            sampling=sampling,
+            moment_matching=moment_matching,
+        )
+        returns, chain = drawn.returns[0] - self.cash_return, drawn.transition_matrix[0]
+        if self.pairing == "predicted":
+            returns, chain = _pairs(returns, chain)
+        chain = (1.0 - SPREAD) * chain + SPREAD / len(chain)
+        return MarkovScenarios(returns, chain, n_stages=n_stages)
+
+    def beliefs(self, paths: ReturnPaths, n_decisions: int) -> Floats:
+        """Law of the chain's state given what each decision knows.
+
+        The first decision knows the factor and nothing before it: the chain's stationary law is
+        updated by the factor's own density.
+
+        Returns
+        -------
+        array, shape (n_paths, n_decisions, n_states)
+        """
+        if self.pairing == "predicted":
+            return _of_pairs(self._predicted(paths, n_decisions))
+        n_paths = len(paths.factors)
+        first = self._factor_law(self._stationary()[None, :], paths.factors[:, 0])
+        if n_decisions == 1:
+            return first[:, None, :]
+        rows = paths.observations("same date")[:, : n_decisions - 1]
+        later = [
+            self._starting(law @ self.regimes.transition_matrix).filter(row)
+            for law, row in zip(first, rows, strict=True)
+        ]
+        return np.concatenate(
+            [first[:, None, :], np.reshape(later, (n_paths, -1, len(first[0])))], 1
+        )
+
+    def _predicted(self, paths: ReturnPaths, n_decisions: int) -> Floats:
+        """Law of the regime whose return comes next, of which the factor is seen."""
+        first = np.broadcast_to(self._stationary(), (len(paths.factors), self.regimes.n_states))
+        known = [first]
+        if n_decisions > 1:
+            rows = paths.observations("predicted")[:, : n_decisions - 1]
+            seen = self._starting(first[0]).filter(
+                rows.reshape(-1, rows.shape[2]), lengths=[n_decisions - 1] * len(rows)
+            )
+            moved = seen @ self.regimes.transition_matrix
+            known += list(moved.reshape(len(rows), n_decisions - 1, -1).swapaxes(0, 1))
+        laws = [self._factor_law(law, paths.factors[:, t]) for t, law in enumerate(known)]
+        return np.stack(laws, axis=1)
+
+    def _factor_law(self, known: Floats, factors: Floats) -> Floats:
+        """Laws of the regime, shape (n, K), updated by the factor alone, shape (n, 1)."""
+        n, fitted = self.n_assets, self.regimes
+        variances = fitted.covariances[:, n, n]
+        logs = -0.5 * ((factors - fitted.means[:, n]) ** 2 / variances + np.log(variances))
+        density = np.exp(logs - logs.max(axis=1, keepdims=True)) * known
+        law: Floats = density / density.sum(axis=1, keepdims=True)
+        return law
+
+    def _starting(self, law: Floats) -> Regimes:
+        fitted = self.regimes
+        return Regimes(fitted.means, fitted.covariances, fitted.transition_matrix, law)
+
+    def _stationary(self) -> Floats:
+        """The long-run law of the regimes: ``pi (P - I) = 0`` and ``sum pi = 1``."""
+        chain = self.regimes.transition_matrix
+        k = len(chain)
+        system = np.vstack([chain.T - np.eye(k), np.ones(k)])
+        solved = np.maximum(np.linalg.lstsq(system, np.eye(k + 1)[k], rcond=None)[0], 0.0)
+        law: Floats = solved / solved.sum()
+        return law
+
+
+def histories(process: ReturnAutoregression, config: Config) -> ReturnPaths:
+    """Simulated histories, their first months discarded."""
+    rng = stream(config.seed, Purpose.HISTORIES)
+    n, discarded = config.n_discarded + config.n_history, config.n_discarded
+    paths = process.simulate(config.n_histories, n, rng=rng)
+    return ReturnPaths(
+        paths.log_returns[:, discarded:], paths.factors[:, discarded:], paths.cash_return
+    )
+
+
+def fit_regimes(paths: ReturnPaths, n_states: int, pairing: Pairing, seed: int) -> RegimeModel:
+    """Maximum likelihood from a start in slots of the factor, as the authors start theirs.
+
+    Their slots are of equal width; these hold equally many rows, so that none is empty.
+    """
+    rows = paths.observations(pairing)
+    n_series, length, d = rows.shape
+    fitted = GaussianRegimes(n_states=n_states, n_starts=1, tolerance=EM_TOLERANCE).fit(
+        rows.reshape(-1, d),
+        lengths=[length] * n_series,
+        start=_slots(rows, n_states),
+        rng=stream(seed, Purpose.FIT, n_states),
+    )
+    return RegimeModel(fitted, pairing, paths.cash_return)
+
+
+def _slots(rows: Floats, n_states: int) -> Regimes:
+    """Moments and moves between slots of the factor, the last variable."""
+    inner = np.quantile(rows[:, :, -1], np.arange(1, n_states) / n_states)
+    labels = np.searchsorted(inner, rows[:, :, -1])
+    groups = [rows[labels == k] for k in range(n_states)]
+    moves = np.zeros((n_states, n_states))
+    np.add.at(moves, (labels[:, :-1], labels[:, 1:]), 1.0)
+    return Regimes(
+        np.array([group.mean(axis=0) for group in groups]),
+        np.array([np.cov(group.T) for group in groups]),
+        moves / moves.sum(axis=1, keepdims=True),
+        np.full(n_states, 1.0 / n_states),
+    )
+
+
+def _pairs(returns: Floats, chain: Floats) -> tuple[Floats, Floats]:
+    """Scenarios and chain of pairs (regime, next regime): in (k, m) come the returns of k."""
+    k = len(chain)
+    moves = np.zeros((k, k, k, k))
+    for before in range(k):
+        for now in range(k):
+            moves[before, now, now] = chain[now]
+    return np.repeat(returns, k, axis=0), moves.reshape(k * k, k * k)
+
+
+def _of_pairs(laws: Floats) -> Floats:
+    """Laws of a regime as laws of pairs that end in it; what came before does not matter."""
+    k = laws.shape[-1]
+    pairs = np.zeros((*laws.shape[:-1], k, k))
+    pairs[..., np.arange(k), np.arange(k)] = laws
+    return pairs.reshape(*laws.shape[:-1], k * k)

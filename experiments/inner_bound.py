@@ -1,0 +1,221 @@
+"""How narrow a certified interval gets: inner bound against size and number of portfolios.
+
+``python -m experiments.inner_bound [--quick] [--out DIR] [--replot]``. A policy is trained for a
+fixed time on seeded instances; the cuts bound the optimum from above and `inner_bound` from below.
+Widths are relative to the gain over cash; the outer bound's own distance from the optimum is in
+them. Beside each stands what simulation gives: the 95 % half-width of the policy's mean, and the
+paths it would take to reach the width of the interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, ScalarFormatter
+
+from experiments.benchmark_instances import Size
+from experiments.record import DPI, Run
+from sddp.allocation.inner_bound import inner_bound
+from sddp.allocation.training import train_allocation
+from sddp.engine.stopping import BoundStalling, Seconds
+from sddp.errors import DataError, SddpError
+
+Z_95 = 1.959963984540054
+
+# The interval itself is exact to the rounding of its linear programmes only.
+LEAST_GAP = 1e-9
+
+BASE, LARGE = Size(10, 3, 100, 12), Size(100, 3, 1_000, 12)
+
+ASSETS = "assets"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Instances (all in 3 regimes), draws a stage and regime, and for how long each is trained."""
+
+    out: str = "results/inner_bound"
+    assets: tuple[int, ...] = (3, 5, 10, 25, 50)
+    stages: tuple[int, ...] = (6, 24)
+    costs: tuple[float, ...] = (0.001, 0.005)
+    base: Size = BASE
+    points: tuple[int, ...] = (5, 10, 20, 40, 80)
+    few_points: tuple[int, ...] = (20,)
+    large: Size | None = LARGE
+    large_points: tuple[int, ...] = (5, 10)
+    train_seconds: float = 30.0
+    n_paths: int = 500
+    seed: int = 1
+
+
+QUICK: Mapping[str, Any] = {
+    "assets": (2, 4),
+    "stages": (2,),
+    "costs": (0.001,),
+    "base": Size(4, 3, 20, 3),
+    "points": (2, 8),
+    "few_points": (4,),
+    "large": None,
+    "train_seconds": 1.0,
+    "n_paths": 40,
+}
+
+
+def run(config: Config) -> pd.DataFrame:
+    """One row for each instance and number of draws."""
+    rows = []
+    for part, size, points in _cases(config):
+        rows += [{"part": part, **row} for row in measure(size, points, config)]
+        last = rows[-1]
+        print(f"{size}: {last['gap']:.2%} of the gain in {last['seconds']:.1f} s", file=sys.stderr)
+    return pd.DataFrame(rows)
+
+
+def _cases(config: Config) -> list[tuple[str, Size, tuple[int, ...]]]:
+    base, few = config.base, config.few_points
+    cases = [(ASSETS, replace(base, n_assets=n), config.points) for n in config.assets]
+    cases += [("stages", replace(base, n_stages=t), few) for t in config.stages]
+    cases += [("costs", replace(base, transaction_cost=c), few) for c in config.costs]
+    if config.large is not None:
+        cases.append(("large", config.large, config.large_points))
+    return cases
+
+
+def measure(size: Size, points: tuple[int, ...], config: Config) -> list[dict[str, Any]]:
+    """Train one instance, bound it with different numbers of draws, and simulate it once."""
+    started = time.perf_counter()
+    result = train_allocation(
+        size.model,
+        size.scenarios(),
+        initial_holdings={"cash": 1.0},
+        rng=np.random.default_rng(config.seed),
+        stopping=BoundStalling(10, 1e-6) | Seconds(config.train_seconds),
+        progress=False,
+    )
+    trained = time.perf_counter() - started
+    policy, n = result.policy, config.n_paths
+    wealth = policy.simulate(n, rng=np.random.default_rng(config.seed))["wealth"]
+    last = wealth.groupby(level="path").last()
+    half_width = Z_95 * float(last.std(ddof=1)) / np.sqrt(n)
+    rows = []
+    for draws in points:
+        bound = inner_bound(policy, rng=np.random.default_rng(config.seed), n_points=draws)
+        gain = bound.value - bound.cash
+        rows.append(
+            {
+                "n_assets": size.n_assets,
+                "n_scenarios": size.n_scenarios,
+                "n_stages": size.n_stages,
+                "cost": size.transaction_cost,
+                "draws": draws,
+                "portfolios": max(bound.points),
+                "inner": bound.value,
+                "outer": bound.outer,
+                "gap": bound.gap,
+                "seconds": bound.seconds,
+                "solves": bound.n_solves,
+                "iterations": len(result.log),
+                "train_seconds": trained,
+                "simulated": float(last.mean()),
+                "half_width": half_width / gain,
+                "paths_needed": n * (half_width / gain / max(bound.gap, LEAST_GAP)) ** 2,
+            }
+        )
+    return rows
+
+
+def plot(results: pd.DataFrame) -> Figure:
+    """Width of the interval by draws (left) and by number of assets (right)."""
+    figure = Figure(figsize=(10.0, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    table = results[results["part"] == ASSETS]
+    for (n, rows), colour in zip(table.groupby("n_assets"), COLOURS, strict=False):
+        left.plot(rows["draws"], rows["gap"], marker="o", color=colour, label=f"{n} assets")
+    left.set_xlabel("decisions drawn for each stage and regime")
+    left.set_ylabel("width of the interval, share of the gain over cash")
+    chosen = sorted(table["draws"].unique())[::2]
+    for draws, colour in zip(chosen, COLOURS, strict=False):
+        rows = table[table["draws"] == draws]
+        right.plot(rows["n_assets"], rows["gap"], marker="s", color=colour, label=f"{draws} draws")
+    once = table.drop_duplicates("n_assets")
+    label = "95 % half-width, simulated mean"
+    right.plot(once["n_assets"], once["half_width"], color="0.4", linestyle="--", label=label)
+    right.set_xlabel("risky assets")
+    for ax, ticks in ((left, table["draws"]), (right, table["n_assets"])):
+        _logarithmic(ax, sorted(ticks.unique()))
+    left.set_title("More portfolios", loc="left", fontweight="bold")
+    right.set_title("More assets", loc="left", fontweight="bold")
+    return figure
+
+
+def _logarithmic(ax: Axes, ticks: list[int]) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(ticks)
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 * value:g} %"))
+    ax.grid(color="0.9", linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; 0 on success, 1 with the reason on standard error otherwise."""
+    config, replot = _config(arguments)
+    try:
+        if replot:
+            plot(_read(Path(config.out))).savefig(Path(config.out) / "inner_bound.png", dpi=DPI)
+            return 0
+        record = Run(config.out, config)
+        results = run(config)
+        record.write_table("results", results)
+        record.write_figure("inner_bound", plot(results))
+        narrowest = results.groupby("n_assets")["gap"].min().to_dict()
+        record.finish("complete", {"narrowest_gap_by_assets": narrowest})
+    except SddpError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; results of an earlier run, if any, are untouched", file=sys.stderr)
+        return 130
+    shown = ["part", "n_assets", "n_scenarios", "n_stages", "cost", "draws", "gap", "seconds"]
+    print(
+        results[[*shown, "half_width", "paths_needed"]].to_string(index=False, float_format="%.4g")
+    )
+    print(f"Table, figure and run.json: {config.out}")
+    return 0
+
+
+def _read(folder: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(folder / "results.csv", index_col=0)
+    except (OSError, ValueError) as error:
+        raise DataError(f"--replot: {folder} holds no results: {error}; run without it") from error
+
+
+def _config(arguments: list[str] | None) -> tuple[Config, bool]:
+    default = Config()
+    parser = argparse.ArgumentParser(prog="inner_bound", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small instances, some seconds")
+    parser.add_argument("--out", default=None, help=f"folder for results ({default.out})")
+    parser.add_argument("--replot", action="store_true", help="draw the folder's figure anew")
+    options = vars(parser.parse_args(arguments))
+    quick, replot = options.pop("quick"), options.pop("replot")
+    out = options["out"] or (f"{default.out}_quick" if quick else default.out)
+    return replace(default, **(QUICK if quick else {}), out=out), replot
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The inner bound's study in its quick form, and its figure drawn again from the table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from experiments.inner_bound import main
+
+
+def test_quick_form(tmp_path, capsys):
+    assert main(["--quick", "--out", str(tmp_path)]) == 0
+    assert "paths_needed" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "results.csv", index_col=0)
+    assert (table["inner"] <= table["outer"] + 1e-9).all()
+    # Both are about the policy's own problem: its simulated mean lies in the interval or near it.
+    error = table["half_width"] * (table["inner"] - 1.0) / 1.96
+    assert (table["simulated"] <= table["outer"] + 4.0 * error).all()
+    np.testing.assert_allclose(
+        table["gap"], (table["outer"] - table["inner"]) / (table["inner"] - 1.0), atol=1e-7
+    )
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["status"] == "complete"
+    assert set(run["results"]["narrowest_gap_by_assets"]) == {"2", "4"}
+
+
+def test_the_figure_needs_no_solving(tmp_path, capsys):
+    assert main(["--quick", "--out", str(tmp_path)]) == 0
+    figure = tmp_path / "inner_bound.png"
+    drawn = figure.read_bytes()
+    figure.unlink()
+    assert main(["--replot", "--out", str(tmp_path)]) == 0
+    assert figure.read_bytes() == drawn
+    assert main(["--replot", "--out", str(tmp_path / "nothing")]) == 1
+    assert "run without it" in capsys.readouterr().err
