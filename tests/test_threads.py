@@ -38,3 +38,20 @@ def test_a_fit_runs_on_one_thread(monkeypatch):
     GaussianRegimes(2, n_starts=2).fit(rows, rng=np.random.default_rng(0))
     assert seen == [{1}, {1}]
     assert _blas_threads() == {2}
+
+
+def test_overlapping_blocks_share_one_limit():
+    """The first to enter is the first to leave: the second must still have one thread."""
+    first, second = one_blas_thread(), one_blas_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert _blas_threads() == {1}
+    second.__exit__(None, None, None)
+    assert _blas_threads() == {2}
+
+
+def test_an_error_inside_gives_the_threads_back():
+    with pytest.raises(KeyError), one_blas_thread():
+        raise KeyError
+    assert _blas_threads() == {2}

@@ -2,7 +2,7 @@
 
 ``python -m experiments.benchmarks [--quick] [--only SECTION ...] [--out DIR]``. Sections: `base`
 (several runs of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of
-late iterations), `cores` (two threads), `growth`, `bunching`, `instances` (files of the folder
+late iterations), `cores` (two processes), `growth`, `bunching`, `instances` (files of the folder
 that SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after the other.
 Run it on an idle machine: times on a busy one say little.
 """
@@ -132,7 +132,7 @@ def steady(config: Config, record: Run) -> dict[str, Any]:
 
 
 def cores(config: Config, record: Run) -> dict[str, Any]:
-    """The same training with one thread and with two."""
+    """The same training with one process and with two."""
     stop = Iterations(config.core_iterations)
     pairs = [
         [afresh(train_size, config.base, stop, seed, n_jobs) for n_jobs in (1, 2)]

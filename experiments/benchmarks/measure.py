@@ -11,6 +11,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -32,8 +33,9 @@ PARTS = ("linear programmes", "cost-to-go", "CVaR", "other")
 
 def afresh(task: Callable[..., Any], *arguments: Any) -> Any:
     """Result of a task in a new process: its memory and its caches are its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(task, arguments)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:  # it may have processes of its own
+        return pool.submit(task, *arguments).result()
 
 
 def train_size(size: Size, stopping: StoppingRule, seed: int, n_jobs: int = 1) -> dict[str, Any]:

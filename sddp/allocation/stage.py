@@ -106,7 +106,7 @@ def _trading_model(inputs: StageInputs) -> Any:
     )
     m.balance = pyo.Constraint(
         m.assets,
-        rule=lambda m, i: m.holdings[i] == m.incoming[i] + m.purchases[i] - m.sales[i],
+        rule={i: m.holdings[i] == m.incoming[i] + m.purchases[i] - m.sales[i] for i in names},
     )
     m.cash_balance = pyo.Constraint(
         expr=m.holdings[CASH]
@@ -114,11 +114,11 @@ def _trading_model(inputs: StageInputs) -> Any:
         - pyo.quicksum((1.0 + purchase_cost[i]) * m.purchases[i] for i in m.assets)
         + pyo.quicksum((1.0 - sale_cost[i]) * m.sales[i] for i in m.assets)
     )
-    m.no_short_sale = pyo.Constraint(m.assets, rule=lambda m, i: m.sales[i] <= m.incoming[i])
+    m.no_short_sale = pyo.Constraint(m.assets, rule={i: m.sales[i] <= m.incoming[i] for i in names})
     if terms.weight_limit is not None:
         limit = dict(zip(names, terms.weight_limit, strict=True))
         m.weight_limit = pyo.Constraint(
-            m.assets, rule=lambda m, i: m.holdings[i] <= limit[i] * m.wealth
+            m.assets, rule={i: m.holdings[i] <= limit[i] * m.wealth for i in names}
         )
     penalty = inputs.model.cvar_penalty
     if penalty is None:
@@ -131,17 +131,18 @@ def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
     """CVaR of the loss by Rockafellar and Uryasev: one row and one column per outcome."""
     view, model = inputs.outlook, inputs.model
     names = list(inputs.names)
-    m.outcomes = pyo.RangeSet(0, len(view.probabilities) - 1)
+    outcomes = range(len(view.probabilities))
+    m.outcomes = pyo.Set(initialize=outcomes)
     m.quantile = pyo.Var()
     m.excess = pyo.Var(m.outcomes, domain=pyo.NonNegativeReals)
 
-    def loss(m: Any, o: int) -> Any:
+    def loss(o: int) -> Any:
         returns = zip(names, view.returns[o].tolist(), strict=True)
         earned = pyo.quicksum(r * m.holdings[i] for i, r in returns)
         return m.trading_cost - earned - view.cash_return * m.holdings[CASH]
 
     m.excess_loss = pyo.Constraint(
-        m.outcomes, rule=lambda m, o: m.excess[o] >= loss(m, o) - m.quantile
+        m.outcomes, rule={o: m.excess[o] >= loss(o) - m.quantile for o in outcomes}
     )
     tail = 1.0 - model.cvar_confidence
     m.cvar = pyo.Expression(

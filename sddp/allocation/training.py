@@ -146,5 +146,5 @@ def cost_free_policy(model: AllocationModel, scenarios: MarkovScenarios) -> Allo
     """
     problem = allocation_problem(model, scenarios, initial_holdings={CASH: 1.0})
     untrained = Network(problem.engine, None, LazyAggregation(), shares_rows=True)
-    engine = Policy.from_networks([untrained], Expectation(), Tolerances().final)
+    engine = Policy.from_network(untrained, Expectation(), Tolerances().final)
     return AllocationPolicy(problem, engine)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from sddp.backtest.page_parts import (
     render,
 )
 from sddp.errors import DataError
+from sddp.files import written_whole
 
 
 def page(
@@ -61,26 +60,11 @@ def write_whole(target: Path, make: Callable[[], str]) -> Path:
         The place cannot be written to.
     """
     try:
-        beside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-        if target.is_dir():
-            raise IsADirectoryError("it is a folder; name a file in it")
-        beside.touch(exist_ok=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"path = {str(target)!r} cannot be written to: {error}") from error
-    try:
-        text = make()
-        _moved(beside, target, text)
-    finally:
-        beside.unlink(missing_ok=True)
-    return target
-
-
-def _moved(beside: Path, target: Path, text: str) -> None:
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, target)
+        with written_whole(target) as beside:
+            beside.write_text(make(), encoding="utf-8")
     except OSError as error:
         raise DataError(f"path = {str(target)!r} cannot be written to: {error}") from error
+    return target
 
 
 def _lead(evidence: Evidence) -> str:

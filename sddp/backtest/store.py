@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import warnings
 import zipfile
 import zlib
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from sddp.backtest.describe import key_of
 from sddp.errors import DataError, StoreWarning
+from sddp.files import written_whole
 
 # Stored results stand for what the code computes now. Raise this number with every change of the
 # package after which the same settings and data give other numbers (estimation, training,
@@ -56,15 +56,11 @@ def write_record(path: Path, record: Record) -> None:
         The place cannot be written to.
     """
     facts = np.frombuffer(json.dumps(record.facts).encode(), dtype=np.uint8)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
+        with written_whole(path) as beside, beside.open("wb") as file:
             np.savez(file, allow_pickle=False, **record.arrays, **{FACTS: facts})
-        aside.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         raise DataError(f"the store cannot write {path}: {error}; choose another folder") from error
 
 

@@ -93,11 +93,13 @@ class Outcomes:
             parts.append(np.array([stop_probability]))
         self.weights = np.concatenate(parts)
         self.n_components = self.children[0].value_function.n_components
+        self._ready = False
 
     @property
     def ready(self) -> bool:
-        """Whether every outcome has a cut."""
-        return all(child.value_function.ready for child in self.children)
+        """Whether every outcome has a cut; it keeps it then."""
+        self._ready = self._ready or all(child.value_function.ready for child in self.children)
+        return self._ready
 
     def adjusted(self, values: Floats) -> tuple[Floats, float]:
         """Adjusted probabilities and offset at the values of all outcomes."""
@@ -147,26 +149,27 @@ class Outcomes:
         """The supporting row where the cost-to-go was evaluated: exact there."""
         return self._aggregate(evaluation.q, evaluation.offset, evaluation.active)
 
-    def initial_supports(self) -> list[Support]:
-        """Affine lower bounds from whole sets of cuts: the first of every outcome, the second, ...
+    def first_supports(self, n_supports: int) -> list[Support]:
+        """Affine lower bounds from the oldest cuts: the first of every outcome, the second, ...
 
         Valid under every risk measure, for the adjusted probabilities at some values of the
-        outcomes support it at all others. Together they bound what the cuts bound together.
+        outcomes support it at all others.
         """
         at = np.ones(self.n_components)
-        pools = [(child, pool) for child in self.children for pool in child.value_function.pools]
-        supports = []
-        for number in range(max(len(pool) for _, pool in pools)):
-            active, values = [], []
-            for child, pool in pools:
-                n = child.transition.n_realisations
-                active.append(np.full(n, min(number, len(pool) - 1)))
-                table = child.transition.values(pool.slopes, pool.intercepts, at)
-                values.append(table[np.arange(n), active[-1]])
-            if self.stop_probability > 0.0:
-                values.append(np.zeros(1))
-            supports.append(self._aggregate(*self.adjusted(np.concatenate(values)), active))
-        return supports
+        tables = [
+            child.transition.values(pool.slopes, pool.intercepts, at)
+            for child in self.children
+            for pool in child.value_function.pools
+        ]
+        return [self._support_of_cuts(tables, number) for number in range(n_supports)]
+
+    def _support_of_cuts(self, tables: Sequence[Floats], number: int) -> Support:
+        """The cut of this number in every outcome; `tables` holds (realisation, cut) values."""
+        active = [np.full(len(t), min(number, t.shape[1] - 1)) for t in tables]
+        values = [t[:, chosen[0]] for t, chosen in zip(tables, active, strict=True)]
+        if self.stop_probability > 0.0:
+            values.append(np.zeros(1))
+        return self._aggregate(*self.adjusted(np.concatenate(values)), active)
 
     def infeasible_rows(self, outgoing: Floats, tolerance: float) -> list[Support]:
         """Feasibility cuts of the children that `outgoing` breaks in some realisation."""
@@ -229,10 +232,6 @@ class CostToGo:
         broken = [self.violated(x, t, tolerance) for x, t in zip(outgoing, theta, strict=True)]
         return np.array([rows is None for rows in broken], dtype=bool)
 
-    def learn(self, support: Support, outgoing: Floats) -> None:
-        """Take in an averaged cut made at `outgoing`; only `AverageCut` asks for them."""
-        raise TypeError(f"{type(self).__name__} keeps no averaged cuts")
-
     def restore(self, averages: Cuts) -> None:
         """The LP was rebuilt with all rows written so far: rewrite none."""
         return
@@ -265,9 +264,6 @@ class _Average(CostToGo):
         super().__init__(outcomes)
         self._written = 0
 
-    def learn(self, support: Support, outgoing: Floats) -> None:
-        self.averages.add_if_better(support.slope, support.constant, outgoing)
-
     def new_rows(self) -> Rows | None:
         pool, fresh = self.averages, slice(self._written, len(self.averages))
         self._written = len(pool)
@@ -277,8 +273,7 @@ class _Average(CostToGo):
         return Rows(-pool.slopes[fresh], np.ones((n_rows, 1)), pool.intercepts[fresh].copy())
 
     def restore(self, averages: Cuts) -> None:
-        if len(self.averages) == 0:  # a twin shares those of another, which has them already
-            self.averages.extend(averages.slopes, averages.intercepts)
+        self.averages.extend(averages.slopes, averages.intercepts)
         self._written = len(self.averages)
 
 

@@ -1,47 +1,170 @@
-"""Tasks of equal rank done one after the other, or side by side in threads.
+"""The paths of an iteration, followed one after the other or side by side in processes.
 
-Threads pay because the solver and the larger array products let go of the interpreter while they
-work; nothing has to be copied between processes.
+Each path has a network of its own, which learns as it goes and is told between iterations what
+the others have learnt. What a network does depends on what it was told alone, not on where it
+sits: the numbers are the same for every number of processes.
+
+Processes and not threads: between two solves of a tenth of a millisecond the interpreter has as
+much to do, and two threads took as long as one (`papers/performance.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+import multiprocessing
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, NamedTuple
 
-T = TypeVar("T")
+import numpy as np
+
+from sddp.engine.interrupt import Interrupt
+from sddp.engine.network import Network
+from sddp.engine.news import News
+from sddp.engine.node_problem import Work
+from sddp.engine.passes import Visit, backward_pass, forward_pass
+from sddp.engine.sampling import Step
+from sddp.errors import ModelError, SolverError
+from sddp.threads import one_blas_thread
+
+# A fork needs no time and no pickling. Elsewhere it is missing, or unsafe beside system libraries.
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+
+# How long a process may take to end by itself once nobody listens to it, seconds.
+PATIENCE = 5.0
+
+
+class Order(NamedTuple):
+    """A path to follow; `averaging` is the share of earlier decisions in the trial points."""
+
+    path: Sequence[Step]
+    tolerance: float
+    averaging: float
+
+
+class Report(NamedTuple):
+    """What came of it; `work` is all that the follower's network has done so far."""
+
+    visits: list[Visit]
+    news: News
+    work: Work
+
+
+class Follower:
+    """A network, and the draws of its backward passes."""
+
+    def __init__(self, network: Network, rng: np.random.Generator) -> None:
+        self.network, self._rng = network, rng
+
+    def follow(self, order: Order, heard: Sequence[News], interrupt: Interrupt) -> Report:
+        """Learn along a path, after taking in what others have learnt."""
+        for news in heard:
+            self.network.hear(news)
+        visits = forward_pass(self.network, order.path, order.tolerance, interrupt)
+        backward_pass(self.network, visits, order.tolerance, self._rng, order.averaging, interrupt)
+        return Report(visits, self.network.take_news(), self.network.work)
+
+
+class _Team:
+    """Followers that share a process, made when they are first needed."""
+
+    def __init__(
+        self, build: Callable[[], Network], rngs: Mapping[int, np.random.Generator]
+    ) -> None:
+        self._build, self._rngs = build, rngs
+        self._followers: dict[int, Follower] = {}
+
+    def add(self, number: int, network: Network) -> None:
+        self._followers[number] = Follower(network, self._rngs[number])
+
+    def follow(self, tasks: Sequence[_Task], interrupt: Interrupt) -> list[Report]:
+        reports = []
+        for task in tasks:
+            if task.number not in self._followers:
+                self.add(task.number, self._build())
+            follower = self._followers[task.number]
+            reports.append(follower.follow(task.order, task.heard, interrupt))
+        return reports
+
+
+class _Task(NamedTuple):
+    number: int
+    order: Order
+    heard: list[News]
 
 
 class Crew:
-    """Runs tasks; the answers come in the order of the tasks, whoever did them.
+    """Follows several paths at a time.
 
     Parameters
     ----------
+    first : Network
+        Follows the first path of each iteration, and knows everything after it.
+    build : callable returning Network
+        A network that knows what `first` knows now. It must be possible to pickle it where
+        processes cannot be forked.
+    rngs : sequence of Generator
+        One for each path.
     n_jobs : int
-        Threads at work; 1 uses the caller's own.
+        Processes at work, this one included; more than there are paths are of no use.
     """
 
-    def __init__(self, n_jobs: int) -> None:
-        self._threads = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
+    def __init__(
+        self,
+        first: Network,
+        build: Callable[[], Network],
+        rngs: Sequence[np.random.Generator],
+        n_jobs: int,
+    ) -> None:
+        self.first = first
+        self._n_jobs = min(n_jobs, len(rngs))
+        streams = list(enumerate(rngs))
+        self._build = build
+        self._streams = [dict(streams[p :: self._n_jobs]) for p in range(self._n_jobs)]
+        self._here = _Team(build, self._streams[0])
+        self._here.add(0, first)
+        self._beside: list[_Process] = []
+        self._untold: list[list[News]] = [[] for _ in rngs]
+        self._work: dict[int, Work] = {0: first.work}
 
-    def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
-        """Do all tasks. An error of one is raised once all have ended, Ctrl-C only if none is."""
-        if self._threads is None or len(tasks) == 1:
-            return [task() for task in tasks]
-        pending = [self._threads.submit(task) for task in tasks]
-        try:
-            wait(pending)
-        except BaseException:  # Ctrl-C here: nobody may still be at work when it is answered
-            for future in pending:
-                future.cancel()
-            wait(pending)
-            raise
-        errors = [error for future in pending if (error := future.exception()) is not None]
-        if errors:
-            raise next((e for e in errors if not isinstance(e, KeyboardInterrupt)), errors[0])
-        return [future.result() for future in pending]
+    def follow(self, orders: Sequence[Order], interrupt: Interrupt) -> list[Report]:
+        """Follow the first paths, as many as there are orders.
+
+        Raises
+        ------
+        SolverError
+            A process ended before it had answered.
+        """
+        tasks = [_Task(i, order, self._untold[i]) for i, order in enumerate(orders)]
+        shares = [tasks[p :: self._n_jobs] for p in range(self._n_jobs)]
+        if len(orders) > 1 and not self._beside:
+            self._beside = [_Process(self._build, rngs) for rngs in self._streams[1:]]
+        for process, share in zip(self._beside, shares[1:], strict=False):
+            process.send(share)
+        answers = [self._here.follow(shares[0], interrupt)]
+        answers += [process.receive() for process in self._beside if len(orders) > 1]
+        reports = [answers[i % self._n_jobs][i // self._n_jobs] for i in range(len(orders))]
+        self._spread(reports)
+        return reports
+
+    def work(self) -> Work:
+        """What all networks did together."""
+        return Work.total(list(self._work.values()))
+
+    def _spread(self, reports: Sequence[Report]) -> None:
+        for number, report in enumerate(reports):
+            self._untold[number] = []
+            self._work[number] = report.work
+        for number, report in enumerate(reports):
+            for other, untold in enumerate(self._untold):
+                if other != number:
+                    untold.append(report.news)
+        for news in self._untold[0]:  # the bound is that of everything found so far
+            self.first.hear(news)
+        self._untold[0] = []
 
     def __enter__(self) -> Crew:
         return self
@@ -52,5 +175,90 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._threads is not None:
-            self._threads.shutdown()
+        for process in self._beside:
+            process.end()
+
+
+class _Process:
+    """Followers in another process."""
+
+    def __init__(
+        self, build: Callable[[], Network], rngs: Mapping[int, np.random.Generator]
+    ) -> None:
+        context: Any = multiprocessing.get_context(START_METHOD)
+        self._connection, other = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(other, self._connection, build, rngs), daemon=True
+        )
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forks while other threads run: the child uses none of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                self._process.start()
+            except (AssertionError, AttributeError, TypeError, ValueError) as error:
+                raise ModelError(
+                    f"n_jobs: no further process could be started ({error}); give n_jobs=1, or a "
+                    "problem whose functions are defined at the top of a module"
+                ) from error
+        other.close()
+
+    def send(self, tasks: Sequence[_Task]) -> None:
+        try:
+            self._connection.send(tasks)
+        except OSError as error:
+            raise self._lost() from error
+
+    def receive(self) -> list[Report]:
+        try:
+            answer, warned = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._lost() from error
+        for warning in warned:
+            warnings.warn(warning, stacklevel=2)
+        if isinstance(answer, BaseException):
+            raise answer
+        found: list[Report] = answer
+        return found
+
+    def end(self) -> None:
+        """It ends at once: what it still works on is of no use."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.join(PATIENCE)
+
+    def _lost(self) -> SolverError:
+        self._process.join(PATIENCE)
+        return SolverError(
+            f"a process that followed paths ended with code {self._process.exitcode} before it "
+            "had answered (out of memory?); train on with n_jobs=1"
+        )
+
+
+def _serve(
+    connection: Connection,
+    others_end: Connection,
+    build: Callable[[], Network],
+    rngs: Mapping[int, np.random.Generator],
+) -> None:
+    """Answer until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    others_end.close()  # a copy kept here would hide that the other side is gone
+    team = _Team(build, rngs)
+    with one_blas_thread():
+        while True:
+            try:
+                tasks = connection.recv()
+            except EOFError:
+                return
+            connection.send(_answer(team, tasks))
+
+
+def _answer(team: _Team, tasks: Sequence[_Task]) -> tuple[list[Report] | Exception, list[Warning]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            answer: list[Report] | Exception = team.follow(tasks, Interrupt())
+        except Exception as error:
+            answer = error
+    return answer, [w.message for w in caught if isinstance(w.message, Warning)]

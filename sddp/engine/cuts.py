@@ -94,13 +94,6 @@ class ValueFunction:
         self.pools = [CutPool(self.n_components) for _ in self.weights]
         self.feasibility = CutPool(self.n_components)
 
-    def twin(self) -> ValueFunction:
-        """The same cuts, now and later, with feasibility cuts of its own."""
-        twin = ValueFunction(self.n_components, self.weights)
-        twin.pools = self.pools
-        twin.feasibility.extend(self.feasibility.slopes, self.feasibility.intercepts)
-        return twin
-
     @property
     def ready(self) -> bool:
         """Whether every pool holds a cut."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
 from sddp.engine.bounds import cost_to_go_bounds
 from sddp.engine.compile import CompiledStage
-from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes
+from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes, Support
 from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowPool
+from sddp.engine.news import AveragedCut, CutsAt, News
 from sddp.engine.node_problem import NodeProblem, StageSolution, Work
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage
@@ -57,8 +59,8 @@ class Network:
     shares_rows : bool
         Whether nodes hand generated rows to each other. In training that saves solves; a policy
         must not, for its answers would depend on what was asked before.
-    twin_of : Network, optional
-        Share cuts with this one; see `twin`.
+    theta_lower : mapping from node name to float, optional
+        Bounds on the cost-to-go, where they are known; computed or those of the snapshot else.
     """
 
     def __init__(
@@ -69,9 +71,8 @@ class Network:
         snapshot: Snapshot | None = None,
         *,
         shares_rows: bool,
-        twin_of: Network | None = None,
+        theta_lower: Mapping[NodeName, float] | None = None,
     ) -> None:
-        self._shares_rows, self._twin_of = shares_rows, twin_of
         self.problem, self.cuts, self.work = problem, cuts, Work()
         self.risk = risk_by_node(problem, risk)
         bent = [m for m in self.risk.values() if not m.positively_homogeneous]
@@ -81,28 +82,24 @@ class Network:
                 "homogeneous, so cuts could not be shared between states of different size; use "
                 "CVaR, or drop the declaration"
             )
-        self.theta_lower = (
-            dict(snapshot.theta_lower)
-            if snapshot
-            else cost_to_go_bounds(problem, self.risk.__getitem__)
-        )
+        if theta_lower is None:
+            theta_lower = (
+                snapshot.theta_lower
+                if snapshot
+                else cost_to_go_bounds(problem, self.risk.__getitem__)
+            )
+        self.theta_lower = theta_lower
         # The last state at which each node was solved: from there a policy starts its answers.
         self.references: dict[NodeName, Floats] = {}
         # Running means of the decisions at each node, of size 1 where that has a meaning.
         self.averages_of_decisions: dict[NodeName, Floats] = {}
-        # Feasibility cuts that twins do not know yet.
-        self._refusals: list[tuple[NodeName, FeasibilityCut]] = []
+        self._news = News()
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
         # Averaged cuts of each node's cost-to-go; filled by `AverageCut` only.
         self.averages = {n: CutPool(problem.n_components) for n in problem.graph.nodes}
-        if twin_of is not None:
-            self.averages = twin_of.averages
-        if twin_of is None:
-            self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
-            self._learn_beforehand(snapshot)
-        else:
-            self.value_functions = {n: v.twin() for n, v in twin_of.value_functions.items()}
-        self._row_pools: dict[Hashable, RowPool] = {}
+        self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
+        self._learn_beforehand(snapshot)
+        self._row_pools = _row_pools(problem) if shares_rows else {}
         memories = snapshot.nodes if snapshot else {}
         self.nodes = _Nodes(lambda name: self._node(name, memories.get(name)))
         if snapshot and shares_rows:  # training goes on: rows must be restored before cuts come
@@ -113,21 +110,6 @@ class Network:
     def restored(cls, problem: Problem, snapshot: Snapshot, *, shares_rows: bool) -> Network:
         """The network that was frozen."""
         return cls(problem, snapshot.risk, snapshot.cuts, snapshot, shares_rows=shares_rows)
-
-    def twin(self, snapshot: Snapshot | None) -> Network:
-        """Another network with linear programmes of its own and the same cuts.
-
-        What one learns both know; so that they can work side by side, feasibility cuts wait until
-        `exchange`. `snapshot` is the one this network was made from, if any.
-        """
-        return Network(
-            self.problem,
-            self.risk,
-            self.cuts,
-            snapshot,
-            shares_rows=self._shares_rows,
-            twin_of=self,
-        )
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
         """All that was learnt, rows in canonical order."""
@@ -160,8 +142,15 @@ class Network:
         if compiled.states.labels != self.problem.labels or compiled.sign != self.problem.sign:
             raise ModelError(f"{name}: states or sense differ from the problem's")
         node = self._lp(stage, LazyAggregation(), arcs, risk, -np.inf, name)
-        node.add_initial_rows()
+        node.add_first_rows(self._n_first_rows(arcs))
         return node
+
+    def _n_first_rows(self, arcs: Arcs) -> int:
+        """Cuts given before training bound the cost-to-go; where there are none, all together."""
+        given = max(len(self.problem.initial_cuts[child]) for child, _ in arcs)
+        return given or max(
+            len(pool) for child, _ in arcs for pool in self.value_functions[child].pools
+        )
 
     def normalised(self, state: Floats) -> tuple[Floats, float]:
         """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
@@ -206,7 +195,6 @@ class Network:
         self, name: NodeName, incoming: Floats, solutions: Sequence[StageSolution | FeasibilityCut]
     ) -> None:
         """Turn solutions for every noise of a node into cuts of its value function."""
-        value_function = self.value_functions[name]
         solved = [s for s in solutions if isinstance(s, StageSolution)]
         for cut in solutions:
             if isinstance(cut, FeasibilityCut):
@@ -218,9 +206,8 @@ class Network:
         if self.problem.homogeneous:
             self._check_origin(name, intercepts)
             intercepts[:] = 0.0
-        value_function.learn(
-            incoming, slopes, intercepts, self.problem.stages[name].noise.probabilities
-        )
+        self._take_in_cuts(name, incoming, slopes, intercepts)
+        self._news.cuts.append(CutsAt(name, incoming, slopes, intercepts))
 
     def refuse(self, name: NodeName, cut: FeasibilityCut) -> None:
         """Take in a feasibility cut.
@@ -236,22 +223,29 @@ class Network:
                 f"feasibility by {cut.shortfall:g}); relax its constraints"
             )
         self.value_functions[name].refuse(cut.slope, cut.intercept)
-        self._refusals.append((name, cut))
+        self._news.refusals.append((name, cut))
 
-    def take_refusals(self) -> list[tuple[NodeName, FeasibilityCut]]:
-        """Feasibility cuts since the last call."""
-        refusals, self._refusals = self._refusals, []
-        return refusals
+    def learn_average(self, name: NodeName, support: Support, outgoing: Floats) -> None:
+        """Take in an averaged cut of a node's cost-to-go, made at `outgoing`."""
+        self.averages[name].add_if_better(support.slope, support.constant, outgoing)
+        self._news.averages.append(AveragedCut(name, support, outgoing))
 
-    def take_generated(self) -> dict[Hashable, list[tuple[Floats, float]]]:
-        """Rows that generators found since the last call, by the key of the generator."""
-        return {key: pool.take_fresh() for key, pool in self._row_pools.items()}
+    def take_news(self) -> News:
+        """What was learnt here since the last call."""
+        rows = [pool.take_fresh() for pool in self._row_pools.values()]
+        news, self._news = replace(self._news, rows=rows), News()
+        return news
 
-    def add_generated(self, rows: Mapping[Hashable, list[tuple[Floats, float]]]) -> None:
-        """Take in rows that a twin found."""
-        for key, found in rows.items():
-            if key in self._row_pools:
-                self._row_pools[key].take_in(found)
+    def hear(self, news: News) -> None:
+        """Take in what a twin has learnt: a network of the same problem, risk and cut form."""
+        for name, state, slopes, intercepts in news.cuts:
+            self._take_in_cuts(name, state, slopes, intercepts)
+        for name, support, outgoing in news.averages:
+            self.averages[name].add_if_better(support.slope, support.constant, outgoing)
+        for name, cut in news.refusals:
+            self.value_functions[name].refuse(cut.slope, cut.intercept)
+        for pool, rows in zip(self._row_pools.values(), news.rows, strict=True):
+            pool.take_in(rows)
 
     def root_value(self, tolerance: float, root_risk: RiskMeasure) -> float:
         """Value of the problem under the present cuts, in engine units.
@@ -279,6 +273,12 @@ class Network:
             f"the problem is infeasible: at node {name!r} no decision from the initial state "
             f"keeps all constraints, now and later (least total violation {solution.shortfall:g})"
         )
+
+    def _take_in_cuts(
+        self, name: NodeName, state: Floats, slopes: Floats, intercepts: Floats
+    ) -> None:
+        probabilities = self.problem.stages[name].noise.probabilities
+        self.value_functions[name].learn(state, slopes, intercepts, probabilities)
 
     def _check_origin(self, name: NodeName, intercepts: Floats) -> None:
         miss = float(np.abs(intercepts).max())
@@ -362,7 +362,7 @@ class Network:
         if memory:
             node.restore(memory)
         elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:
-            node.add_initial_rows()
+            node.add_first_rows(self._n_first_rows(self.problem.graph.children(name)))
         return node
 
     def _lp(
@@ -386,21 +386,16 @@ class Network:
 
     def _row_pool(self, compiled: CompiledStage) -> RowPool | None:
         generator = compiled.stage.rows
-        if generator is None or not self._shares_rows:
-            return None
-        key = generator.pool_key
-        return self._row_pools.setdefault(key, RowPool(len(compiled.generator_columns)))
+        return self._row_pools.get(generator.pool_key) if generator is not None else None
 
 
-def exchange(networks: Sequence[Network]) -> None:
-    """Hand each network's new feasibility cuts and generated rows to its twins, in their order."""
-    taken = [(network.take_refusals(), network.take_generated()) for network in networks]
-    for network in networks:
-        for other, (refusals, generated) in zip(networks, taken, strict=True):
-            if other is not network:
-                for name, cut in refusals:
-                    network.value_functions[name].refuse(cut.slope, cut.intercept)
-                network.add_generated(generated)
+def _row_pools(problem: Problem) -> dict[Hashable, RowPool]:
+    """A pool for each key, in the order of the nodes: the same for all networks of a problem."""
+    pools: dict[Hashable, RowPool] = {}
+    for compiled in problem.stages.values():
+        if compiled.stage.rows is not None:
+            pools.setdefault(compiled.stage.rows.pool_key, RowPool(len(compiled.generator_columns)))
+    return pools
 
 
 def _frozen(pool: CutPool) -> Cuts:

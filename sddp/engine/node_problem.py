@@ -233,10 +233,10 @@ class NodeProblem:
         if self.cost_to_go is not None:
             self.cost_to_go.restore(memory.averages)
 
-    def add_initial_rows(self) -> None:
-        """Bound the cost-to-go by what initial cuts say: without them the LP is unbounded."""
+    def add_first_rows(self, n_rows: int) -> None:
+        """Bound the cost-to-go by what the oldest cuts say: without them the LP is unbounded."""
         assert self.cost_to_go is not None
-        supports = self.cost_to_go.outcomes.initial_supports()
+        supports = self.cost_to_go.outcomes.first_supports(n_rows)
         theta = np.zeros((len(supports), self.n_theta))
         theta[:, 0] = 1.0
         rows = Rows(
@@ -280,18 +280,19 @@ class NodeProblem:
         self.write_new_rows()
         self._refresh(tolerance)
         self._before = None
-        pivots = -1
+        effort, unmoved = self.work.lp, (0, 0)
         for _ in range(MAXIMAL_ROUNDS):
             if self._run(incoming, noise) is Status.INFEASIBLE:
                 cut = self._infeasible(incoming, noise)
                 if cut is not None:
+                    self._take_fence_away()
                     return cut
             primal = self.programme.primal()
             outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
             broken = self._broken_rows(primal, outgoing, tolerance)
-            # Rows are still broken though the last ones moved nothing: they are broken within
+            # Rows are still broken though one more solve moved nothing: they are broken within
             # the LP's own tolerance.
-            stuck = bool(broken) and self.work.lp.pivots == pivots
+            stuck = bool(broken) and (effort.solves, effort.pivots) == unmoved
             if stuck or not broken:
                 self.work.warnings += int(stuck)
                 solution = self._solution(primal, outgoing)
@@ -299,7 +300,7 @@ class NodeProblem:
                 return solution
             for table in broken:
                 self.programme.append(table)
-            pivots = self.work.lp.pivots
+            unmoved = (effort.solves + 1, effort.pivots)
         raise SolverError(
             f"{self.name}, {noise}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
             f"written to {self.programme.lp.write('sddp')}"
@@ -337,12 +338,15 @@ class NodeProblem:
             f"scratch, {lp.status_text()!r}{hint}; written to {lp.write('sddp')}"
         )
 
+    def _take_fence_away(self) -> bool:
+        """Let the cost-to-go column fall freely again; whether it was fenced."""
+        fenced, self._fenced = self._fenced, False
+        if fenced:
+            self._bound_theta(-np.inf)
+        return fenced
+
     def _check_far(self, solution: StageSolution, noise: str) -> None:
-        if not self._fenced:
-            return
-        self._fenced = False
-        self._bound_theta(-np.inf)
-        if solution.theta <= -0.9 * FAR / self.unit:
+        if self._take_fence_away() and solution.theta <= -0.9 * FAR / self.unit:
             raise SolverError(
                 f"{self.name}, {noise}: the cuts known so far do not bound the cost-to-go; give "
                 "Problem a cost_to_go_bound, or initial cuts that bound it"

@@ -1,26 +1,20 @@
-"""Forward and backward pass of one iteration.
+"""Forward and backward pass along one path.
 
-Forward: follow sampled paths, deciding by the present cuts. Backward: along the same paths from
-their end, solve every node that may follow and add its cut. Homogeneous states are scaled to
+Forward: follow a sampled path, deciding by the present cuts. Backward: along the same path from
+its end, solve every node that may follow and add its cut. Homogeneous states are scaled to
 size 1 before every solve, so that a cut found at one wealth serves all.
-
-Each path has linear programmes of its own (a twin of the network), so that paths can be worked
-on side by side. Cuts are taken in between, path after path: the numbers do not depend on how many
-threads there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral
 
 import numpy as np
 
 from sddp.arrays import Floats
 from sddp.engine.cost_to_go import Child, Outcomes, Support
-from sddp.engine.crew import Crew
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
@@ -72,22 +66,6 @@ class Visit:
         return self.scale * (self.solution.value - self.solution.theta)
 
 
-def forward_passes(
-    networks: Sequence[Network],
-    paths: Sequence[Sequence[Step]],
-    tolerance: float,
-    crew: Crew,
-    interrupt: Interrupt,
-) -> list[list[Visit]]:
-    """Decide along one path on each network; errors as in `forward_pass`."""
-    return crew.run(
-        [
-            partial(forward_pass, network, path, tolerance, interrupt)
-            for network, path in zip(networks, paths, strict=True)
-        ]
-    )
-
-
 def forward_pass(
     network: Network, path: Sequence[Step], tolerance: float, interrupt: Interrupt
 ) -> list[Visit]:
@@ -124,34 +102,21 @@ def forward_pass(
     return visits
 
 
-def backward_passes(
-    networks: Sequence[Network],
-    visits: Sequence[Sequence[Visit]],
+def backward_pass(
+    network: Network,
+    visits: Sequence[Visit],
     tolerance: float,
-    rngs: Sequence[np.random.Generator],
+    rng: np.random.Generator,
     averaging: float,
-    crew: Crew,
     interrupt: Interrupt,
-    share: Callable[[], None],
 ) -> None:
-    """Add cuts along the forward passes, from their end to their beginning.
+    """Add cuts along a forward pass, from its end to its beginning.
 
-    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points; `share` is
-    called once the cuts of a stage are learnt.
+    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points.
     """
-    for position in reversed(range(max(len(path) for path in visits))):
+    for visit in reversed(visits):
         interrupt.check()
-        reached = [i for i, path in enumerate(visits) if position < len(path)]
-        lessons = crew.run(
-            [
-                partial(_study, networks[i], visits[i][position], tolerance, rngs[i], averaging)
-                for i in reached
-            ]
-        )
-        for i, found in zip(reached, lessons, strict=True):
-            for lesson in found:
-                lesson.teach(networks[i])
-        share()
+        study(network, visit, tolerance, rng, averaging)
 
 
 def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.Generator) -> None:
@@ -259,50 +224,22 @@ def _step_back(
     states.pop()
 
 
-@dataclass(frozen=True, eq=False)
-class _NodeLesson:
-    """Solutions of a node for each of its noises, at one incoming state."""
-
-    node: NodeName
-    incoming: Floats
-    solutions: list[StageSolution | FeasibilityCut]
-
-    def teach(self, network: Network) -> None:
-        network.learn(self.node, self.incoming, self.solutions)
-
-
-@dataclass(frozen=True, eq=False)
-class _AverageLesson:
-    """An averaged cut of a node's cost-to-go."""
-
-    node: NodeName
-    support: Support
-    outgoing: Floats
-
-    def teach(self, network: Network) -> None:
-        cost_to_go = network.nodes[self.node].cost_to_go
-        assert cost_to_go is not None
-        cost_to_go.learn(self.support, self.outgoing)
-
-
-_Lesson = _NodeLesson | _AverageLesson
-
-
-def _study(
+def study(
     network: Network,
     visit: Visit,
     tolerance: float,
     rng: np.random.Generator,
     averaging: float,
-) -> list[_Lesson]:
-    """What can be learnt at the nodes that follow a visit. The cuts stay as they are."""
+) -> None:
+    """Learn at the nodes that follow a visit."""
     cost_to_go = network.nodes[visit.node].cost_to_go
     if cost_to_go is None:
-        return []
+        return
     trial = _trial_point(network, visit, averaging)
     if cost_to_go.solves_every_realisation:
-        return _study_average(network, visit, cost_to_go.outcomes, trial, tolerance)
-    return _study_children(network, visit, cost_to_go.outcomes, trial, tolerance, rng)
+        _study_average(network, visit, cost_to_go.outcomes, trial, tolerance)
+    else:
+        _study_children(network, visit, cost_to_go.outcomes, trial, tolerance, rng)
 
 
 def _trial_point(network: Network, visit: Visit, averaging: float) -> Floats:
@@ -327,9 +264,8 @@ def _study_children(
     trial: Floats,
     tolerance: float,
     rng: np.random.Generator,
-) -> list[_Lesson]:
+) -> None:
     """One trial state per child: the path's own where it went, a drawn one elsewhere."""
-    lessons: list[_Lesson] = []
     for child in outcomes.children:
         if child.name in network.exact:
             continue
@@ -340,22 +276,17 @@ def _study_children(
         )
         state = child.transition.arrive(trial, arrival)
         incoming, _ = network.normalised(state)
-        solutions = network.solve_noises(child.name, incoming, tolerance)
-        lessons.append(_NodeLesson(child.name, incoming, solutions))
-    return lessons
+        network.learn(child.name, incoming, network.solve_noises(child.name, incoming, tolerance))
 
 
 def _study_average(
     network: Network, visit: Visit, outcomes: Outcomes, outgoing: Floats, tolerance: float
-) -> list[_Lesson]:
+) -> None:
     """Solve every outcome at its own incoming state and average under the risk measure."""
-    lessons: list[_Lesson] = []
-    tables = [
-        _outcome_cuts(network, child, outgoing, tolerance, lessons) for child in outcomes.children
-    ]
+    tables = [_outcome_cuts(network, child, outgoing, tolerance) for child in outcomes.children]
     known = [table for table in tables if table is not None]
     if len(known) < len(tables):
-        return lessons  # an infeasible outcome: its feasibility cut comes first
+        return  # an infeasible outcome: its feasibility cut comes first
     values = [table[0] for table in known]
     if outcomes.stop_probability > 0.0:
         values.append(np.zeros(1))
@@ -364,11 +295,11 @@ def _study_average(
     slope = q[: len(slopes)] @ slopes
     value = float(q @ np.concatenate(values)) + offset
     constant = 0.0 if network.problem.homogeneous else value - float(slope @ outgoing)
-    return [*lessons, _AverageLesson(visit.node, Support(slope, constant), outgoing)]
+    network.learn_average(visit.node, Support(slope, constant), outgoing)
 
 
 def _outcome_cuts(
-    network: Network, child: Child, outgoing: Floats, tolerance: float, lessons: list[_Lesson]
+    network: Network, child: Child, outgoing: Floats, tolerance: float
 ) -> tuple[Floats, Floats] | None:
     """Value and pulled-back slope of each outcome ``(noise, realisation)`` of a child."""
     shape = (len(child.value_function.pools), child.transition.n_realisations)
@@ -377,7 +308,7 @@ def _outcome_cuts(
     for e in range(child.transition.n_realisations):
         incoming, size = network.normalised(child.transition.arrive(outgoing, e))
         solutions = network.solve_noises(child.name, incoming, tolerance)
-        lessons.append(_NodeLesson(child.name, incoming, solutions))
+        network.learn(child.name, incoming, solutions)
         solved = [s for s in solutions if isinstance(s, StageSolution)]
         if len(solved) < len(solutions):
             return None

@@ -79,14 +79,13 @@ class Policy:
         self._bound: float | None = None
 
     @classmethod
-    def from_networks(
-        cls, networks: Sequence[Network], root_risk: RiskMeasure, tolerance: float
-    ) -> Policy:
-        """Freeze what twins have learnt."""
-        first = networks[0]
-        for twin in networks[1:]:
-            first.references = twin.references | first.references
-        return cls(first.problem, first.freeze(root_risk, tolerance))
+    def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
+        """Freeze what a network has learnt."""
+        return cls(network.problem, network.freeze(root_risk, tolerance))
+
+    def __reduce__(self) -> tuple[type[Policy], tuple[Problem, Snapshot]]:
+        """Copies and pickles hold what the policy consists of; solvers cannot be copied."""
+        return type(self), (self.problem, self.snapshot)
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:

@@ -27,8 +27,9 @@ Row = dict[int, float]
 MAXIMAL_FILL = 4
 
 
-# Below this many entries, zeros counted, a dense product beats a sparse one.
-DENSE_SIZE = 40_000
+# Below this many entries, zeros counted, a dense product beats a sparse one; parts of a matrix
+# are taken from a dense one ten times as fast.
+DENSE_SIZE, DENSE_PARTS_SIZE = 4_000, 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,13 +245,15 @@ def _may_rest(work: _Elimination, column: int) -> bool:
     return steady and work.lower[column] == 0.0
 
 
-def as_operator(matrix: sp.csr_array) -> Any:
-    """A matrix in the form whose products with a vector are fastest: dense where it is small.
+def as_operator(matrix: sp.csr_array, largest: int = DENSE_SIZE) -> Any:
+    """A matrix in the form whose product with a vector, ``matrix @ x``, is fastest.
+
+    Dense up to `largest` entries.
 
     The hot loop multiplies by the same few matrices again and again, and a sparse product of a
     few entries costs scipy's bookkeeping ten times over.
     """
-    return matrix.toarray() if matrix.shape[0] * matrix.shape[1] <= DENSE_SIZE else matrix
+    return matrix.toarray() if matrix.shape[0] * matrix.shape[1] <= largest else matrix
 
 
 def _dictionaries(matrix: sp.csr_array) -> list[Row]:

@@ -66,7 +66,11 @@ class InitialCut:
 
 
 class RowGenerator(Protocol):
-    """Constraints written only when a solution breaks them."""
+    """Constraints written only when a solution breaks them.
+
+    Paths of one iteration may be worked on side by side (``n_jobs``): calls then come from several
+    threads at once.
+    """
 
     @property
     def variables(self) -> Sequence[Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.lazy_rows import MAXIMAL_AGE, LazyRows, RowTable
-from sddp.engine.reduction import as_operator
+from sddp.engine.reduction import DENSE_PARTS_SIZE, as_operator
 from sddp.lp import (
     AT_LOWER,
     FEASIBILITY_TOLERANCE,
@@ -78,7 +78,7 @@ class StageProgramme:
         self._cost = arrays.cost.copy()
         self._column_bounds = (arrays.column_lower.copy(), arrays.column_upper.copy())
         self._row_bounds = (arrays.row_lower.copy(), arrays.row_upper.copy())
-        self._static = as_operator(arrays.matrix)
+        self._static = as_operator(arrays.matrix, DENSE_PARTS_SIZE)
         self._state = np.zeros(n_state)
         self._moved = _rows_of(arrays.matrix[:, :n_state])
         resting = resting[arrays.column_upper[resting] >= 0.0]

@@ -25,7 +25,8 @@ class LogEntry:
     bound : float
         Value of the problem under the present cuts: optimistic for the user.
     simulated : float
-        Total of the iteration's forward path: one draw, not an estimate of the policy's value.
+        Mean total of the iteration's forward paths: a few draws under cuts that have changed since,
+        no estimate of the policy's value.
     seconds : float
         Since training began.
     solves : int

@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -28,6 +26,7 @@ from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.transition import MatrixMap, ScaleMap
 from sddp.errors import PolicyFileError
+from sddp.files import written_whole
 from sddp.risk import ConvexCombination, RiskMeasure
 
 FORMAT, VERSION = "sddp-policy", 2
@@ -94,19 +93,11 @@ def _checksum(document: Mapping[str, Any]) -> str:
 
 def _write_whole(target: Path, text: str) -> None:
     """Write a text file that is never seen half-written, and leave nothing else behind."""
-    beside: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=target.parent, prefix=f".{target.name}-", delete=False, encoding="utf-8"
-        ) as file:
-            beside = Path(file.name)
-            file.write(text)
-        os.replace(beside, target)
+        with written_whole(target) as beside:
+            beside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise PolicyFileError(f"{target} cannot be written: {error}") from error
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
 
 
 def problem_digest(problem: Problem) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from numbers import Integral
 from typing import Any, TextIO
 
@@ -15,17 +16,15 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.engine.cost_to_go import CutForm, LazyAggregation
-from sddp.engine.crew import Crew
+from sddp.engine.crew import Crew, Order
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt, deferred_interrupt
-from sddp.engine.network import Network, RiskChoice, exchange
+from sddp.engine.network import Network, RiskChoice
 from sddp.engine.node_problem import Work
 from sddp.engine.passes import (
     Visit,
-    backward_passes,
     check_homogeneity,
     forward_pass,
-    forward_passes,
     path_cost,
 )
 from sddp.engine.policy import Policy
@@ -45,7 +44,7 @@ ACTIVE_TOLERANCE = 1e-7
 AVERAGED_ITERATIONS = 10
 
 # The first iterations follow one path: with so few cuts a second one would find the same.
-SINGLE_ITERATIONS = 5
+SINGLE_ITERATIONS = 10
 
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -111,66 +110,46 @@ class TrainingResult:
 class _Session:
     """State of one call of `train`."""
 
-    networks: Sequence[Network]  # twins, one for each path of an iteration
+    crew: Crew
     root_risk: RiskMeasure
     sampling: SamplingScheme
     tolerances: Tolerances
-    rngs: Sequence[np.random.Generator]  # forward passes, backward passes, checks
+    n_paths: int
+    rngs: Sequence[np.random.Generator]  # forward passes, checks
     interrupt: Interrupt
-    crew: Crew
     log: list[LogEntry] = field(default_factory=list)
-    visits: list[list[Visit]] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)  # of the first path
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
     n_sampled: int = 0
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.network = self.networks[0]
-        self.backward_rngs = self.rngs[1].spawn(len(self.networks))
+        self.network = self.crew.first
 
     def iterate(self, tolerance: float) -> LogEntry:
         """One iteration of SDDP."""
-        networks = self.networks if len(self.log) >= SINGLE_ITERATIONS else self.networks[:1]
-        crew, interrupt = self.crew, self.interrupt
-        paths = [self._path() for _ in networks]
-        self.visits = forward_passes(networks, paths, tolerance, crew, interrupt)
-        self._share()
+        n_paths = self.n_paths if len(self.log) >= SINGLE_ITERATIONS else 1
         averaging = 0.0
         if self.network.problem.homogeneous:  # elsewhere decisions in other states are unlike
             averaging = min(1.0, AVERAGED_ITERATIONS / (len(self.log) + 1))
-        backward_passes(
-            networks,
-            self.visits,
-            tolerance,
-            self.backward_rngs,
-            averaging,
-            crew,
-            interrupt,
-            self._share,
-        )
+        orders = [Order(self._path(), tolerance, averaging) for _ in range(n_paths)]
+        reports = self.crew.follow(orders, self.interrupt)
+        self.visits = reports[0].visits
         if not self.log and self.network.problem.homogeneous:
-            check_homogeneity(self.network, self.visits[0], self.rngs[2])
+            check_homogeneity(self.network, self.visits, self.rngs[1])
         bound = self.network.root_value(self.tolerances.final, self.root_risk)
-        return self._entry(bound, tolerance)
+        return self._entry(bound, [path_cost(report.visits) for report in reports], tolerance)
 
     def _path(self) -> Sequence[Step]:
         self.n_sampled += 1
         return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
 
-    def _share(self) -> None:
-        """Hand around what twins must know, those without a path in this iteration included."""
-        exchange(self.networks)
-
-    def work(self) -> Work:
-        """What all networks did together."""
-        return Work.total([network.work for network in self.networks])
-
-    def _entry(self, bound: float, tolerance: float) -> LogEntry:
-        sign, work = self.network.problem.sign, self.work()
+    def _entry(self, bound: float, costs: Sequence[float], tolerance: float) -> LogEntry:
+        sign, work = self.network.problem.sign, self.crew.work()
         return LogEntry(
             iteration=len(self.log) + 1,
             bound=sign * bound,
-            simulated=sign * float(np.mean([path_cost(path) for path in self.visits])),
+            simulated=sign * float(np.mean(costs)),
             seconds=time.perf_counter() - self.started,
             solves=work.lp.solves,
             tolerance=tolerance,
@@ -203,7 +182,7 @@ class _Session:
 
     def active_bounds(self) -> tuple[NodeName, ...]:
         """Nodes of the last pass whose assumed bound is active."""
-        visits = self.visits[0] if self.visits else []
+        visits = self.visits
         scale = max([1.0, *(abs(visit.solution.theta) for visit in visits)])
         return tuple(
             dict.fromkeys(
@@ -255,11 +234,12 @@ def train(
         Continue where an earlier training of the same problem stopped. Risk and cut form are
         the earlier ones; `risk`, `root_risk` and `cuts` must be left out.
     n_paths : int
-        Forward paths, and so trial points at each stage, of an iteration; the first five
+        Forward paths, and so trial points at each stage, of an iteration; the first ten
         have one.
     n_jobs : int
-        Threads that work on the paths side by side; more than `n_paths` are of no use. The
-        numbers are the same for every `n_jobs`.
+        Processes that follow paths side by side; more than `n_paths` are of no use. The numbers
+        are the same for every `n_jobs`. Under Linux they are forked; elsewhere the problem must
+        be one that can be pickled, and a script wants its ``if __name__ == "__main__"``.
     progress : bool
         Lines on standard error once training takes longer than some seconds.
 
@@ -278,28 +258,30 @@ def train(
         A bound on the cost-to-go is needed and was not given.
     """
     _check_arguments(rng, stopping, cuts, n_paths, n_jobs)
-    networks = _networks(problem, risk, cuts, start, n_paths)
     tolerances = tolerances or Tolerances()
     display = _Display(progress, sys.stderr)
-    with deferred_interrupt() as interrupt, one_blas_thread(), Crew(n_jobs) as crew:
-        session = _Session(
-            networks,
-            _root_risk(root_risk, start),
-            sampling or InSample(),
-            tolerances,
-            rng.spawn(3),
-            interrupt,
-            crew,
-        )
-        reason = _run(session, stopping, display)
-        policy = Policy.from_networks(networks, session.root_risk, tolerances.final)
+    forward, backward, checks = rng.spawn(3)
+    with deferred_interrupt() as interrupt, one_blas_thread():
+        first, build = _network(problem, risk, cuts, start)
+        with Crew(first, build, backward.spawn(n_paths), n_jobs) as crew:
+            session = _Session(
+                crew,
+                _root_risk(root_risk, start),
+                sampling or InSample(),
+                tolerances,
+                int(n_paths),
+                (forward, checks),
+                interrupt,
+            )
+            reason = _run(session, stopping, display)
+            policy = Policy.from_network(first, session.root_risk, tolerances.final)
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
     columns = list(LogEntry.__dataclass_fields__)
     log = pd.DataFrame([asdict(entry) for entry in session.log], columns=columns)
-    return TrainingResult(policy, log.set_index("iteration"), reason, active, session.work())
+    return TrainingResult(policy, log.set_index("iteration"), reason, active, crew.work())
 
 
 def _check_arguments(
@@ -338,20 +320,22 @@ def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasu
     return start.snapshot.root_risk
 
 
-def _networks(
-    problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None, n_paths: int
-) -> list[Network]:
+def _network(
+    problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None
+) -> tuple[Network, Callable[[], Network]]:
+    """The network that training starts from, and how to make another like it."""
     if start is None:
         first = Network(problem, risk, cuts or LazyAggregation(), shares_rows=True)
+        snapshot = None
     else:
         if risk is not None or cuts is not None:
             raise ModelError("risk and cuts are those of the policy given as start; leave them out")
         digests_differ = problem_digest(start.problem) != problem_digest(problem)
         if start.problem is not problem and digests_differ:
             raise ModelError("start was trained on another problem; train afresh")
-        first = start.thaw()
-    snapshot = None if start is None else start.snapshot
-    return [first, *(first.twin(snapshot) for _ in range(n_paths - 1))]
+        first, snapshot = start.thaw(), start.snapshot
+    known = (first.problem, first.risk, first.cuts, snapshot)
+    return first, partial(Network, *known, shares_rows=True, theta_lower=first.theta_lower)
 
 
 def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:

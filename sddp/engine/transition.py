@@ -86,7 +86,7 @@ class StateMap(ABC):
     def values(self, slopes: Floats, intercepts: Floats, outgoing: Floats) -> Floats:
         """Cuts at each realisation's incoming state, shape (n_realisations, n_cuts)."""
         values = self.linear_values(slopes, outgoing)
-        if intercepts.any():  # cuts of a homogeneous problem have none
+        if np.count_nonzero(intercepts):  # cuts of a homogeneous problem have none
             values += intercepts
         if self.shift is not None:
             values += self.shift @ slopes.T

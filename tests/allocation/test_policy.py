@@ -6,6 +6,7 @@ Simulations and files are in `test_policy_runs.py`.
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ import pytest
 
 from sddp import CVaR, Iterations
 from sddp.errors import InfeasibleState, ModelError
-from tests.allocation.asking import NAMED, TIGHT, assert_same, converged, random_questions
+from tests.allocation.asking import NAMED, TIGHT, assert_same, converged, digits, random_questions
 from tests.allocation.oracles import one_period_cvar, solve_tree
 from tests.allocation.problems import medium_case, random_case, varying_case
 
@@ -240,3 +241,9 @@ def test_a_state_that_may_be_neither_kept_nor_sold_is_infeasible(stage, regime):
 def test_from_states_that_simulation_meets_a_decision_always_exists():
     table = converged("tight").simulate(50, rng=np.random.default_rng(0))
     assert len(table) == 50 * 4
+
+
+def test_a_policy_can_be_sent_to_another_process():
+    """Pickled, as `joblib` and `multiprocessing` do; its answers stay the same bit for bit."""
+    policy = converged("named")
+    assert digits(pickle.loads(pickle.dumps(policy))) == digits(policy)

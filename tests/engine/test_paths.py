@@ -5,9 +5,10 @@ Values are those of the extensive form, and known ones of the cases.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
-import threading
-import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -16,12 +17,16 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine import passes
-from sddp.engine.crew import Crew
-from sddp.engine.network import Network, exchange
+from experiments.benchmark_instances import Size
+from sddp.allocation.problem import allocation_problem
+from sddp.engine import crew, passes
+from sddp.engine.cost_to_go import Support
+from sddp.engine.crew import Crew, Follower, Order
+from sddp.engine.interrupt import Interrupt
+from sddp.engine.network import Network
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.stopping import Progress, StoppingRule
-from sddp.errors import ModelError
+from sddp.errors import ModelError, NumericalWarning, SolverError
 from tests.engine.cases import markov, reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, time_limit, train
 from tests.engine.test_generated_rows import Circle, circle
@@ -50,15 +55,15 @@ def numbers(result: sddp.TrainingResult) -> list[dict[str, float]]:
     return result.log.drop(columns="seconds").to_dict("records")
 
 
-# ---------------------------------------------------------------- whatever the number of threads
+# ---------------------------------------------------------------- whatever the number of processes
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_the_numbers_do_not_depend_on_the_number_of_threads(name, cuts, tmp_path):
+def test_the_numbers_do_not_depend_on_the_number_of_processes(name, cuts, tmp_path):
     build, risk = PROBLEMS[name]
     results = [
-        train(build(), 12, cuts=cuts, risk=risk, n_paths=3, n_jobs=n_jobs) for n_jobs in (1, 2, 3)
+        train(build(), 14, cuts=cuts, risk=risk, n_paths=3, n_jobs=n_jobs) for n_jobs in (1, 2, 3)
     ]
     files = []
     for i, result in enumerate(results):
@@ -82,7 +87,7 @@ def test_any_number_of_paths_reaches_the_extensive_form(name, cuts):
         assert np.all(bounds <= build().sign * exact(name) + 1e-8 * abs(exact(name)))
 
 
-def test_the_first_five_iterations_follow_one_path():
+def test_the_first_ten_iterations_follow_one_path():
     asked: list[int] = []
 
     class Counting(sddp.InSample):
@@ -90,8 +95,8 @@ def test_the_first_five_iterations_follow_one_path():
             asked.append(number)
             return super().sample(problem, number, rng)
 
-    train(reservoir.c9(), 8, sampling=Counting(), n_paths=3)
-    assert asked == list(range(5 + 3 * 3))
+    train(reservoir.c9(), 13, sampling=Counting(), n_paths=3)
+    assert asked == list(range(10 + 3 * 3))
 
 
 def test_the_logged_value_is_the_mean_over_the_paths():
@@ -105,54 +110,125 @@ def test_the_logged_value_is_the_mean_over_the_paths():
 
 @pytest.mark.parametrize("name", ["n_paths", "n_jobs"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, 2.0, True, "2", None])
-def test_numbers_of_paths_and_threads_are_checked(name, value):
+def test_numbers_of_paths_and_processes_are_checked(name, value):
     with pytest.raises(ModelError, match=f"{name} = .*; give a whole number of at least 1"):
         train(reservoir.c9(), 2, **{name: value})
 
 
-def test_numpy_numbers_of_paths_and_threads_are_numbers():
-    result = train(reservoir.c9(), 7, n_paths=np.int64(2), n_jobs=np.int32(2))
-    assert numbers(result) == numbers(train(reservoir.c9(), 7, n_paths=2))
+def test_numpy_numbers_of_paths_and_processes_are_numbers():
+    result = train(reservoir.c9(), 12, n_paths=np.int64(2), n_jobs=np.int32(2))
+    assert numbers(result) == numbers(train(reservoir.c9(), 12, n_paths=2))
 
 
 # ---------------------------------------------------------------- the crew
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2, 3])
-def test_answers_come_in_the_order_of_the_tasks(n_jobs):
-    first_may_end = threading.Event()
-
-    def slow() -> int:
-        first_may_end.wait(5.0 if n_jobs > 1 else 0.0)
-        return 0
-
-    def quick() -> int:
-        first_may_end.set()
-        return 1
-
-    with Crew(n_jobs) as crew:
-        assert crew.run([slow, quick]) == [0, 1]
-        assert crew.run([]) == []
-        assert crew.run([lambda i=i: i * i for i in range(7)]) == [i * i for i in range(7)]
+def crew_of(problem: sddp.Problem, n_paths: int, n_jobs: int) -> Crew:
+    build = partial(Network, problem, None, sddp.LazyAggregation(), shares_rows=True)
+    return Crew(build(), build, np.random.default_rng(0).spawn(n_paths), n_jobs)
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def orders(problem: sddp.Problem, n: int) -> list[Order]:
+    rng = np.random.default_rng(1)
+    return [Order(sddp.InSample().sample(problem, i, rng), SOLVER, 0.0) for i in range(n)]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3, 7])
+def test_reports_come_in_the_order_of_the_paths(n_jobs):
+    problem = reservoir.c9()
+    given = orders(problem, 5)
+    with crew_of(problem, 5, n_jobs) as crew:
+        for n in (1, 5, 3):
+            reports = crew.follow(given[:n], Interrupt())
+            noises = [[visit.noise for visit in report.visits] for report in reports]
+            assert noises == [[step.noise for step in order.path] for order in given[:n]]
+        assert crew.work().lp.solves >= sum(report.work.lp.solves for report in reports)
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_error_of_a_task_is_raised_and_the_crew_works_on(n_jobs, error):
-    def fails() -> int:
-        raise error
+def test_the_first_network_knows_what_all_paths_found(n_jobs):
+    """Its value function at a state is at least what any other path has shown it to be."""
+    problem = reservoir.c9()
+    with crew_of(problem, 3, n_jobs) as crew:
+        reports = crew.follow(orders(problem, 3), Interrupt())
+        found = [cut for report in reports for cut in report.news.cuts]
+        assert len(found) == 3 * 3  # three later stages on each of three paths
+        for name, state, slopes, intercepts in found:
+            pools = crew.first.value_functions[name].pools
+            p = problem.stages[name].noise.probabilities
+            value = float(p @ (intercepts + slopes @ state))
+            assert pools[0].value(state) >= value - 1e-12
 
-    with Crew(n_jobs) as crew:
-        with pytest.raises(error):
-            crew.run([lambda: 1, fails, lambda: 2])
-        assert crew.run([lambda: 1, lambda: 2]) == [1, 2]
+
+def test_paths_are_followed_in_other_processes(monkeypatch):
+    """Marked in a file, for memory is not shared."""
+    seen = multiprocessing.get_context("fork").Array("q", 3)
+    original = Follower.follow
+
+    def mark(self, order, heard, interrupt):
+        seen[int(order.averaging)] = os.getpid()
+        return original(self, order, heard, interrupt)
+
+    monkeypatch.setattr(Follower, "follow", mark)
+    problem = reservoir.c9()
+    numbered = [order._replace(averaging=float(i)) for i, order in enumerate(orders(problem, 3))]
+    with crew_of(problem, 3, 2) as crew:
+        crew.follow(numbered, Interrupt())
+    assert seen[0] == seen[2] == os.getpid()
+    assert seen[1] not in (0, os.getpid())
 
 
-def test_tasks_run_side_by_side():
-    """Each waits for the other; alone none would end."""
-    both = threading.Barrier(2, timeout=10.0)
-    with Crew(2) as crew:
-        assert sorted(crew.run([both.wait, both.wait])) == [0, 1]
+def test_a_process_that_dies_is_reported(monkeypatch):
+    here, original = os.getpid(), Follower.follow
+
+    def dies(self, order, heard, interrupt):
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, order, heard, interrupt)
+
+    monkeypatch.setattr(Follower, "follow", dies)
+    with pytest.raises(SolverError, match=r"ended with code -9 before it had answered.*n_jobs=1"):
+        train(reservoir.c9(), 12, n_paths=2, n_jobs=2)
+    assert not multiprocessing.active_children()
+
+
+def test_warnings_of_another_process_are_given_here(monkeypatch):
+    here, original = os.getpid(), Follower.follow
+
+    def warns(self, order, heard, interrupt):
+        if os.getpid() != here:
+            warnings.warn("a number is odd", NumericalWarning, stacklevel=1)
+        return original(self, order, heard, interrupt)
+
+    monkeypatch.setattr(Follower, "follow", warns)
+    with pytest.warns(NumericalWarning, match="a number is odd"):
+        train(reservoir.c9(), 11, n_paths=2, n_jobs=2)
+
+
+def test_no_process_is_started_for_one_path_or_few_iterations(monkeypatch):
+    monkeypatch.setattr(crew, "START_METHOD", "no such method")
+    train(reservoir.c9(), 12, n_paths=1, n_jobs=2)
+    train(reservoir.c9(), 10, n_paths=2, n_jobs=2)
+    with pytest.raises(ValueError, match="no such method"):
+        train(reservoir.c9(), 11, n_paths=2, n_jobs=2)
+
+
+def test_where_processes_cannot_be_forked_the_problem_is_sent(monkeypatch):
+    monkeypatch.setattr(crew, "START_METHOD", "spawn")
+    size = Size(3, 2, 20, 4)
+    problem = allocation_problem(
+        size.model, size.scenarios(), initial_holdings={"cash": 1.0}
+    ).engine
+    alone, beside = (train(problem, 12, n_paths=2, n_jobs=n_jobs) for n_jobs in (1, 2))
+    assert numbers(beside) == numbers(alone)
+
+
+def test_a_problem_that_cannot_be_sent_is_refused(monkeypatch):
+    monkeypatch.setattr(crew, "START_METHOD", "spawn")
+    problem = sddp.Problem(sddp.linear_graph(3), lambda node: circle(lazily=True).build(node))
+    with pytest.raises(ModelError, match=r"no further process could be started .*n_jobs=1"):
+        train(problem, 12, n_paths=2, n_jobs=2)
+    assert train(problem, 12, n_paths=2).bound == pytest.approx(exact("rows"), rel=1e-3)
 
 
 # ---------------------------------------------------------------- errors and Ctrl-C
@@ -175,7 +251,7 @@ class BreaksOnce(sddp.InSample):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_error_in_one_path_is_raised_and_the_next_call_works(n_jobs):
-    problem, sampling = reservoir.c9(), BreaksOnce(at=8)  # the second path of iteration 7
+    problem, sampling = reservoir.c9(), BreaksOnce(at=13)  # the second path of iteration 12
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ModelError, match="node 'nowhere', which is unknown"):
         train(problem, 30, sampling=sampling, n_jobs=n_jobs)
@@ -203,22 +279,22 @@ class PressesWhileDrawing(sddp.InSample):
 
     def sample(self, problem, number, rng):
         """See `SamplingScheme`."""
-        if number == 10:
+        if number == 15:
             signal.raise_signal(signal.SIGINT)
         return super().sample(problem, number, rng)
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("where", ["after", "drawing"])
-def test_ctrl_c_while_threads_work(where, cuts):
+def test_ctrl_c_while_processes_work(where, cuts):
     before = signal.getsignal(signal.SIGINT)
     options = {"n_paths": 3, "n_jobs": 2, "cuts": cuts}
     if where == "after":
-        result = train(reservoir.c9(), PressCtrlC(7), **options)
-        assert len(result.log) == 7
-    else:  # the sixth path of the iterations with three: number 10 belongs to iteration 7
+        result = train(reservoir.c9(), PressCtrlC(12), **options)
+        assert len(result.log) == 12
+    else:  # the last of the three paths of iteration 12
         result = train(reservoir.c9(), 50, sampling=PressesWhileDrawing(), **options)
-        assert len(result.log) == 6
+        assert len(result.log) == 11
     assert result.stopped_because == "interrupted"
     assert signal.getsignal(signal.SIGINT) is before
     assert result.bound == pytest.approx(result.log["bound"].iloc[-1], rel=1e-6)
@@ -230,12 +306,21 @@ def test_ctrl_c_while_threads_work(where, cuts):
 # ---------------------------------------------------------------- twins
 
 
-def twins(problem: sddp.Problem, n: int = 3) -> list[Network]:
-    first = Network(problem, None, sddp.LazyAggregation(), shares_rows=True)
-    return [first, *(first.twin(None) for _ in range(n - 1))]
+def twins(problem: sddp.Problem, n: int = 3, cuts: sddp.CutForm | None = None) -> list[Network]:
+    cuts = cuts or sddp.LazyAggregation()
+    return [Network(problem, None, cuts, shares_rows=True) for _ in range(n)]
 
 
-def test_feasibility_cuts_wait_for_the_exchange_and_come_once():
+def exchange(networks: list[Network]) -> None:
+    """Tell each what the others have found."""
+    news = [network.take_news() for network in networks]
+    for network in networks:
+        for other, found in zip(networks, news, strict=True):
+            if other is not network:
+                network.hear(found)
+
+
+def test_feasibility_cuts_are_told_once():
     networks = twins(tank(3.0))
     cuts = [FeasibilityCut(np.array([-1.0]), 4.0 + i, 1.0) for i in range(3)]
     for network, cut in zip(networks, cuts, strict=True):
@@ -259,12 +344,28 @@ def test_what_a_twin_was_told_binds_its_decisions():
         assert network.nodes[0].solve(np.zeros(1), 0, SOLVER).outgoing[0] >= 8.0 - 1e-9
 
 
-def test_cuts_are_shared_at_once():
+def test_cuts_are_told():
     first, second = twins(tank(3.0), 2)
     state = np.array([4.5])
     first.learn(2, state, first.solve_noises(2, state, SOLVER))
-    assert len(first.value_functions[2].pools[0]) == 1
-    assert second.value_functions[2].pools is first.value_functions[2].pools
+    assert not second.value_functions[2].ready
+    exchange([first, second])
+    pools = [network.value_functions[2].pools[0] for network in (first, second)]
+    assert len(pools[0]) == len(pools[1]) == 1
+    assert pools[0].slopes.tolist() == pools[1].slopes.tolist()
+    assert pools[0].intercepts.tolist() == pools[1].intercepts.tolist()
+
+
+def test_averaged_cuts_are_told():
+    first, second = twins(markov.c2(), 2, sddp.AverageCut())
+    name, state = (1, 0), np.array([10.0, 20.0])
+    first.learn_average(name, Support(np.array([1.0, 2.0]), 3.0), state)
+    _ = second.nodes[name]  # whether the node is there already or not
+    exchange([first, second])
+    for network in (first, second):
+        rows = network.nodes[name].cost_to_go.new_rows()
+        assert rows.state.tolist() == [[-1.0, -2.0]]
+        assert rows.lower.tolist() == [3.0]
 
 
 class Counted(Circle):
@@ -290,7 +391,6 @@ def test_generated_rows_are_handed_over():
     for told in (False, True):
         first, second = twins(problem, 2)
         found = first.nodes[2].solve(np.array([1.3]), 0, SOLVER)
-        _ = second.nodes[2]  # pools exist where a node was built
         if told:
             exchange([first, second])
         Counted.calls = 0
@@ -302,39 +402,19 @@ def test_generated_rows_are_handed_over():
     assert values[0] == pytest.approx(values[1], rel=SOLVER)
 
 
-def test_what_the_first_iterations_found_reaches_the_twins():
-    """The twins work from the sixth iteration on; then they need not find out again."""
-    made: list[Network] = []
-    original = Network.twin
+def test_what_the_first_iterations_found_reaches_the_twins(monkeypatch):
+    """The twins work from the eleventh iteration on; then they are told everything at once."""
+    told: list[list] = []
+    original = Follower.follow
 
-    def remember(self, snapshot):
-        made.append(original(self, snapshot))
-        return made[-1]
+    def listen(self, order, heard, interrupt):
+        told.append(list(heard))
+        return original(self, order, heard, interrupt)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Network, "twin", remember)
-        first = train(tank(3.0), 5, n_paths=2).policy.snapshot
-    for name, memory in first.nodes.items():
-        cuts = made[0].value_functions[name].feasibility
-        assert len(memory.feasibility.intercepts) == len(cuts)
-
-
-def test_a_node_that_two_paths_ask_for_at_once_is_built_once(monkeypatch):
-    """A twin keeps its averaged cuts where the first network keeps them."""
-    first = Network(markov.c2(), None, sddp.AverageCut(), shares_rows=True)
-    twin, name = first.twin(None), (1, 0)
-    original = Network._lp
-
-    def slow(self, *arguments):
-        node = original(self, *arguments)
-        time.sleep(0.2 if self is first else 0.0)
-        return node
-
-    monkeypatch.setattr(Network, "_lp", slow)
-    with Crew(2) as crew:
-        held = crew.run([lambda: first.nodes[name], lambda: twin.nodes[name]])
-    assert held[0] is first.nodes[name]
-    assert held[1].cost_to_go.averages is first.nodes[name].cost_to_go.averages
+    monkeypatch.setattr(Follower, "follow", listen)
+    train(tank(3.0), 12, n_paths=2)
+    assert [len(news) for news in told] == [*[0] * 10, 0, 10, 0, 1]
+    assert all(news.cuts or news.refusals for news in told[11])
 
 
 # ---------------------------------------------------------------- going on
@@ -366,7 +446,9 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
     risk = 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.66)
     policy = train(markov.c2(), 1, cuts=cuts, risk=risk).policy
     network = policy.thaw()
-    asked = network.twin(policy.snapshot) if twin else network
+    snapshot = policy.snapshot
+    known = (network.problem, network.risk, network.cuts, snapshot)
+    asked = Network(*known, shares_rows=True) if twin else network
     state, leaf, parent = np.array([150.0, 100.0]), [(2, 0), (2, 1)], (1, 0)
     old = policy.value(parent, {"r": state}, 0)
     for x in np.random.default_rng(0).uniform(0.0, 200.0, (20, 2)):
@@ -377,8 +459,9 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
             visit = passes.Visit(
                 parent, state, 0, network.nodes[parent].solve(state, 0, SOLVER), 1.0, None, 0
             )
-            for lesson in passes._study(network, visit, SOLVER, np.random.default_rng(0), 0.0):
-                lesson.teach(network)
+            passes.study(network, visit, SOLVER, np.random.default_rng(0), 0.0)
+    if twin:
+        asked.hear(network.take_news())
     solution = asked.nodes[parent].solve(state, 0, SOLVER)
     cost_to_go = asked.nodes[parent].cost_to_go
     value = cost_to_go.outcomes.evaluate(solution.outgoing).value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import cache
 
@@ -289,3 +290,15 @@ def test_rounding_of_a_state_onto_its_bound_is_no_infeasibility():
     policy = train(stagewise.a11(), 30).policy
     for v in (0.0, -1e-13, 1e-13):
         assert policy.value(2, {"v": v}, 0) == pytest.approx(150.0 * 150.0, rel=ROUNDING)
+
+
+@pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
+def test_a_copy_answers_like_the_policy_bit_for_bit(cuts):
+    policy = train(reservoir.c9(), 12, cuts=cuts).policy
+    twin = copy.deepcopy(policy)
+    assert twin is not policy
+    assert twin.bound == policy.bound
+    for x in (6.0, 10.0):
+        mine, other = twin.decide(1, {"x": x}, 0), policy.decide(1, {"x": x}, 0)
+        assert mine.variables == other.variables
+        assert mine.slope.tolist() == other.slope.tolist()

@@ -1,0 +1,39 @@
+"""What one network has learnt and its twins do not know yet; small enough to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sddp.arrays import Floats
+from sddp.engine.cost_to_go import Support
+from sddp.engine.graph import NodeName
+from sddp.engine.phase_one import FeasibilityCut
+
+
+class CutsAt(NamedTuple):
+    """A cut for each noise of a node, made at one incoming state."""
+
+    node: NodeName
+    state: Floats
+    slopes: Floats
+    intercepts: Floats
+
+
+class AveragedCut(NamedTuple):
+    """A cut of a node's cost-to-go, made at one outgoing state."""
+
+    node: NodeName
+    support: Support
+    outgoing: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class News:
+    """Cuts, feasibility cuts, and generated rows of each pool, as they came."""
+
+    cuts: list[CutsAt] = field(default_factory=list)
+    averages: list[AveragedCut] = field(default_factory=list)
+    refusals: list[tuple[NodeName, FeasibilityCut]] = field(default_factory=list)
+    rows: Sequence[Sequence[tuple[Floats, float]]] = ()
