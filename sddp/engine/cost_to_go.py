@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.cut_selection import CutSelection
 from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.transition import StateMap
@@ -93,6 +94,9 @@ class Outcomes:
             parts.append(np.array([stop_probability]))
         self.weights = np.concatenate(parts)
         self.n_components = self.children[0].value_function.n_components
+        self.pools = [
+            (child, pool) for child in self.children for pool in child.value_function.pools
+        ]
         self._ready = False
 
     @property
@@ -107,16 +111,17 @@ class Outcomes:
             return self.weights, 0.0
         return self.risk.adjust(self.weights, values, "min")
 
-    def evaluate(self, outgoing: Floats) -> Evaluation:
-        """The cost-to-go at `outgoing` under the present cuts."""
+    def evaluate(self, outgoing: Floats, chosen: Sequence[Ints] | None = None) -> Evaluation:
+        """The cost-to-go at `outgoing` under the present cuts, or those chosen from each pool."""
         parts: list[Floats] = []
         active: list[Ints] = []
-        for child in self.children:
-            for pool in child.value_function.pools:
-                table = child.transition.values(pool.slopes, pool.intercepts, outgoing)
-                best = table.argmax(axis=1)
-                active.append(best)
-                parts.append(table[np.arange(len(best)), best])
+        for i, (child, pool) in enumerate(self.pools):
+            slopes, intercepts = pool.slopes, pool.intercepts
+            if chosen is not None:
+                slopes, intercepts = np.take(slopes, chosen[i], axis=0), intercepts[chosen[i]]
+            largest, best = child.transition.largest(slopes, intercepts, outgoing)
+            parts.append(largest)
+            active.append(best if chosen is None else chosen[i][best])
         if self.stop_probability > 0.0:
             parts.append(np.zeros(1))
         values = np.concatenate(parts)
@@ -129,8 +134,7 @@ class Outcomes:
             return np.array([self.evaluate(state).value for state in outgoing])
         parts = [
             (pool.intercepts + child.transition.arrive(outgoing, 0) @ pool.slopes.T).max(axis=1)
-            for child in self.children
-            for pool in child.value_function.pools
+            for child, pool in self.pools
         ]
         if self.stop_probability > 0.0:
             parts.append(np.zeros(len(outgoing)))
@@ -157,9 +161,7 @@ class Outcomes:
         """
         at = np.ones(self.n_components)
         tables = [
-            child.transition.values(pool.slopes, pool.intercepts, at)
-            for child in self.children
-            for pool in child.value_function.pools
+            child.transition.values(pool.slopes, pool.intercepts, at) for child, pool in self.pools
         ]
         return [self._support_of_cuts(tables, number) for number in range(n_supports)]
 
@@ -189,15 +191,13 @@ class Outcomes:
 
     def _aggregate(self, q: Floats, offset: float, active: list[Ints]) -> Support:
         slope = np.zeros(self.n_components)
-        constant, start, outcome = offset, 0, 0
-        for child in self.children:
-            for pool in child.value_function.pools:
-                weights = q[start : start + child.transition.n_realisations]
-                part = _composed(child.transition, pool, active[outcome], weights)
-                slope += part.slope
-                constant += part.constant
-                start += child.transition.n_realisations
-                outcome += 1
+        constant, start = offset, 0
+        for (child, pool), chosen in zip(self.pools, active, strict=True):
+            weights = q[start : start + child.transition.n_realisations]
+            part = _composed(child.transition, pool, chosen, weights)
+            slope += part.slope
+            constant += part.constant
+            start += child.transition.n_realisations
         return Support(slope, constant)
 
 
@@ -236,13 +236,38 @@ class CostToGo:
         """The LP was rebuilt with all rows written so far: rewrite none."""
         return
 
+    @property
+    def selects_cuts(self) -> bool:
+        """Whether it looks at all cuts now and then only."""
+        return False
+
+    def select_cuts(self) -> None:
+        """From now on look at the cuts that matter, and at all of them now and then only."""
+        return
+
 
 class _Lazy(CostToGo):
+    def __init__(self, outcomes: Outcomes) -> None:
+        super().__init__(outcomes)
+        self._selection: CutSelection | None = None
+
+    @property
+    def selects_cuts(self) -> bool:
+        return self._selection is not None
+
+    def select_cuts(self) -> None:
+        self._selection = CutSelection([pool for _, pool in self.outcomes.pools])
+
     def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
         if not self.outcomes.ready:
             return None
-        found = self.outcomes.evaluate(outgoing)
+        chosen = self._selection.chosen() if self._selection else None
+        found = self.outcomes.evaluate(outgoing, chosen)
+        if self._selection and chosen is None:
+            self._selection.note(found.active)
         if theta[0] >= found.value - tolerance * max(1.0, abs(found.value)):
+            if self._selection and chosen is not None:
+                self._selection.solved()
             return None
         support = self.outcomes.support(found)
         return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))

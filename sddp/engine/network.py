@@ -56,9 +56,9 @@ class Network:
     cuts : CutForm
     snapshot : Snapshot, optional
         What an earlier network had learnt, taken over as it is.
-    shares_rows : bool
-        Whether nodes hand generated rows to each other. In training that saves solves; a policy
-        must not, for its answers would depend on what was asked before.
+    trains : bool
+        Whether it is there to learn: nodes then hand generated rows to each other and look at
+        the cuts that matter. A policy's must not, for answers would depend on earlier ones.
     theta_lower : mapping from node name to float, optional
         Bounds on the cost-to-go, where they are known; computed or those of the snapshot else.
     """
@@ -70,7 +70,7 @@ class Network:
         cuts: CutForm,
         snapshot: Snapshot | None = None,
         *,
-        shares_rows: bool,
+        trains: bool,
         theta_lower: Mapping[NodeName, float] | None = None,
     ) -> None:
         self.problem, self.cuts, self.work = problem, cuts, Work()
@@ -99,17 +99,19 @@ class Network:
         self.averages = {n: CutPool(problem.n_components) for n in problem.graph.nodes}
         self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
         self._learn_beforehand(snapshot)
-        self._row_pools = _row_pools(problem) if shares_rows else {}
+        self._trains = trains
+        self._row_pools = _row_pools(problem) if trains else {}
+        self._firsts = {name for name, _ in problem.graph.children(problem.graph.root)}
         memories = snapshot.nodes if snapshot else {}
         self.nodes = _Nodes(lambda name: self._node(name, memories.get(name)))
-        if snapshot and shares_rows:  # training goes on: rows must be restored before cuts come
+        if snapshot and trains:  # training goes on: rows must be restored before cuts come
             for name in problem.graph.nodes:
                 self.nodes[name].write_new_rows()
 
     @classmethod
-    def restored(cls, problem: Problem, snapshot: Snapshot, *, shares_rows: bool) -> Network:
+    def restored(cls, problem: Problem, snapshot: Snapshot, *, trains: bool) -> Network:
         """The network that was frozen."""
-        return cls(problem, snapshot.risk, snapshot.cuts, snapshot, shares_rows=shares_rows)
+        return cls(problem, snapshot.risk, snapshot.cuts, snapshot, trains=trains)
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
         """All that was learnt, rows in canonical order."""
@@ -359,6 +361,8 @@ class Network:
         )
         if node.cost_to_go:
             node.cost_to_go.averages = self.averages[name]
+            if self._trains and name not in self._firsts:
+                node.cost_to_go.select_cuts()
         if memory:
             node.restore(memory)
         elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:

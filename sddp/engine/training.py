@@ -325,7 +325,7 @@ def _network(
 ) -> tuple[Network, Callable[[], Network]]:
     """The network that training starts from, and how to make another like it."""
     if start is None:
-        first = Network(problem, risk, cuts or LazyAggregation(), shares_rows=True)
+        first = Network(problem, risk, cuts or LazyAggregation(), trains=True)
         snapshot = None
     else:
         if risk is not None or cuts is not None:
@@ -335,7 +335,7 @@ def _network(
             raise ModelError("start was trained on another problem; train afresh")
         first, snapshot = start.thaw(), start.snapshot
     known = (first.problem, first.risk, first.cuts, snapshot)
-    return first, partial(Network, *known, shares_rows=True, theta_lower=first.theta_lower)
+    return first, partial(Network, *known, trains=True, theta_lower=first.theta_lower)
 
 
 def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from sddp.errors import ModelError
 
 # Up to here, leaving out components that are zero costs more than it saves.
 FEW_COMPONENTS = 16
+
+# From this many values (cuts times realisations) on, ruling cuts out beforehand saves time.
+SCREENED_SIZE = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,12 @@ class StateMap(ABC):
             values += self.shift @ slopes.T
         return values
 
+    def largest(self, slopes: Floats, intercepts: Floats, outgoing: Floats) -> tuple[Floats, Ints]:
+        """The largest cut at each realisation's incoming state: its value, and its position."""
+        table = self.values(slopes, intercepts, outgoing)
+        best = table.argmax(axis=1)
+        return table[np.arange(len(best)), best], best
+
     def weighted_constant(
         self, slopes: Floats, intercepts: Floats, chosen: Ints, weights: Floats
     ) -> float:
@@ -135,7 +145,17 @@ class ScaleMap(StateMap):
     probabilities: Floats
     scale: Floats
     shift: Floats | None
-    scale_by_component: Floats  # contiguous transpose: a gather of components reads whole rows
+
+    @cached_property
+    def scale_by_component(self) -> Floats:
+        """Contiguous transpose: a gather of components reads whole rows."""
+        return read_only(np.ascontiguousarray(self.scale.T))
+
+    @cached_property
+    def box(self) -> tuple[Floats, Floats]:
+        """Middle and half of the width of each component's scales."""
+        low, high = self.scale.min(axis=0), self.scale.max(axis=0)
+        return (high + low) / 2.0, (high - low) / 2.0
 
     def arrive(self, outgoing: Floats, realisation: int) -> Floats:
         """``scale_e * x' + b_e``."""
@@ -152,6 +172,28 @@ class ScaleMap(StateMap):
         held = np.flatnonzero(outgoing)
         scale = np.take(self.scale_by_component, held, axis=0)
         return scale.T @ (np.take(slopes, held, axis=1) * outgoing[held]).T
+
+    def largest(self, slopes: Floats, intercepts: Floats, outgoing: Floats) -> tuple[Floats, Ints]:
+        """See `StateMap.largest`; most cuts are the largest nowhere, and are ruled out first."""
+        if self.shift is not None or len(slopes) * self.n_realisations < SCREENED_SIZE:
+            return super().largest(slopes, intercepts, outgoing)
+        kept = self._contenders(slopes, intercepts, outgoing)
+        values, best = super().largest(np.take(slopes, kept, axis=0), intercepts[kept], outgoing)
+        return values, kept[best]
+
+    def _contenders(self, slopes: Floats, intercepts: Floats, outgoing: Floats) -> Ints:
+        """Cuts that may be larger than a good one somewhere in the box around all scales.
+
+        There ``cut - good`` is at most its value in the middle of the box plus what each
+        component can add to it.
+        """
+        held = np.flatnonzero(outgoing)
+        middle, half = (values[held] for values in self.box)
+        parts = np.take(slopes, held, axis=1) * outgoing[held]
+        central = np.dot(parts, middle) + intercepts
+        good = int(central.argmax())
+        reach = np.dot(np.abs(parts - parts[good]), half)
+        return np.flatnonzero(central + reach >= central[good])
 
     def weighted_slope(self, slopes: Floats, chosen: Ints, weights: Floats) -> Floats:
         """One gather, one product, one weighted sum."""
@@ -230,7 +272,7 @@ def compile_transition(
         stacked = _stacked([blocks[e] for e in possible])
         return MatrixMap(read_only(p[possible]), stacked, shift, n)
     scale = read_only(scale[possible])
-    return ScaleMap(read_only(p[possible]), scale, shift, read_only(np.ascontiguousarray(scale.T)))
+    return ScaleMap(read_only(p[possible]), scale, shift)
 
 
 def _full_scale(transition: LinearTransition, sizes: Mapping[str, int], where: str) -> Floats:

@@ -15,10 +15,12 @@ import scipy.sparse as sp
 import sddp
 from sddp.engine import node_problem
 from sddp.engine.bunching import RightHandSides, responses
+from sddp.engine.network import Network
 from sddp.engine.node_problem import FEWEST_BUNCHED, StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.stage_programme import StageProgramme
 from sddp.lp import Arrays, Effort, Status
+from tests.engine.cases import reservoir
 from tests.engine.instances import Instance, random_instance
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, train
 from tests.oracles import Mixture, StageArrays, solve_lp, state_value, tree_value
@@ -137,13 +139,35 @@ def test_few_noises_are_not_bunched(n, bunched):
     assert (train(instance(5, n=n).problem(), 3).work.bunched > 0) == bunched
 
 
+def stretched(n_noises: int) -> sddp.Problem:
+    """The reservoir of C9 over four stages, its three inflows and demands drawn out to many."""
+    inflows = np.linspace(0.0, 10.0, n_noises)
+    noise = sddp.Noise([{"w": w, "d": 7.5 - w / 2.0} for w in inflows])
+    stage = replace(reservoir.reservoir_stage(), noise=noise)
+    return sddp.Problem(sddp.linear_graph(4), lambda node: stage, cost_to_go_bound=0.0)
+
+
+def test_bunched_solutions_know_every_cut():
+    """Many cuts, none of them written: a basis answers only where no other cut is active."""
+    policy = train(stretched(30), 40).policy
+    network = Network.restored(policy.problem, policy.snapshot, trains=False)
+    for x in (5.0, 7.0, 9.5, 12.0, 15.0):
+        for name in (0, 1, 2):
+            node = network.nodes[name]
+            node.programme.truncate(0)
+            for solution in node.solve_all(np.array([x]), SOLVER):
+                known = node.cost_to_go.outcomes.evaluate(solution.outgoing).value
+                assert solution.theta == pytest.approx(known, rel=1e-7, abs=1e-7)
+    assert network.work.bunched > 50
+
+
 # ---------------------------------------------------------------- infeasible realisations
 
 RAINS = np.array([2.0, 0.0, 4.0, 1.0, 3.5, 0.5, 2.5])
 CHANCES = np.array([0.2, 0.1, 0.2, 0.1, 0.1, 0.2, 0.1])
 
 
-def tank(n_stages: int = 3) -> sddp.Problem:
+def tank(n_stages: int = 3, last_price: float = 3.0) -> sddp.Problem:
     """As in `test_recourse`, with seven sizes of rain: 5 are needed, at most 1 is bought late."""
 
     def build(node: sddp.Node) -> sddp.Stage:
@@ -158,7 +182,8 @@ def tank(n_stages: int = 3) -> sddp.Problem:
         m.rain = pyo.Param(mutable=True, initialize=0.0)
         m.buy, m.spill = pyo.Var(bounds=(0, 1)), pyo.Var(domain=pyo.NonNegativeReals)
         m.balance = pyo.Constraint(expr=m.x == m.x_in + m.rain + m.buy - m.spill - 5)
-        m.cost = pyo.Objective(expr=3.0 * m.buy + 0.1 * m.spill)
+        price = last_price if node.stage == n_stages - 1 else 3.0
+        m.cost = pyo.Objective(expr=price * m.buy + 0.1 * m.spill)
         noise = sddp.Noise([{"rain": rain} for rain in RAINS], CHANCES)
         return sddp.Stage(m, states, noise=noise)
 
@@ -205,6 +230,22 @@ def test_bunched_decisions_keep_feasibility_cuts_of_what_follows():
             assert solution.outgoing[0] >= 4.0 - 1e-8
             assert solution.outgoing[0] <= x + rain - 4.0 + 1e-8
     assert network.work.bunched > before
+
+
+def test_a_feasibility_cut_that_was_dropped_holds_for_bunched_decisions():
+    """From 15 the row "leave at least 4" is slack and goes; from 8, little rain needs it again.
+
+    The last stage costs nothing: cuts do not say that less than 4 is too little.
+    """
+    network = train(tank(last_price=0.0), 30).policy.thaw()
+    table = network.nodes[1].programme.rows.table
+    for _ in range(12):
+        network.solve_noises(1, np.array([15.0]), SOLVER)
+    assert table().coefficients[:, -1].all()  # rows of the cost-to-go only
+    for rain, solution in zip(
+        RAINS, network.nodes[1].solve_all(np.array([8.0]), SOLVER), strict=True
+    ):
+        assert solution.outgoing[0] >= 4.0 - 1e-8, rain
 
 
 def test_rest_after_a_bunched_last_noise_and_an_infeasible_last_solve():

@@ -124,7 +124,7 @@ def test_numpy_numbers_of_paths_and_processes_are_numbers():
 
 
 def crew_of(problem: sddp.Problem, n_paths: int, n_jobs: int) -> Crew:
-    build = partial(Network, problem, None, sddp.LazyAggregation(), shares_rows=True)
+    build = partial(Network, problem, None, sddp.LazyAggregation(), trains=True)
     return Crew(build(), build, np.random.default_rng(0).spawn(n_paths), n_jobs)
 
 
@@ -308,7 +308,7 @@ def test_ctrl_c_while_processes_work(where, cuts):
 
 def twins(problem: sddp.Problem, n: int = 3, cuts: sddp.CutForm | None = None) -> list[Network]:
     cuts = cuts or sddp.LazyAggregation()
-    return [Network(problem, None, cuts, shares_rows=True) for _ in range(n)]
+    return [Network(problem, None, cuts, trains=True) for _ in range(n)]
 
 
 def exchange(networks: list[Network]) -> None:
@@ -448,7 +448,7 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
     network = policy.thaw()
     snapshot = policy.snapshot
     known = (network.problem, network.risk, network.cuts, snapshot)
-    asked = Network(*known, shares_rows=True) if twin else network
+    asked = Network(*known, trains=True) if twin else network
     state, leaf, parent = np.array([150.0, 100.0]), [(2, 0), (2, 1)], (1, 0)
     old = policy.value(parent, {"r": state}, 0)
     for x in np.random.default_rng(0).uniform(0.0, 200.0, (20, 2)):
