@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -48,6 +49,16 @@ def _leave() -> None:
         if _inside == 0 and _limit is not None:
             _limit.__exit__(None, None, None)
             _limit = None
+
+
+def _after_fork() -> None:
+    """A forked process has one thread: nobody else will let go of the guard."""
+    global _guard
+    _guard = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @lru_cache(maxsize=1)

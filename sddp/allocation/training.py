@@ -145,6 +145,6 @@ def cost_free_policy(model: AllocationModel, scenarios: MarkovScenarios) -> Allo
     scenarios : MarkovScenarios
     """
     problem = allocation_problem(model, scenarios, initial_holdings={CASH: 1.0})
-    untrained = Network(problem.engine, None, LazyAggregation(), trains=True)
+    untrained = Network(problem.engine, None, LazyAggregation())
     engine = Policy.from_network(untrained, Expectation(), Tolerances().final)
     return AllocationPolicy(problem, engine)

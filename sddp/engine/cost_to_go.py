@@ -236,13 +236,8 @@ class CostToGo:
         """The LP was rebuilt with all rows written so far: rewrite none."""
         return
 
-    @property
-    def selects_cuts(self) -> bool:
-        """Whether it looks at all cuts now and then only."""
-        return False
-
-    def select_cuts(self) -> None:
-        """From now on look at the cuts that matter, and at all of them now and then only."""
+    def select_cuts(self, final: float) -> None:
+        """Above this tolerance look at the cuts that matter, and at all now and then only."""
         return
 
 
@@ -250,24 +245,23 @@ class _Lazy(CostToGo):
     def __init__(self, outcomes: Outcomes) -> None:
         super().__init__(outcomes)
         self._selection: CutSelection | None = None
+        self._final = np.inf
 
-    @property
-    def selects_cuts(self) -> bool:
-        return self._selection is not None
-
-    def select_cuts(self) -> None:
-        self._selection = CutSelection([pool for _, pool in self.outcomes.pools])
+    def select_cuts(self, final: float) -> None:
+        pools = [(pool, child.transition.n_realisations) for child, pool in self.outcomes.pools]
+        self._selection, self._final = CutSelection(pools), final
 
     def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
         if not self.outcomes.ready:
             return None
-        chosen = self._selection.chosen() if self._selection else None
+        selection = self._selection if tolerance > self._final else None
+        chosen = selection.chosen() if selection else None
         found = self.outcomes.evaluate(outgoing, chosen)
-        if self._selection and chosen is None:
-            self._selection.note(found.active)
+        if selection and chosen is None:
+            selection.note(found.active)
         if theta[0] >= found.value - tolerance * max(1.0, abs(found.value)):
-            if self._selection and chosen is not None:
-                self._selection.solved()
+            if selection and chosen is not None:
+                selection.kept()
             return None
         support = self.outcomes.support(found)
         return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))

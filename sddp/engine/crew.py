@@ -11,11 +11,16 @@ much to do, and two threads took as long as one (`papers/performance.md`).
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 import sys
+import threading
+import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pickle import PicklingError
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -25,7 +30,7 @@ from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
 from sddp.engine.news import News
 from sddp.engine.node_problem import Work
-from sddp.engine.passes import Visit, backward_pass, forward_pass
+from sddp.engine.passes import Visit, backward_pass, forward_pass, path_cost
 from sddp.engine.sampling import Step
 from sddp.errors import ModelError, SolverError
 from sddp.threads import one_blas_thread
@@ -46,9 +51,19 @@ class Order(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of it; `work` is all that the follower's network has done so far."""
+    """What came of it.
 
-    visits: list[Visit]
+    Attributes
+    ----------
+    cost : float
+        Of the whole path, engine units.
+    news : News
+        What was learnt along it.
+    work : Work
+        All that the follower's network has done so far.
+    """
+
+    cost: float
     news: News
     work: Work
 
@@ -58,14 +73,17 @@ class Follower:
 
     def __init__(self, network: Network, rng: np.random.Generator) -> None:
         self.network, self._rng = network, rng
+        self.visits: list[Visit] = []  # of the last forward pass
 
     def follow(self, order: Order, heard: Sequence[News], interrupt: Interrupt) -> Report:
         """Learn along a path, after taking in what others have learnt."""
         for news in heard:
             self.network.hear(news)
-        visits = forward_pass(self.network, order.path, order.tolerance, interrupt)
-        backward_pass(self.network, visits, order.tolerance, self._rng, order.averaging, interrupt)
-        return Report(visits, self.network.take_news(), self.network.work)
+        self.visits = forward_pass(self.network, order.path, order.tolerance, interrupt)
+        backward_pass(
+            self.network, self.visits, order.tolerance, self._rng, order.averaging, interrupt
+        )
+        return Report(path_cost(self.visits), self.network.take_news(), self.network.work)
 
 
 class _Team:
@@ -77,8 +95,9 @@ class _Team:
         self._build, self._rngs = build, rngs
         self._followers: dict[int, Follower] = {}
 
-    def add(self, number: int, network: Network) -> None:
-        self._followers[number] = Follower(network, self._rngs[number])
+    def add(self, number: int, network: Network) -> Follower:
+        follower = self._followers[number] = Follower(network, self._rngs[number])
+        return follower
 
     def follow(self, tasks: Sequence[_Task], interrupt: Interrupt) -> list[Report]:
         reports = []
@@ -125,7 +144,7 @@ class Crew:
         self._build = build
         self._streams = [dict(streams[p :: self._n_jobs]) for p in range(self._n_jobs)]
         self._here = _Team(build, self._streams[0])
-        self._here.add(0, first)
+        self._leader = self._here.add(0, first)
         self._beside: list[_Process] = []
         self._untold: list[list[News]] = [[] for _ in rngs]
         self._work: dict[int, Work] = {0: first.work}
@@ -142,13 +161,19 @@ class Crew:
         shares = [tasks[p :: self._n_jobs] for p in range(self._n_jobs)]
         if len(orders) > 1 and not self._beside:
             self._beside = [_Process(self._build, rngs) for rngs in self._streams[1:]]
-        for process, share in zip(self._beside, shares[1:], strict=False):
+        asked = list(zip(self._beside, shares[1:], strict=False)) if len(orders) > 1 else []
+        for process, share in asked:
             process.send(share)
         answers = [self._here.follow(shares[0], interrupt)]
-        answers += [process.receive() for process in self._beside if len(orders) > 1]
+        answers += [process.receive() for process, _ in asked]
         reports = [answers[i % self._n_jobs][i // self._n_jobs] for i in range(len(orders))]
         self._spread(reports)
         return reports
+
+    @property
+    def first_visits(self) -> list[Visit]:
+        """The first path's last forward pass."""
+        return self._leader.visits
 
     def work(self) -> Work:
         """What all networks did together."""
@@ -190,12 +215,12 @@ class _Process:
         self._process = context.Process(
             target=_serve, args=(other, self._connection, build, rngs), daemon=True
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ignoring_ctrl_c():
             # Python 3.12 warns of forks while other threads run: the child uses none of theirs.
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
                 self._process.start()
-            except (AssertionError, AttributeError, TypeError, ValueError) as error:
+            except (AttributeError, TypeError, ValueError, OSError, PicklingError) as error:
                 raise ModelError(
                     f"n_jobs: no further process could be started ({error}); give n_jobs=1, or a "
                     "problem whose functions are defined at the top of a module"
@@ -209,6 +234,10 @@ class _Process:
             raise self._lost() from error
 
     def receive(self) -> list[Report]:
+        # Its end is watched too: the pipe stays open where another fork holds a copy of it.
+        ready = wait([self._connection, self._process.sentinel])
+        if self._connection not in ready:
+            raise self._lost()
         try:
             answer, warned = self._connection.recv()
         except (EOFError, OSError) as error:
@@ -228,10 +257,30 @@ class _Process:
 
     def _lost(self) -> SolverError:
         self._process.join(PATIENCE)
+        code = self._process.exitcode
+        if code == -signal.SIGKILL:
+            reason = "killed, for want of memory?"
+        else:
+            reason = (
+                'a script that cannot fork wants an `if __name__ == "__main__"` around its work'
+            )
         return SolverError(
-            f"a process that followed paths ended with code {self._process.exitcode} before it "
-            "had answered (out of memory?); train on with n_jobs=1"
+            f"a process that followed paths ended with code {code} before it had answered "
+            f"({reason}); train again with n_jobs=1"
         )
+
+
+@contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """A process started meanwhile ignores it from its first moment on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve(
@@ -245,13 +294,9 @@ def _serve(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     others_end.close()  # a copy kept here would hide that the other side is gone
     team = _Team(build, rngs)
-    with one_blas_thread():
+    with one_blas_thread(), suppress(EOFError, OSError):  # the other side may end at any time
         while True:
-            try:
-                tasks = connection.recv()
-            except EOFError:
-                return
-            connection.send(_answer(team, tasks))
+            connection.send(_answer(team, connection.recv()))
 
 
 def _answer(team: _Team, tasks: Sequence[_Task]) -> tuple[list[Report] | Exception, list[Warning]]:
@@ -260,5 +305,15 @@ def _answer(team: _Team, tasks: Sequence[_Task]) -> tuple[list[Report] | Excepti
         try:
             answer: list[Report] | Exception = team.follow(tasks, Interrupt())
         except Exception as error:
-            answer = error
+            answer = _sendable(error)
     return answer, [w.message for w in caught if isinstance(w.message, Warning)]
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with the trace of where it arose, as something that can be pickled."""
+    error.add_note("in another process:\n" + traceback.format_exc())
+    try:
+        again = pickle.loads(pickle.dumps(error))
+    except Exception:  # its class does not allow it
+        return SolverError(f"{type(error).__name__} in another process: {error}")
+    return error if type(again) is type(error) else SolverError(str(error))

@@ -1,10 +1,10 @@
-"""Which cuts a node looks at while it is trained: those that have mattered to it lately.
+"""Which cuts a node looks at in early training: those that have mattered to it lately.
 
 A node compares thousands of outcomes under hundreds of cuts, of which ten or so are the largest
-anywhere near its decisions. Training looks at those and at all newer ones; every few solutions
-it looks at all cuts, and what turns out to be the largest somewhere is looked at again. A cut
-made meanwhile is valid, only weaker where an old cut was missed. First decisions, from which the
-bound is read, and trained policies always look at all.
+anywhere near its decisions. As long as rows are refined loosely it looks at those and at all
+newer ones; every few looks it looks at all cuts, and what turns out to be the largest somewhere
+is looked at again. A cut made meanwhile is valid, only weaker where an old cut was missed. At
+the final tolerance, at which bounds are reported and policies answer, all cuts are looked at.
 """
 
 from __future__ import annotations
@@ -19,41 +19,49 @@ from sddp.engine.cuts import CutPool
 # Looks at all cuts for which one that was the largest somewhere is remembered.
 MEMORY = 10
 
-# Solutions after which all cuts are looked at again.
+# Looks that found no row broken, after which all cuts are looked at again.
 PERIOD = 8
 
-# Fewer cuts cost no more than a choice among them.
-FEWEST_CUTS = 32
+# Fewer values (cuts times realisations) than this cost no more than a choice among them.
+FEWEST_VALUES = 20_000
 
 
 class CutSelection:
-    """A choice from some pools, in their order."""
+    """A choice from some pools, in their order.
 
-    def __init__(self, pools: Sequence[CutPool]) -> None:
-        self._pools = tuple(pools)
-        self._looks, self._solutions = 0, 0
-        self._last_look = [np.zeros(0, dtype=np.int64) for _ in self._pools]
+    Parameters
+    ----------
+    pools : sequence of (CutPool, int)
+        With the number of realisations under which each is looked at.
+    """
+
+    def __init__(self, pools: Sequence[tuple[CutPool, int]]) -> None:
+        self._pools = [pool for pool, _ in pools]
+        self._realisations = [n for _, n in pools]
+        self._looks, self._kept = 0, 0
+        self._last_look = [np.zeros(0, dtype=np.int64) for _ in pools]
         self._chosen: list[Ints] = []
         self._sizes: list[int] = []
 
     def chosen(self) -> list[Ints] | None:
         """Positions in each pool; None for all cuts."""
         sizes = [len(pool) for pool in self._pools]
-        if self._looks == 0 or max(sizes) < FEWEST_CUTS or self._solutions >= PERIOD:
+        values = max(n * size for n, size in zip(self._realisations, sizes, strict=True))
+        if self._looks == 0 or values < FEWEST_VALUES or self._kept >= PERIOD:
             return None
         if sizes != self._sizes:
             self._chosen = [self._choice(i) for i in range(len(sizes))]
             self._sizes = sizes
         return self._chosen
 
-    def solved(self) -> None:
-        """A solution was accepted under the chosen cuts."""
-        self._solutions += 1
+    def kept(self) -> None:
+        """A solution broke no row under the chosen cuts."""
+        self._kept += 1
 
     def note(self, active: Sequence[Ints]) -> None:
         """All cuts were looked at, and these are the largest."""
         self._looks += 1
-        self._solutions, self._sizes = 0, []
+        self._kept, self._sizes = 0, []
         for i, (pool, largest) in enumerate(zip(self._pools, active, strict=True)):
             known = self._last_look[i]
             self._last_look[i] = np.zeros(len(pool), dtype=np.int64)

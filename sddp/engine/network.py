@@ -23,6 +23,7 @@ from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.stage import Stage
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
+from sddp.lp import FEASIBILITY_TOLERANCE
 from sddp.risk import Expectation, RiskMeasure, as_risk_measure
 
 RiskChoice = RiskMeasure | Mapping[NodeName, RiskMeasure] | None
@@ -56,9 +57,10 @@ class Network:
     cuts : CutForm
     snapshot : Snapshot, optional
         What an earlier network had learnt, taken over as it is.
-    trains : bool
-        Whether it is there to learn: nodes then hand generated rows to each other and look at
-        the cuts that matter. A policy's must not, for answers would depend on earlier ones.
+    trains_to : float, optional
+        Given where the network is there to learn: the tolerance at which training ends. Nodes
+        then hand generated rows to each other and, above it, look at the cuts that matter. A
+        policy's must do neither, for answers would depend on earlier ones.
     theta_lower : mapping from node name to float, optional
         Bounds on the cost-to-go, where they are known; computed or those of the snapshot else.
     """
@@ -70,7 +72,7 @@ class Network:
         cuts: CutForm,
         snapshot: Snapshot | None = None,
         *,
-        trains: bool,
+        trains_to: float | None = None,
         theta_lower: Mapping[NodeName, float] | None = None,
     ) -> None:
         self.problem, self.cuts, self.work = problem, cuts, Work()
@@ -99,19 +101,22 @@ class Network:
         self.averages = {n: CutPool(problem.n_components) for n in problem.graph.nodes}
         self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
         self._learn_beforehand(snapshot)
-        self._trains = trains
-        self._row_pools = _row_pools(problem) if trains else {}
-        self._firsts = {name for name, _ in problem.graph.children(problem.graph.root)}
+        self._trains_to = trains_to
+        self._row_pools = {} if trains_to is None else _row_pools(problem)
         memories = snapshot.nodes if snapshot else {}
         self.nodes = _Nodes(lambda name: self._node(name, memories.get(name)))
-        if snapshot and trains:  # training goes on: rows must be restored before cuts come
+        if (
+            snapshot and trains_to is not None
+        ):  # training goes on: rows must be restored before cuts come
             for name in problem.graph.nodes:
                 self.nodes[name].write_new_rows()
 
     @classmethod
-    def restored(cls, problem: Problem, snapshot: Snapshot, *, trains: bool) -> Network:
+    def restored(
+        cls, problem: Problem, snapshot: Snapshot, *, trains_to: float | None = None
+    ) -> Network:
         """The network that was frozen."""
-        return cls(problem, snapshot.risk, snapshot.cuts, snapshot, trains=trains)
+        return cls(problem, snapshot.risk, snapshot.cuts, snapshot, trains_to=trains_to)
 
     def freeze(self, root_risk: RiskMeasure, tolerance: float) -> Snapshot:
         """All that was learnt, rows in canonical order."""
@@ -361,8 +366,8 @@ class Network:
         )
         if node.cost_to_go:
             node.cost_to_go.averages = self.averages[name]
-            if self._trains and name not in self._firsts:
-                node.cost_to_go.select_cuts()
+            if self._trains_to is not None:
+                node.cost_to_go.select_cuts(max(self._trains_to, FEASIBILITY_TOLERANCE))
         if memory:
             node.restore(memory)
         elif node.theta_lower == -np.inf and node.cost_to_go and node.cost_to_go.outcomes.ready:

@@ -73,7 +73,7 @@ class Policy:
 
     def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
         self.problem, self.snapshot = problem, snapshot
-        self._network = Network.restored(problem, snapshot, trains=False)
+        self._network = Network.restored(problem, snapshot)
         self._starts: dict[NodeName, _Start] = {}
         self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
@@ -202,7 +202,7 @@ class Policy:
 
     def thaw(self) -> Network:
         """A network that training can go on with; the policy itself stays as it is."""
-        return Network.restored(self.problem, self.snapshot, trains=True)
+        return Network.restored(self.problem, self.snapshot, trains_to=self.snapshot.tolerance)
 
     def solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice

@@ -68,8 +68,9 @@ class InitialCut:
 class RowGenerator(Protocol):
     """Constraints written only when a solution breaks them.
 
-    Paths of one iteration may be worked on side by side (``n_jobs``): calls then come from several
-    threads at once.
+    What it answers must follow from what it is asked alone: paths of one iteration are worked on
+    in an order that depends on ``n_jobs``, some of them in other processes, where what it may
+    remember is lost.
     """
 
     @property

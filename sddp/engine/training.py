@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 import warnings
@@ -134,11 +135,11 @@ class _Session:
             averaging = min(1.0, AVERAGED_ITERATIONS / (len(self.log) + 1))
         orders = [Order(self._path(), tolerance, averaging) for _ in range(n_paths)]
         reports = self.crew.follow(orders, self.interrupt)
-        self.visits = reports[0].visits
+        self.visits = self.crew.first_visits
         if not self.log and self.network.problem.homogeneous:
             check_homogeneity(self.network, self.visits, self.rngs[1])
         bound = self.network.root_value(self.tolerances.final, self.root_risk)
-        return self._entry(bound, [path_cost(report.visits) for report in reports], tolerance)
+        return self._entry(bound, [report.cost for report in reports], tolerance)
 
     def _path(self) -> Sequence[Step]:
         self.n_sampled += 1
@@ -262,7 +263,7 @@ def train(
     display = _Display(progress, sys.stderr)
     forward, backward, checks = rng.spawn(3)
     with deferred_interrupt() as interrupt, one_blas_thread():
-        first, build = _network(problem, risk, cuts, start)
+        first, build = _network(problem, risk, cuts, start, tolerances.final)
         with Crew(first, build, backward.spawn(n_paths), n_jobs) as crew:
             session = _Session(
                 crew,
@@ -295,6 +296,11 @@ def _check_arguments(
     for name, value in (("n_paths", n_paths), ("n_jobs", n_jobs)):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ModelError(f"{name} = {value!r}; give a whole number of at least 1")
+    if n_jobs > 1 and multiprocessing.current_process().daemon:
+        raise ModelError(
+            f"n_jobs = {n_jobs} inside a process that may have none of its own (a worker of "
+            "multiprocessing.Pool); give n_jobs=1, or use joblib around it"
+        )
     if not isinstance(stopping, StoppingRule):
         raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
     if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
@@ -321,11 +327,15 @@ def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasu
 
 
 def _network(
-    problem: Problem, risk: RiskChoice, cuts: CutForm | None, start: Policy | None
+    problem: Problem,
+    risk: RiskChoice,
+    cuts: CutForm | None,
+    start: Policy | None,
+    tolerance: float,
 ) -> tuple[Network, Callable[[], Network]]:
     """The network that training starts from, and how to make another like it."""
     if start is None:
-        first = Network(problem, risk, cuts or LazyAggregation(), trains=True)
+        first = Network(problem, risk, cuts or LazyAggregation(), trains_to=tolerance)
         snapshot = None
     else:
         if risk is not None or cuts is not None:
@@ -333,9 +343,10 @@ def _network(
         digests_differ = problem_digest(start.problem) != problem_digest(problem)
         if start.problem is not problem and digests_differ:
             raise ModelError("start was trained on another problem; train afresh")
-        first, snapshot = start.thaw(), start.snapshot
+        snapshot = start.snapshot
+        first = Network.restored(start.problem, snapshot, trains_to=tolerance)
     known = (first.problem, first.risk, first.cuts, snapshot)
-    return first, partial(Network, *known, trains=True, theta_lower=first.theta_lower)
+    return first, partial(Network, *known, trains_to=tolerance, theta_lower=first.theta_lower)
 
 
 def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:

@@ -2,8 +2,7 @@
 
 Three forms of ``A`` share one interface: a scale per component (the fast path: portfolios),
 a dense or sparse matrix, and the identity. Rows of the value matrices are realisations of the
-noise, columns are cuts: the largest cut of a realisation lies in neighbouring memory. (`np.take`
-and `np.dot` let other threads work meanwhile, where indexing and ``@`` with a vector do not.)
+noise, columns are cuts: the largest cut of a realisation lies in neighbouring memory.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def train(
 
 def untrained(problem: sddp.Problem, risk: Any = None) -> Network:
     """Linear programmes and empty value functions of all nodes."""
-    return Network(problem, risk, sddp.LazyAggregation(), trains=False)
+    return Network(problem, risk, sddp.LazyAggregation())
 
 
 def assert_never_worse(

@@ -150,7 +150,7 @@ def stretched(n_noises: int) -> sddp.Problem:
 def test_bunched_solutions_know_every_cut():
     """Many cuts, none of them written: a basis answers only where no other cut is active."""
     policy = train(stretched(30), 40).policy
-    network = Network.restored(policy.problem, policy.snapshot, trains=False)
+    network = Network.restored(policy.problem, policy.snapshot)
     for x in (5.0, 7.0, 9.5, 12.0, 15.0):
         for name in (0, 1, 2):
             node = network.nodes[name]

@@ -8,16 +8,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sddp
 from experiments.benchmark_instances import Size
+from sddp import threads
 from sddp.allocation.problem import allocation_problem
 from sddp.engine import crew, passes
 from sddp.engine.cost_to_go import Support
@@ -124,7 +129,7 @@ def test_numpy_numbers_of_paths_and_processes_are_numbers():
 
 
 def crew_of(problem: sddp.Problem, n_paths: int, n_jobs: int) -> Crew:
-    build = partial(Network, problem, None, sddp.LazyAggregation(), trains=True)
+    build = partial(Network, problem, None, sddp.LazyAggregation(), trains_to=SOLVER)
     return Crew(build(), build, np.random.default_rng(0).spawn(n_paths), n_jobs)
 
 
@@ -138,10 +143,12 @@ def test_reports_come_in_the_order_of_the_paths(n_jobs):
     problem = reservoir.c9()
     given = orders(problem, 5)
     with crew_of(problem, 5, n_jobs) as crew:
-        for n in (1, 5, 3):
+        for n in (1, 5, 1, 3, 5):
             reports = crew.follow(given[:n], Interrupt())
-            noises = [[visit.noise for visit in report.visits] for report in reports]
-            assert noises == [[step.noise for step in order.path] for order in given[:n]]
+            assert [visit.noise for visit in crew.first_visits] == [
+                step.noise for step in given[0].path
+            ]
+            assert len(reports) == n
         assert crew.work().lp.solves >= sum(report.work.lp.solves for report in reports)
 
 
@@ -161,7 +168,7 @@ def test_the_first_network_knows_what_all_paths_found(n_jobs):
 
 
 def test_paths_are_followed_in_other_processes(monkeypatch):
-    """Marked in a file, for memory is not shared."""
+    """Marked in memory that they share."""
     seen = multiprocessing.get_context("fork").Array("q", 3)
     original = Follower.follow
 
@@ -178,29 +185,111 @@ def test_paths_are_followed_in_other_processes(monkeypatch):
     assert seen[1] not in (0, os.getpid())
 
 
-def test_a_process_that_dies_is_reported(monkeypatch):
+def elsewhere(monkeypatch, act: Callable[[], None]) -> None:
+    """Do something before a path is followed in another process."""
     here, original = os.getpid(), Follower.follow
 
-    def dies(self, order, heard, interrupt):
+    def follow(self, order, heard, interrupt):
         if os.getpid() != here:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         return original(self, order, heard, interrupt)
 
-    monkeypatch.setattr(Follower, "follow", dies)
+    monkeypatch.setattr(Follower, "follow", follow)
+
+
+def test_a_process_that_dies_is_reported(monkeypatch):
+    elsewhere(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(SolverError, match=r"ended with code -9 before it had answered.*n_jobs=1"):
         train(reservoir.c9(), 12, n_paths=2, n_jobs=2)
     assert not multiprocessing.active_children()
 
 
+class Odd(Exception):
+    """It cannot be made again from its arguments."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_error_of_another_process_says_where_it_arose(monkeypatch):
+    def fails() -> None:
+        raise ModelError("so it goes")
+
+    elsewhere(monkeypatch, fails)
+    with pytest.raises(ModelError, match="so it goes") as caught:
+        train(reservoir.c9(), 12, n_jobs=2)
+    assert "in fails" in "".join(caught.value.__notes__)
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_words(monkeypatch):
+    def fails() -> None:
+        raise Odd("this", "that")
+
+    elsewhere(monkeypatch, fails)
+    with pytest.raises(SolverError, match="Odd in another process: this and that"):
+        train(reservoir.c9(), 12, n_jobs=2)
+
+
+def test_ctrl_c_is_for_who_asks(monkeypatch):
+    """A terminal sends it to every process of the group."""
+    elsewhere(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
+    result = train(reservoir.c9(), 12, n_jobs=2)
+    assert result.stopped_because == "iteration limit"
+    assert numbers(result) == numbers(train(reservoir.c9(), 12))
+
+
+def test_processes_end_with_the_one_that_started_them():
+    """Killed, it cannot tell them."""
+    script = """
+import os, signal, multiprocessing
+from tests.engine.cases import reservoir
+from tests.engine.support import train
+from tests.engine.test_paths import PressCtrlC
+class Kill(PressCtrlC):
+    def reason(self, progress):
+        if progress.log[-1].iteration == 12:
+            print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+train(reservoir.c9(), Kill(12), n_paths=3, n_jobs=3)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    children = [int(pid) for pid in done.stdout.split()]
+    assert done.returncode == -signal.SIGKILL
+    assert len(children) == 2
+    deadline = time.monotonic() + 10.0
+    while any(_runs(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_runs(pid) for pid in children)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[-1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_training_while_another_thread_asks_for_one_blas_thread(monkeypatch):
+    """A lock that is held at the fork is never let go of in the child."""
+    original = crew._Process.__init__
+
+    def start(self, *arguments):
+        with threads._guard:
+            original(self, *arguments)
+
+    monkeypatch.setattr(crew._Process, "__init__", start)
+    with time_limit(20):
+        assert len(train(reservoir.c9(), 12, n_jobs=2).log) == 12
+
+
+def test_a_process_that_may_have_none_is_told_at_once(monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(ModelError, match="n_jobs = 2 inside a process that may have none"):
+        train(reservoir.c9(), 1, n_jobs=2)
+
+
 def test_warnings_of_another_process_are_given_here(monkeypatch):
-    here, original = os.getpid(), Follower.follow
-
-    def warns(self, order, heard, interrupt):
-        if os.getpid() != here:
-            warnings.warn("a number is odd", NumericalWarning, stacklevel=1)
-        return original(self, order, heard, interrupt)
-
-    monkeypatch.setattr(Follower, "follow", warns)
+    elsewhere(monkeypatch, lambda: warnings.warn("a number is odd", NumericalWarning, stacklevel=1))
     with pytest.warns(NumericalWarning, match="a number is odd"):
         train(reservoir.c9(), 11, n_paths=2, n_jobs=2)
 
@@ -308,7 +397,7 @@ def test_ctrl_c_while_processes_work(where, cuts):
 
 def twins(problem: sddp.Problem, n: int = 3, cuts: sddp.CutForm | None = None) -> list[Network]:
     cuts = cuts or sddp.LazyAggregation()
-    return [Network(problem, None, cuts, trains=True) for _ in range(n)]
+    return [Network(problem, None, cuts, trains_to=SOLVER) for _ in range(n)]
 
 
 def exchange(networks: list[Network]) -> None:
@@ -448,7 +537,7 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
     network = policy.thaw()
     snapshot = policy.snapshot
     known = (network.problem, network.risk, network.cuts, snapshot)
-    asked = Network(*known, trains=True) if twin else network
+    asked = Network(*known, trains_to=SOLVER) if twin else network
     state, leaf, parent = np.array([150.0, 100.0]), [(2, 0), (2, 1)], (1, 0)
     old = policy.value(parent, {"r": state}, 0)
     for x in np.random.default_rng(0).uniform(0.0, 200.0, (20, 2)):

@@ -115,7 +115,7 @@ def test_cuts_refuse_the_state_and_no_feasible_one(seed, cone):
     """The node goes on from state to state, so rows of earlier ones stand in its LP."""
     rng = np.random.default_rng(seed)
     stage = random_stage(rng, cone=cone)
-    node = Network(problem(stage, cone=cone), None, sddp.LazyAggregation(), trains=False).nodes[1]
+    node = Network(problem(stage, cone=cone), None, sddp.LazyAggregation()).nodes[1]
     points = rng.uniform(0.0, 1.0, (60, N_STATE))
     good = [x for x in points if stage.feasible(x)]
     cuts = []
@@ -142,7 +142,7 @@ def test_the_shortfall_is_the_least_total_violation(cone):
     """Static rows may be broken one by one, added ones all by one amount: scipy's value of it."""
     rng = np.random.default_rng(3)
     stage = random_stage(rng, cone=cone)
-    network = Network(problem(stage, cone=cone), None, sddp.LazyAggregation(), trains=False)
+    network = Network(problem(stage, cone=cone), None, sddp.LazyAggregation())
     node, seen = network.nodes[1], 0
     for x in rng.uniform(0.0, 1.0, (40, N_STATE)):
         answer = node.solve(x, 0, SOLVER)
