@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sddp.backtest.page_parts import png
 from sddp.errors import DataError
 
 PACKAGES = (
@@ -31,7 +32,6 @@ PACKAGES = (
     "skfolio",
 )
 ROOT = Path(__file__).resolve().parent.parent
-DPI = 150
 
 
 class Run:
@@ -75,7 +75,7 @@ class Run:
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Write ``<name>.png``."""
-        figure.savefig(self.out / f"{name}.png", dpi=DPI)
+        (self.out / f"{name}.png").write_bytes(png(figure))
 
     def provenance(self) -> dict[str, Any]:
         """Seconds so far, config, code, inputs and versions."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.brazil import figures, inputs, report, tables
+from experiments.brazil import inputs, report, tables
 from experiments.brazil.config import QUICK, Config
 from experiments.brazil.results import run
 from experiments.brazil.variants import sensitivities, study
@@ -78,9 +78,7 @@ def _market(options: argparse.Namespace, config: Config) -> Market:
 def replot(folder: Path) -> None:
     """Draw the figures of a finished run anew, from its tables."""
     config = tables.read_config(folder)
-    record = Run(folder, config)
-    for name, figure in figures.draw(tables.read(folder), config).items():
-        record.write_figure(name, figure)
+    report.write_figures(Run(folder, config), config)
     print(f"Figures: {folder}")
 
 
@@ -88,7 +86,7 @@ def _print(headline: dict[str, Any], out: str) -> None:
     table = pd.DataFrame.from_dict(headline["headline"], orient="index")
     print(table.to_string(float_format=lambda value: f"{value:.4f}"))
     print(
-        f"{headline['backtests']} backtests, {headline['core_seconds']:.0f} s of one core; "
+        f"{headline['backtests']} backtests, in sum {headline['seconds_of_backtests']:.0f} s; "
         f"{headline['failed_refits']} refits failed."
     )
     print(f"Tables, figures, report.html and run.json: {out}")
@@ -106,7 +104,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="also other seeds, daily training, other numbers of regimes, windows and costs",
     )
     parser.add_argument("--rows", type=int, help="only so many rows of the data, from 2008 on")
-    parser.add_argument("--quick", action="store_true", help="50 rows, of made-up prices or FILE")
+    parser.add_argument("--quick", action="store_true", help="few rows, of made-up prices or FILE")
     parser.add_argument("--replot", action="store_true", help="only draw the figures of --out anew")
     options = parser.parse_args(arguments)
     options.out = options.out or (f"{OUT}_quick" if options.quick else OUT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import joblib
 import numpy as np
@@ -11,12 +11,17 @@ import pandas as pd
 
 from experiments.brazil.groups import Group
 from experiments.brazil.results import Results
-from experiments.brazil.variants import RECEDING
+from experiments.brazil.variants import RECEDING, Variant
 from experiments.brazil.yardstick import held_cvar
-from sddp.backtest import BacktestReport, MultistageStrategy, inference, metrics
+from sddp.backtest import (
+    BacktestReport,
+    MeanVarianceStrategy,
+    MultistageStrategy,
+    inference,
+    metrics,
+)
 from sddp.backtest.evidence import Evidence
 from sddp.backtest.inference import Resampling, Sample
-from sddp.backtest.mean_variance import MeanVarianceStrategy
 
 YEARS = 10
 
@@ -127,6 +132,37 @@ def _worth(report: BacktestReport, n_draws: int, rng: np.random.Generator) -> di
         "p_value": float(without_less_with["p_value"]),
         "turnover": float(metric["turnover"][RECEDING]),
     }
+
+
+def accuracy(results: Results) -> pd.DataFrame:
+    """What longer trainings found, if they were run: one row per training, by date.
+
+    Returns
+    -------
+    DataFrame, shape (n_trainings, 4)
+        ``bound`` on wealth at the horizon per unit of cash; ``longer``, the bound after more
+        iterations on the same scenarios; ``cash``, wealth at the horizon if nothing is bought;
+        ``gap = (bound - longer) / (longer - cash)``.
+    """
+    config = results.config
+    usual = Variant.of(config, RECEDING, config.headline)
+    longer = replace(usual, iterations=config.more_iterations)
+    if not results.has(longer):
+        return pd.DataFrame(columns=["bound", "longer", "cash", "gap"]).rename_axis("date")
+    one, other = (_bounds(results, variant) for variant in (usual, longer))
+    rate = results.market.at(one.index[-1]).cash_rate.loc[one.index]
+    cash = (1.0 + rate) ** config.n_stages
+    gap = (one - other) / (other - cash)
+    return pd.DataFrame({"bound": one, "longer": other, "cash": cash, "gap": gap})
+
+
+def _bounds(results: Results, variant: Variant) -> pd.Series[float]:
+    """Bound of each training."""
+    strategy = results.study.strategies[variant.name(results.config)]
+    assert isinstance(strategy, MultistageStrategy)
+    journal = strategy.journal_table()
+    bounds: pd.Series[float] = journal["bound"][journal["refit"]]
+    return bounds
 
 
 def subperiods(

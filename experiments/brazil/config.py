@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Config:
         Rows between decision and execution.
     window, n_states, n_starts, n_scenarios :
         Of the hidden Markov model and its scenarios (these per regime).
-    n_stages, iterations, refit_every :
-        Of the multi-stage policy: one-row stages, iterations of a training (two paths each), and
-        decisions between two trainings.
+    n_stages, iterations, refit_every, terminal_value :
+        Of the multi-stage policy: one-row stages, iterations of a training (two paths each),
+        decisions between two trainings, and what counts at the end, as in `AllocationModel`.
     risk_aversion : float
         Of the mean-variance model with a fixed one.
     volatility_rows : int
@@ -40,6 +40,10 @@ class Config:
         The first is used everywhere, the others where the sensitivities are asked for.
     states, windows, costs :
         Tried beside `n_states`, `window` and `transaction_cost`.
+    daily_starts : int
+        Random starts of a fit where policies are trained every row.
+    more_iterations : int
+        Tried beside `iterations`, to see what a longer training would have changed.
     n_draws : int
         Of every bootstrap.
     """
@@ -56,14 +60,17 @@ class Config:
     n_starts: int = 10
     n_scenarios: int = 250
     n_stages: int = 10
-    iterations: int = 6
+    iterations: int = 5
     refit_every: int = 10
+    terminal_value: Literal["marked", "liquidated"] = "marked"
     risk_aversion: float = 5.0
     volatility_rows: int = 21
     seeds: tuple[int, ...] = (1, 2, 3)
-    states: tuple[int, ...] = (2, 3, 5)
+    states: tuple[int, ...] = (2, 3)
     windows: tuple[int, ...] = (252, 1008)
-    costs: tuple[float, ...] = (0.0002, 0.001, 0.005)
+    costs: tuple[float, ...] = (0.001, 0.005)
+    daily_starts: int = 2
+    more_iterations: int = 20
     n_draws: int = 5000
 
     @property
@@ -86,5 +93,7 @@ QUICK: Mapping[str, Any] = {
     "states": (3,),
     "windows": (80,),
     "costs": (0.005,),
+    "daily_starts": 1,
+    "more_iterations": 4,
     "n_draws": 200,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,13 @@ from experiments.brazil.variants import (
     EQUAL,
     IBOV,
     LIMITED,
+    MATCHED,
+    MYOPIC,
+    NO_COSTS,
+    ONE_REGIME,
+    RECEDING,
     RUN_THROUGH,
-    UNLIMITED,
+    Variant,
     at_limit,
     percent,
 )
@@ -24,6 +30,13 @@ from sddp.backtest import figure_parts as parts
 from sddp.backtest import figures
 
 Tables = Mapping[str, pd.DataFrame]
+
+SETTINGS = [field.name for field in fields(Variant) if field.name not in ("strategy", "limit")]
+INTERVAL = "with its 95 % interval"
+
+# One of each kind: a run through ten stages hardly differs from beginning anew, nor does the
+# cost-free future from one stage.
+COMPARED = (RECEDING, MYOPIC, NO_COSTS, ONE_REGIME, MATCHED)
 
 TRAILING_MONTHS = 6
 LARGEST = 9
@@ -36,7 +49,7 @@ def draw(tables: Tables, config: Config) -> dict[str, Figure]:
     deck = [at_limit(RUN_THROUGH, limit) for limit in config.limits]
     wealth = tables["wealth"]
     shown = wealth[[*deck, EQUAL, IBOV, CASH]]
-    headline = [at_limit(name, config.headline) for name in LIMITED]
+    headline = [at_limit(name, config.headline) for name in COMPARED]
     weights = dict(iter(tables["weights"].groupby("strategy")))
     ratios, apart = _sharpe(tables["intervals"], config), _sharpe(tables["differences"], config)
     beliefs = tables["beliefs"]
@@ -46,14 +59,16 @@ def draw(tables: Tables, config: Config) -> dict[str, Figure]:
         "allocation": figures.allocation_figure(
             {name: weights[name].drop(columns="strategy") for name in deck}, LARGEST
         ),
-        "strategies": figures.wealth_figure(wealth[[*headline, *UNLIMITED]], timing),
+        "strategies": figures.wealth_figure(wealth[[*headline, EQUAL, CASH]], timing),
         "sharpe": figures.interval_figure(
-            ratios, f"Sharpe ratio at a limit of {percent(config.headline)}", "Sharpe ratio, a year"
+            ratios,
+            f"Sharpe ratio at a limit of {percent(config.headline)}",
+            f"Sharpe ratio, a year, {INTERVAL}",
         ),
         "differences": figures.interval_figure(
             apart,
             f"Sharpe ratio less that of {apart['reference'].iloc[0]}",
-            "difference of Sharpe ratios, a year",
+            f"difference of Sharpe ratios, a year, {INTERVAL}",
         ),
         "promises": figures.promise_figure(_promised(tables["risk"], config)),
         "limits": _limits(tables["rolling_cvar"], config.limits),
@@ -62,29 +77,30 @@ def draw(tables: Tables, config: Config) -> dict[str, Figure]:
         ),
         "lag": _lag(tables["summary"], config),
         "regimes_worth": _worth(tables["regimes_worth"], config),
-        "subperiods": _subperiods(tables["subperiods"]),
+        "subperiods": _subperiods(tables["subperiods"], config),
     }
 
 
-def usual(table: pd.DataFrame, config: Config) -> pd.Series[bool]:
-    """Rows with the study's own lag, seed and schedule."""
-    mask: pd.Series[bool] = (
-        (table["lag"] == config.lag)
-        & (table["seed"] == config.seed)
-        & (table["refit_every"] == config.refit_every)
-    )
-    return mask
+def usual(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Rows with the study's own settings, as far as the table tells them; of any limit."""
+    told = [name for name in SETTINGS if name in table]
+    own = pd.Series({name: getattr(config, name) for name in told})
+    return table[(table[told] == own).all(axis=1)]
 
 
 def _sharpe(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    chosen = table[
-        usual(table, config) & (table["limit"] == config.headline) & (table["metric"] == "sharpe")
-    ]
-    return chosen.set_index("strategy")
+    return _headline(table[table["metric"] == "sharpe"], config)
+
+
+def _headline(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """By strategy, at the headline's limit or without one."""
+    own = usual(table, config)
+    return own[own["limit"].isna() | (own["limit"] == config.headline)].set_index("strategy")
 
 
 def _promised(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    chosen = table[usual(table, config) & table["strategy"].isin(LIMITED)]
+    own = usual(table, config)
+    chosen = own[own["strategy"].isin(LIMITED)]
     names = [
         at_limit(name, limit)
         for name, limit in zip(chosen["strategy"], chosen["limit"], strict=True)
@@ -119,18 +135,12 @@ def _limits(rolling: pd.DataFrame, limits: tuple[float, ...]) -> Figure:
 
 def _lag(summary: pd.DataFrame, config: Config) -> Figure:
     """Sharpe ratio traded a row later, and at the very quotes decided on."""
-    same = summary[
-        (summary["seed"] == config.seed)
-        & (summary["refit_every"] == config.refit_every)
-        & (summary["limit"].isna() | (summary["limit"] == config.headline))
-        & (summary["window"] == config.window)
-        & (summary["n_states"] == config.n_states)
-        & (summary["transaction_cost"] == config.transaction_cost)
-    ]
     late, early = f"lag {config.lag}", "lag 0"
-    named = same.assign(lag="lag " + same["lag"].astype(str))
-    table = named.pivot(index="strategy", columns="lag", values="sharpe").dropna()
-    table = table.sort_values(by=late)
+    ratios = {
+        name: _headline(summary, replace(config, lag=lag))["sharpe"]
+        for name, lag in ((late, config.lag), (early, 0))
+    }
+    table = pd.DataFrame(ratios).dropna().sort_values(by=late)
     figure, ax = _rows([str(name) for name in table.index])
     rows = np.arange(len(table))
     ax.hlines(rows, table[early], table[late], color="0.75", lw=1.2, zorder=1)
@@ -161,7 +171,7 @@ def _worth(table: pd.DataFrame, config: Config) -> Figure:
         colour = parts.COLOURS[rank]
         ax.hlines(rows, table["low"][of_seed], table["high"][of_seed], color=colour, lw=1.4)
         (dots,) = ax.plot(table["difference"][of_seed], rows, "o", color=colour, markersize=4.0)
-        entries.append((dots, f"seed {seed}, with 95 % interval"))
+        entries.append((dots, f"seed {seed}, {INTERVAL}"))
     ax.axvline(0.0, color="black", linewidth=0.8)
     ax.set_xlabel("Sharpe ratio with regimes less with one regime, a year")
     parts.title(ax, f"What regimes add, at a limit of {percent(config.headline)}")
@@ -183,7 +193,7 @@ def _setting(row: pd.Series[float], config: Config) -> str:
     return ", ".join(changed) or "the study's settings"
 
 
-def _subperiods(table: pd.DataFrame) -> Figure:
+def _subperiods(table: pd.DataFrame, config: Config) -> Figure:
     """Sharpe ratio of every strategy in each part of the time."""
     chosen = table[(table["metric"] == "sharpe") & (table["what"] == "value")]
     names = list(dict.fromkeys(chosen["strategy"]))
@@ -201,7 +211,11 @@ def _subperiods(table: pd.DataFrame) -> Figure:
         ax.set_yticks(rows, names, parse_math=False)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     parts.plain(axes)
-    figure.supxlabel("Sharpe ratio, a year, with its 95 % interval")
+    figure.suptitle(
+        f"Sharpe ratio in parts of the time, at a limit of {percent(config.headline)}",
+        fontweight="bold",
+    )
+    figure.supxlabel(f"Sharpe ratio, a year, {INTERVAL}", fontsize="medium")
     return figure
 
 

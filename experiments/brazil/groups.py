@@ -15,10 +15,11 @@ from experiments.brazil.variants import (
     IBOV,
     MATCHED,
     ONE_REGIME,
-    QP_FIXED,
     RECEDING,
     RUN_THROUGH,
     Variant,
+    daily,
+    others,
 )
 from sddp.backtest import BacktestReport, Contents
 from sddp.backtest.evidence import Evidence, gather
@@ -64,11 +65,10 @@ def groups(results: Results) -> dict[str, Group]:
     for limit in config.limits:
         if limit != config.headline:
             found[f"limit {limit:g}"] = tuple(results.under(limit))
-    found["lag 0"] = (*results.under(config.headline, lag=0), *results.without_limit(lag=0))
-    for change in [*({"seed": seed} for seed in config.seeds[1:]), {"refit_every": 1}]:
-        fixed = Variant.of(config, QP_FIXED, **change)
-        name = ", ".join(f"{key} {value}" for key, value in change.items())
-        found[name] = (*results.under(config.headline, **change), fixed)
+    found["lag 0"] = tuple(results.under(config.headline, lag=0))
+    for seed in config.seeds[1:]:
+        found[f"seed {seed}"] = tuple(results.under(config.headline, seed=seed))
+    found["daily"] = tuple(results.under(config.headline, **daily(config)))
     return {
         name: _group(results, members, whole=name == "headline")
         for name, members in found.items()
@@ -107,10 +107,9 @@ def pairs(results: Results) -> Iterator[Group]:
     changes: list[dict[str, Any]] = [
         {},
         {"lag": 0},
-        {"refit_every": 1},
+        daily(config),
         *({"n_states": n_states} for n_states in config.states),
-        *({"window": window} for window in config.windows),
-        *({"transaction_cost": cost} for cost in config.costs),
+        *others(config),
     ]
     for seed in config.seeds:
         for change in changes:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.brazil import analysis, figures, series, tables
+from experiments.brazil.config import Config
 from experiments.brazil.groups import Group, evidence, groups, pairs
 from experiments.brazil.results import Results
 from experiments.brazil.variants import percent
@@ -18,8 +19,8 @@ from sddp.backtest.evidence import Evidence
 TITLE = "Gold, Ibovespa, dollar, euro and CDI: walk-forward of regime-switching policies"
 CAVEATS = (
     "Quotes are not taken at one hour: gold and the dollar are fixed hours before the Ibovespa "
-    "closes. Decisions are executed a row later; results at the very quotes decided on are given "
-    "beside, and could not have been had.",
+    "closes. Decisions are executed a row later; results at the very quotes decided on, which "
+    "could not have been had, stand in summary.csv.",
     "Dollar and euro earn no foreign interest here; gold is a London fixing in reais.",
     "Intervals take the policies as they were fitted: another seed or number of regimes gives "
     "other policies, whose results differ from these.",
@@ -53,13 +54,19 @@ def write(record: Run, results: Results, *, n_jobs: int) -> dict[str, Any]:
     _write(
         record, "subperiods", analysis.subperiods(headline.report, results, parts, n_jobs=n_jobs)
     )
+    record.write_table("accuracy", analysis.accuracy(results))
     deflated = headline.report.deflated_sharpe(trial_sharpes=summary["sharpe"].to_numpy())
     record.write_table("deflated", deflated)
     _write_series(record, results)
     _page(record, results, headline, known["headline"])
+    write_figures(record, config)
+    return _headline(results, summary, known["headline"])
+
+
+def write_figures(record: Run, config: Config) -> None:
+    """Draw the figures of a run from its tables."""
     for name, figure in figures.draw(tables.read(record.out), config).items():
         record.write_figure(name, figure)
-    return _headline(results, summary, known["headline"])
 
 
 def _write(record: Run, name: str, table: pd.DataFrame) -> None:
@@ -97,7 +104,7 @@ def _headline(results: Results, summary: pd.DataFrame, known: Evidence) -> dict[
     shown = ratios[["annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]]
     return {
         "backtests": len(summary),
-        "core_seconds": float(summary["seconds"].sum()),
+        "seconds_of_backtests": float(summary["seconds"].sum()),
         "failed_refits": int(summary["failures"].sum()),
         "warnings": int(summary["warnings"].sum()),
         "headline": shown.join(promised).to_dict("index"),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from experiments.brazil import inputs
 from experiments.brazil.config import Config
-from experiments.brazil.variants import LIMITED, UNLIMITED, Caches, Variant, at_limit, cell
+from experiments.brazil.makers import Caches, cell
+from experiments.brazil.variants import LIMITED, UNLIMITED, Variant, at_limit
 from sddp.backtest import BacktestReport, Market, Study, run_study
 
 

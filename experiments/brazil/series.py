@@ -1,4 +1,4 @@
-"""Numbers through time that the figures are drawn from: every fifth row is kept."""
+"""Numbers through time that the figures are drawn from: every fifth row, to six decimals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from experiments.brazil.results import Results
 from experiments.brazil.variants import RECEDING, RUN_THROUGH, Variant
 from sddp.backtest import Market, MultistageStrategy, metrics
 
-# Figures show no more; the store has every row.
-KEPT = 5
+# Figures show no more; the store has every row and digit.
+KEPT, DECIMALS = 5, 6
 
 # A CVaR through time looks back on so many rows: the deck's two years, and a quarter.
 LONG, SHORT = 504, 60
@@ -18,7 +18,7 @@ LONG, SHORT = 504, 60
 def kept(table: pd.DataFrame) -> pd.DataFrame:
     """Every fifth row, and the last."""
     rows = sorted({*range(0, len(table), KEPT), len(table) - 1})
-    return table.iloc[rows]
+    return table.iloc[rows].round(DECIMALS)
 
 
 def wealth(results: Results) -> pd.DataFrame:
@@ -28,12 +28,9 @@ def wealth(results: Results) -> pd.DataFrame:
 
 
 def weights(results: Results) -> pd.DataFrame:
-    """Shares of wealth of the multi-stage policy at all limits, tidy: one row per date and name."""
-    chosen = [
-        Variant.of(results.config, name, limit)
-        for name in (RUN_THROUGH, RECEDING)
-        for limit in results.config.limits
-    ]
+    """Shares of wealth of the deck's policy at all limits, tidy: one row per date and name."""
+    config = results.config
+    chosen = [Variant.of(config, RUN_THROUGH, limit) for limit in config.limits]
     report = results.report(chosen, with_limit=True)
     return pd.concat(
         kept(report.weights(name)).rename_axis("date").assign(strategy=name)

@@ -12,7 +12,7 @@ from experiments.brazil.config import Config
 from sddp.errors import DataError
 
 # By date, with the dates in the first column.
-BY_DATE = ("wealth", "weights", "beliefs", "rolling_cvar")
+BY_DATE = ("wealth", "weights", "beliefs", "rolling_cvar", "accuracy")
 OTHERS = (
     *("summary", "intervals", "differences", "risk", "regimes_worth", "subperiods"),
     *("deflated", "asset_cvar"),

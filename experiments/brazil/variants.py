@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
-
-from data.brazil_prices import ASSETS
 from experiments.brazil.config import Config
-from sddp.allocation.model import AllocationModel
-from sddp.backtest import (
-    BuyAndHold,
-    Cell,
-    EqualWeight,
-    FitCache,
-    HoldCash,
-    InverseVolatility,
-    MultistageStrategy,
-    RegimeEstimator,
-    Strategy,
-    TrainingCache,
-    variants,
-)
-from sddp.backtest.forecasts import RegimeForecaster, WindowForecaster
-from sddp.backtest.mean_variance import MeanVarianceStrategy
-from sddp.engine.stopping import Iterations
-from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven
-from sddp.portfolio.risk_aversion import RiskAversion
-from sddp.statistics import GaussianRegimes
 
 RUN_THROUGH, RECEDING = "SDDP, run-through", "SDDP, receding"
 ONE_REGIME, NO_COSTS, MYOPIC = "one regime", "costs ignored", "myopic"
@@ -38,18 +14,15 @@ COST_FREE, MATCHED = "cost-free future", "QP, risk-matched"
 QP_FIXED, QP_WINDOW = "QP, fixed lambda", "QP, fixed lambda, no regimes"
 QP_VOLATILITY = "QP, lambda by volatility"
 EQUAL, HOLD, INVERSE = "equal weights", "buy and hold", "inverse volatility"
-IBOV, CASH = "Ibovespa", "cash (CDI)"
+IBOV, CASH, CANARY = "Ibovespa", "cash (CDI)", "dollars after a fall"
 
 # With a limit, and without one, in the order of tables and figures.
 LIMITED = (RUN_THROUGH, RECEDING, COST_FREE, MYOPIC, NO_COSTS, ONE_REGIME, MATCHED)
-UNLIMITED = (QP_FIXED, QP_VOLATILITY, QP_WINDOW, INVERSE, EQUAL, HOLD, IBOV, CASH)
+UNLIMITED = (QP_FIXED, QP_VOLATILITY, QP_WINDOW, INVERSE, EQUAL, HOLD, IBOV, CASH, CANARY)
 
 # In the order of running: what takes longest early, so that all cores end together, and before it
 # what is quick, whose fits the others then find.
 FIRST = (QP_FIXED, ONE_REGIME, RUN_THROUGH, RECEDING, COST_FREE, NO_COSTS)
-
-# With the index in points: lambda = 2 (1 + 0.05 index), 4.5 at 25 points.
-VOLATILITY_DRIVEN = VolatilityDriven(base=2.0, sensitivity=0.05)
 
 
 @dataclass(frozen=True)
@@ -59,7 +32,7 @@ class Variant:
     Attributes
     ----------
     strategy : str
-        A key of `MAKERS`.
+        A name of `LIMITED` or `UNLIMITED`.
     limit : float or None
         None where the strategy knows no limit.
     """
@@ -69,9 +42,12 @@ class Variant:
     lag: int
     seed: int
     n_states: int
+    n_starts: int
     window: int
     transaction_cost: float
     refit_every: int
+    iterations: int
+    terminal_value: Literal["marked", "liquidated"]
 
     @classmethod
     def of(
@@ -86,7 +62,7 @@ class Variant:
         """Strategy, limit, and what differs from the settings of the study."""
         usual = Variant.of(config, self.strategy, self.limit)
         changed = [
-            f"{f.name} = {getattr(self, f.name):g}"
+            f"{f.name} = {getattr(self, f.name)}"
             for f in fields(self)
             if getattr(self, f.name) != getattr(usual, f.name)
         ]
@@ -120,144 +96,41 @@ def study(config: Config) -> list[Variant]:
 
 
 def sensitivities(config: Config) -> list[Variant]:
-    """Other seeds, daily training, other numbers of regimes, windows and costs."""
+    """Other seeds, schedules, regimes, windows, costs, lengths of training, terminal values."""
     at = config.headline
     seeds = [
-        Variant.of(config, name, None if name == QP_FIXED else at, seed=seed)
+        Variant.of(config, name, at, seed=seed)
         for seed in config.seeds[1:]
-        for name in (QP_FIXED, *LIMITED)
+        for name in (RECEDING, ONE_REGIME, MYOPIC, MATCHED)
     ]
-    daily = [
-        Variant.of(config, name, None if name == QP_FIXED else at, refit_every=1)
-        for name in (QP_FIXED, ONE_REGIME, RECEDING, MATCHED)
+    pairs = [
+        Variant.of(config, name, at, **change)
+        for change in (daily(config), *others(config))
+        for name in (RECEDING, ONE_REGIME)
     ]
-    changes: list[dict[str, Any]] = [
+    regimes = [Variant.of(config, RECEDING, at, n_states=n_states) for n_states in config.states]
+    longer = Variant.of(config, RECEDING, at, iterations=config.more_iterations)
+    liquidated = [
+        Variant.of(config, name, at, terminal_value="liquidated")
+        for name in (RUN_THROUGH, RECEDING)
+    ]
+    return _ordered([*seeds, *pairs, *regimes, longer, *liquidated])
+
+
+def daily(config: Config) -> dict[str, Any]:
+    """Trained every row; the fit of the row before is a start, so few others are tried."""
+    return {"refit_every": 1, "n_starts": config.daily_starts}
+
+
+def others(config: Config) -> list[dict[str, Any]]:
+    """Other windows and costs, under which policies with and without regimes are compared."""
+    return [
         *({"window": window} for window in config.windows),
         *({"transaction_cost": cost} for cost in config.costs),
     ]
-    others = [
-        Variant.of(config, name, at, seed=seed, **change)
-        for seed in config.seeds
-        for change in changes
-        for name in (RECEDING, ONE_REGIME)
-    ]
-    regimes = [
-        Variant.of(config, RECEDING, at, seed=seed, n_states=n_states)
-        for seed in config.seeds
-        for n_states in config.states
-    ]
-    return _ordered([*seeds, *daily, *others, *regimes])
 
 
 def _ordered(chosen: Iterable[Variant]) -> list[Variant]:
     ranks = {name: rank for rank, name in enumerate(FIRST)}
     # Other lags last: they find the fits and policies of the first.
     return sorted(chosen, key=lambda v: (-v.lag, ranks.get(v.strategy, len(ranks))))
-
-
-class Caches(NamedTuple):
-    """Where fits and trained policies are looked up."""
-
-    fits: FitCache
-    trainings: TrainingCache
-
-    @classmethod
-    def of(cls, store: str | Path) -> Caches:
-        """In a folder."""
-        return cls(FitCache(store), TrainingCache(store))
-
-
-def cell(variant: Variant, config: Config, caches: Caches) -> Cell:
-    """The backtest of a variant."""
-    return Cell(
-        strategy=MAKERS[variant.strategy](variant, config, caches),
-        transaction_cost=variant.transaction_cost,
-        lag=variant.lag,
-    )
-
-
-def estimator(variant: Variant, config: Config, caches: Caches) -> RegimeEstimator:
-    """Regimes and scenarios of a variant."""
-    return RegimeEstimator(
-        rng=np.random.default_rng(variant.seed),
-        window=variant.window,
-        regimes=GaussianRegimes(n_states=variant.n_states, n_starts=config.n_starts),
-        n_scenarios=config.n_scenarios,
-        cache=caches.fits,
-    )
-
-
-Maker = Callable[[Variant, Config, Caches], Strategy]
-
-
-def _multistage(kind: str) -> Maker:
-    def make(variant: Variant, config: Config, caches: Caches) -> Strategy:
-        base = MultistageStrategy(
-            model=AllocationModel(
-                transaction_cost=variant.transaction_cost,
-                cvar_confidence=config.confidence,
-                cvar_limit=variant.limit,
-            ),
-            rng=np.random.default_rng(variant.seed),
-            estimator=estimator(variant, config, caches),
-            n_stages=config.n_stages,
-            stopping=Iterations(config.iterations),
-            refit_every=variant.refit_every,
-            on_failure="keep",
-            # Trained every day, policies would fill a disk, and none is asked for twice.
-            trainings=caches.trainings if variant.refit_every > 1 else TrainingCache(),
-        )
-        return variants(base)[kind]
-
-    return make
-
-
-def _run_through(variant: Variant, config: Config, caches: Caches) -> Strategy:
-    base = _multistage("SDDP")(variant, config, caches)
-    assert isinstance(base, MultistageStrategy)
-    return replace(base, mode="run-through")
-
-
-def _quadratic(
-    variant: Variant, config: Config, caches: Caches, risk_aversion: RiskAversion
-) -> Strategy:
-    """Mean against variance on the scenarios and under the belief of the multi-stage policy."""
-    return MeanVarianceStrategy(
-        MeanVariance(risk_aversion=risk_aversion, transaction_cost=variant.transaction_cost),
-        RegimeForecaster(estimator(variant, config, caches), variant.refit_every),
-        confidence=config.confidence,
-        if_infeasible="sell",
-    )
-
-
-def _matched(variant: Variant, config: Config, caches: Caches) -> Strategy:
-    assert variant.limit is not None
-    matched = CVaRMatched(limit=variant.limit, confidence=config.confidence)
-    return _quadratic(variant, config, caches, matched)
-
-
-def _without_regimes(variant: Variant, config: Config, caches: Caches) -> Strategy:
-    return MeanVarianceStrategy(
-        MeanVariance(risk_aversion=config.risk_aversion, transaction_cost=variant.transaction_cost),
-        WindowForecaster(variant.window, refit_every=variant.refit_every),
-        confidence=config.confidence,
-    )
-
-
-MAKERS: dict[str, Maker] = {
-    RUN_THROUGH: _run_through,
-    RECEDING: _multistage("SDDP"),
-    ONE_REGIME: _multistage("one regime"),
-    NO_COSTS: _multistage("costs ignored"),
-    MYOPIC: _multistage("myopic"),
-    COST_FREE: _multistage("cost-free future"),
-    MATCHED: _matched,
-    QP_FIXED: lambda v, config, caches: _quadratic(v, config, caches, config.risk_aversion),
-    QP_VOLATILITY: lambda v, config, caches: _quadratic(v, config, caches, VOLATILITY_DRIVEN),
-    QP_WINDOW: _without_regimes,
-    EQUAL: lambda v, config, caches: EqualWeight(),
-    HOLD: lambda v, config, caches: BuyAndHold(dict.fromkeys(ASSETS, 1.0 / len(ASSETS))),
-    INVERSE: lambda v, config, caches: InverseVolatility(v.window),
-    IBOV: lambda v, config, caches: BuyAndHold({"ibov": 1.0}),
-    CASH: lambda v, config, caches: HoldCash(),
-}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from experiments.brazil.makers import estimator
 from experiments.brazil.results import Results
-from experiments.brazil.variants import Variant, estimator
+from experiments.brazil.variants import Variant
 from sddp.allocation.outlook import Outlook
 from sddp.arrays import Floats
 from sddp.backtest import BacktestReport, RollingEstimate

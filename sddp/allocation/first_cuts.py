@@ -33,13 +33,18 @@ def cost_free_growth(model: AllocationModel, terms: Terms, scenarios: MarkovScen
     """
     n_stages = scenarios.returns.shape[0]
     growth = np.ones((n_stages + 1, scenarios.n_states))
+    same = scenarios.stationary and float(np.ptp(terms.cash_return)) == 0.0
+    programmes: dict[tuple[int, int], _OneStep] = {}
     for stage in reversed(range(n_stages)):
         cash_return = float(terms.cash_return[stage])
         for regime in range(scenarios.n_states):
-            belief = np.eye(scenarios.n_states)[regime]
-            view = outlook(scenarios, stage, belief, cash_return)
+            key = (0 if same else stage, regime)
+            if key not in programmes:
+                belief = np.eye(scenarios.n_states)[regime]
+                view = outlook(scenarios, stage, belief, cash_return)
+                programmes[key] = _OneStep(model, terms, view)
             rewards = _rewards(scenarios, stage, regime, cash_return, growth[stage + 1])
-            growth[stage, regime] = _best_growth(model, terms, view, rewards)
+            growth[stage, regime] = programmes[key].best(rewards)
     return growth
 
 
@@ -53,28 +58,44 @@ def _rewards(
     return np.concatenate([[arrival.sum() * (1.0 + cash_return)], arrival @ gross])
 
 
-def _best_growth(model: AllocationModel, terms: Terms, view: Outlook, rewards: Floats) -> float:
-    """Largest reward of one unit of wealth under the risk limit and the weight limits."""
-    n = len(rewards)
-    upper = np.full(n + 1, np.inf)
-    if terms.weight_limit is not None:
-        upper[1:n] = terms.weight_limit
-    upper[n] = np.inf if model.cvar_penalty is not None else 0.0
-    cost = np.append(-rewards, model.cvar_penalty or 0.0)
-    budget = sp.csr_array(np.append(np.ones(n), 0.0)[None, :])
-    free = np.full(1, -np.inf)
-    lp = LinearProgram(Arrays(cost, budget, free, np.ones(1), np.zeros(n + 1), upper), UNIT)
-    while True:
-        status = lp.solve()
-        if status is Status.INFEASIBLE:  # no state is feasible here: any finite bound will do
-            return float(rewards.max())
-        if status is not Status.OPTIMAL:
-            raise SolverError(
-                f"cost-free growth: {lp.status_text()}; written to {lp.write('sddp')}"
-            )
-        value = -lp.objective()
-        if model.cvar_limit is None or not _cut_off(lp, model, view, lp.primal()):
-            return value
+class _OneStep:
+    """Largest reward of one unit of wealth under the risk limit and the weight limits.
+
+    Other rewards start from the last basis and from the tails already found.
+    """
+
+    def __init__(self, model: AllocationModel, terms: Terms, view: Outlook) -> None:
+        self._model, self._view = model, view
+        n = len(terms.purchase_cost) + 1
+        upper = np.full(n + 1, np.inf)
+        if terms.weight_limit is not None:
+            upper[1:n] = terms.weight_limit
+        upper[n] = np.inf if model.cvar_penalty is not None else 0.0
+        budget = sp.csr_array(np.append(np.ones(n), 0.0)[None, :])
+        arrays = Arrays(
+            np.append(np.zeros(n), model.cvar_penalty or 0.0),
+            budget,
+            np.full(1, -np.inf),
+            np.ones(1),
+            np.zeros(n + 1),
+            upper,
+        )
+        self._lp = LinearProgram(arrays, UNIT)
+
+    def best(self, rewards: Floats) -> float:
+        lp, model = self._lp, self._model
+        lp.set_costs(np.arange(len(rewards), dtype=np.int32), -rewards)
+        while True:
+            status = lp.solve()
+            if status is Status.INFEASIBLE:  # no state is feasible here: any finite bound will do
+                return float(rewards.max())
+            if status is not Status.OPTIMAL:
+                raise SolverError(
+                    f"cost-free growth: {lp.status_text()}; written to {lp.write('sddp')}"
+                )
+            value = -lp.objective()
+            if model.cvar_limit is None or not _cut_off(lp, model, self._view, lp.primal()):
+                return value
 
 
 def _cut_off(lp: LinearProgram, model: AllocationModel, view: Outlook, primal: Floats) -> bool:

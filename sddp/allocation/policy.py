@@ -182,23 +182,21 @@ class AllocationPolicy:
     def _in_money(
         self, decision: Decision, before: dict[str, float], belief: Floats, stage: int
     ) -> AllocationDecision:
-        names, terms = self.problem.asset_names, self.problem.terms
-        held = pd.Series(decision.outgoing["holdings"], dtype=float)
-        trades = held[list(names)] - pd.Series(before, dtype=float)[list(names)]
-        bought, sold = trades.clip(lower=0.0).to_numpy(), -trades.clip(upper=0.0).to_numpy()
+        positions, terms = list(self.problem.positions), self.problem.terms
+        held = np.array([decision.outgoing["holdings"][name] for name in positions], dtype=float)
+        trades = held[1:] - np.array([before[name] for name in positions[1:]], dtype=float)
+        bought, sold = np.maximum(trades, 0.0), np.maximum(-trades, 0.0)
         cost = float(bought @ terms.purchase_cost + sold @ terms.sale_cost)
         view = outlook(self.problem.scenarios, stage, belief, float(terms.cash_return[stage]))
-        loss = view.cvar(
-            float(held[CASH]), held[list(names)].to_numpy(), self.problem.model.cvar_confidence
-        )
+        loss = view.cvar(float(held[0]), held[1:], self.problem.model.cvar_confidence)
         return AllocationDecision(
-            trades=trades,
-            holdings=held,
-            weights=held / held.sum(),
+            trades=pd.Series(trades, index=positions[1:]),
+            holdings=pd.Series(held, index=positions),
+            weights=pd.Series(held / held.sum(), index=positions),
             cost=cost,
             cvar=(loss + cost) / sum(before.values()),
             value=decision.value,
-            marginal_value=pd.Series(decision.slope, index=list(self.problem.positions)),
+            marginal_value=pd.Series(decision.slope, index=positions),
         )
 
 

@@ -2,9 +2,12 @@
 
 from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
 from sddp.backtest.evidence import Contents
+from sddp.backtest.excess import ExcessRegimeEstimator
 from sddp.backtest.fits import FitCache
+from sddp.backtest.forecasts import Forecast, Forecaster, RegimeForecaster, WindowForecaster
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.market import CASH, Market, View
+from sddp.backtest.mean_variance import MeanVarianceStrategy
 from sddp.backtest.multistage import MultistageStrategy, variants
 from sddp.backtest.report import BacktestReport
 from sddp.backtest.simulator import backtest, print_progress
@@ -31,15 +34,20 @@ __all__ = [
     "Decision",
     "EqualWeight",
     "EveryPeriods",
+    "ExcessRegimeEstimator",
     "Failure",
     "FitCache",
+    "Forecast",
+    "Forecaster",
     "HoldCash",
     "InverseVolatility",
     "Ledger",
     "Market",
+    "MeanVarianceStrategy",
     "MultistageStrategy",
     "RegimeEstimate",
     "RegimeEstimator",
+    "RegimeForecaster",
     "RollingEstimate",
     "Strategy",
     "Study",
@@ -47,6 +55,7 @@ __all__ = [
     "TransactionCosts",
     "Trigger",
     "View",
+    "WindowForecaster",
     "backtest",
     "print_progress",
     "run_study",

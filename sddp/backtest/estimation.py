@@ -33,8 +33,9 @@ UNSEEN_CHANGE = 1e-6
 class RegimeEstimator:
     """How regimes and scenarios are estimated from what is known.
 
-    Regimes are those of the market's factors, assets follow them through a factor model; without
-    factors the regimes are those of the assets' log returns.
+    Regimes are those of the market's factors, assets follow them through a factor model, fitted to
+    the rows on which each was quoted and leaving out those not quoted today; without factors the
+    regimes are those of the assets' log returns.
 
     Parameters
     ----------
@@ -107,8 +108,7 @@ class RegimeEstimator:
         fit = self.cache.fit(self._per_sequence(), table, lengths, start=start, rng=rng)
         assets = None
         if view.factors is not None:
-            own, _ = periods(view.log_returns, self._rows(view), self.period)
-            assets = FactorModel().fit(own, table)
+            assets = FactorModel(missing="skip").fit(self.followers(view), table)
         drawn = markov_scenarios(
             fit.regimes,
             assets,
@@ -117,12 +117,23 @@ class RegimeEstimator:
             rng=keyed(self.rng, "scenarios", view.date),
             sampling=self.sampling,
         )
-        return RegimeEstimate(self, view.date, start, fit, _with_unseen_changes(drawn))
+        return self._estimate(view, start, fit, _with_unseen_changes(drawn))
 
     def drivers(self, view: View) -> tuple[pd.DataFrame, Ints]:
         """Log returns of whole periods of what the regimes are fitted to; see `periods`."""
         table = view.log_returns if view.factors is None else view.factors
         return periods(table, self._rows(view), self.period)
+
+    def followers(self, view: View) -> pd.DataFrame:
+        """Log returns of whole periods of the assets quoted today; NaN where they were not."""
+        known = view.log_returns.where(view.quoted.loc[view.returns.index])
+        table, _ = periods(known.loc[:, view.quoted.iloc[-1]], self._rows(view), self.period)
+        return table
+
+    def belief(self, regimes: Regimes, view: View) -> Floats:
+        """Filtered probabilities of the present regime, shape (n_states,)."""
+        table, lengths = self.drivers(view)
+        return regimes.belief(table.iloc[: lengths[0]])
 
     def cash_return(self, view: View) -> float:
         """Return of cash over a period at the rate known today."""
@@ -131,6 +142,11 @@ class RegimeEstimator:
 
     def _rows(self, view: View) -> int:
         return max(self.window, len(view.returns)) if self.expanding else self.window
+
+    def _estimate(
+        self, view: View, start: Fit | None, fit: Fit, scenarios: MarkovScenarios
+    ) -> RegimeEstimate:
+        return RegimeEstimate(self, view.date, start, fit, scenarios)
 
     def _per_sequence(self) -> GaussianRegimes:
         """Overlapping sequences repeat each row `period` times: a regime needs as many more."""
@@ -153,7 +169,9 @@ class RegimeEstimate:
         What the fit started from.
     fit : Fit
     scenarios : MarkovScenarios
-        One stage; see `over` for more.
+        One stage; see `over` for more. Assets not quoted on the date are not in them.
+    cash_return : float or None
+        Return of cash that the scenarios were made with; None where it does not enter them.
     """
 
     estimator: RegimeEstimator
@@ -161,6 +179,7 @@ class RegimeEstimate:
     start: Fit | None
     fit: Fit
     scenarios: MarkovScenarios
+    cash_return: float | None = None
 
     @property
     def regimes(self) -> Regimes:
@@ -173,15 +192,16 @@ class RegimeEstimate:
         From the sequence of periods that ends at the view's last row, which may be later than the
         estimate.
         """
-        table, lengths = self.estimator.drivers(view)
-        return self.regimes.belief(table.iloc[: lengths[0]])
+        return self.estimator.belief(self.regimes, view)
 
     def outlook(self, view: View) -> Outlook:
         """Outcomes of the next period and their weights ``(belief P)_j p_js``, as of a view.
 
         These are the outcomes that the multi-stage policy's first decision looks out on.
         """
-        cash_return = self.estimator.cash_return(view)
+        cash_return = self.cash_return
+        if cash_return is None:
+            cash_return = self.estimator.cash_return(view)
         return outlook(self.scenarios, 0, self.belief(view), cash_return)
 
     def over(self, n_stages: int) -> MarkovScenarios:

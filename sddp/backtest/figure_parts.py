@@ -142,7 +142,7 @@ def log_scale(ax: Axes, levels: pd.DataFrame) -> None:
     ax.set_yscale("log")
     wide = float(levels.to_numpy().max() / levels.to_numpy().min()) > NARROW
     locator = (
-        LogLocator(subs=(1.0, 2.0, 5.0)) if wide else MaxNLocator(nbins=7, steps=[1, 2, 5, 10])
+        LogLocator(subs=(1.0, 2.0, 3.0, 5.0)) if wide else MaxNLocator(nbins=7, steps=[1, 2, 5, 10])
     )
     ax.yaxis.set_major_locator(locator)
     ax.yaxis.set_major_formatter(FuncFormatter(money))

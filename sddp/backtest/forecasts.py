@@ -184,9 +184,12 @@ class RegimeForecaster:
         DataError
             What is known does not carry a fit of regimes, see `RegimeEstimator.estimate`.
         """
-        seen = self._rolling.refresh(view).outlook(view)
+        estimate = self._rolling.refresh(view)
+        seen = estimate.outlook(view)
         outcomes = Outcomes(seen.returns, seen.probabilities)
-        return Forecast(outcome_moments(outcomes, list(view.assets)), outcomes, seen.cash_return)
+        known = estimate.scenarios.asset_names or ()
+        names = [name for name in view.assets if str(name) in known]
+        return Forecast(outcome_moments(outcomes, names), outcomes, seen.cash_return)
 
     def checkpoint(self) -> dict[str, Any] | None:
         """As of the rolling estimate."""

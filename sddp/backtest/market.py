@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypedDict, Unpack, cast, get_args
@@ -9,6 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 import numpy as np
 import pandas as pd
 
+from sddp.backtest.metrics import periods_per_year
 from sddp.backtest.tables import (
     cells,
     check_same_dates,
@@ -18,7 +20,7 @@ from sddp.backtest.tables import (
     frozen_series,
     frozen_table,
 )
-from sddp.errors import DataError
+from sddp.errors import DataError, ModelError
 
 CASH = "cash"
 Missing = Literal["raise", "carry", "drop"]
@@ -26,6 +28,10 @@ Missing = Literal["raise", "carry", "drop"]
 # The dearest overnight money of a hyperinflation stays below 20 % a period; a rate in percent
 # (5.2 for 5.2 %) does not.
 LARGEST_CASH_RATE = 0.2
+
+# Nor does money grow a hundredfold in a year, most years of the data: an overnight rate in percent
+# (0.04 for 0.04 % a day), or a yearly one taken for a daily one, does.
+LARGEST_CASH_GROWTH = 100.0
 
 # A level can be carried over a gap; a return cannot, it would be earned twice.
 LEVELS = {"prices", "volatility_index"}
@@ -48,7 +54,8 @@ class View:
         Simple decimal returns: row ``t`` is earned over ``(t-1, t]`` and known at ``t``. A market
         made of returns has all ``n_rows``.
     quoted : DataFrame of bool, shape (n_rows, n_assets)
-        False where the price is carried from an earlier row, or not yet there.
+        False where the price is carried from an earlier row, not yet there, or not for long
+        enough (`seasoning`).
     cash_rate : Series, shape (n_rows,)
         Decimal return of cash, earned over ``(t-1, t]``.
     factors : DataFrame or None, shape (n_rows, n_factors)
@@ -122,6 +129,7 @@ class MarketOptions(TypedDict, total=False):
     factors: pd.DataFrame | None
     volatility_index: pd.Series[float] | None
     missing: Missing
+    seasoning: int
 
 
 class Market:
@@ -148,11 +156,16 @@ class Market:
         over which cash compounds. ``"carry"`` and ``"drop"`` treat a gap in `volatility_index`
         likewise; one in `factors` or `cash_rate` cannot be carried, and raises unless its row is
         dropped for ``"drop"``.
+    seasoning : int, default 1
+        Rows in a row that an asset must have had a price on to count as quoted (`View.quoted`):
+        with 12 it is not bought in the 11 rows after a gap either.
 
     Raises
     ------
     DataError
         A table fails a check: the message names the argument, the asset and the date.
+    ModelError
+        `seasoning` is no whole number of at least 1.
     """
 
     def __init__(
@@ -163,13 +176,15 @@ class Market:
         factors: pd.DataFrame | None = None,
         volatility_index: pd.Series[float] | None = None,
         missing: Missing = "raise",
+        seasoning: int = 1,
     ) -> None:
         levels = checked_table(prices, "prices")
         if CASH in levels.columns:
             raise DataError("prices has a column 'cash'; rename it, or give it as cash_rate")
         _refuse(levels <= 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
-        self._known = _assemble(tables, _cash_rate(cash_rate, levels.index), missing)
+        cash = _cash_rate(cash_rate, levels.index)
+        self._known = _assemble(tables, cash, missing, seasoning)
 
     @classmethod
     def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
@@ -257,22 +272,49 @@ def _cash_rate(given: float | pd.Series[float], dates: Any) -> pd.Series[float]:
         "this row (divide percent by 100, an annual rate by the periods of a year)"
     )
     _refuse(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
+    _refuse_growth(rate)
     return rate
 
 
+def _refuse_growth(rate: pd.Series[float]) -> None:
+    if len(rate) < 2:
+        return
+    usual, pace = float(rate.median()), periods_per_year(pd.DatetimeIndex(rate.index))
+    if pace * math.log1p(usual) > math.log(LARGEST_CASH_GROWTH):
+        raise DataError(
+            f"cash_rate = {usual:g} (median of {len(rate)} rows, {pace:.1f} of them a year) would "
+            f"make one unit of money more than {LARGEST_CASH_GROWTH:g} in a year; give the decimal "
+            "return from the previous row to this row (divide percent by 100, an annual rate by "
+            "the periods of a year)"
+        )
+
+
 def _assemble(
-    tables: dict[str, pd.DataFrame], cash_rate: pd.Series[float], missing: Missing
+    tables: dict[str, pd.DataFrame],
+    cash_rate: pd.Series[float],
+    missing: Missing,
+    seasoning: int,
 ) -> View:
     if missing not in get_args(Missing):
         raise DataError(f"missing = {missing!r}; known are {', '.join(get_args(Missing))}")
     if missing == "drop":
         tables, cash_rate = _dropped(tables, cash_rate)
-    quoted = tables["prices"].notna()
+    quoted = _seasoned(tables["prices"].notna(), seasoning)
     carried = tables.keys() & LEVELS if missing == "carry" else set()
     for name, table in tables.items():
         if name not in carried:
             _refuse_gaps(table, name)
     return _view(tables | {name: tables[name].ffill() for name in carried}, quoted, cash_rate)
+
+
+def _seasoned(priced: pd.DataFrame, n_rows: int) -> pd.DataFrame:
+    """Where an asset had a price on each of the last rows; none is missed before the first row."""
+    if isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < 1:
+        raise ModelError(f"seasoning = {n_rows!r}; give a whole number of rows, at least 1")
+    if n_rows == 1:
+        return priced
+    last_gap = (~priced).rolling(n_rows, min_periods=1).max()
+    return last_gap == 0.0
 
 
 def _dropped(

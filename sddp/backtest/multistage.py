@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import AllocationModel
+from sddp.allocation.model import AllocationModel, per_asset
 from sddp.allocation.outlook import outlook
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
 from sddp.allocation.training import AllocationResult, cost_free_policy
@@ -35,6 +35,9 @@ BINDING = 1e-6
 # Tail weights below this are what rounding leaves of the next outcome.
 ROUNDING = 1e-12
 
+# What an `AllocationModel` may say asset by asset.
+PER_ASSET = ("transaction_cost", "sale_cost", "weight_limit")
+
 # What follows the last decision is known exactly: one iteration states it.
 ONE_STAGE = Iterations(1)
 
@@ -44,6 +47,8 @@ class MultistageStrategy:
     """Train a multi-stage policy on what is known and follow it, until it is trained anew.
 
     Every decision is taken under the filtered belief over regimes, from the holdings held now.
+    Assets that were not quoted when the policy was trained are sold, as the policy sees it before
+    its decision; money that it gives to assets not quoted today stays in cash.
     The variants that studies compare are this class with other settings; see `variants`.
 
     Parameters
@@ -134,7 +139,7 @@ class MultistageStrategy:
         assert self.policy is not None
         belief = self._rolling.estimate.belief(view)
         note = {"date": view.date, "stage": stage, "refit": refit, "belief": tuple(belief.tolist())}
-        money = {str(name): float(amount) for name, amount in holdings.items()}
+        money = self._known_to(self.policy, holdings)
         try:
             decision = self.policy.decide(stage=stage, regime=belief, holdings=money)
         except InfeasibleState as error:
@@ -144,7 +149,7 @@ class MultistageStrategy:
         note |= self._promise(self.policy, stage, belief, decision, sum(money.values()))
         note |= {"bound": self.policy.bound, "failure": failure}
         self.journal.append(note | {"seconds": time.perf_counter() - started})
-        return pd.Series({CASH: 1.0}) if decision is None else decision.weights
+        return pd.Series({CASH: 1.0}) if decision is None else _quoted(decision.weights, view)
 
     def journal_table(self) -> pd.DataFrame:
         """What was decided, by date.
@@ -193,8 +198,8 @@ class MultistageStrategy:
         return ""
 
     def _train(self, estimate: RegimeEstimate, view: View) -> None:
-        model = replace(self.model, cash_return=self.estimator.cash_return(view))
         scenarios = estimate.over(self.n_stages)
+        model = self._model_of(view, scenarios.asset_names or ())
         if self.future == "cost-free":
             self.result, self.policy = None, cost_free_policy(model, scenarios)
             return
@@ -206,6 +211,33 @@ class MultistageStrategy:
             rng=keyed(self.rng, "training", view.date),
         )
         self.result, self.policy = trained.result, trained.policy
+
+    def _model_of(self, view: View, assets: Sequence[str]) -> AllocationModel:
+        """The model at today's cash rate; what it says asset by asset, of the quoted ones only."""
+        model = replace(self.model, cash_return=self.estimator.cash_return(view))
+        everything = [str(name) for name in view.assets]
+        if len(assets) == len(everything):
+            return model
+        kept = [everything.index(name) for name in assets]
+        given = {name: getattr(model, name) for name in PER_ASSET}
+        spread = {
+            name: per_asset(value, everything, name)[kept].tolist()
+            for name, value in given.items()
+            if value is not None
+        }
+        return replace(model, **spread)
+
+    def _known_to(self, policy: AllocationPolicy, holdings: pd.Series[float]) -> dict[str, float]:
+        """Money by position of a policy; what it does not know is sold at the model's cost."""
+        money = {str(name): float(amount) for name, amount in holdings.items()}
+        unknown = [name for name in money if name not in policy.problem.positions]
+        if unknown:
+            names = [name for name in money if name != CASH]
+            model = self.model
+            given = model.transaction_cost if model.sale_cost is None else model.sale_cost
+            costs = dict(zip(names, per_asset(given, names, "sale_cost"), strict=True))
+            money[CASH] += sum((1.0 - float(costs[name])) * money.pop(name) for name in unknown)
+        return money
 
     def _promise(
         self,
@@ -262,6 +294,17 @@ def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
         "myopic": replace(base, n_stages=1, mode="receding"),
         "cost-free future": replace(base, future="cost-free"),
     }
+
+
+def _quoted(weights: pd.Series[float], view: View) -> pd.Series[float]:
+    """Weights without the assets that are not quoted today: what they were given is cash."""
+    quoted = view.quoted.iloc[-1]
+    barred = [str(name) for name in quoted.index[~quoted] if str(name) in weights.index]
+    if not barred:
+        return weights
+    kept = weights.drop(barred)
+    kept[CASH] = 1.0 - float(kept.drop(CASH).sum())
+    return kept
 
 
 def model_var(

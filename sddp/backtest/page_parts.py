@@ -38,14 +38,8 @@ class Picture:
     alt: str
 
     def png(self) -> bytes:
-        """The figure as PNG, in 256 of its colours: a third of the bytes of all of them.
-
-        What changes are shades along edges: the colours of lines, areas and paper are kept.
-        """
-        drawn, stream = io.BytesIO(), io.BytesIO()
-        self.figure.savefig(drawn, format="png", dpi=DPI)
-        _in_few_colours(Image.open(drawn).convert("RGB")).save(stream, format="png", optimize=True)
-        return stream.getvalue()
+        """The figure as PNG."""
+        return png(self.figure)
 
 
 @dataclass(frozen=True)
@@ -110,6 +104,17 @@ def render(title: str, lead: str, caveats: Sequence[str], sections: Sequence[Sec
     return environment.get_template(TEMPLATE).render(
         title=title, lead=lead, caveats=caveats, sections=sections
     )
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, in 256 of its colours: a third of the bytes of all of them.
+
+    What changes are shades along edges: the colours of lines, areas and paper are kept.
+    """
+    drawn, stream = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    _in_few_colours(Image.open(drawn).convert("RGB")).save(stream, format="png", optimize=True)
+    return stream.getvalue()
 
 
 def _in_few_colours(image: Image.Image) -> Image.Image:

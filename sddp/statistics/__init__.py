@@ -9,6 +9,7 @@ from sddp.statistics.comparison import (
 )
 from sddp.statistics.estimates import mean_interval, optimality_gap
 from sddp.statistics.factors import FactorModel, FittedFactorModel
+from sddp.statistics.regime_paths import RegimePaths, simulate_regimes
 from sddp.statistics.regimes import FittedRegimes, GaussianRegimes, Regimes
 from sddp.statistics.return_paths import ReturnPaths, Shocks
 from sddp.statistics.sampling import (
@@ -27,6 +28,7 @@ __all__ = [
     "FittedRegimes",
     "GaussianRegimes",
     "NormalSampler",
+    "RegimePaths",
     "Regimes",
     "ReturnAutoregression",
     "ReturnPaths",
@@ -42,6 +44,7 @@ __all__ = [
     "mean_interval",
     "monte_carlo_normal",
     "optimality_gap",
+    "simulate_regimes",
     "smallest_not_worse",
     "smallest_stable",
     "sobol_normal",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
-from sddp.arrays import Floats, read_only
+from sddp.arrays import Floats, Ints, read_only
 from sddp.errors import DataError, ModelError
 from sddp.statistics.tables import Table, TableLike, read_table
 from sddp.threads import one_blas_thread
 
 ResidualCovariance = Literal["diagonal", "full"]
+MissingCells = Literal["raise", "skip"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +93,14 @@ class FactorModel:
     residual_covariance : {"diagonal", "full"}
         Whether residuals of different assets are taken as uncorrelated (what a factor model
         means, and the paper's choice) or keep their sample covariance.
+    missing : {"raise", "skip"}
+        Whether an empty cell of an asset is an error, or leaves its row out of that asset's
+        regression. Uncorrelated residuals only: others are not seen on the same rows.
 
     Raises
     ------
     ModelError
-        Another word was given.
+        Another word was given, or ``"skip"`` with ``"full"``.
 
     Examples
     --------
@@ -108,11 +112,19 @@ class FactorModel:
 
     _: KW_ONLY
     residual_covariance: ResidualCovariance = "diagonal"
+    missing: MissingCells = "raise"
 
     def __post_init__(self) -> None:
         if self.residual_covariance not in get_args(ResidualCovariance):
             raise ModelError(
                 f"residual_covariance = {self.residual_covariance!r}; give 'diagonal' or 'full'"
+            )
+        if self.missing not in get_args(MissingCells):
+            raise ModelError(f"missing = {self.missing!r}; give 'raise' or 'skip'")
+        if self.missing == "skip" and self.residual_covariance == "full":
+            raise ModelError(
+                "missing = 'skip' with residual_covariance = 'full': residuals of assets with "
+                "other gaps have no common rows; give 'diagonal', or tables without gaps"
             )
 
     def fit(self, asset_log_returns: TableLike, factor_log_returns: TableLike) -> FittedFactorModel:
@@ -136,9 +148,27 @@ class FactorModel:
             A table is not finite, the tables are not of the same periods, there are too few rows,
             a factor is constant or a combination of others, or an asset never changes.
         """
-        assets = read_table(asset_log_returns, "asset_log_returns")
+        assets = read_table(asset_log_returns, "asset_log_returns", gaps=self.missing == "skip")
         factors = read_table(factor_log_returns, "factor_log_returns")
         _check_same_periods(assets, factors)
+        groups = list(_by_gaps(assets))
+        parts = [self._regress(_part(assets, *g), _part(factors, g[0])) for g in groups]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([columns for _, columns in groups]))
+        return FittedFactorModel(
+            intercepts=np.concatenate([part.intercepts for part in parts])[order],
+            loadings=np.concatenate([part.loadings for part in parts])[order],
+            residual_covariance=np.diag(
+                np.concatenate([part.residual_variances for part in parts])[order]
+            ),
+            r_squared=np.concatenate([part.r_squared for part in parts])[order],
+            asset_names=assets.names,
+            factor_names=factors.names,
+        )
+
+    def _regress(self, assets: Table, factors: Table) -> FittedFactorModel:
+        """The model of assets without gaps."""
         design = _design(factors)
         with one_blas_thread():
             coefficients = np.asarray(np.linalg.lstsq(design, assets.values)[0], dtype=float)
@@ -155,6 +185,26 @@ class FactorModel:
     def _covariance(self, residuals: Floats, degrees_of_freedom: int) -> Floats:
         covariance: Floats = residuals.T @ residuals / degrees_of_freedom
         return covariance if self.residual_covariance == "full" else np.diag(np.diag(covariance))
+
+
+def _by_gaps(assets: Table) -> Iterator[tuple[Ints, Ints]]:
+    """Rows that are there and columns, for each set of assets with the same gaps."""
+    known = ~np.isnan(assets.values)
+    patterns, of_asset = np.unique(known, axis=1, return_inverse=True)
+    for k, pattern in enumerate(patterns.T):
+        yield np.flatnonzero(pattern), np.flatnonzero(of_asset.ravel() == k)
+
+
+def _part(table: Table, rows: Ints, columns: Ints | None = None) -> Table:
+    """Some rows and columns of a table; the table itself where that is all of it."""
+    chosen = np.arange(table.values.shape[1]) if columns is None else columns
+    if table.values.shape == (len(rows), len(chosen)):
+        return table
+    return Table(
+        table.values[np.ix_(rows, chosen)],
+        None if table.names is None else tuple(table.names[i] for i in chosen),
+        None if table.rows is None else table.rows[rows],
+    )
 
 
 def _check_same_periods(assets: Table, factors: Table) -> None:

@@ -42,8 +42,8 @@ class Table:
         return str(position if self.rows is None else self.rows[position])
 
 
-def read_table(data: TableLike, argument: str) -> Table:
-    """Read `data`, which messages call `argument`.
+def read_table(data: TableLike, argument: str, *, gaps: bool = False) -> Table:
+    """Read `data`, which messages call `argument`; with `gaps` an entry may be NaN.
 
     Raises
     ------
@@ -52,7 +52,8 @@ def read_table(data: TableLike, argument: str) -> Table:
         number.
     """
     table = Table(_two_dimensional(data, argument), _column_names(data), _row_labels(data))
-    bad = np.argwhere(~np.isfinite(table.values))
+    good = np.isfinite(table.values) | (gaps & np.isnan(table.values))
+    bad = np.argwhere(~good)
     if bad.size:
         row, column = (int(i) for i in bad[0])
         raise DataError(

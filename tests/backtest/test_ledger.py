@@ -43,7 +43,7 @@ def cases(draw):
         index=pd.bdate_range("2020-01-01", periods=n_rows),
         columns=[f"asset{i}" for i in range(n_assets)],
     )
-    rates = pd.Series(vector(-0.01, 0.05, n_rows), prices.index)
+    rates = pd.Series(vector(-0.01, 0.01, n_rows), prices.index)
     costs = tuple(
         dict(zip(prices.columns, vector(0.0, 0.2, n_assets), strict=True)) for _ in ("buy", "sell")
     )

@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import sddp.backtest
 from sddp.backtest import (
     BuyAndHold,
     EqualWeight,
     EveryPeriods,
     HoldCash,
     InverseVolatility,
+    MeanVarianceStrategy,
+    MultistageStrategy,
     Strategy,
     backtest,
 )
@@ -122,6 +125,19 @@ def assert_no_look_ahead(make: Callable[..., Strategy], data, other, future: str
     expected = expected.iloc[: len(found)]
     assert found.index.equals(expected.index)
     assert found.to_numpy().tobytes() == expected.to_numpy().tobytes()
+
+
+# Checked where they are tested, with their estimates and caches: `test_multistage`,
+# `test_mean_variance`, their variants in `test_study`, and those of the study in
+# `tests.experiments.test_brazil`.
+ELSEWHERE = {MultistageStrategy, MeanVarianceStrategy}
+
+
+def test_every_strategy_of_the_package_is_checked():
+    public = {name: getattr(sddp.backtest, name) for name in sddp.backtest.__all__}
+    deciding = {thing for thing in public.values() if hasattr(thing, "decide")} - {Strategy}
+    assert deciding - ELSEWHERE <= {type(make()) for make in STRATEGIES.values()}
+    assert deciding > ELSEWHERE
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])

@@ -159,18 +159,18 @@ def test_carry_never_looks_ahead_for_a_first_quote():
 
 
 def test_drop_leaves_rows_out_and_cash_compounds_over_them():
-    rate = pd.Series([np.nan, 0.01, 0.02, 0.03], DATES)
+    rate = pd.Series([np.nan, 0.01, 0.02, 0.003], DATES)
     view = Market(with_gap(), cash_rate=rate, missing="drop").at(DATES[3])
     assert view.dates.tolist() == [DATES[0], DATES[2], DATES[3]]
-    assert view.cash_rate.to_numpy() == pytest.approx([0.0, 1.01 * 1.02 - 1.0, 0.03], abs=1e-15)
+    assert view.cash_rate.to_numpy() == pytest.approx([0.0, 1.01 * 1.02 - 1.0, 0.003], abs=1e-15)
     assert view.returns["b"].to_numpy() == pytest.approx([3.0, 1.0])
     assert view.quoted.all(axis=None)
 
 
 def test_cash_after_the_last_kept_row_is_not_compounded_into_it():
     prices = frame(a=[1.0, np.nan, 2.0, np.nan])
-    view = Market(prices, cash_rate=0.1, missing="drop").at(DATES[3])
-    assert view.cash_rate.to_numpy() == pytest.approx([0.1, 0.21])
+    view = Market(prices, cash_rate=0.01, missing="drop").at(DATES[3])
+    assert view.cash_rate.to_numpy() == pytest.approx([0.01, 0.0201])
 
 
 def test_a_gap_in_every_row_cannot_be_dropped():
@@ -230,6 +230,9 @@ def test_bad_prices_are_refused_in_words(prices, words):
         (np.nan, "cash_rate is missing at cash_rate on 2020-01-01"),
         (pd.Series([0.0, 0.0, 0.25, 0.0], DATES), "cash_rate = 0.25 at cash_rate on 2020-01-03"),
         (pd.Series([0.0, np.nan, 0.0, 0.0], DATES), "cash_rate is missing at .* 2020-01-02"),
+        # The CDI of 2010 in percent a day, and that of a year taken for a day's.
+        (0.0375, r"cash_rate = 0.0375 .median of 4 rows, 365.2 of them a year. would .*percent by"),
+        (pd.Series([0.0, 0.0975, 0.0975, 0.0], DATES), "would make .* an annual rate by the per"),
         (pd.Series([0.0] * 3, DATES[1:]), "1 dates are lacking .first 2020-01-01"),
         (pd.Series([0.0] * 5, pd.date_range("2020-01-01", periods=5)), "1 are no rows of prices"),
     ],

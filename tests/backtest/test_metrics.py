@@ -89,6 +89,13 @@ def test_ratios_agree_with_skfolio(returns):
         assert metrics.conditional_value_at_risk(returns, confidence=confidence) == pytest.approx(
             measures.cvar(returns, beta=confidence), rel=1e-12
         )
+    falls = measures.get_drawdowns(returns, compounded=True)
+    levels = np.cumprod(np.concatenate([[1.0], 1.0 + returns]))
+    wealth = pd.Series(levels, pd.bdate_range("2015-01-01", periods=levels.size))
+    assert metrics.maximum_drawdown(wealth).depth == pytest.approx(falls.min(), rel=1e-12)
+    ratio = measures.mean(returns - 0.0001) / measures.standard_deviation(returns - 0.0001)
+    cash = np.full(returns.size, 0.0001)
+    assert metrics.sharpe_ratio(returns, cash, 1.0) == pytest.approx(ratio, rel=1e-10)
 
 
 def test_a_ratio_to_nothing_is_not_a_number():

@@ -108,3 +108,43 @@ def test_wrong_shapes_of_a_model_given_by_hand_are_refused():
         FittedFactorModel(np.zeros(2), np.ones((3, 2)), np.eye(3), np.zeros(3))
     with pytest.raises(DataError, match=r"give \(n_assets, n_factors\)"):
         FittedFactorModel(np.zeros(2), np.ones(3), np.eye(3), np.zeros(3))
+
+
+def test_rows_an_asset_lacks_are_left_out_of_its_regression_alone():
+    assets, factors = _data()
+    holes = assets.copy()
+    holes.iloc[5:9, 1] = np.nan
+    holes.iloc[[7, 40], 2] = np.nan
+    fitted = FactorModel(missing="skip").fit(holes, factors[["mkt"]])
+    assert fitted.asset_names == tuple(ASSETS)
+    for i, name in enumerate(ASSETS):
+        known = holes[name].notna()
+        line = linregress(factors["mkt"][known], holes[name][known])
+        assert fitted.intercepts[i] == pytest.approx(line.intercept, rel=1e-10)
+        assert fitted.loadings[i, 0] == pytest.approx(line.slope, rel=1e-10)
+        assert fitted.r_squared[i] == pytest.approx(line.rvalue**2, rel=1e-10)
+        spread = ((factors["mkt"][known] - factors["mkt"][known].mean()) ** 2).sum()
+        variance = line.stderr**2 * spread
+        assert fitted.residual_variances[i] == pytest.approx(variance, rel=1e-10)
+
+
+def test_without_gaps_skipping_changes_no_bit():
+    data = _data()
+    plain, skipping = FactorModel().fit(*data), FactorModel(missing="skip").fit(*data)
+    for name in ("intercepts", "loadings", "residual_covariance", "r_squared"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(skipping, name))
+
+
+def test_gaps_are_refused_where_they_cannot_be_skipped():
+    assets, factors = _data()
+    holes = assets.drop(index=7).reindex(assets.index)
+    with pytest.raises(DataError, match="asset_log_returns holds nan"):
+        FactorModel().fit(holes, factors)
+    with pytest.raises(DataError, match="asset_log_returns holds inf"):
+        FactorModel(missing="skip").fit(assets.replace(assets.iloc[3, 0], np.inf), factors)
+    with pytest.raises(DataError, match="0 rows do not determine"):
+        FactorModel(missing="skip").fit(assets.assign(b=np.nan), factors)
+    with pytest.raises(ModelError, match="missing = 'skip' with residual_covariance = 'full'"):
+        FactorModel(missing="skip", residual_covariance="full")
+    with pytest.raises(ModelError, match="missing = 'drop'; give 'raise' or 'skip'"):
+        FactorModel(missing="drop")
