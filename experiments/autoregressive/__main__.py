@@ -20,7 +20,8 @@ import pandas as pd
 from experiments.autoregressive.config import QUICK, Config
 from experiments.autoregressive.figures import FIGURES
 from experiments.autoregressive.study import Results, run
-from experiments.record import DPI, Run
+from experiments.record import Run
+from sddp.backtest.page_parts import png
 from sddp.errors import DataError, SddpError
 
 TABLES = (
@@ -68,7 +69,7 @@ def redraw(folder: Path) -> None:
     """
     results = {name: _read(folder / f"{name}.csv") for name in TABLES}
     for name, figure in FIGURES.items():
-        figure(results).savefig(folder / f"{name}.png", dpi=DPI)
+        (folder / f"{name}.png").write_bytes(png(figure(results)))
 
 
 def headline(results: Results) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _print(config: Config, results: Results) -> None:
     shown: Mapping[str, list[str]] = {
         "reference": ["quantity", "cvar_limit", "decisions", "reference", "ours", "agrees"],
         "policies": [
-            *("policy", "cvar_limit", "n_states", "n_scenarios", "oracle", "wealth"),
+            *("policy", "known_regimes", "cvar_limit", "n_states", "n_scenarios", "oracle"),
             *("over_oracle", "over_oracle_low", "over_oracle_high", "true_cvar_over_limit"),
         ],
         "frontier": [
@@ -112,13 +113,17 @@ def _print(config: Config, results: Results) -> None:
         ],
         "scenarios": [
             *("cvar_limit", "candidate", "wealth_p_value", "wealth_chosen", "value_p_value"),
-            *("draws_that_choose_it", "step", "step_low", "step_high", "margin", "equivalent"),
+            *("draws_that_choose_it", "step", "step_low", "step_high", "margin", "step_equivalent"),
         ],
         "states": [
             *("cvar_limit", "candidate", "wealth_p_value", "value_p_value", "within_p_value"),
-            *("over_oracle", "scaled_over_oracle", "margin", "equivalent", "true_cvar_over_limit"),
+            *("over_oracle", "over_oracle_equivalent", "scaled_over_oracle", "margin"),
+            "true_cvar_over_limit",
         ],
-        "ingredients": ["ingredient", "cvar_limit", "cost", "worth", "worth_low", "worth_high"],
+        "ingredients": [
+            *("ingredient", "cvar_limit", "cost", "worth", "worth_low", "worth_high"),
+            *("worth_within", "worth_within_low", "worth_within_high"),
+        ],
     }
     for name, columns in shown.items():
         print(f"\n{name} ({config.n_decisions} decisions where not said)")

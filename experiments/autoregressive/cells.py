@@ -13,8 +13,9 @@ from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
 from experiments.autoregressive.policies import TrainedRule
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel
-from experiments.autoregressive.sample import Rule, Sample, Walk, walk
-from experiments.autoregressive.truth import TrueTail
+from experiments.autoregressive.sample import Sample
+from experiments.autoregressive.tail import TrueTail
+from experiments.walks import Rule, Walk, walk
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import cost_free_policy, train_allocation
@@ -50,6 +51,8 @@ class Cell:
     cvar_limit, cost : float
     n_states, n_scenarios, sampling, moment_matching, pairing :
         Of the regimes and scenarios that it decides on, where it does.
+    known : bool
+        Returns of the regimes as the process has them, not as they were fitted.
     tightening : float
         Share by which it is trained and asked to stay below the limit.
     thin : bool
@@ -66,9 +69,15 @@ class Cell:
     sampling: str = "latin hypercube"
     moment_matching: bool = False
     pairing: Pairing = "same date"
+    known: bool = False
     tightening: float = 0.0
     thin: bool = True
     scaled: bool = False
+
+    @property
+    def on_scenarios(self) -> bool:
+        """Whether it decides on regimes and scenarios; the others know the process."""
+        return self.policy not in (ORACLE, ONE_STEP, ONE_STEP_FUTURE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +161,13 @@ def follow_cell(world: World, cell: Cell) -> Outcome:
     config, sample = world.config, world.sample_of(cell)
     free = programme(world.config, cell.cvar_limit)
     rule = _rule(world, cell, sample, free)
+    run = walk(_charged(cell, rule), sample.paths.excess_returns, config.n_decisions)
     bounds = None
     scaled_value = None
     if isinstance(rule, TrainedRule):
         bounds = np.array([policy.bound for policy in rule.policies])
         if cell.scaled:
             scaled_value = _scaled_value(world, cell, rule, free)
-    if cell.cost > 0.0 and cell.policy in (ORACLE, COSTS_IGNORED):
-        rule = policies.paying(rule, cell.cost)
-    run = walk(rule, sample.paths, config.n_decisions)
     return Outcome(
         wealth=run.terminal,
         value=_value(free, sample, run),
@@ -187,9 +194,16 @@ def relax(world: World, limit: float, cost: float, penalised: bool) -> Floats:
 def _scaled_value(world: World, cell: Cell, rule: TrainedRule, free: CostFreePolicy) -> Floats:
     """Value of a policy that is moved towards cash wherever it breaks the true limit."""
     few = rule.thinned(world.config.n_thin)
-    limited = policies.within(few, world.tail, few.sample, cell.cvar_limit, cell.cost)
-    run = walk(limited, few.sample.paths, world.config.n_decisions)
+    charged = _charged(cell, few)
+    limited = policies.within(charged, world.tail, few.sample, cell.cvar_limit, cell.cost)
+    run = walk(limited, few.sample.paths.excess_returns, world.config.n_decisions)
     return _value(free, few.sample, run)
+
+
+def _charged(cell: Cell, rule: Rule) -> Rule:
+    """The rule in its market: who does not know of costs pays them all the same."""
+    ignorant = cell.cost > 0.0 and cell.policy in (ORACLE, COSTS_IGNORED)
+    return policies.paying(rule, cell.cost) if ignorant else rule
 
 
 def _rule(world: World, cell: Cell, sample: Sample, free: CostFreePolicy) -> Rule:
@@ -198,11 +212,14 @@ def _rule(world: World, cell: Cell, sample: Sample, free: CostFreePolicy) -> Rul
     if cell.policy in (ONE_STEP, ONE_STEP_FUTURE):
         return policies.one_step(free, sample, cell.cost, future=cell.policy == ONE_STEP_FUTURE)
     model = world.regimes[cell.n_states, cell.pairing]
+    if cell.known:
+        model = model.with_known_moments(brown_smith())
     beliefs = model.beliefs(sample.paths, world.config.n_decisions)
     first = int(beliefs[0, 0].argmax())
+    if cell.policy == MOST_LIKELY:
+        beliefs = policies.most_likely(beliefs)
     trained = [_policy(world.config, cell, model, draw, first) for draw in range(sample.n_draws)]
-    answers: dict[str, policies.Answer] = {MOST_LIKELY: "most likely regime", MYOPIC: "myopic"}
-    return TrainedRule(trained, sample, beliefs, answers.get(cell.policy, "belief"))
+    return TrainedRule(trained, sample, beliefs, myopic=cell.policy == MYOPIC)
 
 
 def _policy(

@@ -27,12 +27,14 @@ from experiments.autoregressive.cells import (
 from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.reference import CELL_OF_ORACLE
-from experiments.autoregressive.tables import difference
 from sddp.arrays import Floats
 from sddp.portfolio.cost_free import follow
 from sddp.portfolio.martingales import controlled_wealth, value_differences
 from sddp.statistics import compare_draws, smallest_not_worse, smallest_stable
-from sddp.statistics.comparison import DrawComparison, Selection
+from sddp.statistics.comparison import Selection
+
+# Of the gain: differences below it do not matter.
+SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,9 @@ def sampled_programmes(world: World, limit: float, draw: int) -> SampledProgramm
 
 
 def state_cells(config: Config) -> list[Cell]:
-    """The policy without costs for each number of regimes."""
+    """The policy without costs for each number of regimes, on all paths."""
     return [
-        Cell(SDDP, limit, 0.0, n, config.n_scenarios, scaled=True)
+        Cell(SDDP, limit, 0.0, n, config.n_scenarios, thin=False, scaled=True)
         for limit in config.state_limits
         for n in config.state_numbers
     ]
@@ -93,14 +95,13 @@ def scenario_table(
         rules = [smallest_stable({n: draw.wealth[n] for n in numbers}) for draw in draws]
         precise = smallest_stable({n: draws[0].values[n] for n in numbers})
         stacked = {n: np.array([draw.values[n] for draw in draws]) for n in numbers}
+        pairs = {n: (stacked[n], stacked[more]) for n, more in pairwise(numbers)}
         gain = _gain(world, limit)
-        tests = {
-            n: compare_draws(stacked[n], stacked[more], gain=gain) for n, more in pairwise(numbers)
-        }
-        chosen_by = [sum(rule.chosen == n for rule in rules) for n in tests]
         rows = _rule(rules[0], "wealth").join(_rule(precise, "value"))
-        rows = rows.join(_equivalence(tests, "step")).assign(draws_that_choose_it=chosen_by)
-        tables.append(rows.assign(cvar_limit=limit, gain=gain))
+        rows = rows.join(_equivalence(pairs, gain, "step"))
+        chosen_by = [sum(rule.chosen == n for rule in rules) for n in pairs]
+        rows = rows.assign(draws_that_choose_it=chosen_by)
+        tables.append(rows.assign(cvar_limit=limit, gain=gain, margin=SHARE * gain))
     return pd.concat(tables).reset_index()
 
 
@@ -108,42 +109,38 @@ def state_table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame:
     """Tests of numbers of regimes against the dynamic programme, limit by limit.
 
     The authors' rule on terminal wealth (``wealth_``), with the control variate (``value_``), and
-    for the policy moved towards cash (``within_``): one that breaks the true limit may beat the
-    oracle. Over draws, ``over_oracle`` and ``scaled_over_oracle``.
+    for the policy moved towards cash on the first paths of each block (``within_``): one that
+    breaks the true limit may beat the oracle. Over draws, ``over_oracle`` and
+    ``scaled_over_oracle``.
     """
-    config, tables = world.config, []
-    for limit in config.state_limits:
-        best = outcomes[replace(CELL_OF_ORACLE, cvar_limit=limit)]
-        found = {c.n_states: outcomes[c] for c in state_cells(config) if c.cvar_limit == limit}
-        moved = {n: _moved(outcome) for n, outcome in found.items()}
+    tables = []
+    for limit in world.config.state_limits:
+        best = outcomes[replace(CELL_OF_ORACLE, cvar_limit=limit, thin=False)]
+        few = best.value[world.sample.first(world.config.n_thin)]
+        cells = [cell for cell in state_cells(world.config) if cell.cvar_limit == limit]
+        found = {cell.n_states: outcomes[cell] for cell in cells}
+        wealth = {n: o.wealth for n, o in found.items()}
+        value = {n: o.value for n, o in found.items()}
+        within = {n: o.scaled_value for n, o in found.items() if o.scaled_value is not None}
         rules = {
-            "wealth": smallest_not_worse({n: o.wealth for n, o in found.items()}, best.wealth),
-            "value": smallest_not_worse({n: o.value for n, o in found.items()}, best.value),
-            "within": smallest_not_worse(moved, best.value),
+            "wealth": smallest_not_worse(wealth, best.wealth),
+            "value": smallest_not_worse(value, best.value),
+            "within": smallest_not_worse(within, few),
         }
-        draws, gain = world.thin.by_draw, _gain(world, limit)
-        tests = {
-            n: compare_draws(draws(o.value), draws(best.value), gain=gain) for n, o in found.items()
-        }
-        compared = [
-            {"true_cvar_over_limit": float(o.risk.mean())}
-            | difference(world.thin, moved[n], best.value, "scaled_over_oracle")
-            for n, o in found.items()
-        ]
         rows = pd.concat([_rule(rule, name) for name, rule in rules.items()], axis=1)
-        rows = rows.join(_equivalence(tests, "over_oracle"))
-        rows = rows.join(pd.DataFrame(compared, index=list(found)))
-        tables.append(rows.assign(cvar_limit=limit, gain=gain))
+        gain, blocks = _gain(world, limit), world.sample.by_draw
+        pairs = {n: (blocks(v), blocks(best.value)) for n, v in value.items()}
+        moved = {n: (blocks(v), blocks(few)) for n, v in within.items()}
+        rows = rows.join(_equivalence(pairs, gain, "over_oracle"))
+        rows = rows.join(_equivalence(moved, gain, "scaled_over_oracle"))
+        risks = pd.Series({n: float(o.risk.mean()) for n, o in found.items()})
+        rows = rows.assign(true_cvar_over_limit=risks)
+        tables.append(rows.assign(cvar_limit=limit, gain=gain, margin=SHARE * gain))
     return pd.concat(tables).reset_index()
 
 
 def _gain(world: World, limit: float) -> float:
     return float(programme(world.config, limit).growth_at(0, START)[0]) - 1.0
-
-
-def _moved(outcome: Outcome) -> Floats:
-    assert outcome.scaled_value is not None
-    return outcome.scaled_value
 
 
 def _rule(rule: Selection, name: str) -> pd.DataFrame:
@@ -152,17 +149,18 @@ def _rule(rule: Selection, name: str) -> pd.DataFrame:
     return tests.assign(chosen=rule.chosen).add_prefix(f"{name}_")
 
 
-def _equivalence(tests: Mapping[int, DrawComparison], name: str) -> pd.DataFrame:
+def _equivalence(
+    pairs: Mapping[int, tuple[Floats, Floats]], gain: float, name: str
+) -> pd.DataFrame:
     """Differences over draws with their 90 % intervals, and the equivalence tests."""
-    rows = {
-        n: {
+    rows = {}
+    for n, (first, second) in pairs.items():
+        test = compare_draws(first, second, gain=gain, share=SHARE)
+        rows[n] = {
             name: test.difference.mean,
             f"{name}_low": test.difference.low,
             f"{name}_high": test.difference.high,
-            "margin": test.margin,
-            "equivalence_p_value": test.p_value,
-            "equivalent": test.equivalent,
+            f"{name}_equivalence_p_value": test.p_value,
+            f"{name}_equivalent": test.equivalent,
         }
-        for n, test in tests.items()
-    }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -44,7 +44,7 @@ class Config:
     seed: int = 1
     n_jobs: int = 2
     n_paths: int = 1_000
-    n_thin: int = 20
+    n_thin: int = 10
     n_decisions: int = 11
     n_draws: int = 10
     n_histories: int = 1_000
@@ -53,7 +53,7 @@ class Config:
     n_states: int = 3
     n_scenarios: int = 750
     cvar_confidence: float = 0.9
-    iterations: int = 8
+    iterations: int = 20
     law_points: int = 2**12
     oracle_points: int = 2**14
     tail_points: int = 2**17
@@ -64,12 +64,12 @@ class Config:
     scenario_numbers: tuple[int, ...] = (250, 500, 750, 1_000, 1_250, 1_500, 1_750, 2_000, 2_500)
     scenario_limits: tuple[float, ...] = (0.02, 0.05, 0.08, 0.1, 0.2)
     state_numbers: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
-    state_limits: tuple[float, ...] = (0.05, 0.1)
+    state_limits: tuple[float, ...] = (0.05,)
     gap_numbers: tuple[int, ...] = (100, 250, 500, 750, 1_000)
     gap_limit: float = 0.05
     gap_cost: float = 0.005
     tightening: float = 0.05
-    ingredient_cells: tuple[tuple[float, float], ...] = ((0.05, 0.005), (0.1, 0.005), (0.1, 0.013))
+    ingredient_cells: tuple[tuple[float, float], ...] = ((0.05, 0.005), (0.1, 0.013))
 
 
 QUICK: Mapping[str, Any] = {
@@ -90,7 +90,7 @@ QUICK: Mapping[str, Any] = {
     "scenario_numbers": (50, 100, 200),
     "scenario_limits": (0.05,),
     "state_numbers": (1, 3),
-    "state_limits": (0.1,),
+    "state_limits": (0.05,),
     "gap_numbers": (60,),
     "ingredient_cells": ((0.1, 0.005),),
 }

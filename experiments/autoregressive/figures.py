@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -25,8 +26,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PERCENT = 100.0
 
-# Of the gain, per cent: what an equivalence test takes for no difference.
-MARGIN = 5.0
+# Width of a column of a legend.
+INCHES = 2.8
+
+# By which series that nearly coincide are drawn apart, in units of the axis.
+DODGE = 0.08
 
 # Below this share of the limit on average it hardly matters.
 BINDING = 0.9
@@ -38,6 +42,7 @@ class Style(NamedTuple):
     colour: str
     marker: str
     dash: str = "-"
+    shift: float = 0.0  # along x, of series that nearly coincide
 
 
 FRONTIER_STYLES = {
@@ -54,7 +59,7 @@ def frontier_figure(tables: Tables) -> Figure:
     """Expected gain against the limit, and how far below the upper bound it is."""
     table = tables["frontier"]
     costs = sorted(table["cost"].unique())
-    figure = Figure(figsize=(3.6 * len(costs) + 1.2, 6.8), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(costs) + 1.2, 7.0), layout="constrained")
     axes = figure.subplots(2, len(costs), sharex=True, sharey="row", squeeze=False)
     for (upper, lower), cost in zip(axes.T, costs, strict=True):
         for name in FRONTIER_STYLES:
@@ -69,6 +74,7 @@ def frontier_figure(tables: Tables) -> Figure:
     axes[1, 0].set_ylabel("below the upper bound\n(% of initial wealth, log beyond 0.01)")
     axes[1, 0].set_yscale("symlog", linthresh=0.01)
     _plain_ticks(axes[1, 0].yaxis, (-0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0))
+    _headline(figure, "95 % intervals over ten scenario draws, each with paths of its own")
     _legend(figure, axes[0, 0])
     return figure
 
@@ -78,20 +84,23 @@ def policies_figure(tables: Tables) -> Figure:
     table = tables["policies"]
     figure = Figure(figsize=(10.0, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    sizes = table["n_states"].astype(str) + ", S = " + table["n_scenarios"].astype(str)
+    sizes = table["n_states"].map("{:.0f}".format) + table["n_scenarios"].map(", S = {:.0f}".format)
+    sizes += table["known_regimes"].map({True: ", known regimes", False: ""})
     table = table[table["true_cvar_over_limit"] > BINDING].assign(
         series=table["policy"].where(table["policy"] != SDDP, SDDP + ", K = " + sizes)
     )
     names = [*dict.fromkeys(table["series"])]
     for i, name in enumerate(names):
         rows = table[table["series"] == name]
-        style = Style(COLOURS[i], MARKERS[i])
+        style = Style(COLOURS[i], MARKERS[i], shift=DODGE * (i - len(names) / 2.0))
         _series(left, rows, "cvar_limit", "over_oracle", name, of_gain=True, style=style)
         right.plot(
-            PERCENT * rows["cvar_limit"],
+            PERCENT * rows["cvar_limit"] + style.shift,
             PERCENT * (rows["true_cvar_over_limit"] - 1.0),
             color=COLOURS[i],
             marker=MARKERS[i],
+            markersize=4.0,
+            linewidth=1.2,
             label=name,
         )
     right.spines[["top", "right"]].set_visible(False)
@@ -113,9 +122,9 @@ def gap_figure(tables: Tables) -> Figure:
     figure = Figure(figsize=(11.5, 4.6), layout="constrained")
     axes = figure.subplots(1, 3)
     axes[0].sharey(axes[1])
-    for name, colour, marker in zip(VARIANTS, COLOURS, MARKERS, strict=False):
+    for i, (name, colour, marker) in enumerate(zip(VARIANTS, COLOURS, MARKERS, strict=False)):
         rows = free[free["variant"] == name]
-        style = Style(colour, marker)
+        style = Style(colour, marker, shift=10.0 * (i - 1.5))
         _series(axes[0], rows, "n_scenarios", "gap", name, of_gain=True, style=style)
         _series(axes[1], rows, "n_scenarios", "scaled_gap", name, of_gain=True, style=style)
         over = PERCENT * (rows["true_cvar_over_limit"] - 1.0)
@@ -132,10 +141,9 @@ def gap_figure(tables: Tables) -> Figure:
         ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
         ax.set_xlabel("scenarios in each regime")
     limit = float(free["cvar_limit"].iloc[0])
-    figure.suptitle(
+    _headline(
+        figure,
         f"Ten scenario draws, limit {_percent(limit)}, no costs, {_horizon(free)}; 95 % intervals",
-        x=0.01,
-        ha="left",
     )
     _legend(figure, axes[2])
     return figure
@@ -147,17 +155,18 @@ def choices_figure(tables: Tables) -> Figure:
     left, right = figure.subplots(1, 2)
     limits = sorted(set(tables["scenarios"]["cvar_limit"]) | set(tables["states"]["cvar_limit"]))
     styles = dict(zip(limits, map(Style, COLOURS, MARKERS), strict=False))
-    for limit, rows in _by_limit(tables["scenarios"]):
-        label, style = f"limit {_percent(limit)}", styles[limit]
+    for i, (limit, rows) in enumerate(_by_limit(tables["scenarios"])):
+        label, style = f"limit {_percent(limit)}", styles[limit]._replace(shift=25.0 * (i - 2))
         _series(left, rows, "candidate", "step", label, of_gain=True, style=style)
-    for limit, rows in _by_limit(tables["states"]):
-        label, style = f"limit {_percent(limit)}", styles[limit]
+    for i, (limit, rows) in enumerate(_by_limit(tables["states"])):
+        label, style = f"limit {_percent(limit)}", styles[limit]._replace(shift=DODGE * (i - 0.5))
         _series(right, rows, "candidate", "over_oracle", label, of_gain=True, style=style)
         moved, dotted = f"{label}, within the true limit", style._replace(dash=":")
         _series(right, rows, "candidate", "scaled_over_oracle", moved, of_gain=True, style=dotted)
+        margin = float((PERCENT * rows["margin"] / rows["gain"]).iloc[0])
     for ax in (left, right):
-        for margin in (-MARGIN, MARGIN):
-            ax.axhline(margin, color="0.4", linewidth=0.9, linestyle="--")
+        for edge in (-margin, margin):
+            ax.axhline(edge, color="0.4", linewidth=0.9, linestyle="--")
         ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
         ax.legend(
             frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2
@@ -169,12 +178,10 @@ def choices_figure(tables: Tables) -> Figure:
     right.set_ylabel("value less that of the oracle\n(% of the gain)")
     right.set_title("Number of regimes", loc="left")
     right.set_xticks(sorted(tables["states"]["candidate"].unique()))
-    figure.suptitle(
-        "No trading costs; intervals over scenario draws (90 %; within the true limit 95 %); "
-        "dashed: margin of the equivalence test",
-        x=0.01,
-        ha="left",
-        fontsize=10,
+    _headline(
+        figure,
+        "No trading costs; 90 % intervals over ten scenario draws; "
+        "dashed: the equivalence test passes where an interval lies between",
     )
     return figure
 
@@ -185,20 +192,36 @@ def ingredients_figure(tables: Tables) -> Figure:
     settings = table[["cvar_limit", "cost"]].drop_duplicates().to_numpy().tolist()
     figure = Figure(figsize=(4.2 * len(settings) + 1.6, 4.0), layout="constrained")
     axes = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    kinds = (("worth", "o", "as trained"), ("worth_within", "s", "both within the true limit"))
     for ax, (limit, cost) in zip(axes, settings, strict=True):
         rows = table[(table["cvar_limit"] == limit) & (table["cost"] == cost)]
-        scale = PERCENT / (rows["worth"] / rows["worth_share_of_gain"])
-        mean, low, high = (scale * rows[f"worth{end}"] for end in ("", "_low", "_high"))
-        ax.barh(rows["ingredient"], mean, color=COLOURS[0], height=0.6)
-        errors = [mean - low, high - mean]
-        ax.errorbar(mean, rows["ingredient"], xerr=errors, fmt="none", color="black", capsize=3)
+        scale, places = PERCENT / rows["gain"], np.arange(len(rows))
+        for i, (name, marker, label) in enumerate(kinds):
+            mean, low, high = (scale * rows[name + end] for end in ("", "_low", "_high"))
+            ax.errorbar(
+                mean,
+                places + 0.24 * (i - 0.5),
+                xerr=[mean - low, high - mean],
+                fmt=marker,
+                markersize=4.5,
+                color=COLOURS[i],
+                capsize=3,
+                label=label,
+            )
+        ax.set_yticks(places, rows["ingredient"])
+        ax.grid(axis="x", color="0.9", linewidth=0.6)
         ax.axvline(0.0, color="0.3", linewidth=0.8)
         ax.set_xscale("symlog", linthresh=1.0)
-        _plain_ticks(ax.xaxis, (-1.0, 0.0, 1.0, 10.0, 100.0))
+        ax.margins(x=0.08)
+        _plain_ticks(ax.xaxis, (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0))
         ax.set_xlabel("worth (% of the gain, linear within 1 %)")
         ax.set_title(f"limit {_percent(limit)}, cost {_percent(cost)}", loc="left")
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
+    _legend(figure, axes[0])
+    _headline(
+        figure, f"What is lost without each, {_horizon(table)}; 95 % intervals over ten draws"
+    )
     return figure
 
 
@@ -227,7 +250,7 @@ def _series(
     drawn = style or FRONTIER_STYLES[label]
     mean, low, high = (scale * (rows[y + end] - minus) for end in ("", "_low", "_high"))
     ax.errorbar(
-        PERCENT * rows[x] if x == "cvar_limit" else rows[x],
+        (PERCENT * rows[x] if x == "cvar_limit" else rows[x]) + drawn.shift,
         mean,
         yerr=[mean - low, high - mean],
         label=label,
@@ -262,6 +285,13 @@ def _horizon(table: pd.DataFrame) -> str:
     return f"{int(table['decisions'].iloc[0])} decisions"
 
 
+def _headline(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=10)
+
+
 def _legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    columns = min(len(labels), max(1, int(figure.get_figwidth() / INCHES)))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )

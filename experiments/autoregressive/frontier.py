@@ -17,9 +17,8 @@ from experiments.autoregressive.cells import (
     World,
 )
 from experiments.autoregressive.config import Config
-from experiments.autoregressive.tables import difference, interval, summary
+from experiments.autoregressive.tables import difference, frame, interval, summary
 from sddp.arrays import Floats
-from sddp.statistics import compare_paired
 
 POLICIES = (SDDP, ONE_STEP_FUTURE, ONE_STEP, ORACLE)
 WITHIN = "SDDP within the true limit"
@@ -66,7 +65,6 @@ def table(
         few = outcome.value[world.sample.first(world.config.n_thin)]
         row = summary(world, cell, outcome)
         row |= difference(world.sample, best, outcome.value, "below_sddp")
-        row |= {"p_value": compare_paired(best, outcome.value).p_value}
         rows.append(row | difference(world.thin, bound, few, "below_bound"))
         if outcome.scaled_value is not None:
             moved = _thin_row(world, WITHIN, cell.cvar_limit, cell.cost, outcome.scaled_value)
@@ -74,7 +72,7 @@ def table(
     for limit, cost, penalised in bound_cells(world.config):
         name = BOUND if penalised else LOOSE_BOUND
         rows.append(_thin_row(world, name, limit, cost, bounds[limit, cost, penalised]))
-    return pd.DataFrame(rows)
+    return frame(rows)
 
 
 def _thin_row(world: World, name: str, limit: float, cost: float, values: Floats) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from experiments.autoregressive.choices import SampledProgrammes
 from experiments.autoregressive.config import Config
 from experiments.autoregressive.frontier import BoundCell
 from experiments.autoregressive.process import START
-from experiments.autoregressive.tables import interval, risk
+from experiments.autoregressive.tables import interval
+from experiments.truth import over_limit
 from sddp.arrays import Floats
 from sddp.statistics import optimality_gap
 
@@ -86,7 +87,7 @@ def table(
             "gain": float(upper.mean()) - 1.0,
             **interval(sample.interval(upper - outcome.value), "gap"),
             **interval(sample.interval(upper - outcome.scaled_value), "scaled_gap"),
-            **risk(outcome.risk),
+            **over_limit(outcome.risk),
             "bound_of_the_sampled_model": float(outcome.bounds.mean()),
         }
         row["gap_share_of_gain"] = row["gap"] / row["gain"]

@@ -18,7 +18,7 @@ from experiments.autoregressive.cells import (
     World,
 )
 from experiments.autoregressive.config import Config
-from experiments.autoregressive.tables import difference, summary
+from experiments.autoregressive.tables import difference, frame, summary
 
 
 def cells(config: Config) -> dict[tuple[float, float, str], Cell]:
@@ -40,17 +40,26 @@ def cells(config: Config) -> dict[tuple[float, float, str], Cell]:
 
 def whole_cell(config: Config, limit: float, cost: float) -> Cell:
     """The policy with all of them."""
-    return Cell(SDDP, limit, cost, config.n_states, config.n_scenarios)
+    return Cell(SDDP, limit, cost, config.n_states, config.n_scenarios, scaled=True)
 
 
 def table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame:
-    """What is lost without each ingredient, on the same paths and scenario draws."""
+    """What is lost without each ingredient, on the same paths and scenario draws.
+
+    ``worth`` is of the policies as trained, of which one may break the true limit more than the
+    other; ``worth_within`` of both moved towards cash wherever they break it.
+    """
     rows = []
     for (limit, cost, name), cell in cells(world.config).items():
         whole = outcomes[whole_cell(world.config, limit, cost)]
         sample = world.sample_of(cell)
-        row = {"ingredient": name, **summary(world, cell, outcomes[cell])}
-        row |= difference(sample, whole.value, outcomes[cell].value, "worth")
-        row["worth_share_of_gain"] = row["worth"] / (float(whole.value.mean()) - 1.0)
+        without = outcomes[cell]
+        row = {"ingredient": name, **summary(world, cell, without)}
+        assert whole.scaled_value is not None
+        assert without.scaled_value is not None
+        row |= difference(sample, whole.value, without.value, "worth")
+        row |= difference(sample, whole.scaled_value, without.scaled_value, "worth_within")
+        row["gain"] = float(whole.value.mean()) - 1.0
+        row["worth_share_of_gain"] = row["worth"] / row["gain"]
         rows.append(row)
-    return pd.DataFrame(rows)
+    return frame(rows)

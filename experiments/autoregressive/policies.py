@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
 from experiments.autoregressive.config import N_NODES
 from experiments.autoregressive.one_step import best_holdings, cost_free_rewards, myopic_rewards
-from experiments.autoregressive.sample import Rule, Sample
-from experiments.autoregressive.truth import TrueTail, shrink
+from experiments.autoregressive.sample import Sample
+from experiments.autoregressive.tail import TrueTail
+from experiments.truth import towards_cash
+from experiments.walks import Rule
 from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
 from sddp.portfolio.cost_free import CostFreePolicy
-
-Answer = Literal["belief", "most likely regime", "myopic"]
 
 ASSETS = ("asset1", "asset2", "asset3")
 
@@ -33,15 +32,14 @@ class TrainedRule:
     policies : sequence of AllocationPolicy, one per draw
     sample : Sample
     beliefs : array, shape (n_paths, n_decisions, n_states)
-    answer : {"belief", "most likely regime", "myopic"}
-        Decide under the belief; in its most likely regime; or under the belief as if every
-        decision were the last one.
+    myopic : bool
+        Decide as if every decision were the last one.
     """
 
     policies: list[AllocationPolicy]
     sample: Sample
     beliefs: Floats
-    answer: Answer = "belief"
+    myopic: bool = False
     _weights: dict[int, Floats] = field(default_factory=dict, init=False)
 
     def thinned(self, per_draw: int) -> TrainedRule:
@@ -49,7 +47,9 @@ class TrainedRule:
         chosen = self.sample.first(per_draw)
         if len(chosen) == self.sample.n_paths:
             return self
-        return replace(self, sample=self.sample.thinned(per_draw), beliefs=self.beliefs[chosen])
+        few = replace(self, sample=self.sample.thinned(per_draw), beliefs=self.beliefs[chosen])
+        few._weights.update({stage: known[chosen] for stage, known in self._weights.items()})
+        return few
 
     @property
     def free(self) -> bool:
@@ -79,11 +79,17 @@ class TrainedRule:
         n = len(ASSETS) + 1
         policy, belief, before = self.policies[int(question[0])], question[1:-n], question[-n:]
         decision = policy.decide(
-            stage=policy.problem.n_stages - 1 if self.answer == "myopic" else stage,
-            regime=int(belief.argmax()) if self.answer == "most likely regime" else belief,
+            stage=policy.problem.n_stages - 1 if self.myopic else stage,
+            regime=belief,
             holdings=dict(zip(("cash", *ASSETS), before.tolist(), strict=True)),
         )
         return np.asarray(decision.holdings, dtype=float)
+
+
+def most_likely(beliefs: Floats) -> Floats:
+    """All of the belief on its most likely regime."""
+    certain: Floats = np.eye(beliefs.shape[-1])[beliefs.argmax(axis=-1)]
+    return certain
 
 
 def one_step(programme: CostFreePolicy, sample: Sample, cost: float, *, future: bool) -> Rule:
@@ -133,6 +139,7 @@ def within(inner: Rule, tail: TrueTail, sample: Sample, limit: float, cost: floa
 
     def rule(stage: int, before: Floats) -> Floats:
         after = inner(stage, before)
-        return shrink(tail, before, after, sample.paths.factors[:, stage, 0], limit, cost)
+        cvar = tail.cvar(after[:, 1:], sample.paths.factors[:, stage, 0])
+        return towards_cash(before, after, cvar, limit=limit, cost=cost)
 
     return rule

@@ -31,7 +31,7 @@ from experiments.autoregressive.process import (
     brown_smith,
 )
 from experiments.autoregressive.sample import Sample
-from experiments.autoregressive.tables import difference, summary
+from experiments.autoregressive.tables import difference, frame, summary
 from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, follow, solve_cost_free
 
 # The authors' T of 12 dates, and 12 decisions.
@@ -100,26 +100,18 @@ def _ours(reference: Reference, oracle: CostFreePolicy, sample: Sample) -> tuple
 
 
 def cells(config: Config) -> list[Cell]:
-    """Policies where trading is free, and one with many regimes and scenarios."""
-    kinds = [
-        Cell(policy, limit, 0.0, config.n_states, config.n_scenarios, scaled=policy == SDDP)
-        for limit in config.reference_limits
+    """Policies where trading is free, and what is left when regimes are known, and many."""
+    limits, sizes = config.reference_limits, (config.n_states, config.n_scenarios)
+    fitted = [
+        Cell(policy, limit, 0.0, *sizes, scaled=policy == SDDP)
+        for limit in limits
         for policy in (SDDP, MOST_LIKELY, MYOPIC, ONE_STEP)
     ]
-    return kinds + [fine(config, limit) for limit in config.state_limits]
-
-
-def fine(config: Config, limit: float) -> Cell:
-    """As near to the process as the study's sizes go."""
-    return Cell(
-        SDDP,
-        limit,
-        0.0,
-        max(config.state_numbers),
-        2 * config.n_scenarios,
-        moment_matching=True,
-        scaled=True,
-    )
+    many = max(config.state_numbers), 2 * config.n_scenarios
+    return fitted + [
+        Cell(SDDP, config.gap_limit, 0.0, *chosen, moment_matching=True, known=True, scaled=True)
+        for chosen in (sizes, many)
+    ]
 
 
 def policy_table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame:
@@ -129,12 +121,13 @@ def policy_table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame
         best = outcomes[replace(CELL_OF_ORACLE, cvar_limit=cell.cvar_limit)]
         sample, outcome = world.sample_of(cell), outcomes[cell]
         oracle = float(best.value.mean())
-        row = summary(world, cell, outcome) | {"oracle": oracle, "gain": oracle - 1.0}
+        row = summary(world, cell, outcome) | {"known_regimes": cell.known}
+        row |= {"oracle": oracle, "gain": oracle - 1.0}
         row |= difference(sample, outcome.value, best.value, "over_oracle")
         if outcome.scaled_value is not None:
             row |= difference(sample, outcome.scaled_value, best.value, "scaled_over_oracle")
         rows.append(row)
-    return pd.DataFrame(rows)
+    return frame(rows)
 
 
 CELL_OF_ORACLE = Cell(ORACLE, 0.0, 0.0, thin=True)
@@ -142,5 +135,6 @@ CELL_OF_ORACLE = Cell(ORACLE, 0.0, 0.0, thin=True)
 
 def oracle_cells(config: Config) -> list[Cell]:
     """The oracle at every limit that is compared without costs."""
-    limits = {*config.reference_limits, *config.state_limits}
-    return [replace(CELL_OF_ORACLE, cvar_limit=limit) for limit in sorted(limits)]
+    asked = [(limit, True) for limit in (*config.reference_limits, config.gap_limit)]
+    asked += [(limit, False) for limit in config.state_limits]
+    return [replace(CELL_OF_ORACLE, cvar_limit=limit, thin=thin) for limit, thin in asked]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,22 @@ class RegimeModel:
     def n_assets(self) -> int:
         """Number of assets; the variable after them is the factor."""
         return self.regimes.n_variables - 1
+
+    def with_known_moments(self, process: ReturnAutoregression) -> RegimeModel:
+        """The same regimes of the factor; returns as the process has them given the factor.
+
+        What is left of the fit are the chain and the factor's mean and variance in each regime, so
+        that nothing of a regime's expected returns or risks is estimated.
+        """
+        mean, intercept, slope, rest = _law_given_factor(process, self.pairing)
+        n, fitted = self.n_assets, self.regimes
+        factor, variance = fitted.means[:, n], fitted.covariances[:, n, n]
+        means = np.column_stack([intercept + np.outer(factor - mean, slope), factor])
+        covariances = fitted.covariances.copy()
+        covariances[:, :n, :n] = rest + variance[:, None, None] * np.outer(slope, slope)
+        covariances[:, :n, n] = covariances[:, n, :n] = np.outer(variance, slope)
+        regimes = Regimes(means, covariances, fitted.transition_matrix, fitted.start_probabilities)
+        return replace(self, regimes=regimes)
 
     def scenarios(
         self,
@@ -185,6 +201,32 @@ def _slots(rows: Floats, n_states: int) -> Regimes:
         moves / moves.sum(axis=1, keepdims=True),
         np.full(n_states, 1.0 / n_states),
     )
+
+
+def _law_given_factor(
+    process: ReturnAutoregression, pairing: Pairing
+) -> tuple[float, Floats, Floats, Floats]:
+    """The returns of a row given its factor z, in the long run.
+
+    Returns
+    -------
+    mean : float
+        Of the factor.
+    intercept, slope : array, shape (n_assets,)
+        ``E[rho | z] = intercept + slope (z - mean)``.
+    rest : array, shape (n_assets, n_assets)
+        Covariance of rho given z.
+    """
+    n, loadings = process.n_assets, process.return_loadings[:, 0]
+    centre, spread = process.stationary_law()
+    mean, variance = float(centre[0]), float(spread[0, 0])
+    intercept, noise = process.return_intercepts + loadings * mean, process.covariance
+    if pairing == "predicted":
+        return mean, intercept, loadings, noise[:n, :n]
+    # The row's return was predicted by the factor before its own.
+    across = loadings * process.factor_transition[0, 0] * variance + noise[:n, n]
+    total = noise[:n, :n] + variance * np.outer(loadings, loadings)
+    return mean, intercept, across / variance, total - np.outer(across, across) / variance
 
 
 def _pairs(returns: Floats, chain: Floats) -> tuple[Floats, Floats]:

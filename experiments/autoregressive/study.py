@@ -23,7 +23,7 @@ from experiments.autoregressive.cells import (
 from experiments.autoregressive.config import Config, Purpose, stream
 from experiments.autoregressive.process import brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
-from experiments.autoregressive.truth import TrueTail
+from experiments.autoregressive.tail import TrueTail
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from experiments.autoregressive.cells import Cell, Outcome, World
 from experiments.autoregressive.sample import Sample
+from experiments.truth import over_limit
 from sddp.arrays import Floats
 from sddp.statistics.estimates import Estimate
-
-# A decision counts as breaking the limit where it does by more than this share of it.
-BREACH = 0.01
 
 
 def summary(world: World, cell: Cell, outcome: Outcome) -> dict[str, Any]:
@@ -23,14 +21,19 @@ def summary(world: World, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "cvar_limit": cell.cvar_limit,
         "cost": cell.cost,
         "decisions": world.config.n_decisions,
-        "n_states": cell.n_states,
-        "n_scenarios": cell.n_scenarios,
+        "n_states": cell.n_states if cell.on_scenarios else None,
+        "n_scenarios": cell.n_scenarios if cell.on_scenarios else None,
         "paths": sample.n_paths,
         **interval(sample.interval(outcome.value), "wealth"),
         **interval(sample.interval(outcome.wealth), "plain_simulation"),
-        **risk(outcome.risk),
+        **over_limit(outcome.risk),
         "cost_paid": float(outcome.paid.mean()),
     }
+
+
+def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `summary` as a table; regimes and scenarios are whole numbers or missing."""
+    return pd.DataFrame(rows).astype({"n_states": "Int64", "n_scenarios": "Int64"})
 
 
 def interval(estimate: Estimate, name: str) -> dict[str, float]:
@@ -45,12 +48,3 @@ def interval(estimate: Estimate, name: str) -> dict[str, float]:
 def difference(sample: Sample, first: Floats, second: Floats, name: str) -> dict[str, float]:
     """``first - second`` on the same paths, with the interval over replicates."""
     return interval(sample.interval(first - second), name)
-
-
-def risk(ratios: Floats) -> dict[str, float]:
-    """True one-period CVaR over the limit, over paths and decisions."""
-    return {
-        "true_cvar_over_limit": float(ratios.mean()),
-        "true_cvar_over_limit_95": float(np.quantile(ratios, 0.95)),
-        "share_over_limit": float((ratios > 1.0 + BREACH).mean()),
-    }

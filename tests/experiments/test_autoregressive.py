@@ -73,6 +73,7 @@ def test_free_trading_follows_the_oracle(tables):
     assert abs(rows.loc[ONE_STEP, "over_oracle"]) < 5e-5
     assert rows.loc[ONE_STEP, "true_cvar_over_limit"] == pytest.approx(1.0, abs=5e-3)
     sddp = rows.loc["SDDP"]
+    assert sddp["known_regimes"].sum() == 2
     assert (sddp["over_oracle"].abs() < 0.1 * sddp["gain"]).all()
     assert (sddp["scaled_over_oracle_low"] < 1e-5).all()
 

@@ -17,9 +17,11 @@ from experiments.autoregressive.one_step import best_holdings
 from experiments.autoregressive.policies import TrainedRule
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
-from experiments.autoregressive.sample import Sample, walk
+from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.study import spread
-from experiments.autoregressive.truth import TrueTail, shrink
+from experiments.autoregressive.tail import TrueTail
+from experiments.truth import towards_cash
+from experiments.walks import walk
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
 from sddp.engine.stopping import Iterations
@@ -95,6 +97,34 @@ def test_scenarios_follow_the_timing_of_the_emission():
     np.testing.assert_allclose(later, belief @ CHAIN @ CHAIN, atol=1e-8)
 
 
+def test_known_moments_of_one_regime_are_those_of_the_long_run():
+    """Both timings: mean ``a_r`` and covariance ``Sigma + b b' var z``, var z = 0.0529 / 0.0591."""
+    process, variance = brown_smith(), 0.0529 / (1.0 - 0.97**2)
+    b = process.return_loadings[:, 0]
+    for pairing, lag in (("same date", 0.97), ("predicted", 1.0)):
+        moments = np.eye(4)
+        moments[3, 3] = variance
+        anything = Regimes(np.zeros((1, 4)), moments[None], np.ones((1, 1)), np.ones(1))
+        found = RegimeModel(anything, pairing, 0.00042).with_known_moments(process).regimes
+        np.testing.assert_allclose(found.means[0], [*process.return_intercepts, 0.0], atol=1e-15)
+        expected = COVARIANCE.copy()
+        expected[:3, :3] += variance * np.outer(b, b)
+        expected[3, 3] = variance
+        shock = COVARIANCE[:3, 3] if pairing == "same date" else 0.0
+        expected[:3, 3] = expected[3, :3] = lag * variance * b + shock
+        np.testing.assert_allclose(found.covariances[0], expected, atol=1e-12)
+
+
+def test_known_moments_are_what_a_fit_tends_to():
+    config = replace(Config(), n_histories=800, n_discarded=60)
+    model = fit_regimes(histories(brown_smith(), config), 3, "same date", 1)
+    known = model.with_known_moments(brown_smith()).regimes
+    errors = np.sqrt(np.diagonal(COVARIANCE)[:3] / (800 * 120 / 3))
+    assert (np.abs(known.means - model.regimes.means)[:, :3] < 4.0 * errors).all()
+    assert np.ptp(known.means[:, 2]) > 8.0 * errors[2]  # what separates regimes is seen
+    np.testing.assert_array_equal(known.means[:, 3], model.regimes.means[:, 3])
+
+
 def test_regimes_are_slots_of_the_factor():
     config = replace(Config(), n_histories=60, n_discarded=24)
     model = fit_regimes(histories(brown_smith(), config), 3, "same date", 1)
@@ -138,7 +168,8 @@ def test_moved_holdings_sit_on_the_limit_and_balance(tail):
     before = np.array([[1.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.4, 0.5], [1.0, 0.0, 0.0, 0.0]])
     after = np.array([[0.2, 0.0, 0.4, 0.39], [0.2, 0.0, 0.4, 0.5], [0.9000025, 0.0, 0.0, 0.0995]])
     factors, limit, cost = np.array([0.0, -1.0, 0.5]), 0.05, 0.005
-    moved = shrink(tail, before, after, factors, limit, cost)
+    cvar = tail.cvar(after[:, 1:], factors)
+    moved = towards_cash(before, after, cvar, limit=limit, cost=cost)
     trades = np.abs(moved[:, 1:] - before[:, 1:]).sum(axis=1)
     np.testing.assert_allclose(moved.sum(axis=1), before.sum(axis=1) - cost * trades)
     risk = (tail.cvar(moved[:, 1:], factors) + cost * trades) / before.sum(axis=1)
@@ -201,7 +232,7 @@ def test_following_the_oracle_is_the_librarys_own_walk():
         cvar_confidence=0.9,
     )
     sample = Sample(path, 2)
-    ours = walk(policies.cost_free(programme, sample), path, 4)
+    ours = walk(policies.cost_free(programme, sample), path.excess_returns, 4)
     runs = follow(programme, path)
     np.testing.assert_allclose(ours.wealth, runs.wealth, rtol=1e-12)
     np.testing.assert_allclose(ours.holdings, runs.holdings, rtol=1e-12)
@@ -215,7 +246,7 @@ def test_who_ignores_costs_pays_them():
         return np.outer(before.sum(axis=1), [0.0, 0.0, 0.0, 1.0])
 
     path = paths(5, 3)
-    run = walk(policies.paying(all_in, 0.02), path, 3)
+    run = walk(policies.paying(all_in, 0.02), path.excess_returns, 3)
     growth = np.prod(1.0 + path.excess_returns[:, :, 2], axis=1)
     np.testing.assert_allclose(run.terminal, growth / 1.02, rtol=1e-12)
     np.testing.assert_allclose(run.paid, [[0.02 / 1.02, 0.0, 0.0]] * 5, atol=1e-12)
@@ -257,8 +288,8 @@ def test_paths_are_asked_of_the_policy_of_their_draw(world, cost):
     asked = [trained(world, cost, draw) for draw in range(2)]
     beliefs = world.regimes[3, "same date"].beliefs(world.sample.paths, 3)
     rule = TrainedRule(asked, world.sample, beliefs)
-    run = walk(rule, world.sample.paths, 3)
-    few = walk(rule.thinned(2), world.thin.paths, 3)
+    run = walk(rule, world.sample.paths.excess_returns, 3)
+    few = walk(rule.thinned(2), world.thin.paths.excess_returns, 3)
     np.testing.assert_allclose(few.holdings, run.holdings[[0, 1, 4, 5]], atol=1e-12)
     growth = 1.0 + world.sample.paths.excess_returns
     for p in (0, 3, 4, 7):
@@ -288,7 +319,7 @@ def test_moved_towards_cash_no_decision_breaks_the_limit(world):
     beliefs = world.regimes[3, "same date"].beliefs(world.sample.paths, 3)
     rule = TrainedRule(policy, world.sample, beliefs)
     limited = policies.within(rule, world.tail, world.sample, 0.05, 0.005)
-    run = walk(limited, world.sample.paths, 3)
+    run = walk(limited, world.sample.paths.excess_returns, 3)
     factors = world.sample.paths.factors[:, :3, 0]
     risk = (world.tail.cvar(run.holdings[:, :, 1:], factors) + run.paid) / run.wealth[:, :3]
     assert risk.max() <= 0.05 * (1.0 + 1e-9)

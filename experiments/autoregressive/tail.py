@@ -12,9 +12,6 @@ from sddp.statistics import ReturnAutoregression
 # Of each share: cubic splines between them are off by less than 1e-6 of a holding.
 N_NODES = 21
 
-# Halvings that find a share of holdings to double precision.
-HALVINGS = 50
-
 
 class TrueTail:
     """CVaR of three assets under the conditional law of returns given the factor.
@@ -67,44 +64,6 @@ class TrueTail:
         tail = total * self._table(third, second, grid=False)
         cvar: Floats = tail + (1.0 + self._process.cash_return) * assets.sum(axis=-1)
         return cvar
-
-
-def shrink(
-    tail: TrueTail, before: Floats, after: Floats, factors: Floats, limit: float, cost: float
-) -> Floats:
-    """Holdings after trading, moved towards cash until the true limit holds.
-
-    What is left of the risky holdings is one share of all of them, the largest that will do; the
-    trades are those from the holdings before.
-
-    Parameters
-    ----------
-    before, after : array, shape (n, 1 + n_assets)
-        Money, cash first.
-    factors : array, shape (n,)
-    limit, cost : float
-
-    Returns
-    -------
-    array, shape (n, 1 + n_assets)
-    """
-    wealth = before.sum(axis=1)
-
-    def holds(share: Floats) -> np.ndarray:
-        assets = share[:, None] * after[:, 1:]
-        paid = cost * np.abs(assets - before[:, 1:]).sum(axis=1)
-        return np.asarray(tail.cvar(assets, factors) + paid <= limit * wealth)
-
-    low, high = np.zeros(len(after)), np.ones(len(after))
-    kept = holds(high)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2.0
-        fits = holds(middle)
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    assets = np.where(kept, 1.0, low)[:, None] * after[:, 1:]
-    paid = cost * np.abs(assets - before[:, 1:]).sum(axis=1)
-    moved = np.column_stack([wealth - paid - assets.sum(axis=1), assets])
-    return np.where(kept[:, None], after, moved)
 
 
 def _exposures(third: float, second: float) -> Floats:

@@ -1,0 +1,69 @@
+"""Rows of the results in sample: what a policy earns and risks, and by how much two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.french.policies import Cell
+from experiments.truth import over_limit
+from sddp.arrays import Floats
+from sddp.statistics import mean_interval
+
+# What became of a cell: arrays of `policies.follow_cell` with the scenario draws in front.
+Outcome = Mapping[str, Floats]
+
+
+def summary(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    """A policy's value with its interval, and the true CVaR of its decisions where checked."""
+    row: dict[str, Any] = {
+        "policy": cell.policy,
+        "cvar_limit": cell.cvar_limit,
+        "cost": cell.cost,
+        "decisions": cell.followed,
+        "n_states": cell.n_states,
+        "n_scenarios": cell.n_scenarios,
+        "in_excess_of_bills": cell.excess,
+        "regime_hidden": cell.hidden,
+        "draws": len(outcome["value"]),
+        "paths": outcome["value"].size,
+        **interval(outcome["value"], "wealth"),
+        **interval(outcome["wealth"], "plain_simulation"),
+        "bound": float(outcome["bound"].mean()),
+        "cost_paid": float(outcome["paid"].mean()),
+        "first_cash": float(outcome["first"][:, 0].mean()),
+    }
+    return row | (over_limit(outcome["risk"]) if "risk" in outcome else {})
+
+
+def interval(values: Floats, name: str) -> dict[str, float]:
+    """Mean with Student's 95 % interval over scenario draws, which are the replicates.
+
+    Parameters
+    ----------
+    values : array, shape (n_draws, n_paths)
+        A draw and its paths are independent of the others: the interval holds for other scenarios
+        as well as for other paths.
+    name : str
+    """
+    found = mean_interval(np.asarray(values).mean(axis=1))
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def difference(first: Outcome, second: Outcome, name: str) -> dict[str, float]:
+    """Value of the first policy less that of the second, on the same paths and draws."""
+    return interval(first["value"] - second["value"], name)
+
+
+def within(outcome: Outcome) -> Floats:
+    """Mean value in each draw, moved towards cash until the true limit holds; shape (n_draws, 1).
+
+    What the move costs is known on few paths, on which it hardly differs: it is taken from the mean
+    over all of them.
+    """
+    value, scaled = outcome["value"], outcome["scaled_value"]
+    lost = (value[:, : scaled.shape[1]] - scaled).mean(axis=1, keepdims=True)
+    left: Floats = value.mean(axis=1, keepdims=True) - lost
+    return left
