@@ -72,14 +72,13 @@ class InnerHull:
     ) -> None:
         self._portfolios, self._name = portfolios, name
         self._matrix, self._sides, n_balances = _rows(portfolios, model, terms)
-        penalty = model.cvar_penalty or 0.0
-        n_trades = 2 * len(terms.purchase_cost)
-        self._gain = np.concatenate([portfolios.values, np.zeros(n_trades), [-penalty]])
         n_rows, n_columns = self._matrix.shape
+        self._gain = np.zeros(n_columns)
+        self._gain[: len(portfolios.values)] = portfolios.values
+        if model.cvar_penalty is not None:
+            self._gain[-1] = -model.cvar_penalty
         lower = np.full(n_rows, -np.inf)
         lower[:n_balances] = 0.0
-        upper = np.full(n_columns, np.inf)
-        upper[-1] = np.inf if model.cvar_penalty is not None else 0.0  # the breach
         self._is_balance = np.arange(n_rows) < n_balances
         self._programme = LinearProgram(
             Arrays(
@@ -88,7 +87,7 @@ class InnerHull:
                 lower,
                 np.zeros(n_rows),
                 np.zeros(n_columns),
-                upper,
+                np.full(n_columns, np.inf),
             ),
             UNIT,
         )
@@ -99,6 +98,11 @@ class InnerHull:
     def n_solves(self) -> int:
         """Linear programmes solved so far."""
         return self._programme.effort.solves
+
+    def forget_bases(self) -> None:
+        """Free their memory (80 kB each for a hundred assets) once all states have been asked."""
+        self._slopes.clear()
+        self._responses.clear()
 
     def values(self, states: Floats) -> Floats:
         """Guaranteed value from holdings before trading.
@@ -185,9 +189,15 @@ class InnerHull:
         )
 
     def _remember_basis(self) -> bool:
-        """Keep the present basis as linear maps; False if it is singular in floating point."""
+        """Keep the present basis as linear maps.
+
+        False where that cannot be done: it is singular in floating point, or elsewhere it would
+        leave over something of a balance.
+        """
         basis = self._programme.basis()
         columns, slacks = basis.columns == BASIC, basis.rows == BASIC
+        if slacks[self._is_balance].any():
+            return False
         square = np.hstack([self._matrix[:, columns], np.eye(len(self._matrix))[:, slacks]])
         try:
             response = np.asarray(np.linalg.solve(square, self._sides), dtype=float)
@@ -201,19 +211,24 @@ class InnerHull:
 def _rows(
     portfolios: GuaranteedPortfolios, model: AllocationModel, terms: Terms
 ) -> tuple[Floats, Floats, int]:
-    """Matrix over (combination, purchases, sales, breach), sides per position, balance rows."""
+    """Matrix over (combination, purchases, sales, breach), sides per position, balance rows.
+
+    The breach of the limit is a column only where it may be paid for.
+    """
     purchase, sale = terms.purchase_cost, terms.sale_cost
-    n_points, n = len(portfolios.values), len(purchase)
-    none = np.zeros((1, 1))
-    cash = np.hstack([portfolios.weights[:, :1].T, [1.0 + purchase], [sale - 1.0], none])
-    assets = np.hstack([portfolios.weights[:, 1:].T, -np.eye(n), np.eye(n), np.zeros((n, 1))])
+    n = len(purchase)
+    cash = np.hstack([portfolios.weights[:, :1].T, [1.0 + purchase], [sale - 1.0]])
+    assets = np.hstack([portfolios.weights[:, 1:].T, -np.eye(n), np.eye(n)])
     rows, sides = [cash, assets], [np.eye(n + 1)]
     if model.cvar_limit is not None:
-        rows.append(np.concatenate([portfolios.cvar, purchase, sale, [-1.0]])[None, :])
+        rows.append(np.concatenate([portfolios.cvar, purchase, sale])[None, :])
         sides.append(np.full((1, n + 1), model.cvar_limit))
     if terms.weight_limit is not None:
-        rows.append(np.hstack([portfolios.weights[:, 1:].T, np.zeros((n, 2 * n + 1))]))
+        rows.append(np.hstack([portfolios.weights[:, 1:].T, np.zeros((n, 2 * n))]))
         sides.append(np.tile(terms.weight_limit[:, None], (1, n + 1)))
     matrix = np.vstack(rows)
-    assert matrix.shape[1] == n_points + 2 * n + 1
+    if model.cvar_penalty is not None:
+        breach = np.zeros((len(matrix), 1))
+        breach[n + 1] = -1.0  # the limit is the row after the balances
+        matrix = np.hstack([matrix, breach])
     return matrix, np.vstack(sides), n + 1

@@ -11,6 +11,9 @@ from sddp.errors import InfeasibleState
 # Weights nearer to each other than this are one point: a difference far below any gap.
 DIGITS = 10
 
+# Lines of descent that are drawn together.
+BATCH = 10
+
 ByRegime = dict[int, Floats]
 
 
@@ -21,7 +24,9 @@ def visited_portfolios(
 
     Every regime gets `n_points` draws at every stage, so that rare ones are known too. The state
     in which it is entered is drawn with the probabilities of what comes before: portfolios that
-    mostly follow from unlikely regimes would leave the likely paths without support.
+    mostly follow from unlikely regimes would leave the likely paths without support. Draws come
+    in batches with random numbers of their own: with the same `rng`, the portfolios of whole
+    batches stay when more are drawn.
 
     Parameters
     ----------
@@ -35,6 +40,14 @@ def visited_portfolios(
     tuple of arrays, one per stage, shape (n_distinct, n_assets + 1)
         Weights after trading, cash first; the first rows are the unit vectors.
     """
+    sizes = [min(BATCH, n_points - i) for i in range(0, n_points, BATCH)]
+    streams = rng.spawn(len(sizes))
+    batches = [_batch(policy, n, own) for n, own in zip(sizes, streams, strict=True)]
+    return tuple(_distinct(stage) for stage in zip(*batches, strict=True))
+
+
+def _batch(policy: AllocationPolicy, n_points: int, rng: np.random.Generator) -> list[ByRegime]:
+    """Decisions drawn for each stage and regime, each from those of the stage before."""
     problem = policy.problem
     transition = problem.scenarios.transition_matrix
     regimes = range(problem.scenarios.n_states)
@@ -53,7 +66,7 @@ def visited_portfolios(
         }
         stages.append(held)
         chance = moves.sum(axis=0)
-    return tuple(_distinct(held) for held in stages)
+    return stages
 
 
 def _arrived(
@@ -112,10 +125,10 @@ def _decided(policy: AllocationPolicy, stage: int, regime: int, states: Floats) 
     return feasible
 
 
-def _distinct(held: ByRegime) -> Floats:
+def _distinct(batches: tuple[ByRegime, ...]) -> Floats:
     """Unit vectors and all portfolios of a stage, each once."""
-    width = next(iter(held.values())).shape[1]
-    portfolios = np.vstack([np.eye(width), *held.values()])
+    held = [portfolios for batch in batches for portfolios in batch.values()]
+    portfolios = np.vstack([np.eye(held[0].shape[1]), *held])
     _, first = np.unique(portfolios.round(DIGITS), axis=0, return_index=True)
     distinct: Floats = portfolios[np.sort(first)]
     return distinct

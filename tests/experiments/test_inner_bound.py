@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 
-from experiments.inner_bound import main
+from experiments.benchmark_instances import Size
+from experiments.inner_bound import main, simulated_values
+from sddp import Iterations, train_allocation
 
 
 def test_quick_form(tmp_path, capsys):
@@ -35,3 +37,21 @@ def test_the_figure_needs_no_solving(tmp_path, capsys):
     assert figure.read_bytes() == drawn
     assert main(["--replot", "--out", str(tmp_path / "nothing")]) == 1
     assert "run without it" in capsys.readouterr().err
+
+
+def test_expected_gains_have_the_mean_of_terminal_wealth_and_less_noise():
+    size = Size(4, 3, 20, 3)
+    policy = train_allocation(
+        size.model,
+        size.scenarios(),
+        initial_holdings={"cash": 1.0},
+        rng=np.random.default_rng(1),
+        stopping=Iterations(5),
+        progress=False,
+    ).policy
+    n = 300
+    values = simulated_values(policy, n, np.random.default_rng(2))
+    table = policy.simulate(n, rng=np.random.default_rng(2))
+    surprise = table["wealth"].groupby(level="path").last().to_numpy() - values
+    assert abs(surprise.mean()) < 4.0 * surprise.std() / np.sqrt(n)
+    assert values.std() < 0.5 * (surprise + values).std()
