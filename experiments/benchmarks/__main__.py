@@ -85,7 +85,7 @@ QUICK: Mapping[str, Any] = {
     "best_seconds": 0.8,
     "sizes": (),
     "steady_iterations": 30,
-    "core_iterations": 8,
+    "core_iterations": 12,
     "growth": {"n_assets": (3, 6), "n_scenarios": (20, 40), "n_states": (1, 2), "n_stages": (2, 3)},
     "growth_iterations": 4,
     "reservoir": (4, 30, 6),

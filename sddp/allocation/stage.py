@@ -84,7 +84,7 @@ def terminal_stage(
 
 
 def _trading_model(inputs: StageInputs) -> Any:
-    """Balances, costs and weight limits: equations (9) to (11) of the paper."""
+    """Balances, costs and weight limits of one decision."""
     names, terms = list(inputs.names), inputs.terms
     purchase_cost = dict(zip(names, terms.purchase_cost, strict=True))
     sale_cost = dict(zip(names, terms.sale_cost, strict=True))
