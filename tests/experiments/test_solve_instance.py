@@ -102,7 +102,10 @@ def _check_form(answer):
         assert isinstance(row["seconds"], float)
         assert isinstance(row["bound"], float)
     if answer["log"]:
-        assert answer["log"][-1]["bound"] == pytest.approx(answer["bound"], rel=1e-9)
+        last = answer["log"][-1]["bound"]
+        # What an interrupted iteration had learnt counts, though it has no row.
+        assert answer["bound"] <= last * (1.0 + 1e-9)
+        assert answer["status"] == "interrupted" or answer["bound"] == pytest.approx(last, rel=1e-9)
         assert answer["log"][-1]["seconds"] == answer["seconds"]
 
 
