@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import inputs
-from experiments.record import Run
+from experiments.record import UNTOUCHED, Run, exit_code
 from sddp.allocation.figures import bound_figure, terminal_wealth_figure
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import (
@@ -35,7 +35,6 @@ from sddp.backtest import (
 )
 from sddp.backtest.figures import regime_figure
 from sddp.engine.stopping import Iterations
-from sddp.errors import SddpError
 from sddp.risk import weighted_cvar
 from sddp.statistics import GaussianRegimes
 
@@ -186,24 +185,20 @@ def period_cvar(config: Config, report: BacktestReport) -> pd.Series[float]:
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 on success, 1 with the reason on standard error otherwise."""
     config = _config(arguments)
-    try:
-        record = Run(config.out, config)
-        market = load_market(config)
-        whole = market.at(market.dates[-1])
-        record.add_input("prices", whole.prices)
-        if whole.factors is not None:
-            record.add_input("factors", whole.factors)
-        report = run(config, market)
-        results = write(record, config, market, report)
-        record.finish("complete", results)
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; results of an earlier run, if any, are untouched", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _study(config), UNTOUCHED)
+
+
+def _study(config: Config) -> None:
+    record = Run(config.out, config)
+    market = load_market(config)
+    whole = market.at(market.dates[-1])
+    record.add_input("prices", whole.prices)
+    if whole.factors is not None:
+        record.add_input("factors", whole.factors)
+    report = run(config, market)
+    results = write(record, config, market, report)
+    record.finish("complete", results)
     _print(config, report, results)
-    return 0
 
 
 def _print(config: Config, report: BacktestReport, results: Mapping[str, Any]) -> None:

@@ -26,14 +26,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
 
 from experiments.benchmark_instances import Size
-from experiments.record import Run
+from experiments.record import UNTOUCHED, Run, exit_code, write_figure
 from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
-from sddp.backtest.page_parts import png
 from sddp.engine.stopping import BoundStalling, Iterations
-from sddp.errors import DataError, SddpError
+from sddp.errors import DataError
 
 Z_95 = 1.959963984540054
 
@@ -211,22 +210,17 @@ def _logarithmic(ax: Axes, ticks: list[int]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 on success, 1 with the reason on standard error otherwise."""
     config, replot = _config(arguments)
-    try:
-        if replot:
-            redraw(Path(config.out))
-            return 0
-        record = Run(config.out, config)
-        results = run(config)
-        record.write_table("results", results)
-        redraw(record.out)
-        narrowest = results.groupby("n_assets")["gap"].min().to_dict()
-        record.finish("complete", {"narrowest_gap_by_assets": narrowest})
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; results of an earlier run, if any, are untouched", file=sys.stderr)
-        return 130
+    return exit_code(lambda: redraw(Path(config.out)) if replot else write(config), UNTOUCHED)
+
+
+def write(config: Config) -> None:
+    """Run the study, and write all of it."""
+    record = Run(config.out, config)
+    results = run(config)
+    record.write_table("results", results)
+    redraw(record.out)
+    narrowest = results.groupby("n_assets")["gap"].min().to_dict()
+    record.finish("complete", {"narrowest_gap_by_assets": narrowest})
     shown = [
         "part",
         "n_assets",
@@ -242,7 +236,6 @@ def main(arguments: list[str] | None = None) -> int:
         results[[*shown, "half_width", "paths_needed"]].to_string(index=False, float_format="%.4g")
     )
     print(f"Table, figure and run.json: {config.out}")
-    return 0
 
 
 def redraw(folder: Path) -> None:
@@ -253,7 +246,7 @@ def redraw(folder: Path) -> None:
     DataError
         The table is missing or is none.
     """
-    (folder / "inner_bound.png").write_bytes(png(plot(_read(folder))))
+    write_figure(folder, "inner_bound", plot(_read(folder)))
 
 
 def _read(folder: Path) -> pd.DataFrame:

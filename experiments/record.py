@@ -6,8 +6,9 @@ import hashlib
 import json
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sddp.backtest.page_parts import png
-from sddp.errors import DataError
+from sddp.errors import DataError, SddpError
 
 PACKAGES = (
     "numpy",
@@ -32,6 +33,9 @@ PACKAGES = (
     "skfolio",
 )
 ROOT = Path(__file__).resolve().parent.parent
+
+# Where results are written at the end only.
+UNTOUCHED = "results of an earlier run, if any, are untouched"
 
 
 class Run:
@@ -75,7 +79,7 @@ class Run:
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Write ``<name>.png``."""
-        (self.out / f"{name}.png").write_bytes(png(figure))
+        write_figure(self.out, name, figure)
 
     def provenance(self) -> dict[str, Any]:
         """Seconds so far, config, code, inputs and versions."""
@@ -92,6 +96,37 @@ class Run:
         content = {"status": status} | self.provenance() | {"results": dict(results)}
         text = json.dumps(content, indent=2, default=_plain) + "\n"
         (self.out / "run.json").write_text(text, encoding="utf-8")
+
+
+def write_figure(folder: Path, name: str, figure: Figure) -> None:
+    """Write ``<name>.png``."""
+    (folder / f"{name}.png").write_bytes(png(figure))
+
+
+def exit_code(work: Callable[[], None], interrupted: str) -> int:
+    """Do the work of a command.
+
+    Parameters
+    ----------
+    work : callable
+    interrupted : str
+        What Ctrl-C leaves behind, said where the interrupt has no notes of its own.
+
+    Returns
+    -------
+    int
+        0; 1 with the reason on standard error; 130 after Ctrl-C.
+    """
+    try:
+        work()
+    except SddpError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        notes = "; ".join(getattr(interrupt, "__notes__", ())) or interrupted
+        print(f"interrupted: {notes}", file=sys.stderr)
+        return 130
+    return 0
 
 
 def _code() -> dict[str, Any]:

@@ -20,9 +20,8 @@ import pandas as pd
 from experiments.autoregressive.config import QUICK, Config
 from experiments.autoregressive.figures import FIGURES
 from experiments.autoregressive.study import Results, run
-from experiments.record import Run
-from sddp.backtest.page_parts import png
-from sddp.errors import DataError, SddpError
+from experiments.record import UNTOUCHED, Run, exit_code, write_figure
+from sddp.errors import DataError
 
 TABLES = (
     "regimes",
@@ -39,24 +38,18 @@ TABLES = (
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 on success, 1 with the reason on standard error otherwise."""
     config, replot = _config(arguments)
-    try:
-        if replot:
-            redraw(Path(config.out))
-            return 0
-        record = Run(config.out, config)
-        results = run(config)
-        for name, table in results.items():
-            record.write_table(name, table)
-        redraw(record.out)
-        record.finish("complete", headline(results))
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; results of an earlier run, if any, are untouched", file=sys.stderr)
-        return 130
+    return exit_code(lambda: redraw(Path(config.out)) if replot else write(config), UNTOUCHED)
+
+
+def write(config: Config) -> None:
+    """Run the study, and write all of it."""
+    record = Run(config.out, config)
+    results = run(config)
+    for name, table in results.items():
+        record.write_table(name, table)
+    redraw(record.out)
+    record.finish("complete", headline(results))
     _print(config, results)
-    return 0
 
 
 def redraw(folder: Path) -> None:
@@ -69,7 +62,7 @@ def redraw(folder: Path) -> None:
     """
     results = {name: _read(folder / f"{name}.csv") for name in TABLES}
     for name, figure in FIGURES.items():
-        (folder / f"{name}.png").write_bytes(png(figure(results)))
+        write_figure(folder, name, figure(results))
 
 
 def headline(results: Results) -> dict[str, Any]:

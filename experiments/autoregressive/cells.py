@@ -9,12 +9,13 @@ from functools import lru_cache
 import numpy as np
 
 from experiments.autoregressive import policies
-from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
+from experiments.autoregressive.config import N_NODES, Config, Purpose
 from experiments.autoregressive.policies import TrainedRule
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tail import TrueTail
+from experiments.streams import stream
 from experiments.walks import Rule, Walk, walk
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy

@@ -24,9 +24,10 @@ from experiments.autoregressive.cells import (
     programme,
     sampled_programme,
 )
-from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
+from experiments.autoregressive.config import N_NODES, Config, Purpose
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.reference import CELL_OF_ORACLE
+from experiments.streams import stream
 from sddp.arrays import Floats
 from sddp.portfolio.cost_free import follow
 from sddp.portfolio.martingales import controlled_wealth, value_differences

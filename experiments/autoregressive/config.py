@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import numpy as np
-
 # Gauss-Hermite nodes of expectations of smooth functions of the next factor.
 N_NODES = 32
 
@@ -108,8 +106,3 @@ class Purpose(IntEnum):
     ORACLE = 7
     TAIL = 8
     SHOCKS = 9
-
-
-def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.Generator:
-    """Random numbers for a purpose, the same wherever they are asked for."""
-    return np.random.default_rng([seed, int(purpose), number])

@@ -18,7 +18,7 @@ from experiments.autoregressive.cells import (
     Outcome,
     World,
 )
-from experiments.autoregressive.config import N_NODES, Config, Purpose, stream
+from experiments.autoregressive.config import N_NODES, Config, Purpose
 from experiments.autoregressive.process import (
     DEVIATION,
     FIRST_CASH,
@@ -32,6 +32,7 @@ from experiments.autoregressive.process import (
 )
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tables import difference, frame, summary
+from experiments.streams import stream
 from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, follow, solve_cost_free
 
 # The authors' T of 12 dates, and 12 decisions.

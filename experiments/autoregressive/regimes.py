@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiments.autoregressive.config import Config, Purpose, stream
+from experiments.autoregressive.config import Config, Purpose
+from experiments.streams import stream
 from sddp.arrays import Floats
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import (

@@ -20,10 +20,11 @@ from experiments.autoregressive.cells import (
     out_of_sample,
     relax,
 )
-from experiments.autoregressive.config import Config, Purpose, stream
+from experiments.autoregressive.config import Config, Purpose
 from experiments.autoregressive.process import brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.tail import TrueTail
+from experiments.streams import stream
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key")

@@ -35,9 +35,8 @@ from experiments.benchmarks.measure import (
     train_file,
     train_size,
 )
-from experiments.record import Run
+from experiments.record import Run, exit_code
 from sddp.engine.stopping import Iterations, Seconds
-from sddp.errors import SddpError
 
 PAPER = Size(100, 3, 1_000, 12)
 
@@ -237,22 +236,19 @@ def _shares(seconds: pd.DataFrame) -> pd.DataFrame:
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 on success, 1 with the reason on standard error otherwise."""
     config = _config(arguments)
-    try:
-        record = Run(config.out, config)
-        results = {}
-        for name in config.only or SECTIONS:
-            results[name] = SECTIONS[name](config, record)
-            print(f"{name}: {results[name]}")
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; tables of finished sections are written", file=sys.stderr)
-        return 130
+    return exit_code(lambda: write(config), "tables of finished sections are written")
+
+
+def write(config: Config) -> None:
+    """Run the sections that are asked for, each written when it is finished."""
+    record = Run(config.out, config)
+    results = {}
+    for name in config.only or SECTIONS:
+        results[name] = SECTIONS[name](config, record)
+        print(f"{name}: {results[name]}")
     machine = f"{platform.processor() or platform.machine()}, {multiprocessing.cpu_count()} cores"
     record.finish("complete", {"machine": machine, **results})
     print(machine)
-    return 0
 
 
 def _config(arguments: list[str] | None) -> Config:

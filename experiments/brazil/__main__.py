@@ -20,9 +20,8 @@ from experiments.brazil import inputs, report, tables
 from experiments.brazil.config import QUICK, Config
 from experiments.brazil.results import run
 from experiments.brazil.variants import sensitivities, study
-from experiments.record import ROOT, Run
+from experiments.record import ROOT, Run, exit_code
 from sddp.backtest import Market
-from sddp.errors import SddpError
 
 OUT, STORE = "results/brazil", "results/store"
 COMMITTED = ROOT / "experiments" / "results"
@@ -32,19 +31,8 @@ COLUMNS = ("annualised_return", "volatility", "sharpe", "maximum_drawdown", "tur
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 on success, 1 with the reason on standard error, 130 after Ctrl-C."""
     options = _options(arguments)
-    try:
-        if options.replot:
-            replot(Path(options.out))
-        else:
-            write(options)
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        notes = "; ".join(getattr(interrupt, "__notes__", ())) or "nothing was written"
-        print(f"interrupted: {notes}", file=sys.stderr)
-        return 130
-    return 0
+    work = replot if options.replot else write
+    return exit_code(lambda: work(options), "nothing was written")
 
 
 def write(options: argparse.Namespace) -> None:
@@ -75,8 +63,9 @@ def _market(options: argparse.Namespace, config: Config) -> Market:
     return inputs.read_market(inputs.find_prices(options.prices), config)
 
 
-def replot(folder: Path) -> None:
+def replot(options: argparse.Namespace) -> None:
     """Draw the figures of a finished run anew, from its tables."""
+    folder = Path(options.out)
     config = tables.read_config(folder)
     report.write_figures(Run(folder, config), config)
     print(f"Figures: {folder}")

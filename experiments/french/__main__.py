@@ -25,8 +25,7 @@ import pandas as pd
 
 from experiments.french import analysis, in_sample, inputs, results, rolling
 from experiments.french.config import DAILY, QUICK, SINCE_1984, Config
-from experiments.record import ROOT, Run
-from sddp.errors import SddpError
+from experiments.record import ROOT, Run, exit_code
 
 OUT, STORE = "results/french", "results/store"
 COMMITTED = ROOT / "experiments" / "results"
@@ -36,20 +35,8 @@ PARTS = ("in-sample", "rolling")
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 on success, 1 with the reason on standard error, 130 after Ctrl-C."""
     options = _options(arguments)
-    try:
-        if options.replot:
-            results.draw(Run(options.out, None))
-            print(f"Figures: {options.out}")
-        else:
-            write(options)
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        notes = "; ".join(getattr(interrupt, "__notes__", ())) or "what is finished is kept"
-        print(f"interrupted: {notes}", file=sys.stderr)
-        return 130
-    return 0
+    work = replot if options.replot else write
+    return exit_code(lambda: work(options), "what is finished is kept")
 
 
 def write(options: argparse.Namespace) -> None:
@@ -73,6 +60,12 @@ def write(options: argparse.Namespace) -> None:
     found = headline(tables) | {"seconds": seconds}
     record.finish("complete", found)
     _print(config, tables, found, options.out)
+
+
+def replot(options: argparse.Namespace) -> None:
+    """Draw the figures of a finished run anew, from its tables."""
+    results.draw(Run(options.out, None))
+    print(f"Figures: {options.out}")
 
 
 def run_part(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.french.config import Purpose, stream
+from experiments.french.config import Purpose
 from experiments.french.rolling import (
     DETAIL,
     INGREDIENTS,
@@ -17,6 +17,7 @@ from experiments.french.rolling import (
     other_seed,
     settings_of,
 )
+from experiments.streams import stream
 from sddp.backtest import Contents, MeanVarianceStrategy, MultistageStrategy
 from sddp.backtest.evidence import Evidence, gather
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import numpy as np
-
 
 @dataclass(frozen=True)
 class Config:
@@ -154,8 +152,3 @@ class Purpose(IntEnum):
     STATES = 7
     ROLLING = 8
     BOOTSTRAP = 9
-
-
-def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.Generator:
-    """Random numbers for a purpose, the same wherever they are asked for."""
-    return np.random.default_rng([seed, int(purpose), number])

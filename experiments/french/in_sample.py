@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from experiments.french import questions, training
-from experiments.french.config import Config, Purpose, stream
+from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FACTORS, FrenchData
 from experiments.french.law import fit_laws
 from experiments.french.policies import Cell, World, follow_cell
 from experiments.french.tables import Outcome
+from experiments.streams import stream
 from sddp.backtest.describe import content_hash, describe
 from sddp.backtest.store import Record, read_record, store_key, write_record
 from sddp.statistics import GaussianRegimes, choose_n_states

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from data.french_returns import read_factors, read_returns
-from experiments.french.config import Config, Purpose, stream
+from experiments.french.config import Config, Purpose
+from experiments.streams import stream
 from sddp.backtest import Market
 from sddp.errors import DataError
 

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from experiments.french.config import Config, Purpose, stream
+from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FrenchData
+from experiments.streams import stream
 from sddp.arrays import Floats
 from sddp.risk import weighted_cvar
 from sddp.scenarios import MarkovScenarios

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.french.config import Config, Purpose, stream
+from experiments.french.config import Config, Purpose
 from experiments.french.law import Law, LawKey, TrueTail
+from experiments.streams import stream
 from experiments.truth import towards_cash
 from experiments.walks import Rule, Walk, walk
 from sddp.allocation.first_cuts import cost_free_growth

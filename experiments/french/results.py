@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from experiments.french import figures, rolling_figures
 from experiments.record import Run
-from sddp.backtest.page_parts import png
 from sddp.errors import DataError
 
 IN_SAMPLE = (
@@ -48,7 +47,7 @@ def draw(record: Run) -> list[str]:
     if not drawn:
         raise DataError(f"{record.out} holds no finished study; run it first")
     for name, figure in drawn.items():
-        (record.out / f"{name}.png").write_bytes(png(figure))
+        record.write_figure(name, figure)
     return list(drawn)
 
 

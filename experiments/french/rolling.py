@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.french.config import Config, Purpose, stream
+from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FrenchData, market
+from experiments.streams import stream
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import (
     BacktestReport,

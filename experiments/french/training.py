@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.french.config import Purpose, stream
+from experiments.french.config import Purpose
 from experiments.french.policies import Cell, Control, World, trained
+from experiments.streams import stream
 from experiments.walks import Walk
 from sddp.allocation.model import CASH
 from sddp.allocation.policy import AllocationPolicy

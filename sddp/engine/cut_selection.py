@@ -23,7 +23,7 @@ MEMORY = 10
 PERIOD = 8
 
 # Fewer values (cuts times realisations) than this cost no more than a choice among them.
-FEWEST_VALUES = 20_000
+FEWEST_VALUES = 60_000
 
 
 class CutSelection:
@@ -46,8 +46,7 @@ class CutSelection:
     def chosen(self) -> list[Ints] | None:
         """Positions in each pool; None for all cuts."""
         sizes = [len(pool) for pool in self._pools]
-        values = max(n * size for n, size in zip(self._realisations, sizes, strict=True))
-        if self._looks == 0 or values < FEWEST_VALUES or self._kept >= PERIOD:
+        if self._looks == 0 or self._n_values(sizes) < FEWEST_VALUES or self._kept >= PERIOD:
             return None
         if sizes != self._sizes:
             self._chosen = [self._choice(i) for i in range(len(sizes))]
@@ -60,6 +59,8 @@ class CutSelection:
 
     def note(self, active: Sequence[Ints]) -> None:
         """All cuts were looked at, and these are the largest."""
+        if self._n_values([len(pool) for pool in self._pools]) < FEWEST_VALUES / 2:
+            return  # what mattered will have changed by the time that it is asked for
         self._looks += 1
         self._kept, self._sizes = 0, []
         for i, (pool, largest) in enumerate(zip(self._pools, active, strict=True)):
@@ -67,6 +68,10 @@ class CutSelection:
             self._last_look[i] = np.zeros(len(pool), dtype=np.int64)
             self._last_look[i][: len(known)] = known
             self._last_look[i][largest] = self._looks
+
+    def _n_values(self, sizes: Sequence[int]) -> int:
+        """Cuts times realisations, where they are most."""
+        return max(n * size for n, size in zip(self._realisations, sizes, strict=True))
 
     def _choice(self, i: int) -> Ints:
         known = self._last_look[i]

@@ -22,8 +22,7 @@ class Expansion:
 
     def __init__(self, compiled: CompiledStage, reduced: ReducedStage) -> None:
         self._n_kept = reduced.expand.shape[1]
-        self._expand = as_operator(reduced.expand)
-        self._constant = reduced.constant
+        self._declared = _Part(reduced, np.arange(len(reduced.constant)))
         self._outgoing = _Part(reduced, compiled.outgoing)
         self._generator = _Part(reduced, compiled.generator_columns)
 
@@ -35,7 +34,7 @@ class Expansion:
 
     def declared_values(self, primal: Floats) -> Floats:
         """Values of all declared columns."""
-        return _product(self._expand, primal[..., : self._n_kept]) + self._constant
+        return self._declared.values(primal[..., : self._n_kept])
 
     def generator_values(self, primal: Floats) -> Floats:
         """Values of the row generator's variables."""
@@ -55,30 +54,20 @@ class Expansion:
 
 
 class _Part:
-    """Some declared columns as functions of the kept ones; most are kept columns themselves."""
+    """Some declared columns as functions of the kept ones."""
 
     def __init__(self, reduced: ReducedStage, columns: Ints) -> None:
-        position = reduced.column_position()[columns]
-        self._n_kept = len(reduced.kept)
-        self._plain, self._defined = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
-        self._at = position[self._plain]
-        part = reduced.expand[columns[self._defined]]
+        part = reduced.expand[columns]
         self._expand, self._contract = as_operator(part), as_operator(sp.csr_array(part.T))
-        self._constant = reduced.constant[columns[self._defined]]
+        self._constant = reduced.constant[columns]
 
     def values(self, kept: Floats) -> Floats:
         """Their values, by the last axis."""
-        values = np.empty((*kept.shape[:-1], len(self._plain) + len(self._defined)))
-        values[..., self._plain] = kept[..., self._at]
-        values[..., self._defined] = _product(self._expand, kept) + self._constant
-        return values
+        return _product(self._expand, kept) + self._constant
 
     def rows(self, coefficients: Floats, lower: Floats) -> tuple[Floats, Floats]:
         """Rows over them as rows over the kept columns, and their lower sides."""
-        defined = coefficients[:, self._defined]
-        rows = _product(self._contract, defined)
-        rows[:, self._at] += coefficients[:, self._plain]
-        return rows, lower - defined @ self._constant
+        return _product(self._contract, coefficients), lower - coefficients @ self._constant
 
 
 def _product(operator: Any, values: Floats) -> Floats:

@@ -16,11 +16,12 @@ from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowPool
 from sddp.engine.news import AveragedCut, CutsAt, News
-from sddp.engine.node_problem import NodeProblem, StageSolution, Work
+from sddp.engine.node_problem import NodeProblem, Work
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage
 from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
+from sddp.engine.solutions import NoiseSolutions, StageSolution
 from sddp.engine.stage import Stage
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
 from sddp.lp import FEASIBILITY_TOLERANCE
@@ -187,29 +188,23 @@ class Network:
         self.nodes[name] = self._node(name, memory)
         return self.nodes[name]
 
-    def solve_noises(
-        self, name: NodeName, incoming: Floats, tolerance: float
-    ) -> list[StageSolution | FeasibilityCut]:
+    def solve_noises(self, name: NodeName, incoming: Floats, tolerance: float) -> NoiseSolutions:
         """Solutions of a node for every noise at one incoming state."""
         node = self.nodes[name]
         self.references[name] = incoming
         solutions = node.solve_all(incoming, tolerance)
-        if all(isinstance(solution, StageSolution) for solution in solutions):
+        if not solutions.refused:
             node.rest()
         return solutions
 
-    def learn(
-        self, name: NodeName, incoming: Floats, solutions: Sequence[StageSolution | FeasibilityCut]
-    ) -> None:
+    def learn(self, name: NodeName, incoming: Floats, solutions: NoiseSolutions) -> None:
         """Turn solutions for every noise of a node into cuts of its value function."""
-        solved = [s for s in solutions if isinstance(s, StageSolution)]
-        for cut in solutions:
-            if isinstance(cut, FeasibilityCut):
-                self.refuse(name, cut)
-        if len(solved) < len(solutions):
+        for cut in solutions.refused.values():
+            self.refuse(name, cut)
+        if solutions.refused:
             return
-        slopes = np.array([s.slope for s in solved])
-        intercepts = np.array([s.value - s.slope @ incoming for s in solved])
+        slopes = solutions.slopes
+        intercepts = solutions.values - slopes @ incoming
         if self.problem.homogeneous:
             self._check_origin(name, intercepts)
             intercepts[:] = 0.0
@@ -266,7 +261,9 @@ class Network:
         for name, _ in self.problem.graph.children(self.problem.graph.root):
             incoming, size = self.normalised(self.problem.initial_state(name))
             solutions = self.solve_noises(name, incoming, tolerance)
-            values.extend(size * self.first_solution(name, s).value for s in solutions)
+            for cut in solutions.refused.values():
+                self.first_solution(name, cut)
+            values.extend((size * solutions.values).tolist())
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
         return root_risk.evaluate(weights, values)
 

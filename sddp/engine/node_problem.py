@@ -22,6 +22,7 @@ from sddp.engine.lp_inputs import NoiseInput, StateInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
 from sddp.engine.prepared import PreparedStage
 from sddp.engine.snapshot import NodeMemory
+from sddp.engine.solutions import Bunch, NoiseSolutions, StageSolution
 from sddp.engine.stage_programme import StageProgramme
 from sddp.errors import ModelError, SolverError
 from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Status
@@ -40,31 +41,6 @@ FAR = 1e10
 
 # Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
 MAXIMAL_ROUNDS = 1_000
-
-
-@dataclass(frozen=True, eq=False)
-class StageSolution:
-    """Solution of a node's LP at one incoming state and noise, in engine units (costs).
-
-    Attributes
-    ----------
-    value : float
-        Stage cost plus cost-to-go.
-    theta : float
-        The cost-to-go column.
-    columns : array
-        Values of the declared columns.
-    outgoing : array
-        State handed on (empty where nothing is).
-    slope : array
-        A subgradient of `value` with respect to the incoming state.
-    """
-
-    value: float
-    theta: float
-    columns: Floats
-    outgoing: Floats
-    slope: Floats
 
 
 @dataclass
@@ -158,46 +134,42 @@ class NodeProblem:
         self._noise.to_realisation(noise)
         return self._refined_solve(incoming, tolerance, f"noise {noise}")
 
-    def solve_all(self, incoming: Floats, tolerance: float) -> list[StageSolution | FeasibilityCut]:
+    def solve_all(self, incoming: Floats, tolerance: float) -> NoiseSolutions:
         """Solve at every realisation of the noise; what one basis answers is not solved again."""
         n = self.compiled.noise.n_realisations
-        if n < FEWEST_BUNCHED or self._sides is None:
-            return [self.solve(incoming, noise, tolerance) for noise in range(n)]
-        found: dict[int, StageSolution | FeasibilityCut] = {}
-        left, failures = np.arange(n), 0
+        found = NoiseSolutions(
+            n, len(self.compiled.cost), len(incoming), len(self.compiled.outgoing)
+        )
+        left = np.arange(n)
+        failures = 0 if n >= FEWEST_BUNCHED and self._sides is not None else PATIENCE
         while len(left):
-            solution = found[int(left[0])] = self.solve(incoming, int(left[0]), tolerance)
+            solution = self.solve(incoming, int(left[0]), tolerance)
+            found.put(int(left[0]), solution)
             left = left[1:]
             if isinstance(solution, StageSolution) and len(left) and failures < PATIENCE:
-                bunch = self._bunch(solution, left, tolerance)
-                found |= bunch
-                left = np.array([noise for noise in left if int(noise) not in bunch])
-                failures += not bunch
-        return [found[noise] for noise in range(n)]
+                bunch = self._bunch(left, tolerance)
+                found.put_bunch(bunch, solution.slope)
+                left = np.setdiff1d(left, bunch.noises, assume_unique=True)
+                failures += len(bunch.noises) == 0
+        return found
 
-    def _bunch(
-        self, solved: StageSolution, noises: Ints, tolerance: float
-    ) -> dict[int, StageSolution]:
+    def _bunch(self, noises: Ints, tolerance: float) -> Bunch:
         """Solutions at those of other realisations that the basis of the last solve answers."""
         assert self._sides is not None
         room = FEASIBILITY_TOLERANCE / self.unit
         optimal, primals = responses(self.programme, self._sides.of(noises), room)
-        if not optimal.any():
-            return {}
         noises, primals = noises[optimal], primals[optimal]
         outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
         keeps = self._keeps_rows(primals, outgoing, tolerance)
-        noises, primals, outgoing = noises[keeps], primals[keeps], outgoing[keeps]
-        values = self.programme.values(primals) + self._noise.offsets()[noises]
-        thetas = primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises))
-        columns = self._expansion.declared_values(primals)
+        noises, primals = noises[keeps], primals[keeps]
         self.work.bunched += len(noises)
-        return {
-            int(noise): StageSolution(
-                float(values[i]), float(thetas[i]), columns[i], outgoing[i], solved.slope
-            )
-            for i, noise in enumerate(noises)
-        }
+        return Bunch(
+            noises,
+            self.programme.values(primals) + self._noise.offsets()[noises],
+            primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises)),
+            self._expansion.declared_values(primals),
+            outgoing[keeps],
+        )
 
     def _keeps_rows(self, primals: Floats, outgoing: Floats, tolerance: float) -> NDArray[np.bool_]:
         """Whether each of some solutions, shape (n, n_columns), breaks no row."""

@@ -18,9 +18,9 @@ from sddp.engine.cost_to_go import Child, Outcomes, Support
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
-from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.sampling import Step, draw_index
+from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 
 # Rows are refined to this, relative, where a scaled state's value is compared; each of the two
@@ -309,12 +309,11 @@ def _outcome_cuts(
         incoming, size = network.normalised(child.transition.arrive(outgoing, e))
         solutions = network.solve_noises(child.name, incoming, tolerance)
         network.learn(child.name, incoming, solutions)
-        solved = [s for s in solutions if isinstance(s, StageSolution)]
-        if len(solved) < len(solutions):
+        if solutions.refused:
             return None
-        own_values = size * np.array([s.value for s in solved])
-        pulled = np.array([child.transition.pull_back(s.slope)[e] for s in solved])
-        averaged = shape[0] == 1 and len(solved) > 1
+        own_values = size * solutions.values
+        pulled = np.array([child.transition.pull_back(slope)[e] for slope in solutions.slopes])
+        averaged = shape[0] == 1 and len(solutions) > 1
         p = network.problem.stages[child.name].noise.probabilities
         values[:, e] = p @ own_values if averaged else own_values
         slopes[:, e] = p @ pulled if averaged else pulled

@@ -16,13 +16,13 @@ from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage, noise_values
 from sddp.engine.graph import NodeName
 from sddp.engine.network import Arcs, Network
-from sddp.engine.node_problem import StageSolution
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import SamplingScheme
 from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
+from sddp.engine.solutions import StageSolution
 from sddp.engine.stage import Stage
 from sddp.engine.storage import load_snapshot, save_snapshot
 from sddp.errors import InfeasibleState, ModelError
@@ -200,9 +200,13 @@ class Policy:
         """
         save_snapshot(self.problem, self.snapshot, path)
 
-    def thaw(self) -> Network:
-        """A network that training can go on with; the policy itself stays as it is."""
-        return Network.restored(self.problem, self.snapshot, trains_to=self.snapshot.tolerance)
+    def thaw(self, trains_to: float | None = None) -> Network:
+        """A network that training can go on with, to its former tolerance or another one.
+
+        The policy itself stays as it is.
+        """
+        tolerance = self.snapshot.tolerance if trains_to is None else trains_to
+        return Network.restored(self.problem, self.snapshot, trains_to=tolerance)
 
     def solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice

@@ -10,9 +10,9 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.engine.graph import NodeName
-from sddp.engine.node_problem import StageSolution
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme, Step, check_generator
+from sddp.engine.solutions import StageSolution
 from sddp.engine.transition import LinearTransition, compile_transition
 from sddp.errors import ModelError
 

@@ -33,7 +33,8 @@ from sddp.lp import (
 # Below this many columns that may rest, pricing them costs more than solving with them.
 FEWEST_RESTING = 24
 
-# Slack above which a row surely does not hold the solution, in the state's units.
+# A slack, or a reduced cost, above it is surely no rounding: the row does not hold the solution,
+# the column is not basic.
 CLEAR = 1e-7
 
 # Columns called in after one solve: too few cost solves, too many make each one dearer.
@@ -163,9 +164,8 @@ class StageProgramme:
         self._ages[self._awake] = 0
         places = np.flatnonzero(self._ages[self._inside] > MAXIMAL_AGE)
         if len(places):
-            statuses = self.lp.basis().columns
-            if len(statuses) == self.lp.n_columns:  # there is a basis
-                self._send_out(places[statuses[places] == AT_LOWER])
+            # Only what would surely cost something is surely outside the basis.
+            self._send_out(places[self.lp.reduced_costs()[places] > CLEAR])
 
     def solve(self) -> Status:
         """Solve from the present basis, calling in columns until none would help."""

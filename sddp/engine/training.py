@@ -47,6 +47,9 @@ AVERAGED_ITERATIONS = 10
 # The first iterations follow one path: with so few cuts a second one would find the same.
 SINGLE_ITERATIONS = 10
 
+# One path may move the bound hardly at all by chance.
+RECENT_MOVES = 3
+
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
 
@@ -58,9 +61,9 @@ class Tolerances:
     """To what accuracy rows are refined, relative to the value, as training goes on.
 
     Cuts from a loosely refined LP are valid, only weaker, and early ones are superseded anyway.
-    The tolerance follows the bound: it is `share` of the bound's last relative move, never above
-    `start` or the tolerance before, never below `final`. Reported bounds, decisions and
-    simulations always use `final`.
+    The tolerance follows the bound: it is `share` of the largest of the bound's last few relative
+    moves, never above `start` or the tolerance before, never below `final`. Reported bounds,
+    decisions and simulations always use `final`.
 
     Parameters
     ----------
@@ -68,7 +71,7 @@ class Tolerances:
     """
 
     start: float = 1e-4
-    share: float = 0.1
+    share: float = 0.3
     final: float = 1e-9
 
     def next(self, tolerance: float, moved: float) -> float:
@@ -344,7 +347,7 @@ def _network(
         if start.problem is not problem and digests_differ:
             raise ModelError("start was trained on another problem; train afresh")
         snapshot = start.snapshot
-        first = Network.restored(start.problem, snapshot, trains_to=tolerance)
+        first = start.thaw(tolerance)
     known = (first.problem, first.risk, first.cuts, snapshot)
     return first, partial(Network, *known, trains_to=tolerance, theta_lower=first.theta_lower)
 
@@ -352,6 +355,7 @@ def _network(
 def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
     """Iterate until a rule gives a reason or Ctrl-C is pressed."""
     tolerance, bound = session.tolerances.start, np.inf
+    moves: list[float] = []
     try:
         while True:
             entry = session.iterate(tolerance)
@@ -360,8 +364,8 @@ def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
             reason = stopping.reason(session.progress())
             if reason:
                 return reason
-            moved = abs(entry.bound - bound) / (session.scale() or 1.0)
-            tolerance = session.tolerances.next(tolerance, moved)
+            moves.append(abs(entry.bound - bound) / (session.scale() or 1.0))
+            tolerance = session.tolerances.next(tolerance, max(moves[-RECENT_MOVES:]))
             bound = entry.bound
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -16,8 +16,9 @@ import sddp
 from sddp.engine import node_problem
 from sddp.engine.bunching import RightHandSides, responses
 from sddp.engine.network import Network
-from sddp.engine.node_problem import FEWEST_BUNCHED, StageSolution
+from sddp.engine.node_problem import FEWEST_BUNCHED
 from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.solutions import StageSolution
 from sddp.engine.stage_programme import StageProgramme
 from sddp.lp import Arrays, Effort, Status
 from tests.engine.cases import reservoir

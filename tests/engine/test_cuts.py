@@ -7,7 +7,7 @@ import pytest
 
 import sddp
 from sddp.engine.cuts import CutPool, ValueFunction
-from sddp.engine.node_problem import StageSolution
+from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError
 from tests.engine.instances import random_instance
 from tests.engine.support import SOLVER, untrained

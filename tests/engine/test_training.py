@@ -183,16 +183,29 @@ def test_a_rule_of_ones_own_sees_the_log_and_the_sense():
 
 
 def test_the_log_has_one_row_an_iteration():
-    log = train(reservoir.c9(), 12).log
+    log = train(reservoir.c9(), 16).log
     assert list(log.columns) == COLUMNS
     assert log.index.name == "iteration"
-    assert list(log.index) == list(range(1, 13))
+    assert list(log.index) == list(range(1, 17))
     assert (log["seconds"].diff().dropna() >= 0.0).all()
     assert (log["solves"].diff().dropna() > 0).all()
     assert log["tolerance"].iloc[0] == 1e-4
     assert (log["tolerance"].diff().dropna() <= 0.0).all()
     assert log["tolerance"].iloc[-1] == 1e-9
     assert (log["warnings"] == 0).all()
+
+
+def test_the_tolerance_follows_the_largest_of_the_last_three_moves():
+    tolerances = sddp.Tolerances(1e-3, 0.2, 1e-8)
+    log = train(reservoir.c9(), 16, tolerances=tolerances).log
+    bounds, scale = log["bound"].to_numpy(), log[["bound", "simulated"]].abs().max(axis=1).cummax()
+    moves = np.concatenate([[np.inf], np.abs(np.diff(bounds))]) / scale.to_numpy()
+    expected, wanted = [], 1e-3
+    for at in range(len(log)):
+        expected.append(wanted)
+        wanted = max(1e-8, min(wanted, 0.2 * moves[max(0, at - 2) : at + 1].max()))
+    assert log["tolerance"].to_numpy() == pytest.approx(expected, rel=1e-9)
+    assert len(set(expected)) > 3
 
 
 def test_simulated_values_are_totals_of_forward_paths():

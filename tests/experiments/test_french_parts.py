@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from experiments.french.config import QUICK, Config, Purpose, stream
+from experiments.french.config import QUICK, Config, Purpose
 from experiments.french.inputs import made_up
 from experiments.french.law import Law, TrueTail, fit_laws
 from experiments.french.policies import (
@@ -26,6 +26,7 @@ from experiments.french.policies import (
 )
 from experiments.french.questions import all_cells, ingredient_cells, whole_cell
 from experiments.french.training import in_sample
+from experiments.streams import stream
 from experiments.walks import Walk, walk
 from sddp.statistics import FittedFactorModel, Regimes
 
