@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats
 from sddp.engine.stage_programme import StageProgramme
-from sddp.lp import AT_UPPER, BASIC
+from sddp.lp import AT_UPPER, BASIC, Statuses
 
-# The system is solved densely: with more rows a warm solve of each realisation is faster.
-MOST_ROWS = 150
+# The system of the rows that hold the solution is solved densely: with more of them a warm solve of
+# each realisation is faster.
+MOST_TIGHT = 150
 
 
 class RightHandSides(NamedTuple):
@@ -52,24 +53,31 @@ def responses(
         (n_realisations, n_columns).
     """
     n_realisations = len(sides.lower)
-    if programme.lp.n_rows > MOST_ROWS:
-        return np.zeros(n_realisations, dtype=bool), np.zeros((n_realisations, 0))
     view = programme.solved_view()
     basic, tight = view.basis.columns == BASIC, view.basis.rows != BASIC
-    lower = np.tile(view.row_lower, (n_realisations, 1))
-    upper = np.tile(view.row_upper, (n_realisations, 1))
-    moved = view.moved[sides.rows]
-    lower[:, sides.rows], upper[:, sides.rows] = sides.lower - moved, sides.upper - moved
-    held = np.where(view.basis.rows == AT_UPPER, upper, lower)[:, tight]
-    square = view.matrix[np.ix_(tight, basic)]
     primal = np.tile(view.primal, (n_realisations, 1))
+    if np.count_nonzero(tight) > MOST_TIGHT:
+        return np.zeros(n_realisations, dtype=bool), programme.whole(primal)
+    moved = view.moved[sides.rows]
+    lower, upper = sides.lower - moved, sides.upper - moved
+    held = np.tile(_active(view.basis.rows, view.row_lower, view.row_upper), (n_realisations, 1))
+    held[:, sides.rows] = _active(view.basis.rows[sides.rows], lower, upper)
     try:
-        change = np.linalg.solve(square, (held - view.matrix[tight] @ view.primal).T)
+        square = view.matrix[np.ix_(tight, basic)]
+        change = np.linalg.solve(square, (held[:, tight] - view.matrix[tight] @ view.primal).T)
     except np.linalg.LinAlgError:  # no basis, or one that is singular in floating point
         return np.zeros(n_realisations, dtype=bool), programme.whole(primal)
     primal[:, basic] += change.T
     activity = primal @ view.matrix.T
     inside = (primal >= view.column_lower - tolerance) & (primal <= view.column_upper + tolerance)
-    kept = (activity >= lower - tolerance) & (activity <= upper + tolerance)
+    kept = (activity >= view.row_lower - tolerance) & (activity <= view.row_upper + tolerance)
+    activity = activity[:, sides.rows]
+    kept[:, sides.rows] = (activity >= lower - tolerance) & (activity <= upper + tolerance)
     optimal: NDArray[np.bool_] = np.all(inside, axis=1) & np.all(kept, axis=1)
     return optimal, programme.whole(primal)
+
+
+def _active(statuses: Statuses, lower: Floats, upper: Floats) -> Floats:
+    """The side that holds each row."""
+    active: Floats = np.where(statuses == AT_UPPER, upper, lower)
+    return active

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 import sddp
-from sddp.engine import node_problem
+from sddp.engine import bunching, node_problem
 from sddp.engine.bunching import RightHandSides, responses
 from sddp.engine.network import Network
 from sddp.engine.node_problem import FEWEST_BUNCHED
@@ -146,6 +146,15 @@ def stretched(n_noises: int) -> sddp.Problem:
     noise = sddp.Noise([{"w": w, "d": 7.5 - w / 2.0} for w in inflows])
     stage = replace(reservoir.reservoir_stage(), noise=noise)
     return sddp.Problem(sddp.linear_graph(4), lambda node: stage, cost_to_go_bound=0.0)
+
+
+def test_systems_that_are_too_large_are_not_solved(monkeypatch):
+    """The LPs, one by one, give the same."""
+    at_once = train(stretched(30), 8)
+    monkeypatch.setattr(bunching, "MOST_TIGHT", 0)
+    one_by_one = train(stretched(30), 8)
+    assert at_once.work.bunched > one_by_one.work.bunched == 0
+    assert one_by_one.bound == pytest.approx(at_once.bound, rel=SOLVER)
 
 
 def test_bunched_solutions_know_every_cut():
