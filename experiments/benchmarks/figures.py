@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from experiments.benchmarks.measure import GAPS, PARTS, slopes
 
@@ -22,6 +22,7 @@ def convergence_figure(curves: pd.DataFrame, title: str) -> Figure:
     for gap in GAPS:
         ax.axhline(gap, color="0.75", linewidth=0.8, linestyle="--")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
     ax.set_xlabel("training time (s, wall clock)")
     ax.set_ylabel("gap to the best known bound\n(share of the gain)")
     ax.set_title(title, loc="left", fontweight="bold")
@@ -51,11 +52,14 @@ def growth_figure(growth: pd.DataFrame) -> Figure:
     """Time per iteration against each size, log-log, with the fitted slope."""
     figure = Figure(figsize=(9.0, 6.4), layout="constrained")
     fitted = slopes(growth)
-    panels = figure.subplots(2, 2).flat
+    panels = figure.subplots(2, 2, sharey=True).flat
     for ax, (axis, rows) in zip(panels, growth.groupby("axis", sort=False), strict=True):
         ax.loglog(rows["value"], rows["per_iteration"], marker="o", color=COLOURS[0])
         ax.set_xticks(rows["value"], [f"{value:g}" for value in rows["value"]], minor=False)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
         ax.minorticks_off()
+        ax.grid(axis="y", color="0.9", linewidth=0.6)
         ax.set_xlabel(str(axis).replace("n_", "number of "))
         ax.set_ylabel("seconds an iteration")
         ax.set_title(f"slope {fitted[axis]:.2f}", loc="left")
