@@ -34,8 +34,8 @@ PACKAGES = (
 )
 ROOT = Path(__file__).resolve().parent.parent
 
-# Where results are written at the end only.
-UNTOUCHED = "results of an earlier run, if any, are untouched"
+# Where results are written at the end only: Ctrl-C may still come while they are.
+UNTOUCHED = "run.json is that of the last complete run, if there was one"
 
 
 class Run:

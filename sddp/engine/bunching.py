@@ -1,8 +1,9 @@
 """Bunching: many right-hand sides answered from the basis of one solve.
 
 Where noise moves right-hand sides only, neighbouring realisations share an optimal basis. Its
-duals stay feasible, so it is optimal for every realisation at which its primal solution keeps
-the bounds: one small system for all of them, and one product to test what it gives.
+duals stay feasible as long as the same side of each row holds the solution, so it is optimal for
+every realisation at which the solution held by those sides keeps all bounds: one small system for
+all of them, and one product to test what it gives.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sddp.arrays import Floats
-from sddp.engine.stage_programme import StageProgramme
-from sddp.lp import AT_UPPER, BASIC, Statuses
+from sddp.arrays import Floats, Ints
+from sddp.engine.stage_programme import SolvedView, StageProgramme
+from sddp.lp import AT_UPPER, BASIC
 
 # The system of the rows that hold the solution is solved densely: with more of them a warm solve of
-# each realisation is faster.
+# each realisation is faster. So it is where the whole matrix, made dense, has many entries.
 MOST_TIGHT = 150
+MOST_ENTRIES = 100_000
 
 
 class RightHandSides(NamedTuple):
@@ -35,7 +37,7 @@ class RightHandSides(NamedTuple):
 
 def responses(
     programme: StageProgramme, sides: RightHandSides, tolerance: float
-) -> tuple[NDArray[np.bool_], Floats]:
+) -> tuple[Ints, Floats]:
     """What the present optimal basis answers to other right-hand sides.
 
     Parameters
@@ -49,35 +51,56 @@ def responses(
     Returns
     -------
     optimal, primal
-        Whether the basis is optimal for each realisation, and all columns there, shape
-        (n_realisations, n_columns).
+        Positions of the realisations for which the basis is optimal, and all columns there, shape
+        (n_optimal, n_columns).
     """
-    n_realisations = len(sides.lower)
+    if not _worth_solving(programme):
+        return _nothing(programme)
     view = programme.solved_view()
     basic, tight = view.basis.columns == BASIC, view.basis.rows != BASIC
-    primal = np.tile(view.primal, (n_realisations, 1))
-    if np.count_nonzero(tight) > MOST_TIGHT:
-        return np.zeros(n_realisations, dtype=bool), programme.whole(primal)
     moved = view.moved[sides.rows]
     lower, upper = sides.lower - moved, sides.upper - moved
-    held = np.tile(_active(view.basis.rows, view.row_lower, view.row_upper), (n_realisations, 1))
-    held[:, sides.rows] = _active(view.basis.rows[sides.rows], lower, upper)
+    at_upper = _held_from_above(view)
+    held = np.tile(np.where(at_upper, view.row_upper, view.row_lower), (len(lower), 1))
+    held[:, sides.rows] = np.where(at_upper[sides.rows], upper, lower)
+    held = held[:, tight]
+    bounded = np.all(np.isfinite(held), axis=1)
+    held[~bounded] = 0.0
     try:
         square = view.matrix[np.ix_(tight, basic)]
-        change = np.linalg.solve(square, (held[:, tight] - view.matrix[tight] @ view.primal).T)
+        change = np.linalg.solve(square, (held - view.matrix[tight] @ view.primal).T)
     except np.linalg.LinAlgError:  # no basis, or one that is singular in floating point
-        return np.zeros(n_realisations, dtype=bool), programme.whole(primal)
+        return _nothing(programme)
+    primal = np.tile(view.primal, (len(lower), 1))
     primal[:, basic] += change.T
     activity = primal @ view.matrix.T
     inside = (primal >= view.column_lower - tolerance) & (primal <= view.column_upper + tolerance)
     kept = (activity >= view.row_lower - tolerance) & (activity <= view.row_upper + tolerance)
     activity = activity[:, sides.rows]
     kept[:, sides.rows] = (activity >= lower - tolerance) & (activity <= upper + tolerance)
-    optimal: NDArray[np.bool_] = np.all(inside, axis=1) & np.all(kept, axis=1)
-    return optimal, programme.whole(primal)
+    optimal = np.flatnonzero(bounded & np.all(inside, axis=1) & np.all(kept, axis=1))
+    return optimal, programme.whole(primal[optimal])
 
 
-def _active(statuses: Statuses, lower: Floats, upper: Floats) -> Floats:
-    """The side that holds each row."""
-    active: Floats = np.where(statuses == AT_UPPER, upper, lower)
-    return active
+def _worth_solving(programme: StageProgramme) -> bool:
+    """Whether there is a basis whose system is small enough; looked at before anything is built."""
+    lp = programme.lp
+    if lp.n_rows * lp.n_columns > MOST_ENTRIES:
+        return False
+    rows = lp.basis().rows
+    return len(rows) == lp.n_rows and int(np.count_nonzero(rows != BASIC)) <= MOST_TIGHT
+
+
+def _held_from_above(view: SolvedView) -> NDArray[np.bool_]:
+    """Rows that hold the solution from above.
+
+    HiGHS calls an equality "at its lower side" whatever the sign of its dual. Under another
+    realisation the row may be a range, and only one of its sides goes with that sign.
+    """
+    equal = view.row_lower == view.row_upper
+    above: NDArray[np.bool_] = np.where(equal, view.row_duals < 0.0, view.basis.rows == AT_UPPER)
+    return above
+
+
+def _nothing(programme: StageProgramme) -> tuple[Ints, Floats]:
+    return np.zeros(0, dtype=np.int64), programme.whole(np.zeros((0, programme.lp.n_columns)))

@@ -58,7 +58,7 @@ class CutSelection:
         self._kept += 1
 
     def note(self, active: Sequence[Ints]) -> None:
-        """All cuts were looked at, and these are the largest."""
+        """All cuts were looked at, and these are the largest; remembered once that may matter."""
         if self._n_values([len(pool) for pool in self._pools]) < FEWEST_VALUES / 2:
             return  # what mattered will have changed by the time that it is asked for
         self._looks += 1

@@ -158,7 +158,7 @@ class NodeProblem:
         assert self._sides is not None
         room = FEASIBILITY_TOLERANCE / self.unit
         optimal, primals = responses(self.programme, self._sides.of(noises), room)
-        noises, primals = noises[optimal], primals[optimal]
+        noises = noises[optimal]
         outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
         keeps = self._keeps_rows(primals, outgoing, tolerance)
         noises, primals = noises[keeps], primals[keeps]

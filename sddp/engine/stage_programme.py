@@ -44,7 +44,8 @@ CALLED_AT_ONCE = 12
 class SolvedView(NamedTuple):
     """What the solver held when it ended: its columns and rows, the state on the right-hand sides.
 
-    `moved` is what the state takes from the sides of each row.
+    `moved` is what the state takes from the sides of each row, `row_duals` the derivative of the
+    value with respect to the side that holds it.
     """
 
     matrix: Floats
@@ -54,6 +55,7 @@ class SolvedView(NamedTuple):
     column_lower: Floats
     column_upper: Floats
     primal: Floats
+    row_duals: Floats
     basis: Basis
 
 
@@ -213,6 +215,7 @@ class StageProgramme:
             column_lower=self._column_bounds[0][self._inside],
             column_upper=self._column_bounds[1][self._inside],
             primal=self.lp.primal(),
+            row_duals=self.lp.row_duals(),
             basis=self.lp.basis(),
         )
 

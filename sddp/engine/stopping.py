@@ -64,6 +64,8 @@ class Progress:
         Totals of simulated paths under the present cuts, user's units; same seed, same paths.
     memory : dict
         What a rule wants to remember until its next call in the same training.
+    refine : callable
+        Asks for the final tolerance from the next iteration on.
     """
 
     log: Sequence[LogEntry]
@@ -72,6 +74,7 @@ class Progress:
     scale: float
     simulate: Callable[[int, int], Floats]
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
+    refine: Callable[[], None] = lambda: None
 
 
 class StoppingRule(ABC):
@@ -144,6 +147,8 @@ class Seconds(StoppingRule):
 class BoundStalling(StoppingRule):
     """Stop when the bound has moved little over some iterations at the final tolerance.
 
+    Where it moves little before, the final tolerance is asked for.
+
     **A stalled bound need not have converged**: each iteration samples a path, and a window in
     which the paths miss what matters (a rare branch; under a risk measure the bad ones) looks
     the same. Let the window grow with the number of outcomes, and compare with a longer one.
@@ -166,11 +171,13 @@ class BoundStalling(StoppingRule):
     def reason(self, progress: Progress) -> str | None:
         """See `StoppingRule`."""
         window = progress.log[-self.iterations - 1 :]
-        if len(window) <= self.iterations or window[1].tolerance > progress.final_tolerance:
+        moved = abs(window[-1].bound - window[0].bound)
+        if len(window) <= self.iterations or moved > self.tolerance * progress.scale:
             return None
-        first, last = window[0].bound, window[-1].bound
-        moved = abs(last - first) > self.tolerance * progress.scale
-        return None if moved else "bound stalled"
+        if window[1].tolerance > progress.final_tolerance:
+            progress.refine()
+            return None
+        return "bound stalled"
 
 
 @dataclass(frozen=True)

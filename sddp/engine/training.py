@@ -75,7 +75,7 @@ class Tolerances:
     final: float = 1e-9
 
     def next(self, tolerance: float, moved: float) -> float:
-        """Tolerance of the next iteration, from this one's and the bound's relative move."""
+        """Tolerance of the next iteration, from this one's and a relative move of the bound."""
         return max(self.final, min(tolerance, self.share * moved))
 
 
@@ -125,6 +125,7 @@ class _Session:
     visits: list[Visit] = field(default_factory=list)  # of the first path
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
     n_sampled: int = 0
+    refined: bool = False
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -164,8 +165,23 @@ class _Session:
         """View for the stopping rules."""
         maximises = self.network.problem.sign < 0.0
         return Progress(
-            self.log, self.tolerances.final, maximises, self.scale(), self._simulate, self.memory
+            self.log,
+            self.tolerances.final,
+            maximises,
+            self.scale(),
+            self._simulate,
+            self.memory,
+            self._refine,
         )
+
+    def next_tolerance(self, tolerance: float, moves: Sequence[float]) -> float:
+        """Tolerance of the next iteration, from this one's and the bound's last relative moves."""
+        if self.refined:
+            return self.tolerances.final
+        return self.tolerances.next(tolerance, max(moves[-RECENT_MOVES:]))
+
+    def _refine(self) -> None:
+        self.refined = True
 
     def scale(self) -> float:
         """See `Progress`."""
@@ -277,7 +293,8 @@ def train(
                 (forward, checks),
                 interrupt,
             )
-            reason = _run(session, stopping, display)
+            before = np.inf if start is None else start.bound
+            reason = _run(session, stopping, display, before)
             policy = Policy.from_network(first, session.root_risk, tolerances.final)
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
@@ -352,9 +369,9 @@ def _network(
     return first, partial(Network, *known, trains_to=tolerance, theta_lower=first.theta_lower)
 
 
-def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
-    """Iterate until a rule gives a reason or Ctrl-C is pressed."""
-    tolerance, bound = session.tolerances.start, np.inf
+def _run(session: _Session, stopping: StoppingRule, display: _Display, bound: float) -> str:
+    """Iterate until a rule gives a reason or Ctrl-C is pressed; `bound` is the one before."""
+    tolerance = session.tolerances.start
     moves: list[float] = []
     try:
         while True:
@@ -365,7 +382,7 @@ def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
             if reason:
                 return reason
             moves.append(abs(entry.bound - bound) / (session.scale() or 1.0))
-            tolerance = session.tolerances.next(tolerance, max(moves[-RECENT_MOVES:]))
+            tolerance = session.next_tolerance(tolerance, moves)
             bound = entry.bound
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sddp.engine.lazy_rows import MAXIMAL_AGE, RowTable
 from sddp.engine.stage_programme import FEWEST_RESTING, StageProgramme
-from sddp.lp import AT_LOWER, AT_UPPER, Arrays, Effort, LinearProgram, Status
+from sddp.lp import AT_LOWER, AT_UPPER, BASIC, Arrays, Effort, LinearProgram, Status
 from tests.engine.support import ROUNDING, SOLVER
 from tests.oracles import solve_lp
 
@@ -392,6 +392,30 @@ def test_columns_that_rested_long_are_sent_out_and_come_back():
     programme.set_state(np.array([0.0]))
     assert programme.solve() is Status.OPTIMAL
     assert programme.objective() == pytest.approx(0.6 * 3.0 + 0.4 * 4.0, rel=SOLVER)
+
+
+def test_a_column_of_the_basis_that_is_zero_is_not_sent_out():
+    """ "As much as the state" of something costly: at a state of 0 it is zero, and in the basis."""
+    n = 2 + FEWEST_RESTING  # the state, one column that is always inside, and those that may rest
+    matrix = np.zeros((1, n))
+    matrix[0, [0, 2]] = -1.0, 1.0
+    bounds = np.zeros(n), np.ones(n)
+    arrays = Arrays(np.ones(n), sp.csr_array(matrix), np.zeros(1), np.full(1, np.inf), *bounds)
+    effort = Effort()
+    programme = StageProgramme(arrays, 1, np.arange(2, n), 1.0, effort)
+    programme.set_state(np.array([0.3]))
+    for _ in range(3 * MAXIMAL_AGE):  # all were called in, for without them it is infeasible
+        assert programme.solve() is Status.OPTIMAL
+        programme.drop_idle()
+    assert (programme.primal()[2], programme.lp.n_columns) == (0.3, 2)
+    programme.set_state(np.array([0.0]))
+    pivots = effort.pivots
+    for _ in range(3 * MAXIMAL_AGE):
+        assert programme.solve() is Status.OPTIMAL
+        assert programme.primal()[2] == 0.0
+        programme.drop_idle()
+    assert BASIC in programme.basis().columns[1:]
+    assert (effort.pivots, programme.lp.n_columns) == (pivots, 2)
 
 
 def test_what_is_infeasible_without_the_outside_columns_is_solved_with_them():

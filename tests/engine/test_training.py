@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,29 @@ def test_bound_stalling_looks_at_a_window(bounds, reason):
 def test_bound_stalling_waits_for_the_final_tolerance():
     """Rows refined loosely can hold a bound still."""
     rule, still = sddp.BoundStalling(2, 1e-6), [1.0] * 4
-    assert rule.reason(progress_of(still, [1e-3, 1e-6, 1e-7, 1e-9])) is None
+    assert rule.reason(progress_of(still, [1e-3, 1e-6, 1e-7, 1e-9])) is None  # it moved little
     assert rule.reason(progress_of(still, [1e-3, 1e-6, 1e-9, 1e-9])) == "bound stalled"
+
+
+def test_bound_stalling_asks_for_the_final_tolerance():
+    """Once the bound moves little, and not before."""
+    rule, asked = sddp.BoundStalling(2, 1e-3), []
+    for bounds in ([1.0, 2.0, 2.1], [1.0, 2.0, 2.0, 2.0]):
+        progress = progress_of(bounds, [1e-4] * len(bounds))
+        told = replace(progress, refine=partial(asked.append, len(bounds)))
+        assert rule.reason(told) is None
+    assert asked == [4]
+    log = train(reservoir.c9(), rule).log
+    loose = int((log["tolerance"] > 1e-9).sum())
+    assert loose >= 2
+    assert (log["tolerance"].iloc[loose:] == 1e-9).all()
+    assert len(log) - loose <= 4  # a window, and what moved when it was refined
+
+
+def test_a_restart_of_what_has_converged_is_refined_at_once():
+    result = train(reservoir.c9(), 60)
+    log = train(reservoir.c9(), 3, start=result.policy).log
+    assert log["tolerance"].tolist() == [1e-4, 1e-9, 1e-9]
 
 
 def test_policy_stability_compares_every_path():
