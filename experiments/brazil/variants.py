@@ -108,13 +108,17 @@ def sensitivities(config: Config) -> list[Variant]:
         for change in (daily(config), *others(config))
         for name in (RECEDING, ONE_REGIME)
     ]
+    every_row = [
+        Variant.of(config, name, at, **daily(config))
+        for name in (COST_FREE, MYOPIC, NO_COSTS, MATCHED)  # run through, every row is a first one
+    ]
     regimes = [Variant.of(config, RECEDING, at, n_states=n_states) for n_states in config.states]
     longer = Variant.of(config, RECEDING, at, iterations=config.more_iterations)
     liquidated = [
         Variant.of(config, name, at, terminal_value="liquidated")
         for name in (RUN_THROUGH, RECEDING)
     ]
-    return _ordered([*seeds, *pairs, *regimes, longer, *liquidated])
+    return _ordered([*seeds, *pairs, *every_row, *regimes, longer, *liquidated])
 
 
 def daily(config: Config) -> dict[str, Any]:
