@@ -239,8 +239,12 @@ def test_every_strategy_runs_at_every_limit():
     early = {(v.strategy, v.limit) for v in chosen if v.lag == 0}
     assert early == {(v.strategy, v.limit) for v in late if v.limit in (None, config.headline)}
     assert {*variants.LIMITED, *variants.UNLIMITED} == set(MAKERS)
-    more = [variant.name(config) for variant in variants.sensitivities(config)]
+    others = variants.sensitivities(config)
+    more = [variant.name(config) for variant in others]
     assert len({*names, *more}) == len(names) + len(more)
+    # Run through and trained every row, every decision is a first one: that is receding.
+    every_row = {v.strategy for v in others if v.refit_every == 1 and v.limit == config.headline}
+    assert every_row == {*variants.LIMITED} - {"SDDP, run-through"}
 
 
 def test_a_variant_is_what_its_settings_say():
