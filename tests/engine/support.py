@@ -73,3 +73,16 @@ def time_limit(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@dataclass(frozen=True)
+class PressCtrlC(StoppingRule):
+    """Press it after some iterations, and never be a reason."""
+
+    after: int
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        if progress.log[-1].iteration == self.after:
+            signal.raise_signal(signal.SIGINT)
+        return None

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +25,9 @@ from sddp.engine import crew
 from sddp.engine.crew import Crew, Follower, Order
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
-from sddp.engine.stopping import Progress, StoppingRule
 from sddp.errors import ModelError, NumericalWarning, SolverError
 from tests.engine.cases import reservoir
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, time_limit, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, time_limit, train
 from tests.engine.test_generated_rows import circle
 from tests.engine.test_paths import exact, numbers
 
@@ -150,8 +149,7 @@ def test_processes_end_with_the_one_that_started_them():
     script = """
 import os, signal, multiprocessing
 from tests.engine.cases import reservoir
-from tests.engine.support import train
-from tests.engine.test_crew import PressCtrlC
+from tests.engine.support import PressCtrlC, train
 class Kill(PressCtrlC):
     def reason(self, progress):
         if progress.log[-1].iteration == 12:
@@ -255,19 +253,6 @@ def test_an_error_in_one_path_is_raised_and_the_next_call_works(n_jobs):
     assert sampling.at is None
     result = train(problem, 60, sampling=sampling, n_jobs=n_jobs)
     assert result.bound == pytest.approx(275 / 6, rel=SOLVER)
-
-
-@dataclass(frozen=True)
-class PressCtrlC(StoppingRule):
-    """Press it after some iterations, and never be a reason."""
-
-    after: int
-
-    def reason(self, progress: Progress) -> str | None:
-        """See `StoppingRule`."""
-        if progress.log[-1].iteration == self.after:
-            signal.raise_signal(signal.SIGINT)
-        return None
 
 
 class PressesWhileDrawing(sddp.InSample):

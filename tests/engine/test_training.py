@@ -18,7 +18,7 @@ from sddp.engine import training as training_module
 from sddp.engine.stopping import LogEntry, Progress, StoppingRule
 from sddp.errors import ModelError, SolverError
 from tests.engine.cases import markov, reservoir, stagewise
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, Reaches, train
 
 COLUMNS = ["bound", "simulated", "seconds", "solves", "tolerance", "warnings"]
 
@@ -261,19 +261,6 @@ def test_no_global_random_state_is_used():
 
 
 # ---------------------------------------------------------------- Ctrl-C
-
-
-@dataclass(frozen=True)
-class PressCtrlC(StoppingRule):
-    """Press it once, after some iterations."""
-
-    after: int
-
-    def reason(self, progress: Progress) -> str | None:
-        """Never a reason itself."""
-        if progress.log[-1].iteration == self.after:
-            signal.raise_signal(signal.SIGINT)
-        return None
 
 
 class PressCtrlCInForwardPass(sddp.InSample):
