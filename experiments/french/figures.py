@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 from experiments.french.policies import COST_FREE, MYOPIC, SDDP
 from experiments.french.questions import EXCESS, LHS
@@ -166,10 +167,7 @@ def gap_figure(tables: Tables) -> Figure:
         (0.12, "scaled_gap", COLOURS[1], "moved towards cash until the true limit holds"),
     ):
         mean, low, high = (scale * table[f"{name}{end}"] for end in ("", "_low", "_high"))
-        left.errorbar(
-            mean, rows + shift, xerr=[mean - low, high - mean], fmt="o", ms=4.5, capsize=3,
-            color=colour, label=label,
-        )  # fmt: skip
+        _intervals(left, rows + shift, (mean, low, high), colour, label)
     left.axvline(0.0, color="0.3", linewidth=0.8)
     left.set_xlabel("gap to the true problem (% of its gain)")
     over = PERCENT * (table["true_cvar_over_limit"] - 1.0)
@@ -279,10 +277,7 @@ def ingredients_figure(tables: Tables) -> Figure:
         ):
             scale = PERCENT / (rows["whole"] - 1.0)
             mean, low, high = (scale * rows[f"{column}{end}"] for end in ("", "_low", "_high"))
-            ax.errorbar(
-                mean, places + shift, xerr=[mean - low, high - mean], fmt="o", ms=4.5, capsize=3,
-                color=colour, label=label,
-            )  # fmt: skip
+            _intervals(ax, places + shift, (mean, low, high), colour, label)
         ax.axvline(0.0, color="0.3", linewidth=0.8)
         ax.set_yticks(places, [str(i) for i in rows["ingredient"]])
         ax.set_xlabel("worth (% of the gain)")
@@ -303,6 +298,21 @@ FIGURES: Mapping[str, Callable[[Tables], Figure]] = {
     "states": states_figure,
     "ingredients": ingredients_figure,
 }
+
+
+def _intervals(
+    ax: Axes,
+    places: ArrayLike,
+    estimates: tuple[pd.Series[float], pd.Series[float], pd.Series[float]],
+    colour: str,
+    label: str,
+) -> None:
+    """Mean, low and high ends, lying, one row an estimate."""
+    mean, low, high = estimates
+    ax.errorbar(
+        mean, places, xerr=[mean - low, high - mean], fmt="o", ms=4.5, capsize=3,
+        color=colour, label=label,
+    )  # fmt: skip
 
 
 def _series(

@@ -54,9 +54,12 @@ def responses(
         Positions of the realisations for which the basis is optimal, and all columns there, shape
         (n_optimal, n_columns).
     """
-    if not _worth_solving(programme):
+    if programme.lp.n_rows * programme.lp.n_columns > MOST_ENTRIES:
         return _nothing(programme)
-    view = programme.solved_view()
+    basis = programme.lp.basis()
+    if len(basis.rows) != programme.lp.n_rows or np.count_nonzero(basis.rows != BASIC) > MOST_TIGHT:
+        return _nothing(programme)
+    view = programme.solved_view(basis)
     basic, tight = view.basis.columns == BASIC, view.basis.rows != BASIC
     moved = view.moved[sides.rows]
     lower, upper = sides.lower - moved, sides.upper - moved
@@ -80,15 +83,6 @@ def responses(
     kept[:, sides.rows] = (activity >= lower - tolerance) & (activity <= upper + tolerance)
     optimal = np.flatnonzero(bounded & np.all(inside, axis=1) & np.all(kept, axis=1))
     return optimal, programme.whole(primal[optimal])
-
-
-def _worth_solving(programme: StageProgramme) -> bool:
-    """Whether there is a basis whose system is small enough; looked at before anything is built."""
-    lp = programme.lp
-    if lp.n_rows * lp.n_columns > MOST_ENTRIES:
-        return False
-    rows = lp.basis().rows
-    return len(rows) == lp.n_rows and int(np.count_nonzero(rows != BASIC)) <= MOST_TIGHT
 
 
 def _held_from_above(view: SolvedView) -> NDArray[np.bool_]:

@@ -200,8 +200,8 @@ class StageProgramme:
             costs -= self._static.T @ static
         return costs
 
-    def solved_view(self) -> SolvedView:
-        """See `SolvedView`."""
+    def solved_view(self, basis: Basis) -> SolvedView:
+        """See `SolvedView`; `basis` is the solver's, of which the caller has looked at the size."""
         n, table = self._n_state, self.rows
         whole = np.vstack([_dense(self._static), table.coefficients])
         moved = whole[:, :n] @ self._state
@@ -216,7 +216,7 @@ class StageProgramme:
             column_upper=self._column_bounds[1][self._inside],
             primal=self.lp.primal(),
             row_duals=self.lp.row_duals(),
-            basis=self.lp.basis(),
+            basis=basis,
         )
 
     def whole(self, inside: Floats) -> Floats:
