@@ -80,7 +80,7 @@ class Config:
     limits: tuple[float, ...] = (0.01, 0.05, 0.1, 0.15)
     gap_numbers: tuple[int, ...] = (250, 1_000)
     tightening: float = 0.05
-    horizons: tuple[int, ...] = (1, 2, 4, 7, 11)
+    horizons: tuple[int, ...] = tuple(range(1, 12))
     horizon_limits: tuple[float, ...] = (0.02, 0.05, 0.1)
     horizon_costs: tuple[float, ...] = (0.005, 0.01, 0.02)
     few_draws: int = 4
