@@ -190,9 +190,8 @@ class LinearProgram:
         start = time.perf_counter()
         self._highs.run()
         self.effort.seconds += time.perf_counter() - start
-        self._info = self._highs.getInfo()
         self.effort.solves += 1
-        self.effort.pivots += max(int(self._info.simplex_iteration_count), 0)
+        self.effort.pivots += max(self._highs.getInfoValue("simplex_iteration_count")[1], 0)
         status = self._highs.getModelStatus()
         if status == highspy.HighsModelStatus.kModelEmpty:
             return self._status_without_columns()
@@ -226,7 +225,7 @@ class LinearProgram:
 
     def objective(self) -> float:
         """Optimal value, offset included."""
-        return float(self._info.objective_function_value) / self.unit + self.offset
+        return float(self._highs.getObjectiveValue()) / self.unit + self.offset
 
     def primal(self) -> Floats:
         """Values of the columns."""

@@ -200,13 +200,9 @@ class Policy:
         """
         save_snapshot(self.problem, self.snapshot, path)
 
-    def thaw(self, trains_to: float | None = None) -> Network:
-        """A network that training can go on with, to its former tolerance or another one.
-
-        The policy itself stays as it is.
-        """
-        tolerance = self.snapshot.tolerance if trains_to is None else trains_to
-        return Network.restored(self.problem, self.snapshot, trains_to=tolerance)
+    def thaw(self) -> Network:
+        """A network that knows what the policy knows, and may learn; the policy stays as it is."""
+        return Network.restored(self.problem, self.snapshot, trains_to=self.snapshot.tolerance)
 
     def solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice

@@ -50,6 +50,13 @@ SINGLE_ITERATIONS = 10
 # One path may move the bound hardly at all by chance.
 RECENT_MOVES = 3
 
+# The bound is refined so much further than the rows that cuts are made of: its own error is then
+# small beside its moves, which the tolerance follows.
+BOUND_SHARE = 0.1
+
+# The tolerance falls by so much at a time: a bound that rests for an iteration or two may move on.
+LARGEST_STEP = 10.0
+
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
 
@@ -62,7 +69,8 @@ class Tolerances:
 
     Cuts from a loosely refined LP are valid, only weaker, and early ones are superseded anyway.
     The tolerance follows the bound: it is `share` of the largest of the bound's last few relative
-    moves, never above `start` or the tolerance before, never below `final`. Reported bounds,
+    moves, never above `start` or the tolerance before, never below `final` or a tenth of the
+    tolerance before. The bound of an iteration is refined ten times as far. A policy's bound, its
     decisions and simulations always use `final`.
 
     Parameters
@@ -76,7 +84,8 @@ class Tolerances:
 
     def next(self, tolerance: float, moved: float) -> float:
         """Tolerance of the next iteration, from this one's and a relative move of the bound."""
-        return max(self.final, min(tolerance, self.share * moved))
+        wanted = max(self.share * moved, tolerance / LARGEST_STEP)
+        return max(self.final, min(tolerance, wanted))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +135,8 @@ class _Session:
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
     n_sampled: int = 0
     refined: bool = False
+    bound: float = -np.inf  # engine units: the best so far, for every one is valid
+    moves: list[float] = field(default_factory=list)  # of the bound, relative
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -142,18 +153,25 @@ class _Session:
         self.visits = self.crew.first_visits
         if not self.log and self.network.problem.homogeneous:
             check_homogeneity(self.network, self.visits, self.rngs[1])
-        bound = self.network.root_value(self.tolerances.final, self.root_risk)
-        return self._entry(bound, [report.cost for report in reports], tolerance)
+        before = self.bound
+        self.find_bound(max(self.tolerances.final, BOUND_SHARE * tolerance))
+        self.log.append(self._entry([report.cost for report in reports], tolerance))
+        self.moves.append((self.bound - before) / (self.scale() or 1.0))
+        return self.log[-1]
+
+    def find_bound(self, tolerance: float) -> None:
+        """Value under the present cuts, by rows refined to a tolerance."""
+        self.bound = max(self.bound, self.network.root_value(tolerance, self.root_risk))
 
     def _path(self) -> Sequence[Step]:
         self.n_sampled += 1
         return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
 
-    def _entry(self, bound: float, costs: Sequence[float], tolerance: float) -> LogEntry:
+    def _entry(self, costs: Sequence[float], tolerance: float) -> LogEntry:
         sign, work = self.network.problem.sign, self.crew.work()
         return LogEntry(
             iteration=len(self.log) + 1,
-            bound=sign * bound,
+            bound=sign * self.bound,
             simulated=sign * float(np.mean(costs)),
             seconds=time.perf_counter() - self.started,
             solves=work.lp.solves,
@@ -174,11 +192,11 @@ class _Session:
             self._refine,
         )
 
-    def next_tolerance(self, tolerance: float, moves: Sequence[float]) -> float:
-        """Tolerance of the next iteration, from this one's and the bound's last relative moves."""
+    def next_tolerance(self, tolerance: float) -> float:
+        """Tolerance of the next iteration, from this one's and the bound's last moves."""
         if self.refined:
             return self.tolerances.final
-        return self.tolerances.next(tolerance, max(moves[-RECENT_MOVES:]))
+        return self.tolerances.next(tolerance, max(self.moves[-RECENT_MOVES:]))
 
     def _refine(self) -> None:
         self.refined = True
@@ -293,8 +311,9 @@ def train(
                 (forward, checks),
                 interrupt,
             )
-            before = np.inf if start is None else start.bound
-            reason = _run(session, stopping, display, before)
+            if start is not None:
+                session.find_bound(tolerances.final)
+            reason = _run(session, stopping, display)
             policy = Policy.from_network(first, session.root_risk, tolerances.final)
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
@@ -364,26 +383,21 @@ def _network(
         if start.problem is not problem and digests_differ:
             raise ModelError("start was trained on another problem; train afresh")
         snapshot = start.snapshot
-        first = start.thaw(tolerance)
+        first = Network.restored(problem, snapshot, trains_to=tolerance)
     known = (first.problem, first.risk, first.cuts, snapshot)
     return first, partial(Network, *known, trains_to=tolerance, theta_lower=first.theta_lower)
 
 
-def _run(session: _Session, stopping: StoppingRule, display: _Display, bound: float) -> str:
-    """Iterate until a rule gives a reason or Ctrl-C is pressed; `bound` is the one before."""
+def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
+    """Iterate until a rule gives a reason or Ctrl-C is pressed."""
     tolerance = session.tolerances.start
-    moves: list[float] = []
     try:
         while True:
-            entry = session.iterate(tolerance)
-            session.log.append(entry)
-            display.show(entry)
+            display.show(session.iterate(tolerance))
             reason = stopping.reason(session.progress())
             if reason:
                 return reason
-            moves.append(abs(entry.bound - bound) / (session.scale() or 1.0))
-            tolerance = session.next_tolerance(tolerance, moves)
-            bound = entry.bound
+            tolerance = session.next_tolerance(tolerance)
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:

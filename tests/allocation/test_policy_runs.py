@@ -279,6 +279,16 @@ def test_training_goes_on_where_it_stopped(options):
     assert on.stopped_because == "bound stalled"
 
 
+def test_training_goes_on_from_the_holdings_of_the_problem_given():
+    """Nothing learnt depends on first holdings: a policy goes on from tomorrow's."""
+    start = converged("tiny")
+    other = replace(TINY, holdings=tuple(2.0 * h + 0.1 for h in TINY.holdings))
+    on, afresh = other.train(start=start), other.train()
+    assert on.bound == pytest.approx(afresh.bound, rel=1e-9)
+    assert on.policy.bound == on.bound
+    assert on.log["bound"].iloc[0] == pytest.approx(afresh.bound, rel=1e-9)
+
+
 def test_a_start_from_another_problem_is_refused():
     start = converged("tiny2")
     with pytest.raises(ModelError, match="start was trained on another problem"):
