@@ -130,7 +130,10 @@ def exit_code(work: Callable[[], None], interrupted: str) -> int:
 
 
 def _code() -> dict[str, Any]:
-    """Commit and whether the tree differs from it; None outside a checkout."""
+    """Commit, and whether the tree differs from it; None outside a checkout.
+
+    Committed results do not count: another run may have renewed its own.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -141,7 +144,7 @@ def _code() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    changes = git("status", "--porcelain")
+    changes = git("status", "--porcelain", "--", ":/", ":!/experiments/results")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
 
 

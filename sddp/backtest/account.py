@@ -88,7 +88,7 @@ class Account:
     def decide(self, row: int, view: View) -> None:
         """Ask the strategy, if it is time and the order can still earn something."""
         execution_row = row + self.rules.lag
-        held = pd.Series(self.holdings.copy(), index=self.positions)
+        held = pd.Series(self._with_orders(view), index=self.positions)
         if execution_row >= len(self.rules.dates) - 1 or not self._due(view, held):
             return
         answer = self.strategy.decide(view, held)
@@ -97,6 +97,17 @@ class Account:
             self.orders[execution_row] = target_weights(answer, self.assets)
             weights = pd.Series(self.orders[execution_row], index=self.positions)
         self.decisions.append(Decision(view.date, weights))
+
+    def _with_orders(self, view: View) -> Floats:
+        """Holdings as if the orders on the way (of a lag above 1) were executed today.
+
+        Who did not see them would order the same again, or undo it.
+        """
+        held, quoted = self.holdings.copy(), view.quoted.to_numpy()[-1]
+        for row in sorted(self.orders):
+            requested = requested_trades(held, self.orders[row], self.rules.costs)
+            _, _, held = execute(held, requested, self.rules.costs, quoted)
+        return held
 
     def _due(self, view: View, held: pd.Series[float]) -> bool:
         return not self.decisions or self.rules.rebalance.due(view, held, self.decisions[-1])

@@ -35,7 +35,8 @@ def backtest(
 
     On every row: returns since the row before are earned, an order due is executed at the row's
     quotes, and, when the trigger says so, the strategy decides on the rows up to this one. The
-    decision of row ``t`` is executed at the quotes of row ``t + lag`` and earns from there.
+    decision of row ``t`` is executed at the quotes of row ``t + lag`` and earns from there. With a
+    lag above 1 the strategy is shown its holdings as if the orders on the way were executed.
     Assets are sold first; then all purchases are scaled by one factor so that cash does not go
     below 0. Between trades weights drift and cash earns the cash rate.
 

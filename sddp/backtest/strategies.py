@@ -31,7 +31,8 @@ class Strategy(Protocol):
         view : View
             Everything known today.
         holdings : Series
-            Money held at today's quotes, cash first, then the assets.
+            Money held at today's quotes, cash first, then the assets; orders on the way (with a
+            lag above 1 row) as if they were executed today.
 
         Returns
         -------

@@ -149,6 +149,42 @@ def test_at_lag_zero_a_strategy_is_told_what_it_holds_before_trading():
     assert plan.told[1][1] == pytest.approx({"cash": 0.5, "a": 0.55})
 
 
+def test_a_strategy_is_told_of_orders_on_the_way_as_if_they_were_executed():
+    """Two rows from decision to execution, 1 % to buy: 1010 ordered is 1000 held."""
+    plan = Plan({"a": 1.0}, {"a": 0.5}, None, None)
+    market = Market(one_asset(100.0, 110.0, 121.0, 60.5, 60.5))
+    ledger = run(
+        market, Shared(plan), initial_wealth=1010.0, lag=2, transaction_cost=(0.01, 0.0)
+    ).ledger("s")
+    assert plan.told[0][1] == pytest.approx({"cash": 1010.0, "a": 0.0})
+    assert plan.told[1][1] == pytest.approx({"cash": 0.0, "a": 1000.0})
+    assert ledger.holdings_after.loc[DATES[1]].to_dict() == {
+        "cash": 1010.0,
+        "a": 0.0,
+    }  # not yet traded
+    # Bought on row 2; by row 3 it is worth half, and half of that is sold.
+    assert ledger.executed["a"].tolist() == pytest.approx([0.0, 0.0, 1000.0, -250.0, 0.0])
+
+
+def test_whoever_keeps_what_is_held_trades_once_whatever_the_lag():
+    class Keep:
+        bought = False
+
+        def decide(self, view, holdings):
+            weights = holdings / holdings.sum() if self.bought else pd.Series({"a": 0.4})
+            self.bought = True
+            return weights.drop("cash", errors="ignore")
+
+    prices = [100.0, 104.0, 99.0, 107.0, 108.0, 103.0, 111.0]
+    table = pd.DataFrame({"a": prices}, index=pd.date_range("2020-01-01", periods=7))
+    for lag in (1, 2, 3):
+        ledger = run(Market(table), Keep(), lag=lag).ledger("s")
+        bought = ledger.executed["a"].abs()
+        assert bought.iloc[lag] == pytest.approx(0.4)
+        # Weights drift between an order and its execution: that much is traded back.
+        assert bought.drop(bought.index[lag]).max() < 0.03
+
+
 def test_no_answer_is_no_trade():
     plan = Plan({"a": 0.5}, None, None)
     ledger = run(Market(one_asset(1.0, 2.0, 4.0, 8.0, 16.0)), plan).ledger("s")
