@@ -10,6 +10,7 @@ the final tolerance, at which bounds are reported and policies answer, all cuts 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
@@ -71,7 +72,8 @@ class CutSelection:
 
     def _n_values(self, sizes: Sequence[int]) -> int:
         """Cuts times realisations, where they are most."""
-        return max(n * size for n, size in zip(self._realisations, sizes, strict=True))
+        most: int = max(map(mul, self._realisations, sizes))
+        return most
 
     def _choice(self, i: int) -> Ints:
         known = self._last_look[i]

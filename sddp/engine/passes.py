@@ -19,7 +19,7 @@ from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
 from sddp.engine.phase_one import FeasibilityCut
-from sddp.engine.sampling import Step, draw_index
+from sddp.engine.sampling import Step, draw_position
 from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 
@@ -272,7 +272,7 @@ def _study_children(
         arrival = (
             visit.next_arrival
             if child.name == visit.next_node
-            else draw_index(child.transition.probabilities, rng)
+            else draw_position(child.transition.cumulated, rng)
         )
         state = child.transition.arrive(trial, arrival)
         incoming, _ = network.normalised(state)

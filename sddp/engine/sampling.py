@@ -64,7 +64,7 @@ class InSample:
         for name in islice(walk(problem, rng), self.maximal_steps):
             stage = problem.stages[name]
             noise = draw_index(stage.noise.probabilities, rng)
-            arrival = draw_index(stage.transition.probabilities, rng) if steps else 0
+            arrival = draw_position(stage.transition.cumulated, rng) if steps else 0
             steps.append(Step(name, noise, arrival))
         return steps
 
@@ -132,11 +132,15 @@ def check_generator(rng: np.random.Generator) -> None:
 
 def draw_index(probabilities: Floats, rng: np.random.Generator) -> int:
     """Position drawn with given probabilities; no number is drawn where there is no choice."""
-    if len(probabilities) == 1:
+    return draw_position(np.cumsum(probabilities), rng)
+
+
+def draw_position(cumulated: Floats, rng: np.random.Generator) -> int:
+    """The same, of cumulated probabilities."""
+    if len(cumulated) == 1:
         return 0
-    cumulated = np.cumsum(probabilities)
-    at = int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
-    return min(at, len(probabilities) - 1)
+    at = int(cumulated.searchsorted(rng.random() * cumulated[-1], side="right"))
+    return min(at, len(cumulated) - 1)
 
 
 def walk(problem: Problem, rng: np.random.Generator) -> Iterator[NodeName]:

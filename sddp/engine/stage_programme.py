@@ -83,7 +83,8 @@ class StageProgramme:
         self._row_bounds = (arrays.row_lower.copy(), arrays.row_upper.copy())
         self._static = as_operator(arrays.matrix, DENSE_PARTS_SIZE)
         self._state = np.zeros(n_state)
-        self._moved = _rows_of(arrays.matrix[:, :n_state])
+        self._taken = np.zeros(self._n_static)  # what the state takes from the sides of each row
+        self._find_moved(np.unique(arrays.matrix[:, :n_state].nonzero()[0]))
         resting = resting[arrays.column_upper[resting] >= 0.0]
         self._resting = resting if len(resting) >= FEWEST_RESTING else resting[:0]
         self._awake = np.setdiff1d(np.arange(n_state, len(arrays.cost)), self._resting)
@@ -97,7 +98,7 @@ class StageProgramme:
         """Give the incoming state."""
         if not np.array_equal(state, self._state):
             self._state = state.copy()
-            self._write_row_bounds(self._moved)
+            self._move_rows()
             added = np.arange(self._n_static, self.lp.n_rows, dtype=np.int32)
             lower = self.rows.lower - self.rows.coefficients[:, : self._n_state] @ state
             self.lp.set_row_bounds(added, lower, np.full(len(added), np.inf))
@@ -106,6 +107,9 @@ class StageProgramme:
         """Replace bounds of some columns; outside ones that may not stay at zero alone come in."""
         self._column_bounds[0][columns], self._column_bounds[1][columns] = lower, upper
         position = self._position[columns]
+        if len(self._outside) == 0:
+            self.lp.set_column_bounds(position.astype(np.int32), lower, upper)
+            return
         inside = position >= 0
         self.lp.set_column_bounds(position[inside].astype(np.int32), lower[inside], upper[inside])
         self._call_in(columns[~inside & (upper != 0.0)].astype(np.int64))
@@ -131,8 +135,8 @@ class StageProgramme:
             self._static[rows, columns] = values
         of_state = columns < self._n_state
         if of_state.any():
-            self._moved = np.union1d(self._moved, rows[of_state]).astype(np.int32)
-            self._write_row_bounds(self._moved)
+            self._find_moved(np.union1d(self._moved, rows[of_state]))
+            self._move_rows()
         self.lp.set_coefficients(
             rows[~of_state], self._position[columns[~of_state]], values[~of_state]
         )
@@ -300,16 +304,18 @@ class StageProgramme:
         self.rows.remove(positions)
         self.lp.delete_rows(positions + self._n_static)
 
+    def _find_moved(self, rows: Ints) -> None:
+        """These rows of `arrays` hold entries of the state."""
+        self._moved = rows.astype(np.int32)
+        self._moved_entries = self._static[self._moved][:, : self._n_state]
+
+    def _move_rows(self) -> None:
+        self._taken[self._moved] = self._moved_entries @ self._state
+        self._write_row_bounds(self._moved)
+
     def _write_row_bounds(self, rows: NDArray[np.int32]) -> None:
-        moved = self._static[rows][:, : self._n_state] @ self._state
-        self.lp.set_row_bounds(
-            rows, self._row_bounds[0][rows] - moved, self._row_bounds[1][rows] - moved
-        )
-
-
-def _rows_of(matrix: sp.csr_array) -> NDArray[np.int32]:
-    """Rows that hold an entry."""
-    return np.unique(matrix.nonzero()[0]).astype(np.int32)
+        taken, (lower, upper) = self._taken[rows], self._row_bounds
+        self.lp.set_row_bounds(rows, lower[rows] - taken, upper[rows] - taken)
 
 
 def _dense(matrix: Any) -> Floats:

@@ -70,6 +70,11 @@ class StateMap(ABC):
         """Number of realisations of the noise."""
         return len(self.probabilities)
 
+    @cached_property
+    def cumulated(self) -> Floats:
+        """Cumulated probabilities."""
+        return read_only(np.cumsum(self.probabilities))
+
     @abstractmethod
     def arrive(self, outgoing: Floats, realisation: int) -> Floats:
         """Incoming state for one realisation; of many states, one in each row, all."""
