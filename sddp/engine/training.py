@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from numbers import Integral
 from typing import Any, TextIO
@@ -70,8 +70,8 @@ class Tolerances:
     Cuts from a loosely refined LP are valid, only weaker, and early ones are superseded anyway.
     The tolerance follows the bound: it is `share` of the largest of the bound's last few relative
     moves, never above `start` or the tolerance before, never below `final` or a tenth of the
-    tolerance before. The bound of an iteration is refined ten times as far. A policy's bound, its
-    decisions and simulations always use `final`.
+    tolerance before. The bound of an iteration is refined ten times as far; that of the last one,
+    a policy's bound, its decisions and simulations always use `final`.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ class TrainingResult:
     ----------
     policy : Policy
     log : DataFrame
-        One row per iteration; see `LogEntry` for the columns and their units.
+        One row per iteration; see `LogEntry` for the columns and their units. Each bound is valid;
+        the last one is all that the cuts say, unless training was interrupted.
     stopped_because : str
         In the words of the stopping rule, or ``"interrupted"``.
     active_bounds : tuple
@@ -166,6 +167,11 @@ class _Session:
     def _path(self) -> Sequence[Step]:
         self.n_sampled += 1
         return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
+
+    def settle(self) -> None:
+        """State the last bound as exactly as the cuts say it."""
+        self.find_bound(self.tolerances.final)
+        self.log[-1] = replace(self.log[-1], bound=self.network.problem.sign * self.bound)
 
     def _entry(self, costs: Sequence[float], tolerance: float) -> LogEntry:
         sign, work = self.network.problem.sign, self.crew.work()
@@ -396,12 +402,13 @@ def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
             display.show(session.iterate(tolerance))
             reason = stopping.reason(session.progress())
             if reason:
+                session.settle()
                 return reason
             tolerance = session.next_tolerance(tolerance)
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
-        display.close()
+        display.close(session.log)
 
 
 class _Display:
@@ -413,11 +420,9 @@ class _Display:
     def __init__(self, wanted: bool, stream: TextIO) -> None:
         self._wanted, self._stream, self._next = wanted, stream, self.FIRST
         self._shown = False
-        self._last: LogEntry | None = None
 
     def show(self, entry: LogEntry) -> None:
         """Print a line if it is time."""
-        self._last = entry
         if not self._wanted or entry.seconds < self._next:
             return
         if not self._shown:
@@ -426,10 +431,10 @@ class _Display:
         self._line(entry)
         self._next = max(entry.seconds + 1.0, entry.seconds * self.GROWTH)
 
-    def close(self) -> None:
+    def close(self, log: Sequence[LogEntry]) -> None:
         """The last line, where any was shown."""
-        if self._shown and self._last is not None:
-            self._line(self._last)
+        if self._shown:
+            self._line(log[-1])
 
     def _line(self, entry: LogEntry) -> None:
         self._print(
