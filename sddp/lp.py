@@ -224,7 +224,7 @@ class LinearProgram:
                 self._highs.setOptionValue(name, value)
 
     def objective(self) -> float:
-        """Optimal value, offset included."""
+        """Optimal value, offset included; of the last solve, until the programme is edited."""
         return float(self._highs.getObjectiveValue()) / self.unit + self.offset
 
     def primal(self) -> Floats:

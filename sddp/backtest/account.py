@@ -88,8 +88,10 @@ class Account:
     def decide(self, row: int, view: View) -> None:
         """Ask the strategy, if it is time and the order can still earn something."""
         execution_row = row + self.rules.lag
-        held = pd.Series(self._with_orders(view), index=self.positions)
-        if execution_row >= len(self.rules.dates) - 1 or not self._due(view, held):
+        if execution_row >= len(self.rules.dates) - 1:
+            return
+        held = pd.Series(self._with_orders(), index=self.positions)
+        if not self._due(view, held):
             return
         answer = self.strategy.decide(view, held)
         weights = None
@@ -98,12 +100,13 @@ class Account:
             weights = pd.Series(self.orders[execution_row], index=self.positions)
         self.decisions.append(Decision(view.date, weights))
 
-    def _with_orders(self, view: View) -> Floats:
+    def _with_orders(self) -> Floats:
         """Holdings as if the orders on the way (of a lag above 1) were executed today.
 
-        Who did not see them would order the same again, or undo it.
+        Who did not see them would order the same again, or undo it. Whether an asset will have a
+        quote when its order is due is not known: they are shown as if all had.
         """
-        held, quoted = self.holdings.copy(), view.quoted.to_numpy()[-1]
+        held, quoted = self.holdings.copy(), np.ones(len(self.assets), dtype=bool)
         for row in sorted(self.orders):
             requested = requested_trades(held, self.orders[row], self.rules.costs)
             _, _, held = execute(held, requested, self.rules.costs, quoted)

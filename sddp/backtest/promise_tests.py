@@ -36,7 +36,8 @@ def promised_periods(
     A decision of row t is executed at row ``t + lag``. Its loss is ``1 - W_e / W_s`` with s that
     row, e the row `period` later and W the wealth before the trades of a row: the cost of the
     trade at the start counts, as in the model, that of the next trade does not. With a lag the
-    promise was made on the quotes, the holdings and the wealth of `lag` rows before.
+    promise was made on the quotes, the holdings and the wealth of `lag` rows before, orders then on
+    the way counted as executed.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class Strategy(Protocol):
             Everything known today.
         holdings : Series
             Money held at today's quotes, cash first, then the assets; orders on the way (with a
-            lag above 1 row) as if they were executed today.
+            lag above 1) as if they were executed today, all at a quote.
 
         Returns
         -------

@@ -6,7 +6,7 @@ expressions beside the arrays and are evaluated for each realisation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -198,7 +198,7 @@ def compile_stage(stage: Stage, where: str) -> CompiledStage:
     sign, cost_entries, offset = _objective(stage.model, assembly)
     rows = _rows(stage.model, assembly)
     generator_columns = [assembly.column(v) for v in stage.rows.variables] if stage.rows else []
-    lower, upper = _column_bounds(assembly)
+    lower, upper = _column_bounds(assembly, set(incoming))
     n_columns = len(assembly.variables)
     cost = np.zeros(n_columns)
     for column, value in cost_entries:
@@ -397,12 +397,18 @@ def _rows(model: Any, assembly: _Assembly) -> dict[str, list[Any]]:
     return rows
 
 
-def _column_bounds(assembly: _Assembly) -> tuple[Floats, Floats]:
+def _column_bounds(assembly: _Assembly, given: Collection[int]) -> tuple[Floats, Floats]:
+    """Both bounds of each column; those of `given` ones are no constraints, so hold no noise."""
     sides: dict[str, list[float]] = {"lower": [], "upper": []}
     for position, variable in enumerate(assembly.variables):
         for side, missing in (("lower", -np.inf), ("upper", np.inf)):
             bound = variable.value if variable.fixed else getattr(variable, side)
-            value = missing if bound is None else assembly.number(bound, f"column_{side}", position)
+            if bound is None:
+                value = missing
+            elif position in given:
+                value = float(pyo.value(bound))
+            else:
+                value = assembly.number(bound, f"column_{side}", position)
             sides[side].append(value)
     return read_only(sides["lower"]), read_only(sides["upper"])
 

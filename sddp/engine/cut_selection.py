@@ -4,13 +4,12 @@ A node compares thousands of outcomes under hundreds of cuts, of which ten or so
 anywhere near its decisions. As long as rows are refined loosely it looks at those and at all
 newer ones; every few looks it looks at all cuts, and what turns out to be the largest somewhere
 is looked at again. A cut made meanwhile is valid, only weaker where an old cut was missed. At
-the final tolerance, at which bounds are reported and policies answer, all cuts are looked at.
+the final tolerance, at which the last bound is stated and policies answer, all are looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import mul
 
 import numpy as np
 
@@ -72,8 +71,7 @@ class CutSelection:
 
     def _n_values(self, sizes: Sequence[int]) -> int:
         """Cuts times realisations, where they are most."""
-        most: int = max(map(mul, self._realisations, sizes))
-        return most
+        return max(n * size for n, size in zip(self._realisations, sizes, strict=True))
 
     def _choice(self, i: int) -> Ints:
         known = self._last_look[i]

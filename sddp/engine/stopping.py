@@ -23,7 +23,8 @@ class LogEntry:
     iteration : int
         From 1.
     bound : float
-        Value of the problem under the present cuts: optimistic for the user.
+        Best bound so far, optimistic for the user: the value under the cuts by rows refined to a
+        tenth of `tolerance`, in the last iteration as far as training goes.
     simulated : float
         Mean total of the iteration's forward paths: a few draws under cuts that have changed since,
         no estimate of the policy's value.

@@ -62,8 +62,8 @@ def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
     document = _read_document(path)
     if document.get("problem") != problem_digest(problem):
         raise PolicyFileError(
-            f"{path} belongs to another problem: graph, stage data, noise or transitions differ; "
-            "build the problem it was trained on, or train again"
+            f"{path} belongs to another problem: graph, stage data, noise, transitions or "
+            "cost_to_go_bound differ; build the problem it was trained on, or train again"
         )
     if document.pop("sha256", None) != _checksum(document):
         raise PolicyFileError(f"{path} is damaged: its content misses its checksum; train again")
@@ -112,6 +112,8 @@ def problem_digest(problem: Problem) -> str:
 def _digest_parts(problem: Problem) -> Iterator[bytes]:
     graph = problem.graph
     yield repr((list(graph.nodes), sorted(graph.arcs.items(), key=repr), problem.sign)).encode()
+    # Cuts made under an assumed bound stand and fall with it.
+    yield repr([problem.given_bound(name) for name in graph.nodes]).encode()
     for stage in problem.stages.values():
         yield repr((stage.column_names, stage.states.labels, stage.stage.homogeneous)).encode()
         yield repr(stage.offset).encode()

@@ -50,8 +50,8 @@ SINGLE_ITERATIONS = 10
 # One path may move the bound hardly at all by chance.
 RECENT_MOVES = 3
 
-# The bound is refined so much further than the rows that cuts are made of: its own error is then
-# small beside its moves, which the tolerance follows.
+# The bound is refined so much further than the rows that cuts are made of, so that what is missing
+# from it is small beside its moves, which the tolerance follows.
 BOUND_SHARE = 0.1
 
 # The tolerance falls by so much at a time: a bound that rests for an iteration or two may move on.
@@ -69,9 +69,10 @@ class Tolerances:
 
     Cuts from a loosely refined LP are valid, only weaker, and early ones are superseded anyway.
     The tolerance follows the bound: it is `share` of the largest of the bound's last few relative
-    moves, never above `start` or the tolerance before, never below `final` or a tenth of the
-    tolerance before. The bound of an iteration is refined ten times as far; that of the last one,
-    a policy's bound, its decisions and simulations always use `final`.
+    moves, never above `start` or the tolerance before, never below `final` or (unless a stopping
+    rule asks for `final`) a tenth of the tolerance before. The bound of an iteration is refined
+    ten times as far; that of the last one, a policy's bound, its decisions and simulations always
+    use `final`.
 
     Parameters
     ----------
@@ -275,8 +276,9 @@ def train(
     tolerances : Tolerances, optional
         Refinement of rows.
     start : Policy, optional
-        Continue where an earlier training of the same problem stopped. Risk and cut form are
-        the earlier ones; `risk`, `root_risk` and `cuts` must be left out.
+        Continue where an earlier training of the same problem stopped; a homogeneous one may
+        have other first holdings now. Risk and cut form are the earlier ones; `risk`, `root_risk`
+        and `cuts` must be left out.
     n_paths : int
         Forward paths, and so trial points at each stage, of an iteration; the first ten
         have one.
@@ -317,9 +319,7 @@ def train(
                 (forward, checks),
                 interrupt,
             )
-            if start is not None:
-                session.find_bound(tolerances.final)
-            reason = _run(session, stopping, display)
+            reason = _run(session, stopping, display, goes_on=start is not None)
             policy = Policy.from_network(first, session.root_risk, tolerances.final)
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
@@ -357,7 +357,7 @@ def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:
     if assumed:
         warnings.warn(
             f"the bound on the cost-to-go is still active at {assumed[:3]}: the result "
-            "depends on it; check that it is valid, or loosen it and train on",
+            "depends on it; check that it is valid, or train afresh with a looser one",
             BoundWarning,
             stacklevel=3,
         )
@@ -387,17 +387,22 @@ def _network(
             raise ModelError("risk and cuts are those of the policy given as start; leave them out")
         digests_differ = problem_digest(start.problem) != problem_digest(problem)
         if start.problem is not problem and digests_differ:
-            raise ModelError("start was trained on another problem; train afresh")
+            raise ModelError(
+                "start was trained on another problem (its graph, stage data, noise, transitions "
+                "or cost_to_go_bound differ); train afresh"
+            )
         snapshot = start.snapshot
         first = Network.restored(problem, snapshot, trains_to=tolerance)
     known = (first.problem, first.risk, first.cuts, snapshot)
     return first, partial(Network, *known, trains_to=tolerance, theta_lower=first.theta_lower)
 
 
-def _run(session: _Session, stopping: StoppingRule, display: _Display) -> str:
+def _run(session: _Session, stopping: StoppingRule, display: _Display, *, goes_on: bool) -> str:
     """Iterate until a rule gives a reason or Ctrl-C is pressed."""
     tolerance = session.tolerances.start
     try:
+        if goes_on:  # there are cuts already
+            session.find_bound(session.tolerances.final)
         while True:
             display.show(session.iterate(tolerance))
             reason = stopping.reason(session.progress())

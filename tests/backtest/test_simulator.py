@@ -185,6 +185,13 @@ def test_whoever_keeps_what_is_held_trades_once_whatever_the_lag():
         assert bought.drop(bought.index[lag]).max() < 0.03
 
 
+def test_an_order_on_the_way_is_shown_although_its_asset_has_no_quote_today():
+    plan = Plan({"a": 0.5}, None, None)
+    prices = pd.DataFrame({"a": [1.0, np.nan, 1.0, 1.0, 1.0], "b": 1.0}, index=DATES)
+    run(Market(prices, missing="carry"), Shared(plan), lag=2)
+    assert plan.told[1][1] == pytest.approx({"cash": 0.5, "a": 0.5, "b": 0.0})
+
+
 def test_no_answer_is_no_trade():
     plan = Plan({"a": 0.5}, None, None)
     ledger = run(Market(one_asset(1.0, 2.0, 4.0, 8.0, 16.0)), plan).ledger("s")

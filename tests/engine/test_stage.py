@@ -365,3 +365,21 @@ def test_risk_must_be_a_measure(risk):
 def test_risk_of_an_unknown_node_is_refused():
     with pytest.raises(ModelError, match="risk names node 9, which is not in the graph"):
         train(problem(), 1, risk={9: sddp.Expectation()})
+
+
+def test_noise_in_a_bound_of_an_incoming_variable_is_no_constraint():
+    """``y`` of at most 1, 3 or 0.2 at price 1, the rest of 0.5 at price 5: 0.5, 0.5 and 1.7."""
+
+    def stage(bounds: bool) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.p = pyo.Param(mutable=True, initialize=1.0)
+        m.x_in, m.x = pyo.Var(bounds=(0, m.p) if bounds else None), pyo.Var(bounds=(0, 10))
+        m.y, m.z = pyo.Var(bounds=(0, m.p)), pyo.Var(bounds=(0, 100))
+        m.balance = pyo.Constraint(expr=m.x == m.x_in + m.y + m.z - 1)
+        m.cost = pyo.Objective(expr=m.y + 5 * m.z + 0.01 * m.x)
+        noise = sddp.Noise([{"p": 1.0}, {"p": 3.0}, {"p": 0.2}])
+        return sddp.Stage(m, {"x": sddp.State(m.x_in, m.x, initial=0.5)}, noise=noise)
+
+    for bounds in (False, True):
+        problem = sddp.Problem(sddp.linear_graph(1), lambda node, bounds=bounds: stage(bounds))
+        assert train(problem, 1).bound == pytest.approx(0.9, rel=SOLVER)

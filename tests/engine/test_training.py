@@ -15,6 +15,7 @@ import pytest
 
 import sddp
 from sddp.engine import training as training_module
+from sddp.engine.network import Network
 from sddp.engine.stopping import LogEntry, Progress, StoppingRule
 from sddp.errors import ModelError, SolverError
 from tests.engine.cases import markov, reservoir, stagewise
@@ -369,6 +370,23 @@ def test_going_on_teaches_nodes_that_were_never_seen(cuts):
     assert long.bound == pytest.approx(25000 / 3, rel=SOLVER)  # both branches are A11
 
 
+def test_ctrl_c_while_a_restart_finds_its_bound(monkeypatch):
+    policy = train(reservoir.c9(), 12).policy
+    found = Network.root_value
+
+    def pressed(network, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the second one does not wait
+        return found(network, *arguments)
+
+    monkeypatch.setattr(Network, "root_value", pressed)
+    result = train(reservoir.c9(), 5, start=policy)
+    assert result.stopped_because == "interrupted"
+    assert len(result.log) == 0
+    monkeypatch.undo()
+    assert result.bound == policy.bound
+
+
 def test_going_on_keeps_the_root_risk():
     """C9 with the tail at the root too: 250, not 1105/6."""
     tail = sddp.AVaR(1 / 3)
@@ -385,6 +403,11 @@ def test_going_on_takes_no_other_risk_cuts_or_problem():
             train(reservoir.c9(), 2, start=policy, **options)
     with pytest.raises(ModelError, match="start was trained on another problem"):
         train(reservoir.c9(n_stages=5), 2, start=policy)
+    looser = sddp.Problem(
+        sddp.linear_graph(4), lambda node: reservoir.reservoir_stage(), cost_to_go_bound=-1e3
+    )
+    with pytest.raises(ModelError, match=r"or cost_to_go_bound differ\); train afresh"):
+        train(looser, 2, start=policy)
     assert len(train(reservoir.c9(), 2, start=policy).log) == 2  # an equal problem will do
 
 
