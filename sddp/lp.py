@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.errors import SolverError
 
 # HiGHS's default of 1e-7 stalls cut loops at 1e-4 relative on daily returns; 1e-10 is its least.
 FEASIBILITY_TOLERANCE = 1e-9
@@ -109,12 +110,16 @@ class LinearProgram:
         self._n_columns = len(self.arrays.cost)
         self._n_rows = 0
         columns = np.arange(self._n_columns, dtype=np.int32)
-        self._highs.addVars(
-            self._n_columns,
-            self._scaled(self.arrays.column_lower),
-            self._scaled(self.arrays.column_upper),
+        _accepted(
+            self._highs.addVars(
+                self._n_columns,
+                self._scaled(self.arrays.column_lower),
+                self._scaled(self.arrays.column_upper),
+            )
         )
-        self._highs.changeColsCost(self._n_columns, columns, np.asarray(self.arrays.cost))
+        _accepted(
+            self._highs.changeColsCost(self._n_columns, columns, np.asarray(self.arrays.cost))
+        )
         self.offset = self.arrays.offset
         self.add_rows(self.arrays.matrix, self.arrays.row_lower, self.arrays.row_upper)
 
@@ -130,42 +135,48 @@ class LinearProgram:
 
     def set_column_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace bounds of some columns."""
-        self._highs.changeColsBounds(
-            len(columns), columns, self._scaled(lower), self._scaled(upper)
+        _accepted(
+            self._highs.changeColsBounds(
+                len(columns), columns, self._scaled(lower), self._scaled(upper)
+            )
         )
 
     def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
         """Replace cost coefficients of some columns."""
-        self._highs.changeColsCost(len(columns), columns, np.asarray(costs, dtype=float))
+        _accepted(self._highs.changeColsCost(len(columns), columns, np.asarray(costs, dtype=float)))
 
     def set_row_bounds(self, rows: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace both sides of some rows."""
-        self._highs.changeRowsBounds(len(rows), rows, self._scaled(lower), self._scaled(upper))
+        _accepted(
+            self._highs.changeRowsBounds(len(rows), rows, self._scaled(lower), self._scaled(upper))
+        )
 
     def set_coefficients(self, rows: Ints, columns: Ints, values: Floats) -> None:
         """Replace entries of the matrix."""
         for row, column, value in zip(rows, columns, values, strict=True):
-            self._highs.changeCoeff(int(row), int(column), float(value))
+            _accepted(self._highs.changeCoeff(int(row), int(column), float(value)))
 
     def add_columns(self, cost: Floats, lower: Floats, upper: Floats, entries: Floats) -> None:
         """Append columns; `entries` is dense, shape (n_columns, n_rows)."""
         starts, rows, values = _by_row(entries)
-        self._highs.addCols(
-            len(cost),
-            cost,
-            self._scaled(lower),
-            self._scaled(upper),
-            len(values),
-            starts,
-            rows,
-            values,
+        _accepted(
+            self._highs.addCols(
+                len(cost),
+                cost,
+                self._scaled(lower),
+                self._scaled(upper),
+                len(values),
+                starts,
+                rows,
+                values,
+            )
         )
         self._n_columns += len(cost)
 
     def delete_columns(self, columns: Ints) -> None:
         """Remove columns; later ones move up. The basis survives if they were not basic."""
         if len(columns):
-            self._highs.deleteCols(len(columns), np.asarray(columns, dtype=np.int32))
+            _accepted(self._highs.deleteCols(len(columns), np.asarray(columns, dtype=np.int32)))
             self._n_columns -= len(columns)
 
     def add_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
@@ -174,15 +185,23 @@ class LinearProgram:
         if n_rows == 0:
             return
         starts, columns, values = _by_row(matrix)
-        self._highs.addRows(
-            n_rows, self._scaled(lower), self._scaled(upper), len(values), starts, columns, values
+        _accepted(
+            self._highs.addRows(
+                n_rows,
+                self._scaled(lower),
+                self._scaled(upper),
+                len(values),
+                starts,
+                columns,
+                values,
+            )
         )
         self._n_rows += n_rows
 
     def delete_rows(self, rows: Ints) -> None:
         """Remove rows; later ones move up. The basis survives if they were basic (slack)."""
         if len(rows):
-            self._highs.deleteRows(len(rows), np.asarray(rows, dtype=np.int32))
+            _accepted(self._highs.deleteRows(len(rows), np.asarray(rows, dtype=np.int32)))
             self._n_rows -= len(rows)
 
     def solve(self) -> Status:
@@ -256,7 +275,7 @@ class LinearProgram:
             highs_basis.col_status = [highspy.HighsBasisStatus(int(c)) for c in basis.columns]
             highs_basis.row_status = [highspy.HighsBasisStatus(int(c)) for c in basis.rows]
             highs_basis.valid = True
-            self._highs.setBasis(highs_basis)
+            _accepted(self._highs.setBasis(highs_basis))
 
     def write(self, stem: str) -> str:
         """Write the present model for inspection; returns the path, or why there is none."""
@@ -275,6 +294,15 @@ class LinearProgram:
     def _scaled(self, values: Floats) -> Floats:
         scaled: Floats = np.asarray(values, dtype=float) * self.unit
         return scaled
+
+
+def _accepted(status: Any) -> None:
+    """Nothing is left undone in silence: what HiGHS refuses leaves the programme as it was."""
+    if status == highspy.HighsStatus.kError:
+        raise SolverError(
+            "HiGHS refused a change of a linear programme: a position it does not have, or a "
+            "number that is none; please report how it came about"
+        )
 
 
 def _new_highs(presolve: bool) -> Any:

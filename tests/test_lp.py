@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from sddp.errors import SolverError
 from sddp.lp import AT_LOWER, BASIC, Arrays, Basis, Effort, LinearProgram, Status, solve_once
 from tests.oracles import solve_lp
 
@@ -387,3 +388,12 @@ def test_a_programme_can_be_written_for_inspection(tmp_path, monkeypatch):
     assert "min" in (tmp_path / path).read_text()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     assert LinearProgram(one_row(1.0, 2.0, 5.0)).write("stem").startswith("(not written:")
+
+
+def test_what_highs_refuses_is_no_silence():
+    programme = LinearProgram(one_row(1.0, 2.0, 5.0))
+    for position in (-1, programme.n_columns):
+        at = np.array([position], dtype=np.int32)
+        with pytest.raises(SolverError, match="HiGHS refused a change"):
+            programme.set_column_bounds(at, np.zeros(1), np.ones(1))
+    assert programme.solve() is Status.OPTIMAL
