@@ -117,7 +117,7 @@ class TrainingResult:
 
     @property
     def bound(self) -> float:
-        """Bound on the optimal value, user's units: optimistic."""
+        """Bound on the optimal value, user's units: optimistic; by rows refined to `final`."""
         return self.policy.bound
 
 
