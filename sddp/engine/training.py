@@ -165,14 +165,14 @@ class _Session:
         """Value under the present cuts, by rows refined to a tolerance."""
         self.bound = max(self.bound, self.network.root_value(tolerance, self.root_risk))
 
-    def _path(self) -> Sequence[Step]:
-        self.n_sampled += 1
-        return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
-
     def settle(self) -> None:
         """State the last bound as exactly as the cuts say it."""
         self.find_bound(self.tolerances.final)
         self.log[-1] = replace(self.log[-1], bound=self.network.problem.sign * self.bound)
+
+    def _path(self) -> Sequence[Step]:
+        self.n_sampled += 1
+        return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
 
     def _entry(self, costs: Sequence[float], tolerance: float) -> LogEntry:
         sign, work = self.network.problem.sign, self.crew.work()

@@ -158,10 +158,8 @@ def test_a_strategy_is_told_of_orders_on_the_way_as_if_they_were_executed():
     ).ledger("s")
     assert plan.told[0][1] == pytest.approx({"cash": 1010.0, "a": 0.0})
     assert plan.told[1][1] == pytest.approx({"cash": 0.0, "a": 1000.0})
-    assert ledger.holdings_after.loc[DATES[1]].to_dict() == {
-        "cash": 1010.0,
-        "a": 0.0,
-    }  # not yet traded
+    left = ledger.holdings_after.loc[DATES[1]].to_dict()
+    assert left == {"cash": 1010.0, "a": 0.0}  # on row 1 nothing is traded yet
     # Bought on row 2; by row 3 it is worth half, and half of that is sold.
     assert ledger.executed["a"].tolist() == pytest.approx([0.0, 0.0, 1000.0, -250.0, 0.0])
 
