@@ -200,10 +200,6 @@ class Policy:
         """
         save_snapshot(self.problem, self.snapshot, path)
 
-    def thaw(self) -> Network:
-        """A network that knows what the policy knows, and may learn; the policy stays as it is."""
-        return Network.restored(self.problem, self.snapshot, trains_to=self.snapshot.tolerance)
-
     def solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:

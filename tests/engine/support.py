@@ -12,6 +12,7 @@ import numpy as np
 
 import sddp
 from sddp.engine.network import Network
+from sddp.engine.policy import Policy
 from sddp.engine.stopping import Progress, StoppingRule
 
 CUT_FORMS = (sddp.LazyAggregation(), sddp.MultiCut(), sddp.AverageCut())
@@ -86,3 +87,8 @@ class PressCtrlC(StoppingRule):
         if progress.log[-1].iteration == self.after:
             signal.raise_signal(signal.SIGINT)
         return None
+
+
+def thawed(policy: Policy) -> Network:
+    """A network that knows what the policy knows, and may learn; the policy stays as it is."""
+    return Network.restored(policy.problem, policy.snapshot, trains_to=policy.snapshot.tolerance)

@@ -23,7 +23,7 @@ from sddp.engine.stage_programme import StageProgramme
 from sddp.lp import Arrays, Effort, Status
 from tests.engine.cases import reservoir
 from tests.engine.instances import Instance, random_instance
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, thawed, train
 from tests.oracles import Mixture, StageArrays, solve_lp, state_value, tree_value
 
 MIXED: Mixture = ((0.3, 1.0), (0.4, 0.25), (0.3, 0.0))
@@ -94,7 +94,7 @@ def test_all_noises_at_once_or_one_by_one(mixture, cuts, monkeypatch):
     made = instance(3, graph="markov", mixture=mixture, maximises=True)
     policy = train(made.problem(), 6, cuts=cuts, risk=made.risk()).policy
     rng = np.random.default_rng(0)
-    at_once, one_by_one = policy.thaw(), policy.thaw()
+    at_once, one_by_one = thawed(policy), thawed(policy)
     for state in rng.uniform(0.0, 8.0, (6, 2)):
         for name in policy.nodes:
             if type(cuts) is sddp.LazyAggregation:  # every row must be found again
@@ -177,7 +177,7 @@ def test_an_equality_that_is_a_range_in_other_realisations(cuts):
 
 def test_the_number_of_rows_that_hold_no_solution_does_not_matter(monkeypatch):
     """A hundred cuts are written, a few hold the solution."""
-    network = train(stretched(30), 60).policy.thaw()
+    network = thawed(train(stretched(30), 60).policy)
     node = network.nodes[1]
     monkeypatch.setattr(bunching, "MOST_TIGHT", 5)
     for x in np.linspace(5.0, 15.0, 30):
@@ -260,7 +260,7 @@ def test_bunching_beside_feasibility_cuts(risk, cuts):
 
 def test_infeasible_realisations_among_feasible_ones():
     """In the last stage, by hand: from x, rain below 4 - x is too little, and no other is."""
-    network = train(tank(), 30).policy.thaw()
+    network = thawed(train(tank(), 30).policy)
     for x in (0.25, 1.75, 2.75, 3.75, 4.5):
         solutions = network.nodes[2].solve_all(np.array([x]), SOLVER)
         for rain, solution in zip(RAINS, solutions, strict=True):
@@ -275,7 +275,7 @@ def test_infeasible_realisations_among_feasible_ones():
 
 def test_bunched_decisions_keep_feasibility_cuts_of_what_follows():
     """After any rain of stage 1 at least 4 must be left: no late stage may lack more than 1."""
-    network = train(tank(), 30).policy.thaw()
+    network = thawed(train(tank(), 30).policy)
     before = network.work.bunched
     for x in (8.0, 8.5, 9.0, 12.0):
         network.nodes[1].programme.truncate(0)  # what must be left has to be found again
@@ -293,7 +293,7 @@ def test_a_feasibility_cut_that_was_dropped_holds_for_bunched_decisions():
 
     The last stage costs nothing: cuts do not say that less than 4 is too little.
     """
-    network = train(tank(last_price=0.0), 30).policy.thaw()
+    network = thawed(train(tank(last_price=0.0), 30).policy)
     table = network.nodes[1].programme.rows.table
     for _ in range(12):
         network.solve_noises(1, np.array([15.0]), SOLVER)
@@ -306,7 +306,7 @@ def test_a_feasibility_cut_that_was_dropped_holds_for_bunched_decisions():
 
 def test_rest_after_a_bunched_last_noise_and_an_infeasible_last_solve():
     """The last noise is answered from the basis of the first; the LP was last infeasible."""
-    network = train(tank(), 30).policy.thaw()
+    network = thawed(train(tank(), 30).policy)
     node = network.nodes[2]
     for x in (3.0, 2.75, 3.0, 3.25, 3.0, 3.1, 3.0):
         solutions = network.solve_noises(2, np.array([x]), SOLVER)

@@ -20,7 +20,7 @@ from sddp.engine.network import Network
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.errors import ModelError
 from tests.engine.cases import markov, reservoir
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, time_limit, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, thawed, time_limit, train
 from tests.engine.test_generated_rows import Circle, circle
 from tests.engine.test_homogeneous import portfolio
 from tests.engine.test_recourse import tank
@@ -254,7 +254,7 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
     """
     risk = 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.66)
     policy = train(markov.c2(), 1, cuts=cuts, risk=risk).policy
-    network = policy.thaw()
+    network = thawed(policy)
     snapshot = policy.snapshot
     known = (network.problem, network.risk, network.cuts, snapshot)
     asked = Network(*known, trains_to=SOLVER) if twin else network
