@@ -32,6 +32,7 @@ from sddp.engine.news import News
 from sddp.engine.node_problem import Work
 from sddp.engine.passes import Visit, backward_pass, forward_pass, path_cost
 from sddp.engine.sampling import Step
+from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 from sddp.threads import one_blas_thread
 
@@ -43,11 +44,23 @@ PATIENCE = 5.0
 
 
 class Order(NamedTuple):
-    """A path to follow; `averaging` is the share of earlier decisions in the trial points."""
+    """A path to follow.
+
+    Attributes
+    ----------
+    path : sequence of Step
+    tolerance : float
+        To which rows are refined.
+    averaging : float
+        Share of earlier decisions in the trial points.
+    first : StageSolution or None
+        The first decision, where it is known.
+    """
 
     path: Sequence[Step]
     tolerance: float
     averaging: float
+    first: StageSolution | None = None
 
 
 class Report(NamedTuple):
@@ -79,7 +92,9 @@ class Follower:
         """Learn along a path, after taking in what others have learnt."""
         for news in heard:
             self.network.hear(news)
-        self.visits = forward_pass(self.network, order.path, order.tolerance, interrupt)
+        self.visits = forward_pass(
+            self.network, order.path, order.tolerance, interrupt, order.first
+        )
         backward_pass(
             self.network, self.visits, order.tolerance, self._rng, order.averaging, interrupt
         )

@@ -257,12 +257,29 @@ class Network:
         InfeasibleProblem
             A first decision is infeasible.
         """
-        values: list[float] = []
+        return self.value_of(self.first_solutions(tolerance), root_risk)
+
+    def first_solutions(self, tolerance: float) -> dict[NodeName, NoiseSolutions]:
+        """Solutions of the first nodes at the initial state, of size 1 where homogeneous.
+
+        Raises
+        ------
+        InfeasibleProblem
+            A first decision is infeasible.
+        """
+        found: dict[NodeName, NoiseSolutions] = {}
         for name, _ in self.problem.graph.children(self.problem.graph.root):
-            incoming, size = self.normalised(self.problem.initial_state(name))
-            solutions = self.solve_noises(name, incoming, tolerance)
-            for cut in solutions.refused.values():
+            incoming, _ = self.normalised(self.problem.initial_state(name))
+            found[name] = self.solve_noises(name, incoming, tolerance)
+            for cut in found[name].refused.values():
                 self.first_solution(name, cut)
+        return found
+
+    def value_of(self, firsts: Mapping[NodeName, NoiseSolutions], root_risk: RiskMeasure) -> float:
+        """Value of the problem, in engine units, by the solutions of its first nodes."""
+        values: list[float] = []
+        for name, solutions in firsts.items():
+            _, size = self.normalised(self.problem.initial_state(name))
             values.extend((size * solutions.values).tolist())
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
         return root_risk.evaluate(weights, values)

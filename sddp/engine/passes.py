@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
 from sddp.engine.phase_one import FeasibilityCut
-from sddp.engine.sampling import Step, draw_position
+from sddp.engine.sampling import Step, draw_position, position_of
 from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 
@@ -67,9 +66,13 @@ class Visit:
 
 
 def forward_pass(
-    network: Network, path: Sequence[Step], tolerance: float, interrupt: Interrupt
+    network: Network,
+    path: Sequence[Step],
+    tolerance: float,
+    interrupt: Interrupt,
+    first: StageSolution | None = None,
 ) -> list[Visit]:
-    """Decide along a path.
+    """Decide along a path; `first` is the first decision, where it is known already.
 
     A node that turns out infeasible hands a feasibility cut to the decision before, which is
     then taken again (and may hand one further back).
@@ -81,7 +84,6 @@ def forward_pass(
     SolverError
         Feasibility cuts do not end.
     """
-    _check_path(network, path)
     visits: list[Visit] = []
     states = [network.problem.initial_state(path[0].node)]
     steps_back = 0
@@ -89,14 +91,13 @@ def forward_pass(
         interrupt.check()
         step = path[len(visits)]
         state, scale = network.normalised(states[-1])
-        node = network.nodes[step.node]
-        solution = node.solve(state, position_of(step.noise), tolerance)
+        known, first = first, None
+        solution = known or _decide(network, step, state, tolerance)
         if isinstance(solution, FeasibilityCut):
             _step_back(network, step.node, solution, visits, states)
             steps_back += 1
             _check_steps_back(steps_back, step.node, solution)
             continue
-        node.rest()
         visits.append(_visit(path, len(visits), state, solution, scale))
         states.append(_arrive(network, visits[-1], solution))
     return visits
@@ -152,6 +153,16 @@ def path_cost(visits: Sequence[Visit]) -> float:
     return sum(visit.stage_cost for visit in visits)
 
 
+def _decide(
+    network: Network, step: Step, state: Floats, tolerance: float
+) -> StageSolution | FeasibilityCut:
+    node = network.nodes[step.node]
+    solution = node.solve(state, position_of(step.noise), tolerance)
+    if isinstance(solution, StageSolution):
+        node.rest()
+    return solution
+
+
 def _visit(
     path: Sequence[Step], at: int, incoming: Floats, solution: StageSolution, scale: float
 ) -> Visit:
@@ -161,37 +172,6 @@ def _visit(
     following = path[at + 1]
     arrival = position_of(following.arrival)
     return Visit(node, incoming, noise, solution, scale, following.node, arrival)
-
-
-def _check_path(network: Network, path: Sequence[Step]) -> None:
-    """Training learns at nodes and noise of the problem only."""
-    if not path:
-        raise ModelError("the sampling scheme returned an empty path; give at least one decision")
-    for number, step in enumerate(path):
-        stage = network.problem.stages.get(step.node)
-        if stage is None:
-            raise ModelError(f"step {number} of a path is at node {step.node!r}, which is unknown")
-        sizes = {"noise": stage.noise.n_realisations, "arrival": stage.transition.n_realisations}
-        for what, size in sizes.items():
-            position = position_of(getattr(step, what))
-            if not 0 <= position < size:
-                raise ModelError(
-                    f"step {number} of a path, node {step.node!r}: {what} = {position} is outside "
-                    f"0..{size - 1}"
-                )
-
-
-def position_of(value: object) -> int:
-    """A position in a support.
-
-    Raises
-    ------
-    ModelError
-        It is something else: training takes positions only, not values.
-    """
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    raise ModelError(f"a path to train on has {value!r} where a position in a support is needed")
 
 
 def _arrive(network: Network, visit: Visit, solution: StageSolution) -> Floats:

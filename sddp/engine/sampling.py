@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -128,6 +129,43 @@ def check_generator(rng: np.random.Generator) -> None:
     """
     if not isinstance(rng, np.random.Generator):
         raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
+
+
+def check_path(problem: Problem, path: Sequence[Step]) -> None:
+    """Refuse a path on which training cannot learn: it does so at nodes and noise of the problem.
+
+    Raises
+    ------
+    ModelError
+        The path is empty, or leaves the problem.
+    """
+    if not path:
+        raise ModelError("the sampling scheme returned an empty path; give at least one decision")
+    for number, step in enumerate(path):
+        stage = problem.stages.get(step.node)
+        if stage is None:
+            raise ModelError(f"step {number} of a path is at node {step.node!r}, which is unknown")
+        sizes = {"noise": stage.noise.n_realisations, "arrival": stage.transition.n_realisations}
+        for what, size in sizes.items():
+            position = position_of(getattr(step, what))
+            if not 0 <= position < size:
+                raise ModelError(
+                    f"step {number} of a path, node {step.node!r}: {what} = {position} is outside "
+                    f"0..{size - 1}"
+                )
+
+
+def position_of(value: object) -> int:
+    """A position in a support.
+
+    Raises
+    ------
+    ModelError
+        It is something else: training takes positions only, not values.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    raise ModelError(f"a path to train on has {value!r} where a position in a support is needed")
 
 
 def draw_index(probabilities: Floats, rng: np.random.Generator) -> int:

@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from numbers import Integral
@@ -30,7 +30,15 @@ from sddp.engine.passes import (
 )
 from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme, Step, check_generator
+from sddp.engine.sampling import (
+    InSample,
+    SamplingScheme,
+    Step,
+    check_generator,
+    check_path,
+    position_of,
+)
+from sddp.engine.solutions import NoiseSolutions, StageSolution
 from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, Progress, StoppingRule
 from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ModelError
@@ -50,11 +58,10 @@ SINGLE_ITERATIONS = 10
 # One path may move the bound hardly at all by chance.
 RECENT_MOVES = 3
 
-# The bound is refined so much further than the rows that cuts are made of, so that what is missing
-# from it is small beside its moves, which the tolerance follows.
-BOUND_SHARE = 0.1
-
 # The tolerance falls by so much at a time: a bound that rests for an iteration or two may move on.
+# The bound is refined so much further than the rows that cuts are made of: what is missing from it
+# is small beside its moves, which the tolerance follows, and the first decision that it was found
+# by is good enough for the next iteration.
 LARGEST_STEP = 10.0
 
 # `TrainingResult.stopped_because` after Ctrl-C.
@@ -139,6 +146,8 @@ class _Session:
     refined: bool = False
     bound: float = -np.inf  # engine units: the best so far, for every one is valid
     moves: list[float] = field(default_factory=list)  # of the bound, relative
+    firsts: Mapping[NodeName, NoiseSolutions] = field(default_factory=dict)  # of the last bound
+    firsts_tolerance: float = np.inf
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -150,29 +159,42 @@ class _Session:
         averaging = 0.0
         if self.network.problem.homogeneous:  # elsewhere decisions in other states are unlike
             averaging = min(1.0, AVERAGED_ITERATIONS / (len(self.log) + 1))
-        orders = [Order(self._path(), tolerance, averaging) for _ in range(n_paths)]
+        orders = [self._order(tolerance, averaging) for _ in range(n_paths)]
         reports = self.crew.follow(orders, self.interrupt)
         self.visits = self.crew.first_visits
         if not self.log and self.network.problem.homogeneous:
             check_homogeneity(self.network, self.visits, self.rngs[1])
         before = self.bound
-        self.find_bound(max(self.tolerances.final, BOUND_SHARE * tolerance))
+        self.find_bound(max(self.tolerances.final, tolerance / LARGEST_STEP))
         self.log.append(self._entry([report.cost for report in reports], tolerance))
         self.moves.append((self.bound - before) / (self.scale() or 1.0))
         return self.log[-1]
 
     def find_bound(self, tolerance: float) -> None:
         """Value under the present cuts, by rows refined to a tolerance."""
-        self.bound = max(self.bound, self.network.root_value(tolerance, self.root_risk))
+        self.firsts = self.network.first_solutions(tolerance)
+        self.firsts_tolerance = tolerance
+        self.bound = max(self.bound, self.network.value_of(self.firsts, self.root_risk))
 
     def settle(self) -> None:
         """State the last bound as exactly as the cuts say it."""
         self.find_bound(self.tolerances.final)
         self.log[-1] = replace(self.log[-1], bound=self.network.problem.sign * self.bound)
 
-    def _path(self) -> Sequence[Step]:
+    def _order(self, tolerance: float, averaging: float) -> Order:
         self.n_sampled += 1
-        return self.sampling.sample(self.network.problem, self.n_sampled - 1, self.rngs[0])
+        problem = self.network.problem
+        path = self.sampling.sample(problem, self.n_sampled - 1, self.rngs[0])
+        check_path(problem, path)
+        return Order(path, tolerance, averaging, self._first_decision(path[0], tolerance))
+
+    def _first_decision(self, step: Step, tolerance: float) -> StageSolution | None:
+        """What the bound was found by, if it was refined far enough: nobody need solve it again."""
+        if step.node not in self.firsts or self.firsts_tolerance > tolerance:
+            return None
+        found = self.firsts[step.node][position_of(step.noise)]
+        assert isinstance(found, StageSolution)
+        return found
 
     def _entry(self, costs: Sequence[float], tolerance: float) -> LogEntry:
         sign, work = self.network.problem.sign, self.crew.work()
@@ -217,6 +239,7 @@ class _Session:
         return max(max(abs(entry.bound), abs(entry.simulated)) for entry in self.log)
 
     def _simulate(self, n_paths: int, seed: int) -> Floats:
+        self.firsts = {}  # feasibility cuts that are found here may refute them
         rng = np.random.default_rng(seed)
         totals = []
         for number in range(n_paths):

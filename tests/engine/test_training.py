@@ -199,14 +199,14 @@ def test_going_on_teaches_nodes_that_were_never_seen(cuts):
 
 def test_ctrl_c_while_a_restart_finds_its_bound(monkeypatch):
     policy = train(reservoir.c9(), 12).policy
-    found = Network.root_value
+    found = Network.first_solutions
 
     def pressed(network, *arguments):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # the second one does not wait
         return found(network, *arguments)
 
-    monkeypatch.setattr(Network, "root_value", pressed)
+    monkeypatch.setattr(Network, "first_solutions", pressed)
     result = train(reservoir.c9(), 5, start=policy)
     assert result.stopped_because == "interrupted"
     assert len(result.log) == 0
