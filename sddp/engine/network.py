@@ -21,7 +21,7 @@ from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage
 from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
-from sddp.engine.solutions import NoiseSolutions, StageSolution
+from sddp.engine.solutions import NoiseSolutions
 from sddp.engine.stage import Stage
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
 from sddp.lp import FEASIBILITY_TOLERANCE
@@ -249,16 +249,6 @@ class Network:
         for pool, rows in zip(self._row_pools.values(), news.rows, strict=True):
             pool.take_in(rows)
 
-    def root_value(self, tolerance: float, root_risk: RiskMeasure) -> float:
-        """Value of the problem under the present cuts, in engine units.
-
-        Raises
-        ------
-        InfeasibleProblem
-            A first decision is infeasible.
-        """
-        return self.value_of(self.first_solutions(tolerance), root_risk)
-
     def first_solutions(self, tolerance: float) -> dict[NodeName, NoiseSolutions]:
         """Solutions of the first nodes at the initial state, of size 1 where homogeneous.
 
@@ -271,11 +261,13 @@ class Network:
         for name, _ in self.problem.graph.children(self.problem.graph.root):
             incoming, _ = self.normalised(self.problem.initial_state(name))
             found[name] = self.solve_noises(name, incoming, tolerance)
-            for cut in found[name].refused.values():
-                self.first_solution(name, cut)
+            for cut in found[name].refused.values():  # one is enough
+                raise infeasible_problem(name, cut)
         return found
 
-    def value_of(self, firsts: Mapping[NodeName, NoiseSolutions], root_risk: RiskMeasure) -> float:
+    def root_value(
+        self, firsts: Mapping[NodeName, NoiseSolutions], root_risk: RiskMeasure
+    ) -> float:
         """Value of the problem, in engine units, by the solutions of its first nodes."""
         values: list[float] = []
         for name, solutions in firsts.items():
@@ -283,17 +275,6 @@ class Network:
             values.extend((size * solutions.values).tolist())
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
         return root_risk.evaluate(weights, values)
-
-    def first_solution(
-        self, name: NodeName, solution: StageSolution | FeasibilityCut
-    ) -> StageSolution:
-        """The solution of a first node, or the news that the problem is infeasible."""
-        if isinstance(solution, StageSolution):
-            return solution
-        raise InfeasibleProblem(
-            f"the problem is infeasible: at node {name!r} no decision from the initial state "
-            f"keeps all constraints, now and later (least total violation {solution.shortfall:g})"
-        )
 
     def _take_in_cuts(
         self, name: NodeName, state: Floats, slopes: Floats, intercepts: Floats
@@ -410,6 +391,14 @@ class Network:
     def _row_pool(self, compiled: CompiledStage) -> RowPool | None:
         generator = compiled.stage.rows
         return self._row_pools.get(generator.pool_key) if generator is not None else None
+
+
+def infeasible_problem(name: NodeName, cut: FeasibilityCut) -> InfeasibleProblem:
+    """The news that a first node has no decision."""
+    return InfeasibleProblem(
+        f"the problem is infeasible: at node {name!r} no decision from the initial state keeps "
+        f"all constraints, now and later (least total violation {cut.shortfall:g})"
+    )
 
 
 def _row_pools(problem: Problem) -> dict[Hashable, RowPool]:

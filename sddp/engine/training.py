@@ -174,7 +174,7 @@ class _Session:
         """Value under the present cuts, by rows refined to a tolerance."""
         self.firsts = self.network.first_solutions(tolerance)
         self.firsts_tolerance = tolerance
-        self.bound = max(self.bound, self.network.value_of(self.firsts, self.root_risk))
+        self.bound = max(self.bound, self.network.root_value(self.firsts, self.root_risk))
 
     def settle(self) -> None:
         """State the last bound as exactly as the cuts say it."""
