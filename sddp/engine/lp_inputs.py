@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.bunching import RightHandSides
 from sddp.engine.compile import CompiledStage
-from sddp.engine.reduction import ReducedStage, as_operator
+from sddp.engine.reduction import ReducedStage
 from sddp.engine.stage_programme import StageProgramme
 
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
@@ -28,9 +26,8 @@ class StateInput:
 
     def __init__(self, reduced: ReducedStage, n_components: int) -> None:
         self._n = n_components
-        columns = self._bound_columns = reduced.bound_columns
-        self._lower = _Bound(reduced.arrays.column_lower[columns], reduced.bound_lower)
-        self._upper = _Bound(reduced.arrays.column_upper[columns], reduced.bound_upper)
+        self._bound_columns = reduced.bound_columns
+        self._lower, self._upper = reduced.bound_lower, reduced.bound_upper
 
     def write(self, programme: StageProgramme, incoming: Floats) -> None:
         """Give the incoming state and move the bounds."""
@@ -49,29 +46,6 @@ class StateInput:
             duals = reduced_costs[self._bound_columns]
             slope += self._lower.slope(np.maximum(duals, 0.0))
             slope += self._upper.slope(np.minimum(duals, 0.0))
-        return slope
-
-
-class _Bound:
-    """Bounds ``constant + map @ state`` of some columns; often one side moves and the other not."""
-
-    def __init__(self, constant: Floats, state_map: Any) -> None:
-        self._constant = constant
-        self._map = state_map if abs(state_map).sum() else None
-        self._back = as_operator(sp.csr_array(state_map.T))
-
-    def at(self, state: Floats) -> Floats:
-        """The bounds at a state."""
-        if self._map is None:
-            return self._constant
-        bounds: Floats = self._constant + self._map @ state
-        return bounds
-
-    def slope(self, duals: Floats) -> Floats | float:
-        """Derivative of the optimal value with respect to the state, by the bounds' duals."""
-        if self._map is None:
-            return 0.0
-        slope: Floats = self._back @ duals
         return slope
 
 

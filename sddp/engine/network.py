@@ -261,8 +261,8 @@ class Network:
         for name, _ in self.problem.graph.children(self.problem.graph.root):
             incoming, _ = self.normalised(self.problem.initial_state(name))
             found[name] = self.solve_noises(name, incoming, tolerance)
-            for cut in found[name].refused.values():  # one is enough
-                raise infeasible_problem(name, cut)
+            if found[name].refused:
+                raise infeasible_problem(name, next(iter(found[name].refused.values())))
         return found
 
     def root_value(

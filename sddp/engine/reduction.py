@@ -32,6 +32,28 @@ MAXIMAL_FILL = 4
 DENSE_SIZE, DENSE_PARTS_SIZE = 4_000, 40_000
 
 
+class MovingBounds:
+    """Bounds ``constant + map @ state`` of some columns; often one side moves and the other not."""
+
+    def __init__(self, constant: Floats, state_map: sp.csr_array) -> None:
+        self._constant, self._rests = constant, state_map.nnz == 0
+        self._map, self._back = as_operator(state_map), as_operator(sp.csr_array(state_map.T))
+
+    def at(self, state: Floats) -> Floats:
+        """The bounds at a state."""
+        if self._rests:
+            return self._constant
+        bounds: Floats = self._constant + self._map @ state
+        return bounds
+
+    def slope(self, duals: Floats) -> Floats | float:
+        """Derivative of the optimal value with respect to the state, by the bounds' duals."""
+        if self._rests:
+            return 0.0
+        slope: Floats = self._back @ duals
+        return slope
+
+
 @dataclass(frozen=True, eq=False)
 class ReducedStage:
     """The LP that is solved, and the way back to the columns the user declared.
@@ -46,8 +68,8 @@ class ReducedStage:
         ``z = expand @ y + constant`` gives all columns from the kept ones.
     bound_columns : integer array
         Kept columns with a bound that moves with the incoming state.
-    bound_lower, bound_upper : matrix (n_bound_columns, n_state)
-        Their bounds are the constant ones in `arrays` plus these times the incoming state.
+    bound_lower, bound_upper : MovingBounds
+        Their two bounds.
     row_position : integer array
         Position of each row of the compiled stage among the rows kept, -1 where it is gone.
     resting : integer array
@@ -59,8 +81,8 @@ class ReducedStage:
     expand: sp.csr_array
     constant: Floats
     bound_columns: NDArray[np.int32]
-    bound_lower: Any
-    bound_upper: Any
+    bound_lower: MovingBounds
+    bound_upper: MovingBounds
     row_position: Ints
     resting: Ints
 
@@ -235,9 +257,11 @@ def reduce_stage(compiled: CompiledStage) -> ReducedStage:
 
 def _moving_bounds(
     work: _Elimination, side: str, columns: list[int], position: dict[int, int]
-) -> Any:
+) -> MovingBounds:
+    constant = getattr(work, side)[columns]
     rows = [work.moving[side].get(c, {}) for c in columns]
-    return as_operator(_matrix(rows, position, [int(c) for c in work.stage.incoming]))
+    state_map = _matrix(rows, position, [int(c) for c in work.stage.incoming])
+    return MovingBounds(constant, state_map)
 
 
 def _may_rest(work: _Elimination, column: int) -> bool:
