@@ -7,8 +7,14 @@ simplex method restarts from the last basis.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -106,7 +112,7 @@ class LinearProgram:
     presolve: bool = False
 
     def __post_init__(self) -> None:
-        self._highs = _new_highs(self.presolve)
+        self._highs = new_solver(presolve=self.presolve)
         self._n_columns = len(self.arrays.cost)
         self._n_rows = 0
         columns = np.arange(self._n_columns, dtype=np.int32)
@@ -305,8 +311,55 @@ def _accepted(status: Any) -> None:
         )
 
 
-def _new_highs(presolve: bool) -> Any:
-    highs = highspy.Highs()
+_FIRST_SOLVER = threading.Lock()
+_first_solver_made = False
+
+
+def _silent_highs() -> Any:
+    """Make a HiGHS object without output.
+
+    From version 1.16 HiGHS prints its banner on the C-level standard output when the first object
+    of a process is made, before `output_flag` can be set.
+    """
+    global _first_solver_made
+    if _first_solver_made:
+        return highspy.Highs()
+    with _FIRST_SOLVER, _standard_output_discarded():
+        highs = highspy.Highs()
+        _first_solver_made = True
+    return highs
+
+
+@contextmanager
+def _standard_output_discarded() -> Iterator[None]:
+    """Point file descriptor 1 at the null device; C's buffers are flushed on both sides."""
+    with suppress(AttributeError, OSError, ValueError):  # no stream, or one that is closed
+        sys.stdout.flush()
+    try:
+        saved = os.dup(1)
+    except OSError:  # descriptor 1 is closed: there is nothing to keep clean
+        yield
+        return
+    try:
+        _flush_c_streams()
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        yield
+    finally:
+        _flush_c_streams()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _flush_c_streams() -> None:
+    with suppress(OSError, AttributeError, TypeError):  # Windows does not open the null library
+        ctypes.CDLL(None).fflush(None)
+
+
+def new_solver(*, presolve: bool) -> Any:
+    """Make a HiGHS object with the options of this package; the only place that makes one."""
+    highs = _silent_highs()
     options = {
         "output_flag": False,
         "presolve": "on" if presolve else "off",

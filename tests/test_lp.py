@@ -5,7 +5,10 @@ The oracle is scipy on the plain arrays, and a freshly built `LinearProgram`.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from sddp.lp import AT_LOWER, BASIC, Arrays, Basis, Effort, LinearProgram, Statu
 from tests.oracles import solve_lp
 
 SOLVER = 1e-9
+ROOT = Path(__file__).resolve().parents[1]
 INDEX = np.int32
 
 
@@ -397,3 +401,30 @@ def test_what_highs_refuses_is_no_silence():
         with pytest.raises(SolverError, match="HiGHS refused a change"):
             programme.set_column_bounds(at, np.zeros(1), np.ones(1))
     assert programme.solve() is Status.OPTIMAL
+
+
+def test_making_solvers_leaves_standard_output_alone():
+    """HiGHS 1.16 prints a banner when the first object of a process is made."""
+    code = (
+        "import numpy as np, scipy.sparse as sp\n"
+        "from sddp.lp import Arrays, solve_once\n"
+        "print('before')\n"
+        "one = np.ones(1)\n"
+        "for _ in range(2):\n"
+        "    solve_once(Arrays(one, sp.csr_array((1, 1)), -one, one, one, one))\n"
+        "print('after')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "before\nafter\n"
+
+
+def test_a_solver_can_be_made_where_standard_output_is_closed():
+    code = (
+        "import os; os.close(1)\n"
+        "from sddp import lp\n"
+        "lp.new_solver(presolve=False)\n"
+        "lp.new_solver(presolve=False)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
