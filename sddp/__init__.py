@@ -29,6 +29,7 @@ _HOMES = {
     "sddp.engine.policy": ("Policy", "load_policy"),
     "sddp.engine.problem": ("Problem",),
     "sddp.engine.sampling": ("Historical", "InSample", "OutOfSample", "Step"),
+    "sddp.engine.session": ("Tolerances",),
     "sddp.engine.stage": ("InitialCut", "Noise", "RowGenerator", "Stage", "State"),
     "sddp.engine.stopping": (
         "BoundStalling",
@@ -37,7 +38,7 @@ _HOMES = {
         "Seconds",
         "Statistical",
     ),
-    "sddp.engine.training": ("Tolerances", "TrainingResult", "train"),
+    "sddp.engine.training": ("TrainingResult", "train"),
     "sddp.engine.transition": ("LinearTransition",),
     "sddp.portfolio": ("CVaRMatched", "MeanVariance", "VolatilityDriven"),
     "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),

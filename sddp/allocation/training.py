@@ -14,8 +14,9 @@ from sddp.allocation.stage import CvarForm
 from sddp.engine.cost_to_go import CutForm, LazyAggregation
 from sddp.engine.network import Network
 from sddp.engine.policy import Policy
+from sddp.engine.session import Tolerances
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
-from sddp.engine.training import Tolerances, TrainingResult, train
+from sddp.engine.training import TrainingResult, train
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 from sddp.scenarios import MarkovScenarios

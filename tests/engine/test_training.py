@@ -13,7 +13,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine import training as training_module
+from sddp.engine.display import Display
 from sddp.engine.network import Network
 from sddp.engine.stopping import Progress, StoppingRule
 from sddp.errors import ModelError, SolverError
@@ -247,7 +247,7 @@ def test_short_trainings_print_nothing(capfd):
 
 
 def test_progress_goes_to_standard_error_only(capfd, monkeypatch):
-    monkeypatch.setattr(training_module._Display, "FIRST", 0.0)
+    monkeypatch.setattr(Display, "FIRST", 0.0)
     rng = np.random.default_rng(0)
     result = sddp.train(reservoir.c9(), rng=rng, stopping=sddp.Iterations(3))
     out, err = capfd.readouterr()
