@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import solve_instance
 from experiments.solve_instance import main
+from sddp.allocation import training
 from tests.allocation.problems import TINY, TINY2, medium_case
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -187,14 +187,14 @@ def test_without_simulation_its_two_numbers_are_null(file, capsys):
 
 @pytest.mark.parametrize("form", ["lazy", "explicit"])
 def test_both_forms_of_the_limit_give_the_optimum(file, capsys, monkeypatch, form):
-    used, train = [], solve_instance.train_allocation
+    used, train = [], training.train_allocation
 
     def spy(*arguments, **options):
         result = train(*arguments, **options)
         used.append(result.policy.problem.cvar)
         return result
 
-    monkeypatch.setattr(solve_instance, "train_allocation", spy)
+    monkeypatch.setattr(training, "train_allocation", spy)
     answer = _answer(capsys, file(k0=1), "--cvar", form)
     assert used == [form]
     assert answer["status"] == "converged"
