@@ -11,8 +11,10 @@ import pytest
 
 import sddp
 from sddp.engine.compile import arrays_at
+from sddp.errors import InfeasibleProblem
+from tests.engine.equality_chains import miss
 from tests.engine.instances import random_instance
-from tests.engine.support import SOLVER, untrained
+from tests.engine.support import SOLVER, train, untrained
 from tests.oracles import solve_lp
 
 STEP = 1e-4  # of finite differences; the value is piecewise linear, so no error but at kinks
@@ -150,3 +152,117 @@ def test_a_chain_of_definitions_is_undone_in_order():
     assert values["y[1]"] == pytest.approx(values["u"] + 2)
     assert values["y[2]"] == pytest.approx(3 * values["y[1]"] - values["u"])
     assert values["y[3]"] == pytest.approx(values["y[1]"] + values["y[2]"] + 1)
+
+
+# ---------------------------------------------------------------- chains of equality rows
+
+
+@pytest.mark.parametrize("start", range(0, 200, 40))
+def test_random_equality_chains_agree_with_the_extensive_form(start):
+    """Sums that cancel up to rounding, redundant rows in other units, inconsistent rows."""
+    missed = {seed: miss(seed) for seed in range(start, start + 40)}
+    assert {seed: found for seed, found in missed.items() if found > 1e-8} == {}
+
+
+def rows_and_columns(problem):
+    """Size of the LP that is solved."""
+    matrix = last_stage(problem)[2].arrays.matrix
+    return matrix.shape
+
+
+@pytest.mark.parametrize(("one", "two", "both"), [(0.1, 0.2, 0.3), (0.7, 0.1, 0.8)])
+def test_an_entry_that_cancels_up_to_rounding_is_dropped(one, two, both):
+    """``a + b - both y`` is 0, so x + w = 5: the residue 5e-17 must not become a pivot."""
+
+    def declare(m):
+        m.a, m.b, m.y = pyo.Var(), pyo.Var(), pyo.Var()
+        m.u, m.w = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
+        m.r1 = pyo.Constraint(expr=m.a - one * m.y == 0)
+        m.r2 = pyo.Constraint(expr=m.b - two * m.y == 0)
+        m.r3 = pyo.Constraint(expr=m.a + m.b - both * m.y + m.u + m.w == 5 + m.x[0])
+        m.cost = pyo.Objective(expr=m.u + 2 * m.w)
+
+    problem = one_stage(declare)
+    assert_equal_to_declared(problem, [0.0, 2.0])
+    matrix = last_stage(problem)[2].arrays.matrix
+    assert np.abs(matrix.data).min(initial=1.0) > 0.1
+
+
+def test_a_row_that_loses_a_column_exactly_is_no_longer_listed_under_it():
+    """`y` leaves the second row, and is then eliminated by the third."""
+
+    def declare(m):
+        m.a, m.y = pyo.Var(), pyo.Var()
+        m.u, m.w, m.z = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(3))
+        m.r1 = pyo.Constraint(expr=m.a - m.y == 0)
+        m.r3 = pyo.Constraint(expr=m.a - m.y + m.u + m.w >= 5)
+        m.r5 = pyo.Constraint(expr=m.y - 2 * m.z == 2)
+        m.cost = pyo.Objective(expr=m.u + 2 * m.w + m.x[0])
+
+    assert_equal_to_declared(one_stage(declare), [0.0])
+
+
+def balance_twice(miss_by):
+    def declare(m):
+        m.f, m.q = pyo.Var(bounds=(-25, 25)), pyo.Var()
+        m.p, m.r = pyo.Var(bounds=(0, 12)), pyo.Var(bounds=(0, 12))
+        m.e1 = pyo.Constraint(expr=0.8 * m.f + m.p + 0.7 * m.q + 0.1 * m.r == 5.31)
+        m.e2 = pyo.Constraint(
+            expr=-0.08 * m.f - 0.1 * m.p - 0.07 * m.q - 0.01 * m.r == -0.531 + miss_by
+        )
+        m.cost = pyo.Objective(expr=0.5 * m.f + 0.0 * m.x[0])
+
+    return one_stage(declare)
+
+
+def test_a_row_in_other_units_is_redundant():
+    problem = balance_twice(0.0)
+    assert_equal_to_declared(problem, [1.0])
+    assert rows_and_columns(problem)[0] == 0  # both rows, and the free `q`, are gone
+
+
+def test_an_inconsistent_row_in_other_units_is_infeasible():
+    with pytest.raises(InfeasibleProblem, match="node 0"):
+        train(balance_twice(1e-6), 2)
+
+
+def test_a_pivot_is_not_small_beside_its_row():
+    """``1e-7 a`` defines `a` by numbers of 1e7; the row defines `b` instead."""
+
+    def declare(m):
+        m.a, m.b = pyo.Var(), pyo.Var()
+        m.u = pyo.Var(bounds=(0, 4))
+        m.r1 = pyo.Constraint(expr=1e-7 * m.a + m.b - m.u == 1)
+        m.r2 = pyo.Constraint(expr=m.a + m.b == 3)
+        m.cost = pyo.Objective(expr=m.b + 0.0 * m.x[0])
+
+    problem = one_stage(declare)
+    assert_equal_to_declared(problem, [1.0])
+    assert np.abs(last_stage(problem)[2].expand.data).max() < 2.0
+
+
+def test_a_substitution_that_leaves_mostly_rounding_is_not_made():
+    """Two rows that differ by 1e-9 of their coefficients are left to the solver as they are."""
+
+    def declare(m):
+        m.a = pyo.Var()
+        m.u = pyo.Var(bounds=(0, 4))
+        m.r1 = pyo.Constraint(expr=m.a - m.u == 1)
+        m.r2 = pyo.Constraint(expr=m.a - (1 + 1e-9) * m.u + m.x[0] <= 4)
+        m.cost = pyo.Objective(expr=m.u)
+
+    matrix = last_stage(one_stage(declare))[2].arrays.matrix
+    assert np.abs(matrix.data).min() > 0.5
+
+
+def test_a_cost_that_cancels_is_dropped():
+    """``0.1 a + 0.2 b - 0.3 u`` costs nothing; 5e-17 on an unbounded column is no cost."""
+
+    def declare(m):
+        m.a, m.b, m.u = pyo.Var(), pyo.Var(), pyo.Var()
+        m.r1 = pyo.Constraint(expr=m.a == m.u)
+        m.r2 = pyo.Constraint(expr=m.b == m.u)
+        m.r3 = pyo.Constraint(expr=m.u >= m.x[0])
+        m.cost = pyo.Objective(expr=0.1 * m.a + 0.2 * m.b - 0.3 * m.u)
+
+    assert last_stage(one_stage(declare))[2].arrays.cost.tolist() == [0.0, 0.0]
