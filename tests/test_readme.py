@@ -33,5 +33,5 @@ def test_code_prints_what_the_readme_says(code: str, printed: str, tmp_path: Pat
 def test_ci_finds_the_test_command():
     pattern = r"^ *(python -m pip install .*\[test\].* pytest.*)$"
     assert re.findall(pattern, README, flags=re.MULTILINE) == [
-        'python -m pip install ".[test]" && python -m pytest'
+        'python -m pip install -c .ci/constraints.txt ".[test]" && python -m pytest -n auto'
     ]

@@ -54,12 +54,18 @@ def write_record(path: Path, record: Record) -> None:
     ------
     DataError
         The place cannot be written to.
+    TypeError
+        An array holds Python objects, which could not be read back.
     """
+    objects = [name for name, array in record.arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise TypeError(f"record.arrays={objects}: hold Python objects; give numbers or texts")
     facts = np.frombuffer(json.dumps(record.facts).encode(), dtype=np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as beside, beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **record.arrays, **{FACTS: facts})
+            contents: dict[str, Any] = record.arrays | {FACTS: facts}
+            np.savez(file, **contents)
     except OSError as error:
         raise DataError(f"the store cannot write {path}: {error}; choose another folder") from error
 
