@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
 
 from experiments.benchmark_instances import Size
-from experiments.record import UNTOUCHED, Run, exit_code, write_figure
 from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
+from sddp.cli.exit_codes import guarded
 from sddp.engine.stopping import BoundStalling, Iterations
 from sddp.errors import DataError
+from sddp.studies.record import Run, write_figure
 
 Z_95 = 1.959963984540054
 
@@ -208,19 +210,20 @@ def _logarithmic(ax: Axes, ticks: list[int]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, 1 with the reason on standard error otherwise."""
+    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
     config, replot = _config(arguments)
-    return exit_code(lambda: redraw(Path(config.out)) if replot else write(config), UNTOUCHED)
+    work = partial(redraw, Path(config.out)) if replot else partial(write, config)
+    return guarded(work, interrupted="nothing was written")
 
 
 def write(config: Config) -> None:
     """Run the study, and write all of it."""
-    record = Run(config.out, config)
-    results = run(config)
-    record.write_table("results", results)
-    redraw(record.out)
-    narrowest = results.groupby("n_assets")["gap"].min().to_dict()
-    record.finish("complete", {"narrowest_gap_by_assets": narrowest})
+    with Run(config.out, config) as record:
+        results = run(config)
+        record.write_table("results", results)
+        redraw(record.out)
+        narrowest = results.groupby("n_assets")["gap"].min().to_dict()
+        record.finish("complete", {"narrowest_gap_by_assets": narrowest})
     shown = [
         "part",
         "n_assets",

@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ import pandas as pd
 from experiments.autoregressive.config import QUICK, Config
 from experiments.autoregressive.figures import FIGURES
 from experiments.autoregressive.study import Results, run
-from experiments.record import UNTOUCHED, Run, exit_code, write_figure
+from sddp.cli.exit_codes import guarded
 from sddp.errors import DataError
+from sddp.studies.record import Run, write_figure
 
 TABLES = (
     "regimes",
@@ -36,19 +38,20 @@ TABLES = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, 1 with the reason on standard error otherwise."""
+    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
     config, replot = _config(arguments)
-    return exit_code(lambda: redraw(Path(config.out)) if replot else write(config), UNTOUCHED)
+    work = partial(redraw, Path(config.out)) if replot else partial(write, config)
+    return guarded(work, interrupted="nothing was written")
 
 
 def write(config: Config) -> None:
     """Run the study, and write all of it."""
-    record = Run(config.out, config)
-    results = run(config)
-    for name, table in results.items():
-        record.write_table(name, table)
-    redraw(record.out)
-    record.finish("complete", headline(results))
+    with Run(config.out, config) as record:
+        results = run(config)
+        for name, table in results.items():
+            record.write_table(name, table)
+        redraw(record.out)
+        record.finish("complete", headline(results))
     _print(config, results)
 
 

@@ -36,8 +36,9 @@ from experiments.benchmarks.measure import (
     train_file,
     train_size,
 )
-from experiments.record import Run, exit_code
+from sddp.cli.exit_codes import guarded
 from sddp.engine.stopping import Iterations, Seconds
+from sddp.studies.record import Run
 
 PAPER = Size(100, 3, 1_000, 12)
 
@@ -243,20 +244,21 @@ def _shares(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, 1 with the reason on standard error otherwise."""
+    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
     config = _config(arguments)
-    return exit_code(lambda: write(config), "tables of finished sections are written")
+    return guarded(lambda: write(config), interrupted="nothing was written")
 
 
 def write(config: Config) -> None:
-    """Run the sections that are asked for, each written when it is finished."""
-    record = Run(config.out, config)
+    """Run the sections that are asked for, and write all of them."""
     results = {}
-    for name in config.only or SECTIONS:
-        results[name] = SECTIONS[name](config, record)
-        print(f"{name}: {results[name]}")
-    machine = f"{platform.processor() or platform.machine()}, {multiprocessing.cpu_count()} cores"
-    record.finish("complete", {"machine": machine, **results})
+    with Run(config.out, config, keep=bool(config.only)) as record:
+        for name in config.only or SECTIONS:
+            results[name] = SECTIONS[name](config, record)
+            print(f"{name}: {results[name]}")
+        n_cores = multiprocessing.cpu_count()
+        machine = f"{platform.processor() or platform.machine()}, {n_cores} cores"
+        record.finish("complete", {"machine": machine, **results})
     print(machine)
 
 

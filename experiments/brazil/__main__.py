@@ -20,8 +20,9 @@ from experiments.brazil import inputs, report, tables
 from experiments.brazil.config import QUICK, Config
 from experiments.brazil.results import run
 from experiments.brazil.variants import sensitivities, study
-from experiments.record import ROOT, Run, exit_code
 from sddp.backtest import Market
+from sddp.cli.exit_codes import guarded
+from sddp.studies.record import ROOT, Run, RunFiles
 
 OUT, STORE = "results/brazil", "results/store"
 COMMITTED = ROOT / "experiments" / "results"
@@ -29,24 +30,24 @@ COLUMNS = ("annualised_return", "volatility", "sharpe", "maximum_drawdown", "tur
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, 1 with the reason on standard error, 130 after Ctrl-C."""
+    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
     options = _options(arguments)
     work = replot if options.replot else write
-    return exit_code(lambda: work(options), "nothing was written")
+    return guarded(lambda: work(options), interrupted="nothing was written")
 
 
 def write(options: argparse.Namespace) -> None:
     """Run what is asked for, and write all of it."""
     config = _config(options)
     market = _market(options, config)
-    record = Run(options.out, config)
-    known = market.at(market.dates[-1])
-    record.add_input("prices", known.prices)
-    record.add_input("cash rate", known.cash_rate.to_frame())
-    chosen = study(config) + (sensitivities(config) if options.sensitivities else [])
-    results = run(config, market, chosen, store=options.store, n_jobs=options.jobs)
-    headline = report.write(record, results, n_jobs=options.jobs)
-    record.finish("complete", headline)
+    with Run(options.out, config) as record:
+        known = market.at(market.dates[-1])
+        record.add_input("prices", known.prices)
+        record.add_input("cash rate", known.cash_rate.to_frame())
+        chosen = study(config) + (sensitivities(config) if options.sensitivities else [])
+        results = run(config, market, chosen, store=options.store, n_jobs=options.jobs)
+        headline = report.write(record, results, n_jobs=options.jobs)
+        record.finish("complete", headline)
     _print(headline, options.out)
 
 
@@ -67,7 +68,7 @@ def replot(options: argparse.Namespace) -> None:
     """Draw the figures of a finished run anew, from its tables."""
     folder = Path(options.out)
     config = tables.read_config(folder)
-    report.write_figures(Run(folder, config), config)
+    report.write_figures(RunFiles(folder), config)
     print(f"Figures: {folder}")
 
 

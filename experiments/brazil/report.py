@@ -12,9 +12,9 @@ from experiments.brazil.config import Config
 from experiments.brazil.groups import Group, evidence, groups, pairs
 from experiments.brazil.results import Results
 from experiments.brazil.variants import percent
-from experiments.record import Run
 from sddp.backtest import html
 from sddp.backtest.evidence import Evidence
+from sddp.studies.record import Run, RunFiles
 
 TITLE = "Gold, Ibovespa, dollar, euro and CDI: walk-forward of regime-switching policies"
 CAVEATS = (
@@ -63,7 +63,7 @@ def write(record: Run, results: Results, *, n_jobs: int) -> dict[str, Any]:
     return _headline(results, summary, known["headline"])
 
 
-def write_figures(record: Run, config: Config) -> None:
+def write_figures(record: RunFiles, config: Config) -> None:
     """Draw the figures of a run from its tables."""
     for name, figure in figures.draw(tables.read(record.out), config).items():
         record.write_figure(name, figure)

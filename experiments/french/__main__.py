@@ -25,7 +25,8 @@ import pandas as pd
 
 from experiments.french import analysis, in_sample, inputs, results, rolling
 from experiments.french.config import DAILY, QUICK, SINCE_1984, Config
-from experiments.record import ROOT, Run, exit_code
+from sddp.cli.exit_codes import guarded
+from sddp.studies.record import ROOT, Run, RunFiles
 
 OUT, STORE = "results/french", "results/store"
 COMMITTED = ROOT / "experiments" / "results"
@@ -33,10 +34,10 @@ PARTS = ("in-sample", "rolling")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, 1 with the reason on standard error, 130 after Ctrl-C."""
+    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
     options = _options(arguments)
     work = replot if options.replot else write
-    return exit_code(lambda: work(options), "what is finished is kept")
+    return guarded(lambda: work(options), interrupted="what is finished is kept")
 
 
 def write(options: argparse.Namespace) -> None:
@@ -46,25 +47,26 @@ def write(options: argparse.Namespace) -> None:
         data = inputs.made_up(config)
     else:
         data = inputs.read(options.returns, options.factors, config)
-    record = Run(options.out, config)
-    record.add_input("returns", data.returns)
-    record.add_input("factors", data.factors)
-    record.add_input("bills", data.rf.to_frame())
-    tables: dict[str, pd.DataFrame] = {}
-    seconds = {}
-    for part in PARTS if options.only is None else (options.only,):
-        started = time.perf_counter()
-        tables |= run_part(part, config, data, options)
-        seconds[part] = round(time.perf_counter() - started, 1)
-    results.write(record, tables)
-    found = headline(tables) | {"seconds": seconds}
-    record.finish("complete", found)
+    # A part alone is written beside what the folder holds of the other one.
+    with Run(options.out, config, keep=options.only is not None) as record:
+        record.add_input("returns", data.returns)
+        record.add_input("factors", data.factors)
+        record.add_input("bills", data.rf.to_frame())
+        tables: dict[str, pd.DataFrame] = {}
+        seconds = {}
+        for part in PARTS if options.only is None else (options.only,):
+            started = time.perf_counter()
+            tables |= run_part(part, config, data, options)
+            seconds[part] = round(time.perf_counter() - started, 1)
+        results.write(record, tables)
+        found = headline(tables) | {"seconds": seconds}
+        record.finish("complete", found)
     _print(config, tables, found, options.out)
 
 
 def replot(options: argparse.Namespace) -> None:
     """Draw the figures of a finished run anew, from its tables."""
-    results.draw(Run(options.out, None))
+    results.draw(RunFiles(options.out))
     print(f"Figures: {options.out}")
 
 

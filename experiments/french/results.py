@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.french import figures, rolling_figures
-from experiments.record import Run
 from sddp.errors import DataError
+from sddp.studies.record import Run, RunFiles
 
 IN_SAMPLE = (
     *("law", "states", "training", "speed", "convergence", "first_stage", "frontier", "gap"),
@@ -30,7 +30,7 @@ def write(record: Run, tables: Mapping[str, pd.DataFrame]) -> None:
     draw(record)
 
 
-def draw(record: Run) -> list[str]:
+def draw(record: RunFiles) -> list[str]:
     """Draw the figures of the tables that a folder holds; their names.
 
     Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -142,6 +142,12 @@ class Account:
         if not (decided and isinstance(self.strategy, Resumable)):
             return None
         return self.strategy.checkpoint()
+
+    def final_state(self) -> dict[str, Any] | None:
+        """What the strategy wants kept at the end of its run, beside what it wrote down."""
+        kept: Callable[[], dict[str, Any] | None] | None
+        kept = getattr(self.strategy, "final_state", None)
+        return None if kept is None else kept()
 
     def part(self, start: int, state: Mapping[str, Any] | None) -> Record:
         """Rows from `start` up to now, with all that is needed to go on from here."""

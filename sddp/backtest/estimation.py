@@ -266,7 +266,11 @@ class RollingEstimate:
 
     def checkpoint(self) -> dict[str, Any] | None:
         """State at the end of a window, just before the next estimate; None within a window."""
-        if self.estimate is None or not self.due:
+        return self.state() if self.due else None
+
+    def state(self) -> dict[str, Any] | None:
+        """What `resume` goes on from; None before the first estimate."""
+        if self.estimate is None:
             return None
         start = self.estimate.start
         return {

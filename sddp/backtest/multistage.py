@@ -88,6 +88,8 @@ class MultistageStrategy:
         One entry per decision, see `journal_table`.
     result : AllocationResult or None
         The last training, where there was one and it was not looked up.
+    training_log : DataFrame or None
+        Of the last training, also where it was looked up.
     policy : AllocationPolicy or None
         In use.
 
@@ -112,6 +114,7 @@ class MultistageStrategy:
     )
     journal: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
     result: AllocationResult | None = field(default=None, init=False, repr=False)
+    training_log: pd.DataFrame | None = field(default=None, init=False, repr=False)
     policy: AllocationPolicy | None = field(default=None, init=False, repr=False)
     _rolling: RollingEstimate = field(init=False, repr=False)
 
@@ -181,6 +184,20 @@ class MultistageStrategy:
         """Go on from a checkpoint; the policy then in use is trained again if it is asked for."""
         self._rolling.resume(state, view)
 
+    def final_state(self) -> dict[str, Any] | None:
+        """What `restore_policy` needs after a run, wherever that ended."""
+        return self._rolling.state()
+
+    def restore_policy(self, state: Mapping[str, Any], view: View) -> None:
+        """Have the policy in use again that was in use when the run ended.
+
+        With the caches of the run nothing is fitted or trained again.
+        """
+        self._rolling.resume(state, view)
+        estimate = self._rolling.estimate
+        assert estimate is not None
+        self._train(estimate, view.until(estimate.date))
+
     def _refit(self, view: View) -> str:
         """Estimate and train anew; what failed, where the last policy is kept."""
         try:
@@ -201,7 +218,8 @@ class MultistageStrategy:
         scenarios = estimate.over(self.n_stages)
         model = self._model_of(view, scenarios.asset_names or ())
         if self.future == "cost-free":
-            self.result, self.policy = None, cost_free_policy(model, scenarios)
+            self.result, self.training_log = None, None
+            self.policy = cost_free_policy(model, scenarios)
             return
         trained = self.trainings.train(
             model,
@@ -210,7 +228,8 @@ class MultistageStrategy:
             stopping=self.stopping if self.n_stages > 1 else ONE_STAGE,
             rng=keyed(self.rng, "training", view.date),
         )
-        self.result, self.policy = trained.result, trained.policy
+        self.result, self.training_log = trained.result, trained.log
+        self.policy = trained.policy
 
     def _model_of(self, view: View, assets: Sequence[str]) -> AllocationModel:
         """The model at today's cash rate; what it says asset by asset, of the quoted ones only."""

@@ -1,25 +1,24 @@
-"""How far a study is: a bar on a terminal, lines elsewhere, from one process for all."""
+"""How far a study is, from one process for all that work on it."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Mapping
 from types import TracebackType
 
-from tqdm import tqdm
-
 from sddp.backtest.store import Shelf
+from sddp.progress import ProgressDisplay
 
 # Often enough to look alive, seldom enough that listing folders costs nothing.
-SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class StudyProgress:
     """Rows done of all cells, as the store sees them, on the error stream.
 
     Only the process that started the study writes. It looks at what the workers have put into the
-    store, so the bar moves within a cell wherever that runs; without a store it moves cell by cell.
+    store, so the display moves within a cell wherever that runs; without a store it moves cell by
+    cell.
 
     Parameters
     ----------
@@ -38,19 +37,17 @@ class StudyProgress:
     ) -> None:
         self._running, self._n_rows = dict(shelves), n_rows
         self._n_cells, self._n_done = n_found + len(shelves), n_found
-        self._wanted, self._on_terminal = wanted, sys.stderr.isatty()
+        self._wanted = wanted
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._bar = tqdm(
-            total=n_rows * self._n_cells,
-            unit="row",
-            disable=not (wanted and self._on_terminal),
-            dynamic_ncols=True,
-        )
+        before = self._rows()
+        self._display = ProgressDisplay(n_rows * self._n_cells, "row", done=before, wanted=wanted)
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        if before:
+            share = f"{before} of {n_rows * self._n_cells} rows"
+            self._display.note(f"{share} were finished before and are not run again")
 
     def __enter__(self) -> StudyProgress:
-        self._look()
-        if not self._bar.disable:
+        if self._wanted:
             self._thread.start()
         return self
 
@@ -63,7 +60,7 @@ class StudyProgress:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._bar.close()
+        self._display.close()
 
     def done(self, name: str, outcome: str) -> None:
         """A cell has ended."""
@@ -71,9 +68,7 @@ class StudyProgress:
             self._running.pop(name)
             self._n_done += 1
         self._look()
-        if self._wanted:
-            text = f"{name}: {outcome} ({self._n_done} of {self._n_cells})"
-            tqdm.write(text, file=sys.stderr)
+        self._display.note(f"{name}: {outcome} ({self._n_done} of {self._n_cells})")
 
     def _watch(self) -> None:
         while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
@@ -81,8 +76,10 @@ class StudyProgress:
 
     def _look(self) -> None:
         with self._lock:
-            under_way = [s.rows_done() for s in self._running.values() if s is not None]
-            rows = self._n_rows * self._n_done + sum(under_way)
-            # A cell's windows leave the store a moment before the cell is told of.
-            self._bar.n = max(self._bar.n, rows)
-            self._bar.refresh()
+            rows = self._rows()
+        # A cell's windows leave the store a moment before the cell is told of.
+        self._display.update(rows)
+
+    def _rows(self) -> int:
+        under_way = [s.rows_done() for s in self._running.values() if s is not None]
+        return self._n_rows * self._n_done + sum(under_way)

@@ -88,6 +88,8 @@ class Study:
         By cell: what was warned of, each text once.
     seconds : mapping of str to float
         By cell: time it took, in this run and those that it continues.
+    final_states : mapping of str to dict or None
+        By cell: what its strategy wanted kept, see `MultistageStrategy.restore_policy`.
     failures : tuple of Failure
     cash_rate : Series, shape (n_rows,)
         Decimal return of cash, earned over ``(t-1, t]``.
@@ -99,6 +101,7 @@ class Study:
     configs: Mapping[str, dict[str, Any]]
     warnings: Mapping[str, tuple[str, ...]]
     seconds: Mapping[str, float]
+    final_states: Mapping[str, dict[str, Any] | None]
     failures: tuple[Failure, ...]
     cash_rate: pd.Series[float]
 
@@ -312,11 +315,11 @@ def _finish(
     notes = _Notes.after(parts, caught)
     if job.shelf is None:
         simulate(account, market, after_row=lambda account: None)
-        return notes.on(account.part(0, None))
+        return notes.on(account.part(0, account.final_state()))
     job.shelf.label(job.config)
     keeper = _Keeper(job.shelf, account.row, notes, leave_if_orphaned)
     simulate(account, market, after_row=keeper)
-    whole = notes.on(account.part(0, None))
+    whole = notes.on(account.part(0, account.final_state()))
     job.shelf.finish(whole)
     return whole
 
@@ -392,6 +395,7 @@ def _study(
         configs={name: job.config for name, job in jobs.items()},
         warnings={name: tuple(record.facts["warnings"]) for name, record in records.items()},
         seconds={name: float(record.facts["seconds"]) for name, record in records.items()},
+        final_states={name: record.facts["strategy"] for name, record in records.items()},
         failures=tuple(o for name in jobs if isinstance(o := outcomes[name], Failure)),
         cash_rate=cash_rate,
     )

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from sddp.allocation.model import CASH, AllocationModel
 from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.backtest.describe import describe
-from sddp.backtest.store import store_key
+from sddp.backtest.store import Record, read_record, store_key, write_record
 from sddp.engine.stopping import StoppingRule
 from sddp.engine.training import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
@@ -30,11 +31,16 @@ class Trained:
     Attributes
     ----------
     policy : AllocationPolicy
+    log : DataFrame
+        Of the training, as in `AllocationResult`; also where an earlier one was found.
+    stopped_because : str
     result : AllocationResult or None
         What came of the training; None where an earlier one was found.
     """
 
     policy: AllocationPolicy
+    log: pd.DataFrame
+    stopped_because: str
     result: AllocationResult | None
 
 
@@ -77,7 +83,7 @@ class TrainingCache:
         path = self._path([model, scenarios, initial_regime, stopping, rng])
         kept = None if path is None else _kept(path, model, scenarios, initial_regime)
         if kept is not None:
-            return Trained(kept, None)
+            return kept
         result = train_allocation(
             model,
             scenarios,
@@ -89,9 +95,10 @@ class TrainingCache:
         )
         if result.stopped_because == INTERRUPTED:
             raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
+        trained = Trained(result.policy, result.log, result.stopped_because, result)
         if path is not None:
-            _keep(result.policy, path)
-        return Trained(result.policy, result)
+            _keep(trained, path)
+        return trained
 
     def _path(self, arguments: list[object]) -> Path | None:
         if self.folder is None:
@@ -102,22 +109,34 @@ class TrainingCache:
 
 def _kept(
     path: Path, model: AllocationModel, scenarios: MarkovScenarios, initial_regime: int
-) -> AllocationPolicy | None:
-    if not path.exists():
+) -> Trained | None:
+    told = read_record(_beside(path)) if path.exists() else None
+    if told is None:
         return None
     problem = allocation_problem(
         model, scenarios, initial_holdings=START, initial_regime=initial_regime
     )
     try:
-        return load_allocation_policy(path, problem)
+        policy = load_allocation_policy(path, problem)
     except PolicyFileError as error:
         warnings.warn(f"{error}; it is trained again", StoreWarning, stacklevel=3)
         return None
+    log = pd.DataFrame({name: told.arrays[name] for name in told.facts["columns"]})
+    return Trained(policy, log.set_index("iteration"), told.facts["stopped_because"], None)
 
 
-def _keep(policy: AllocationPolicy, path: Path) -> None:
+def _keep(trained: Trained, path: Path) -> None:
+    log = trained.log.reset_index()
+    names = [str(name) for name in log.columns]
+    facts = {"columns": names, "stopped_because": trained.stopped_because}
+    # The log goes first: a policy without one is not found again.
+    write_record(_beside(path), Record({name: log[name].to_numpy() for name in names}, facts))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        policy.save(path)
+        trained.policy.save(path)
     except (OSError, PolicyFileError) as error:
         raise DataError(f"the store cannot write {path}: {error}; choose another folder") from error
+
+
+def _beside(path: Path) -> Path:
+    """File of the training's log."""
+    return path.with_suffix(".npz")

@@ -19,17 +19,19 @@ INTERNAL_ERROR: Final = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 READER_GONE: Final = 141  # 128 + SIGPIPE
 
+WHAT_IS_KEPT: Final = "what was finished is kept"
+
 # Set to anything, it shows where an internal error came from.
 TRACE_VARIABLE: Final = "SDDP_TRACEBACK"
 
 
-def guarded(work: Callable[[], int], *, interrupted: str = "what was finished is kept") -> int:
+def guarded(work: Callable[[], int | None], *, interrupted: str = WHAT_IS_KEPT) -> int:
     """Do the work of a command.
 
     Parameters
     ----------
     work : callable
-        Returns the exit code where nothing goes wrong.
+        Returns the exit code where nothing goes wrong (None is 0).
     interrupted : str
         What Ctrl-C leaves behind, said where the interrupt has no notes of its own.
 
@@ -40,7 +42,7 @@ def guarded(work: Callable[[], int], *, interrupted: str = "what was finished is
     """
     try:
         with warnings_as_sentences():
-            return work()
+            return work() or DONE
     except SddpError as error:
         return _fail(f"{type(error).__name__}: {error}", WRONG_INPUT)
     except KeyboardInterrupt as interrupt:

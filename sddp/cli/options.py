@@ -75,6 +75,14 @@ def command(
         formatter_class=Help,
         allow_abbrev=False,
     )
+    add_common(parser, run)
+    return parser
+
+
+def add_common(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], Result]
+) -> None:
+    """``--json``, ``--quiet`` and ``--config``; `run` takes the parsed options."""
     common = parser.add_argument_group("output")
     common.add_argument(
         "--json", metavar="FILE", help="also write the result to FILE as JSON; - is standard output"
@@ -84,7 +92,6 @@ def command(
         "--config", metavar="FILE.toml", help="take options from a file; those given here count"
     )
     parser.set_defaults(run=run)
-    return parser
 
 
 def add_seed(parser: Any, default: int) -> None:
@@ -139,8 +146,8 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     if file is None:
         return parser.parse_args(given)
     chosen, path = _chosen(parser, given)
-    if not path:
-        return parser.parse_args(given)
+    if not path and _choices(parser):
+        return parser.parse_args(given)  # which says that a command is missing
     known = {name for leaf in _leaves(parser) for name in _settings(leaf)}
     tokens = list(_tokens(_read(file), path, _settings(chosen), known, file))
     return parser.parse_args([*path, *tokens, *given[len(path) :]])

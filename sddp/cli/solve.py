@@ -96,7 +96,8 @@ def solve(
     decision = result.policy.decide(
         regime=instance.initial_regime, holdings=instance.initial_holdings
     )
-    status = STATUS[result.stopped_because]
+    reason = result.stopped_because
+    status = STATUS.get(reason, reason.replace(" ", "_"))
     try:
         mean, error = _simulated(result, options.simulate, simulation_rng)
     except KeyboardInterrupt:

@@ -211,7 +211,7 @@ run_study(market_of_two(), cells(sys.argv[1]), store=sys.argv[1], **OPTIONS)
 
 def test_a_killed_study_goes_on_bit_by_bit(market, alone, tmp_path):
     """SIGKILL in the second cell, once two of its windows are kept."""
-    per_cell = 5
+    per_cell = 5 + 1  # windows, and the whole run at its end
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path), str(per_cell + 3)],
         capture_output=True,

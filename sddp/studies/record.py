@@ -1,4 +1,4 @@
-"""What every experiment leaves behind: a folder of results with `run.json` beside them."""
+"""What every run leaves behind: a folder of results with `run.json` beside them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import hashlib
 import json
 import platform
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from sddp.backtest.page_parts import png
-from sddp.errors import DataError, SddpError
+from sddp.studies.folder import RECORD, ResultFolder
 
 PACKAGES = (
     "numpy",
@@ -32,46 +32,21 @@ PACKAGES = (
     "joblib",
     "skfolio",
 )
-ROOT = Path(__file__).resolve().parent.parent
-
-# Where results are written at the end only: Ctrl-C may still come while they are.
-UNTOUCHED = "run.json is that of the last complete run, if there was one"
+# Of a checkout; installed, the package lies in a folder that is none.
+ROOT = Path(__file__).resolve().parents[2]
 
 
-class Run:
-    """One run of an experiment: its folder, its clock, its inputs.
+class RunFiles:
+    """Tables and figures in a folder.
 
     Parameters
     ----------
-    out : Path
-        Folder for the results; made if missing. A name that already holds results of a run is
-        overwritten file by file once the new ones exist.
-    config : dataclass
-        Written to `run.json`.
-
-    Raises
-    ------
-    DataError
-        The folder cannot be written to.
+    out : path
+        An existing folder.
     """
 
-    def __init__(self, out: str | Path, config: Any) -> None:
-        self.out, self.config = Path(out), config
-        self._inputs: dict[str, str] = {}
-        self._code = _code()  # before results change the tree
-        self._started = time.perf_counter()
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            probe = self.out / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise DataError(f"--out {self.out} cannot be written to: {error}") from error
-
-    def add_input(self, name: str, data: pd.DataFrame) -> None:
-        """Remember the SHA-256 of an input table."""
-        content = pd.util.hash_pandas_object(data, index=True).to_numpy().tobytes()
-        self._inputs[name] = hashlib.sha256(content).hexdigest()
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.csv``."""
@@ -80,6 +55,52 @@ class Run:
     def write_figure(self, name: str, figure: Figure) -> None:
         """Write ``<name>.png``."""
         write_figure(self.out, name, figure)
+
+
+class Run(RunFiles):
+    """One run: its folder, its clock, its inputs. Inside a ``with`` block.
+
+    What is written goes to a folder beside the one that is named, and takes its place at
+    `finish`: a run that does not come to its end leaves the results of the last one.
+
+    Parameters
+    ----------
+    out : path
+        Folder for the results; made if missing.
+    config : dataclass or mapping
+        Written to `run.json`.
+    keep : bool
+        Start from the results that are there, of which this run renews some.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written to.
+    """
+
+    def __init__(self, out: str | Path, config: Any, *, keep: bool = False) -> None:
+        self.config = config
+        self._inputs: dict[str, str] = {}
+        self._code = _code()  # before results change the tree
+        self._started = time.perf_counter()
+        self._folder = ResultFolder(out, keep=keep)
+        super().__init__(self._folder.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._folder.__exit__(kind, error, trace)
+
+    def add_input(self, name: str, data: pd.DataFrame) -> None:
+        """Remember the SHA-256 of an input table."""
+        content = pd.util.hash_pandas_object(data, index=True).to_numpy().tobytes()
+        self._inputs[name] = hashlib.sha256(content).hexdigest()
 
     def provenance(self) -> dict[str, Any]:
         """Seconds so far, config, code, inputs and versions."""
@@ -92,10 +113,18 @@ class Run:
         }
 
     def finish(self, status: str, results: Mapping[str, Any]) -> None:
-        """Write `run.json`: status, provenance and headline results."""
+        """Write `run.json` (status, provenance, headline results, files) and replace the folder.
+
+        Raises
+        ------
+        DataError
+            The old folder cannot be replaced.
+        """
         content = {"status": status} | self.provenance() | {"results": dict(results)}
+        content["files"] = sorted(entry.name for entry in self.out.iterdir())
         text = json.dumps(content, indent=2, default=_plain) + "\n"
-        (self.out / "run.json").write_text(text, encoding="utf-8")
+        (self.out / RECORD).write_text(text, encoding="utf-8")
+        self._folder.replace()
 
 
 def write_figure(folder: Path, name: str, figure: Figure) -> None:
@@ -103,37 +132,13 @@ def write_figure(folder: Path, name: str, figure: Figure) -> None:
     (folder / f"{name}.png").write_bytes(png(figure))
 
 
-def exit_code(work: Callable[[], None], interrupted: str) -> int:
-    """Do the work of a command.
-
-    Parameters
-    ----------
-    work : callable
-    interrupted : str
-        What Ctrl-C leaves behind, said where the interrupt has no notes of its own.
-
-    Returns
-    -------
-    int
-        0; 1 with the reason on standard error; 130 after Ctrl-C.
-    """
-    try:
-        work()
-    except SddpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        notes = "; ".join(getattr(interrupt, "__notes__", ())) or interrupted
-        print(f"interrupted: {notes}", file=sys.stderr)
-        return 130
-    return 0
-
-
 def _code() -> dict[str, Any]:
     """Commit, and whether the tree differs from it; None outside a checkout.
 
     Committed results do not count: another run may have renewed its own.
     """
+    if not (ROOT / ".git").exists():
+        return {"commit": None, "dirty": None}
 
     def git(*arguments: str) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""Prices for the experiments: a user's CSV file, or data that ship inside a package."""
+"""Tables that a model is made from: prices, and factors that its regimes are fitted to."""
 
 from __future__ import annotations
 
@@ -44,35 +44,6 @@ def read_prices(path: str | Path, what: str) -> pd.DataFrame:
     return table.astype(float)
 
 
-def stock_prices() -> pd.DataFrame:
-    """Daily adjusted closes of 20 US stocks, 1990-2022 (money), from the package skfolio.
-
-    Raises
-    ------
-    DataError
-        skfolio is not installed.
-    """
-    return _skfolio("load_sp500_dataset")
-
-
-def factor_fund_prices() -> pd.DataFrame:
-    """Daily adjusted closes of 5 factor funds, 2014-2022 (money), from the package skfolio."""
-    return _skfolio("load_factors_dataset")
-
-
-def _skfolio(loader: str) -> pd.DataFrame:
-    try:
-        from skfolio import datasets
-    except ImportError as error:
-        raise DataError(
-            "the case study's prices ship inside skfolio, which is not installed; run "
-            "pip install 'sddp-allocation[case-study]', or give --prices FILE.csv"
-        ) from error
-    table: pd.DataFrame = getattr(datasets, loader)()
-    table.index = pd.DatetimeIndex(table.index)
-    return table.astype(float)
-
-
 def market_factor(prices: pd.DataFrame) -> pd.DataFrame:
     """Level of one factor that stands in where none is given: the equal-weighted market."""
     mean = prices.apply(np.log).diff().fillna(0.0).mean(axis=1)
@@ -92,3 +63,24 @@ def align(prices: pd.DataFrame, factors: pd.DataFrame) -> tuple[pd.DataFrame, pd
         raise DataError("prices and factors share fewer than three dates; check their dates")
     returns = factors.loc[common].apply(np.log).diff().iloc[1:]
     return prices.loc[returns.index], returns
+
+
+def example_prices(seed: int = 0) -> pd.DataFrame:
+    """Made-up daily prices of five funds over five years, in two regimes: calm and turbulent.
+
+    For trying a command without a file: nothing in them is a market's.
+    """
+    rng = np.random.default_rng(seed)
+    n_rows, share = 1304, np.array([1.2, 1.0, 0.8, 0.5, 0.1])
+    changes = rng.random(n_rows) < np.array([0.01, 0.04])[:, None]
+    turbulent = np.zeros(n_rows, dtype=int)
+    for row in range(1, n_rows):
+        before = turbulent[row - 1]
+        turbulent[row] = 1 - before if changes[before, row] else before
+    drift, spread = np.array([0.0006, -0.0008])[turbulent], np.array([0.006, 0.017])[turbulent]
+    market = drift + spread * rng.standard_normal(n_rows)
+    own = 0.004 * rng.standard_normal((n_rows, len(share))) * share
+    steps = market[:, None] * share + own + 0.0001
+    dates = pd.bdate_range("2020-01-01", periods=n_rows, name="date")
+    names = [f"fund {letter}" for letter in "ABCDE"]
+    return pd.DataFrame(100.0 * np.exp(steps.cumsum(axis=0)), dates, names)

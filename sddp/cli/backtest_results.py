@@ -1,0 +1,153 @@
+"""What the main job writes: tables, figures, the page; and what it says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sddp.allocation.figures import bound_figure, terminal_wealth_figure
+from sddp.backtest import BacktestReport, Contents, MultistageStrategy, Study
+from sddp.backtest.figures import regime_figure
+from sddp.cli.output import columns
+from sddp.risk import weighted_cvar
+
+if TYPE_CHECKING:
+    from sddp.cli.backtest import Job
+    from sddp.studies.record import Run
+
+SDDP = "SDDP"
+SHOWN = (
+    *("annualised_return", "volatility", "sharpe", "maximum_drawdown"),
+    *("turnover", "cost_drag", "average_cash"),
+)
+HEADLINE = ("annualised_return", "volatility", "sharpe", "cvar")
+
+
+def write(record: Run, job: Job, study: Study) -> dict[str, Any]:
+    """Tables, figures and page of a finished walk-forward; returns the headline numbers."""
+    report, settings = study.report(), job.settings
+    trained = _trained(job, study)
+    journal = trained.journal_table()
+    assert trained.training_log is not None
+    assert trained.policy is not None
+    summary = report.summary(confidence=settings.cvar_confidence)
+    record.write_table("summary", summary)
+    record.write_table("wealth", report.wealth)
+    record.write_table("weights", report.weights(SDDP))
+    # How long a decision took differs from run to run; the results do not.
+    record.write_table("decisions", journal.drop(columns="seconds"))
+    record.write_table("training", trained.training_log)
+
+    rng = np.random.default_rng(settings.seed).spawn(2)[1]
+    paths = trained.policy.simulate(job.n_paths, rng=rng)
+    terminal = paths.groupby(level="path")["wealth"].last().to_numpy()
+    _figures(record, job, report, trained, terminal)
+    error = float(terminal.std(ddof=1) / np.sqrt(len(terminal))) if len(terminal) > 1 else None
+    results = {
+        "market": job.tables.described(),
+        "decisions": len(journal),
+        "share_of_decisions_with_binding_limit": float(journal["limit_binds"].mean()),
+        "bound": trained.policy.bound,
+        "simulated_mean": float(terminal.mean()),
+        "simulated_standard_error": error,
+        "period_cvar": period_cvar(job, report).to_dict(),
+        "summary": summary[list(HEADLINE)].to_dict("index"),
+        "notes": job.notes.lines,
+        "warnings": {name: list(texts) for name, texts in study.warnings.items() if texts},
+    }
+    _page(record, job, report, results)
+    return results
+
+
+def period_cvar(job: Job, report: BacktestReport) -> pd.Series[float]:
+    """Realised CVaR over periods of the model's length, which is what its limit is about."""
+    settings = job.settings
+    sampled = report.wealth.iloc[settings.lag :: settings.period]
+    returns = sampled.pct_change().iloc[1:]
+    if returns.empty:
+        return pd.Series(np.nan, index=report.wealth.columns)
+    return returns.apply(lambda r: weighted_cvar(-r, confidence=settings.cvar_confidence))
+
+
+def text(job: Job, study: Study, results: Mapping[str, Any], out: str) -> str:
+    """The results for people."""
+    report, settings = study.report(), job.settings
+    table = report.summary(confidence=settings.cvar_confidence)[list(SHOWN)]
+    table[f"cvar_{settings.period}_rows"] = period_cvar(job, report)
+    dates = report.wealth.index
+    share = results["share_of_decisions_with_binding_limit"]
+    limit = (
+        f"No limit on risk; {results['decisions']} decisions."
+        if settings.cvar_limit is None
+        else f"The limit of {settings.cvar_limit:.1%} over {settings.period} rows binds on "
+        f"{share:.0%} of the {results['decisions']} decisions."
+    )
+    error = results["simulated_standard_error"]
+    lines = [
+        *job.notes.lines,
+        f"Walk-forward {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, net of costs; {report.timing}",
+        table.to_string(float_format=lambda value: f"{value:.4f}", line_width=columns()),
+        limit,
+        f"Last training: bound on expected wealth {results['bound']:.4f}, in-sample simulation "
+        f"{results['simulated_mean']:.4f}" + ("." if error is None else f" +- {error:.4f}."),
+        *(f"Warning ({name}): {said}" for name, texts in study.warnings.items() for said in texts),
+        *(f"Note: {caveat}." for caveat in job.tables.caveats),
+        f"Tables, figures, report.html and run.json: {out}",
+    ]
+    return "\n".join(lines)
+
+
+def _trained(job: Job, study: Study) -> MultistageStrategy:
+    """The strategy of the first seed with its last policy."""
+    found = study.strategies[SDDP]
+    state = study.final_states[SDDP]
+    assert isinstance(found, MultistageStrategy)
+    assert state is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the run were noted when it was run
+        found.restore_policy(state, job.market.at(job.end))
+    return found
+
+
+def _figures(
+    record: Run, job: Job, report: BacktestReport, trained: MultistageStrategy, terminal: Any
+) -> None:
+    settings, policy = job.settings, trained.policy
+    assert trained.training_log is not None
+    assert policy is not None
+    caveat = "; ".join(job.tables.caveats)
+    horizon = f"{settings.n_stages} periods of {settings.period} rows"
+    record.write_figure("bound", bound_figure(trained.training_log, 1.0))
+    record.write_figure(
+        "terminal_wealth",
+        terminal_wealth_figure(terminal, 1.0, policy.bound, settings.cvar_confidence, horizon),
+    )
+    record.write_figure("wealth", report.plot_wealth(caveat=caveat))
+    record.write_figure("allocation", report.plot_allocation(SDDP))
+    beliefs = trained.journal_table().filter(like="regime")
+    record.write_figure("regimes", regime_figure(beliefs, _index(job), "equal-weighted prices"))
+
+
+def _index(job: Job) -> pd.Series[float]:
+    """Equal-weighted level of the assets through the backtest."""
+    prices = job.market.at(job.end).prices.loc[job.start :]
+    index: pd.Series[float] = (prices / prices.bfill().iloc[0]).mean(axis=1)
+    return index.rename("equal-weighted prices")
+
+
+def _page(record: Run, job: Job, report: BacktestReport, results: Mapping[str, Any]) -> None:
+    provenance = record.provenance()
+    told = {"Settings": provenance.pop("config"), "Run": provenance}
+    if results["warnings"]:
+        told["Warnings"] = results["warnings"]
+    report.to_html(
+        record.out / "report.html",
+        title="Walk-forward of the multi-stage policy",
+        contents=Contents(detail=[SDDP], market=_index(job), period=job.settings.period),
+        caveats=[*job.tables.caveats, *job.notes.lines],
+        provenance=told,
+    )

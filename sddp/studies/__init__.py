@@ -1,0 +1,1 @@
+"""What many runs share: where their results go and what is recorded about them."""
