@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg
 
 from sddp.arrays import Floats
 from sddp.engine.compile import CompiledStage, arrays_at
@@ -35,24 +37,29 @@ def cost_to_go_bounds(
     ModelError
         A bound is needed, was not given and cannot be computed; the message says why.
     """
-    followed = [name for name in problem.graph.nodes if problem.graph.children(name)]
-    known = {name: bound for name in followed if (bound := _known(problem, name)) is not None}
+    graph = problem.graph
+    followed = [name for name in graph.nodes if graph.children(name)]
+    bounded = {name for name in graph.nodes if problem.initial_cuts[name] or problem.is_exact(name)}
+    known = {n: bound for n in followed if (bound := _known(problem, n, bounded)) is not None}
     if len(known) == len(followed):
         return known
-    order = problem.graph.reverse_topological()
+    order = graph.reverse_topological()
     if order is None:
         return _cyclic(problem, risk) | known
     return _acyclic(problem, risk, order, known)
 
 
-def _known(problem: Problem, name: NodeName) -> float | None:
-    """A bound that needs no computing; minus infinity where none is needed."""
+def _known(problem: Problem, name: NodeName, bounded: Collection[NodeName]) -> float | None:
+    """A bound that needs no computing; minus infinity where none is needed.
+
+    The cost-to-go of nodes in `bounded` is bounded by cuts known before training.
+    """
     given = problem.given_bound(name)
     if given is not None:
         return given
-    children = [child for child, _ in problem.graph.children(name)]
-    bounded = all(problem.initial_cuts[c] or problem.is_exact(c) for c in children)
-    return -np.inf if bounded or not problem.graph.reaches(name) else None
+    if not problem.graph.reaches(name):
+        return -np.inf
+    return -np.inf if all(c in bounded for c, _ in problem.graph.children(name)) else None
 
 
 def _acyclic(
@@ -65,7 +72,7 @@ def _acyclic(
     bounds = dict(known)
     open_nodes = [n for n in problem.graph.nodes if n not in known and problem.graph.children(n)]
     needed = dict.fromkeys(child for n in open_nodes for child, _ in problem.graph.children(n))
-    least = {child: _least_cost(problem, child) for child in needed}
+    least = _least_costs(problem, needed)
     for name in order:
         children = problem.graph.children(name)
         if name in bounds or not children:
@@ -82,7 +89,7 @@ def _acyclic(
 def _cyclic(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict[NodeName, float]:
     """Costs that are never negative, or the expectation's linear equations."""
     names = list(problem.graph.nodes)
-    least = {name: _least_cost(problem, name) for name in names}
+    least = _least_costs(problem, names)
     if min(least.values()) >= 0.0:
         return dict.fromkeys(names, 0.0)
     if any(not isinstance(risk(name), Expectation) for name in names):
@@ -92,7 +99,8 @@ def _cyclic(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict[N
         )
     chain = problem.graph.transition_probabilities()
     cost = np.array([least[name] for name in names])
-    values = np.linalg.solve(np.eye(len(names)) - chain, cost)
+    system = sp.csc_array(sp.eye_array(len(names)) - chain)
+    values = scipy.sparse.linalg.spsolve(system, cost)
     return {name: _safe(float(v)) for name, v in zip(names, chain @ values, strict=True)}
 
 
@@ -100,9 +108,21 @@ def _safe(bound: float) -> float:
     return bound - SAFETY * max(1.0, abs(bound))
 
 
-def _least_cost(problem: Problem, name: NodeName) -> float:
-    compiled = problem.stages[name]
-    lower, upper = _incoming_box(problem, name)
+def _least_costs(problem: Problem, names: Iterable[NodeName]) -> dict[NodeName, float]:
+    """Least cost of each node over the incoming states that may come; equal programmes once."""
+    boxes = _Boxes(problem)
+    found: dict[Hashable, float] = {}
+    least: dict[NodeName, float] = {}
+    for name in names:
+        lower, upper = boxes.incoming(name)
+        key = (id(problem.stages[name]), lower.tobytes(), upper.tobytes())
+        if key not in found:
+            found[key] = _least_cost(problem.stages[name], lower, upper, name)
+        least[name] = found[key]
+    return least
+
+
+def _least_cost(compiled: CompiledStage, lower: Floats, upper: Floats, name: NodeName) -> float:
     values = [
         _minimum(compiled, {p: v[i] for p, v in compiled.noise.values.items()}, lower, upper, name)
         for i in range(compiled.noise.n_realisations)
@@ -146,22 +166,59 @@ def _unbounded(name: NodeName) -> ModelError:
     )
 
 
-def _incoming_box(problem: Problem, name: NodeName) -> Box:
-    """Smallest box known to hold the incoming state of a node."""
-    compiled = problem.stages[name]
-    boxes = []
-    for parent in problem.graph.parents(name):
-        if parent == problem.graph.root:
-            initial = problem.initial_state(name)
+class _Boxes:
+    """Smallest boxes known to hold the incoming states of the nodes.
+
+    Parents with equal bounds of their outgoing variables are looked at once: a lattice has nodes
+    times nodes arcs between two stages, but few different boxes.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._handed_on: list[Box] = []  # different boxes of outgoing variables
+        self._numbers: dict[tuple[bytes, bytes], int] = {}
+        self._by_stage: dict[int, int] = {}
+        self._number = {
+            name: self._number_of(problem.stages[name])
+            for name in problem.graph.nodes
+            if problem.graph.children(name)
+        }
+        self._arriving: dict[tuple[int, int], Box] = {}
+
+    def incoming(self, name: NodeName) -> Box:
+        """The box of one node."""
+        compiled, graph = self._problem.stages[name], self._problem.graph
+        parents = graph.parents(name)
+        boxes = [
+            self._arrive(compiled, number)
+            for number in sorted({self._number[p] for p in parents if p != graph.root})
+        ]
+        if graph.root in parents:
+            initial = self._problem.initial_state(name)
             boxes.append((initial, initial))
-            continue
-        box = _outgoing_box(problem.stages[parent])
-        boxes.append(_arriving_box(compiled.transition, box))
-    if not boxes:
-        return compiled.column_lower[compiled.incoming], compiled.column_upper[compiled.incoming]
-    lower = np.min([box[0] for box in boxes], axis=0)
-    upper = np.max([box[1] for box in boxes], axis=0)
-    return lower, upper
+        if not boxes:
+            return compiled.column_lower[compiled.incoming], compiled.column_upper[
+                compiled.incoming
+            ]
+        lower = np.min([box[0] for box in boxes], axis=0)
+        upper = np.max([box[1] for box in boxes], axis=0)
+        return lower, upper
+
+    def _number_of(self, compiled: CompiledStage) -> int:
+        if id(compiled) not in self._by_stage:
+            box = _outgoing_box(compiled)
+            key = (box[0].tobytes(), box[1].tobytes())
+            if key not in self._numbers:
+                self._numbers[key] = len(self._handed_on)
+                self._handed_on.append(box)
+            self._by_stage[id(compiled)] = self._numbers[key]
+        return self._by_stage[id(compiled)]
+
+    def _arrive(self, compiled: CompiledStage, number: int) -> Box:
+        key = (id(compiled), number)
+        if key not in self._arriving:
+            self._arriving[key] = _arriving_box(compiled.transition, self._handed_on[number])
+        return self._arriving[key]
 
 
 def _outgoing_box(compiled: CompiledStage) -> Box:

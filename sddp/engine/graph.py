@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from sddp.arrays import PROBABILITY_TOLERANCE, Floats
@@ -68,12 +69,14 @@ class Graph:
     _children: Mapping[NodeName, tuple[tuple[NodeName, float], ...]] = field(
         init=False, repr=False, compare=False
     )
+    _parents: Mapping[NodeName, tuple[NodeName, ...]] = field(init=False, repr=False, compare=False)
+    _stop: Mapping[NodeName, float] = field(init=False, repr=False, compare=False)
     _stages: Mapping[NodeName, int] = field(init=False, repr=False, compare=False)
     _reached: frozenset[NodeName] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))
-        object.__setattr__(self, "arcs", {key: float(p) for key, p in self.arcs.items()})
+        object.__setattr__(self, "arcs", {key: _number(key, p) for key, p in self.arcs.items()})
         self._check_names()
         children: dict[NodeName, list[tuple[NodeName, float]]] = {
             name: [] for name in (self.root, *self.nodes)
@@ -82,7 +85,14 @@ class Graph:
             self._check_probability(source, target, probability)
             if probability > 0.0:
                 children[source].append((target, probability))
+        parents: dict[NodeName, list[NodeName]] = {name: [] for name in children}
+        for source, kids in children.items():
+            for target, _ in kids:
+                parents[target].append(source)
+        stop = {name: _rest(kids) for name, kids in children.items()}
         object.__setattr__(self, "_children", {n: tuple(c) for n, c in children.items()})
+        object.__setattr__(self, "_parents", {n: tuple(p) for n, p in parents.items()})
+        object.__setattr__(self, "_stop", stop)
         self._check_sums()
         object.__setattr__(self, "_stages", self._distances())
         object.__setattr__(self, "_reached", self._reachable())
@@ -94,7 +104,7 @@ class Graph:
 
     def parents(self, name: NodeName) -> tuple[NodeName, ...]:
         """Nodes (the root among them) with an arc of positive probability to `name`."""
-        return tuple(n for n, kids in self._children.items() if any(k == name for k, _ in kids))
+        return self._parents[name]
 
     def reaches(self, name: NodeName) -> bool:
         """Whether some path of positive probability leads from the root to the node."""
@@ -102,8 +112,7 @@ class Graph:
 
     def stop_probability(self, name: NodeName) -> float:
         """Probability that the process ends after the decision at `name`."""
-        rest = 1.0 - sum(p for _, p in self._children[name])
-        return rest if rest > PROBABILITY_TOLERANCE else 0.0
+        return self._stop[name]
 
     def node(self, name: NodeName) -> Node:
         """The `Node` handed to the builder."""
@@ -112,26 +121,28 @@ class Graph:
     def reverse_topological(self) -> tuple[NodeName, ...] | None:
         """Nodes with every child before its parents; None where there is a cycle."""
         order: list[NodeName] = []
-        left = {name: len(self._children[name]) for name in self.nodes}
-        parents = {name: [p for p in self.parents(name) if p != self.root] for name in self.nodes}
+        left = {name: len(self._children[name]) for name in (self.root, *self.nodes)}
         ready = [name for name in self.nodes if left[name] == 0]
         while ready:
             name = ready.pop()
             order.append(name)
-            for parent in parents[name]:
+            for parent in self._parents[name]:
                 left[parent] -= 1
-                if left[parent] == 0:
+                if left[parent] == 0 and parent != self.root:
                     ready.append(parent)
         return tuple(order) if len(order) == len(self.nodes) else None
 
-    def transition_probabilities(self) -> Floats:
+    def transition_probabilities(self) -> sp.csr_array:
         """Matrix over `nodes` (from, to), the root left out."""
         position = {name: i for i, name in enumerate(self.nodes)}
-        matrix = np.zeros((len(self.nodes), len(self.nodes)))
-        for name in self.nodes:
-            for child, probability in self._children[name]:
-                matrix[position[name], position[child]] = probability
-        return matrix
+        arcs = [
+            (position[name], position[child], probability)
+            for name in self.nodes
+            for child, probability in self._children[name]
+        ]
+        rows, columns, values = zip(*arcs, strict=True) if arcs else ((), (), ())
+        shape = (len(self.nodes), len(self.nodes))
+        return sp.csr_array((np.array(values, dtype=float), (rows, columns)), shape=shape)
 
     def _check_names(self) -> None:
         if not self.nodes:
@@ -192,22 +203,33 @@ class Graph:
         return frozenset(reached)
 
     def _check_stops(self) -> None:
-        stopping = {name for name in self.nodes if self.stop_probability(name) > 0.0}
-        grown = True
-        while grown:
-            more = {
-                name
-                for name in self.nodes
-                if name not in stopping and any(k in stopping for k, _ in self._children[name])
-            }
-            stopping |= more
-            grown = bool(more)
+        stopping = {name for name in self.nodes if self._stop[name] > 0.0}
+        frontier = list(stopping)
+        while frontier:
+            fresh = {p for name in frontier for p in self._parents[name]} - stopping
+            stopping |= fresh
+            frontier = list(fresh)
         for name in self.nodes:
             if name not in stopping:
                 raise ModelError(
                     f"from node {name!r} the process never stops: give a cycle out-probabilities "
                     "that sum to less than 1 (a discount)"
                 )
+
+
+def _number(arc: tuple[NodeName, NodeName], probability: Any) -> float:
+    try:
+        return float(probability)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"arc {arc!r} has probability {probability!r}; give a number from 0 to 1"
+        ) from error
+
+
+def _rest(arcs: Sequence[tuple[NodeName, float]]) -> float:
+    """What the probabilities leave of 1; a rest that is rounding is none."""
+    rest = 1.0 - sum(p for _, p in arcs)
+    return rest if rest > PROBABILITY_TOLERANCE else 0.0
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Problem:
         self._check_agreement()
         self._check_handing_on()
         self._check_bound()
-        for name, built in stages.items():
+        for built, name in {built: name for name, built in reversed(stages.items())}.items():
             if built.stage.homogeneous:
                 check_cone(built, f"node {name!r}")
 
