@@ -18,10 +18,10 @@ from sddp.backtest import (
     MeanVarianceStrategy,
     MultistageStrategy,
     inference,
-    metrics,
 )
 from sddp.backtest.evidence import Evidence
 from sddp.backtest.inference import Resampling, Sample
+from sddp.dates import periods_per_year
 
 YEARS = 10
 
@@ -205,7 +205,7 @@ def _part(
 ) -> pd.DataFrame:
     # A return belongs to the row on which it is known: that of the first row came before.
     rows = report.returns.index[(report.returns.index > first) & (report.returns.index <= last)]
-    pace = metrics.periods_per_year(pd.DatetimeIndex(report.cash_rate.index))
+    pace = periods_per_year(pd.DatetimeIndex(report.cash_rate.index))
     sample = Sample(report.returns.loc[rows], report.cash_rate[rows], pace)
     one, other = rng.spawn(2)
     table = inference.intervals(sample, Resampling(one, n_draws), confidence=confidence)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 import sddp
-from sddp.backtest import metrics, page_tables, promise_tests
+from sddp.backtest import page_tables, promise_tests
 from sddp.backtest.evidence import Evidence
 from sddp.backtest.gallery import gallery, span
 from sddp.backtest.page_parts import (
@@ -24,6 +24,7 @@ from sddp.backtest.page_parts import (
     percent,
     render,
 )
+from sddp.dates import periods_per_year
 from sddp.errors import DataError
 from sddp.files import written_whole
 
@@ -174,7 +175,7 @@ def _run(evidence: Evidence) -> list[tuple[str, str]]:
     report = evidence.report
     dates = pd.DatetimeIndex(report.cash_rate.index)
     ledger = next(iter(report.ledgers.values()))
-    pace = number(metrics.periods_per_year(dates), 1)
+    pace = number(periods_per_year(dates), 1)
     return [
         ("Rows", f"{len(dates):,}, {span(report)}; {pace} a year, by which numbers are annualised"),
         ("Execution", report.timing),

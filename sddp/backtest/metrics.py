@@ -1,9 +1,9 @@
 """Measures of a backtest: pure functions, each with its definition.
 
 Returns are simple decimal returns per period, compounded. ``periods_per_year`` comes from the
-dates of the data (`periods_per_year`), never from a convention such as 252. A measure is NaN where
-it does not exist: a ratio whose denominator is 0, a spread of one period, a regression on two, and
-anything of a period whose return is missing.
+dates of the data (`sddp.dates.periods_per_year`), never from a convention such as 252. A
+measure is NaN where it does not exist: a ratio whose denominator is 0, a spread of one period, a
+regression on two, and anything of a period whose return is missing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from numpy.typing import ArrayLike
 from pandas.api.typing import NaTType
 
 from sddp.arrays import Floats
-from sddp.errors import DataError
+from sddp.dates import periods_per_year
 from sddp.risk import weighted_cvar
-
-DAYS_PER_YEAR = 365.25
 
 # A line through two points fits them whatever they are.
 FEWEST_FOR_A_LINE = 3
@@ -45,25 +43,6 @@ class Drawdown(NamedTuple):
     peak: pd.Timestamp
     trough: pd.Timestamp
     recovery: pd.Timestamp | NaTType
-
-
-def periods_per_year(dates: pd.DatetimeIndex) -> float:
-    """Periods between the first and the last date over the calendar years between them.
-
-    A year has 365.25 days; n rows hold n - 1 periods.
-
-    Raises
-    ------
-    DataError
-        Fewer than two dates.
-
-    >>> round(periods_per_year(pd.date_range("2000-01-31", periods=121, freq="ME")), 2)
-    12.0
-    """
-    if len(dates) < 2:
-        raise DataError(f"{len(dates)} dates hold no period; give at least two")
-    years = (dates[-1] - dates[0]) / pd.Timedelta(days=DAYS_PER_YEAR)
-    return (len(dates) - 1) / years
 
 
 def simple_returns(wealth: ArrayLike) -> Floats:

@@ -18,6 +18,7 @@ from sddp.backtest.ledger import Ledger
 from sddp.backtest.market import CASH
 from sddp.backtest.strategies import Strategy
 from sddp.backtest.tables import day
+from sddp.dates import periods_per_year
 from sddp.errors import DataError
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class BacktestReport:
     @property
     def _sample(self) -> Sample:
         dates = pd.DatetimeIndex(self.cash_rate.index)
-        return Sample(self.returns, self.cash_rate.iloc[1:], metrics.periods_per_year(dates))
+        return Sample(self.returns, self.cash_rate.iloc[1:], periods_per_year(dates))
 
     def _against(self, benchmark: str) -> pd.DataFrame:
         self.ledger(benchmark)
@@ -224,7 +225,7 @@ class BacktestReport:
         wealth = ledger.wealth
         returns = metrics.simple_returns(wealth)
         cash_returns = self.cash_rate.to_numpy()[1:]
-        per_year = metrics.periods_per_year(pd.DatetimeIndex(wealth.index))
+        per_year = periods_per_year(pd.DatetimeIndex(wealth.index))
         fall = metrics.maximum_drawdown(wealth)
         costs = ledger.costs.sum(axis=1)
         return {

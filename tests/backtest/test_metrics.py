@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import linregress
 
 from sddp.backtest import metrics
-from sddp.errors import DataError
+from sddp.dates import periods_per_year
 
 
 def wealth_of(*levels: float) -> pd.Series:
@@ -29,16 +29,6 @@ def wealth(returns) -> pd.Series:
 
 
 # --- years ---
-
-
-def test_periods_per_year_come_from_the_dates():
-    monthly = pd.date_range("2000-01-31", "2020-01-31", freq="ME")
-    assert metrics.periods_per_year(monthly) == pytest.approx(12.0, rel=1e-3)
-    # The Brazilian set: 5,042 rows from 2000-01-04 to 2021-06-02.
-    brazil = pd.DatetimeIndex(np.linspace(946944000, 1622592000, 5042) * 1e9)
-    assert metrics.periods_per_year(brazil) == pytest.approx(235.5, abs=0.05)
-    with pytest.raises(DataError, match="1 dates hold no period"):
-        metrics.periods_per_year(brazil[:1])
 
 
 def test_annualised_return_doubles_in_a_year():
@@ -156,7 +146,7 @@ def test_the_other_measures_agree_with_empyrical(returns, wealth):
     )
     fall = metrics.maximum_drawdown(wealth).depth
     assert fall == pytest.approx(empyrical.max_drawdown(table), rel=1e-10)
-    per_year = metrics.periods_per_year(wealth.index)
+    per_year = periods_per_year(wealth.index)
     assert metrics.annualised_return(wealth) == pytest.approx(
         empyrical.annual_return(returns, annualization=per_year), rel=1e-10
     )
@@ -222,7 +212,7 @@ def test_rolling_measures_are_those_of_the_trailing_months(table, benchmark):
         "beta": metrics.rolling_beta(table, base, cash, months=3),
         "cvar": metrics.rolling_cvar(table, months=3, confidence=0.9),
     }
-    per_year = metrics.periods_per_year(table.index)
+    per_year = periods_per_year(table.index)
     first = table.index[table.index >= table.index[0] + pd.DateOffset(months=3)]
     for found in rolled.values():
         assert found.index.equals(first)
