@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 import numpy as np
 import pandas as pd
 
-from sddp.backtest.metrics import periods_per_year
+from sddp.backtest.departures import Departures, depart, total_losses
 from sddp.backtest.tables import (
     cells,
     check_same_dates,
@@ -20,6 +20,7 @@ from sddp.backtest.tables import (
     frozen_series,
     frozen_table,
 )
+from sddp.dates import periods_per_year, plain_date
 from sddp.errors import DataError, ModelError
 
 CASH = "cash"
@@ -35,6 +36,11 @@ LARGEST_CASH_GROWTH = 100.0
 
 # A level can be carried over a gap; a return cannot, it would be earned twice.
 LEVELS = {"prices", "volatility_index"}
+
+ZERO = (
+    'must be positive; missing="carry" (--missing carry) takes 0 for a total loss, and an empty '
+    "cell (--missing-value 0) is a missing price"
+)
 
 # No asset multiplies by eleven in a period, while levels handed in as returns do look so.
 LARGEST_RETURN = 10.0
@@ -54,8 +60,8 @@ class View:
         Simple decimal returns: row ``t`` is earned over ``(t-1, t]`` and known at ``t``. A market
         made of returns has all ``n_rows``.
     quoted : DataFrame of bool, shape (n_rows, n_assets)
-        False where the price is carried from an earlier row, not yet there, or not for long
-        enough (`seasoning`).
+        False where the price is carried from an earlier row, not yet there, not for long enough
+        (`seasoning`), or the asset has left the market.
     cash_rate : Series, shape (n_rows,)
         Decimal return of cash, earned over ``(t-1, t]``.
     factors : DataFrame or None, shape (n_rows, n_factors)
@@ -129,6 +135,7 @@ class MarketOptions(TypedDict, total=False):
     factors: pd.DataFrame | None
     volatility_index: pd.Series[float] | None
     missing: Missing
+    departures: Departures | None
     seasoning: int
 
 
@@ -150,12 +157,10 @@ class Market:
     volatility_index : Series, optional
         Such as the VIX, in its own points.
     missing : {"raise", "carry", "drop"}
-        What a missing price does. ``"raise"`` names asset and date. ``"carry"`` repeats the
-        last price (return 0), never a later one: before the first quote the price stays NaN, and
-        `View.quoted` tells which prices are real. ``"drop"`` leaves out every row with a gap,
-        over which cash compounds. ``"carry"`` and ``"drop"`` treat a gap in `volatility_index`
-        likewise; one in `factors` or `cash_rate` cannot be carried, and raises unless its row is
-        dropped for ``"drop"``.
+        What a missing price does, and a price of 0; see Notes.
+    departures : mapping of label to (date, return), optional
+        Assets that are delisted: the first date without a market, and the decimal return earned up
+        to it from the last price (-0.3 loses 30 %, -1 all).
     seasoning : int, default 1
         Rows in a row that an asset must have had a price on to count as quoted (`View.quoted`):
         with 12 it is not bought in the 11 rows after a gap either.
@@ -166,6 +171,32 @@ class Market:
         A table fails a check: the message names the argument, the asset and the date.
     ModelError
         `seasoning` is no whole number of at least 1.
+
+    Notes
+    -----
+    ===================  =====================  ===============================  ==================
+    cell                 ``"raise"``            ``"carry"``                      ``"drop"``
+    ===================  =====================  ===============================  ==================
+    before the first     refused                NaN, not quoted: not bought      row left out
+    price, or never any
+    gap between prices   refused                last price, return 0, not        row left out, cash
+                                                quoted; the next price earns     compounds over it
+                                                the whole change
+    after the last       refused                as a gap: a holding may be sold  row left out
+    price                                       at the last price
+    price of 0           refused                all is lost: return -1, then 0,  as ``"carry"``
+                                                never quoted again
+    from the date of     the stated return is earned, then 0; never quoted again: what is left of a
+    `departures` on      holding may be sold, nothing can be bought
+    ===================  =====================  ===============================  ==================
+
+    No rule looks ahead: that an asset has left is known from its date in `departures` on, and a
+    price is carried whether or not another one follows. Whatever return a delisting paid must be
+    stated, as the last price of the asset or by `departures`; without it a delisted holding is sold
+    at its last price, which flatters. A gap in `volatility_index` is treated as one in prices; one
+    in `factors` or `cash_rate` cannot be carried, and raises unless its row is dropped for
+    ``"drop"``. Dates with a time zone keep their local time, periods are dated at their last day
+    (`sddp.dates.plain_dates`).
     """
 
     def __init__(
@@ -176,31 +207,39 @@ class Market:
         factors: pd.DataFrame | None = None,
         volatility_index: pd.Series[float] | None = None,
         missing: Missing = "raise",
+        departures: Departures | None = None,
         seasoning: int = 1,
     ) -> None:
         levels = checked_table(prices, "prices")
         if CASH in levels.columns:
             raise DataError("prices has a column 'cash'; rename it, or give it as cash_rate")
-        _refuse(levels <= 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
+        _refuse(levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
+        losses = {} if missing == "raise" else total_losses(levels)
+        _refuse((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
+        levels, gone = depart(levels, dict(departures or {}) | losses)
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
         cash = _cash_rate(cash_rate, levels.index)
-        self._known = _assemble(tables, cash, missing, seasoning)
+        self._known = _assemble(tables, gone, cash, missing, seasoning)
 
     @classmethod
     def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
         """Market of simple decimal returns, row ``t`` earned over ``(t-1, t]``.
 
         Prices start from 1 before the first row. A missing return is a missing price, and with
-        ``missing="carry"`` a return of 0.
+        ``missing="carry"`` a return of 0. A return of -1 is a price of 0.
 
         Raises
         ------
         DataError
-            As the constructor, and for a return of -1 or below or above 10.
+            As the constructor, and for a return below -1 or above 10, or another than 0 after -1.
         """
         table = checked_table(returns, "returns")
-        remedy = "lies outside (-1, 10]; give simple decimal returns (0.01 = 1 %)"
-        _refuse((table <= -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
+        remedy = "lies outside [-1, 10]; give simple decimal returns (0.01 = 1 %)"
+        _refuse((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
+        lost = (table == -1.0).cummax().shift(fill_value=False)
+        _refuse(
+            lost & (table.abs() > 0.0), table, "returns", "follows a return of -1 (all is lost)"
+        )
         market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
         market._known = _with_first_return(market._known)
         return market
@@ -223,7 +262,7 @@ class Market:
         DataError
             `date` lies before the first row.
         """
-        when = pd.Timestamp(date)
+        when = plain_date(date)
         if when < self.dates[0]:
             raise DataError(f"date = {day(when)} lies before the first row {day(self.dates[0])}")
         return self._known.until(when)
@@ -242,7 +281,10 @@ def _refuse(mask: pd.DataFrame, table: pd.DataFrame, name: str, remedy: str) -> 
 def _refuse_gaps(table: pd.DataFrame, name: str) -> None:
     gaps = table.isna()
     if gaps.to_numpy().any():
-        raise DataError(f'{name} is missing at {cells(gaps)}; fill it, or see "missing" of Market')
+        raise DataError(
+            f'{name} is missing at {cells(gaps)}; fill it, or give missing="carry" or "drop" '
+            "(--missing)"
+        )
 
 
 def _other_tables(
@@ -291,6 +333,7 @@ def _refuse_growth(rate: pd.Series[float]) -> None:
 
 def _assemble(
     tables: dict[str, pd.DataFrame],
+    gone: pd.DataFrame,
     cash_rate: pd.Series[float],
     missing: Missing,
     seasoning: int,
@@ -299,7 +342,8 @@ def _assemble(
         raise DataError(f"missing = {missing!r}; known are {', '.join(get_args(Missing))}")
     if missing == "drop":
         tables, cash_rate = _dropped(tables, cash_rate)
-    quoted = _seasoned(tables["prices"].notna(), seasoning)
+    gone = gone.loc[tables["prices"].index]
+    quoted = _seasoned(tables["prices"].notna() & ~gone, seasoning)
     carried = tables.keys() & LEVELS if missing == "carry" else set()
     for name, table in tables.items():
         if name not in carried:
@@ -337,7 +381,11 @@ def _view(
 ) -> View:
     prices = tables["prices"]
     levels = prices.to_numpy()
-    returns = levels[1:] / levels[:-1] - 1.0
+    # What is lost stays lost: 0 / 0 is a return of 0.
+    returns = np.divide(
+        levels[1:], levels[:-1], out=np.ones_like(levels[1:]), where=levels[:-1] != 0.0
+    )
+    returns -= 1.0
     index = tables.get("volatility_index")
     return View(
         prices=prices,

@@ -14,6 +14,7 @@ from sddp.backtest.report import BacktestReport
 from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
 from sddp.backtest.tables import day
 from sddp.backtest.trading import Cost, TransactionCosts
+from sddp.dates import plain_date
 from sddp.errors import DataError, ModelError
 
 Progress = Callable[[str, int, int], None]
@@ -184,9 +185,9 @@ def trading_rules(
 def _rows(
     market: Market, start: str | pd.Timestamp, end: str | pd.Timestamp | None, lag: int
 ) -> pd.DatetimeIndex:
-    last = market.dates[-1] if end is None else pd.Timestamp(end)
+    last = market.dates[-1] if end is None else plain_date(end)
     dates = market.dates
-    chosen = dates[(dates >= pd.Timestamp(start)) & (dates <= last)]
+    chosen = dates[(dates >= plain_date(start)) & (dates <= last)]
     if len(chosen) < lag + 2:
         raise DataError(
             f"start = {start} and end = {end} leave {len(chosen)} of the rows {day(dates[0])} to "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sddp.dates import plain_dates
 from sddp.errors import DataError
 
 # A message that lists a thousand cells is not read.
@@ -17,6 +18,8 @@ SHOWN = 5
 
 def checked_table(values: object, name: str) -> pd.DataFrame:
     """Copy of a table of numbers (rows = dates, columns = assets or factors); may hold NaN.
+
+    Time zones and periods become plain dates by the rule of `sddp.dates.plain_dates`.
 
     Raises
     ------
@@ -28,9 +31,10 @@ def checked_table(values: object, name: str) -> pd.DataFrame:
         raise DataError(f"{name} is a {type(values).__name__}; give a DataFrame, rows = dates")
     if values.size == 0:
         raise DataError(f"{name} has shape {values.shape}; give at least one row and one column")
-    check_dates(values.index, name)
+    dates = plain_dates(values.index)
+    check_dates(dates, name)
     _check_columns(values, name)
-    table = values.astype(float).copy()
+    table = values.astype(float).set_axis(dates, axis=0)
     infinite = table.abs() == np.inf
     if infinite.to_numpy().any():
         raise DataError(f"{name} is infinite at {cells(infinite)}; remove or correct it")
@@ -54,7 +58,8 @@ def check_dates(dates: pd.Index[Any], name: str) -> None:
     """
     if not isinstance(dates, pd.DatetimeIndex):
         raise DataError(
-            f"the index of {name} is a {type(dates).__name__}, not dates; use pd.to_datetime"
+            f"the index of {name} is a {type(dates).__name__}, not dates; use pd.to_datetime, or "
+            "read the table with sddp.data.read_prices"
         )
     if dates.hasnans:
         raise DataError(f"the index of {name} holds a missing date (NaT); remove that row")
