@@ -148,6 +148,14 @@ def test_portfolio_does_not_know_the_engine():
         assert not reaches(module, "sddp.engine"), module
 
 
+@pytest.mark.parametrize("module", room("sddp.data", "sddp.dates"))
+def test_readers_of_tables_know_no_solver_and_no_strategy(module):
+    below = ("sddp.arrays", "sddp.dates", "sddp.errors")
+    below += ("sddp.data",) if module.startswith("sddp.data") else ()
+    assert own(module) <= set(reaches(module, *below))
+    assert not reaches(module, "pyomo", "highspy", "hmmlearn", "argparse")
+
+
 @pytest.mark.parametrize("module", room("data"))
 def test_data_scripts_know_the_errors_and_nothing_else_of_ours(module):
     assert all(name.startswith("sddp.errors") for name in reaches(module, "sddp")), module

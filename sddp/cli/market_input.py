@@ -7,12 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sddp.cli.reading import (
+    add_missing_options,
+    add_reading_options,
+    read_as_given,
+    reading_options,
+)
 from sddp.cli.settings import frequency
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sddp.backtest import Market
+    from sddp.data import DataReport, Reading
+    from sddp.data.units import Kind
 
 MADE_UP = "the prices are made up, for trying the command: nothing in them is a market's"
 
@@ -24,26 +32,35 @@ class PriceTables:
     Attributes
     ----------
     prices : DataFrame, shape (n_rows, n_assets)
-        Levels, in money.
+        Levels, in money, or simple returns.
     factors : DataFrame, shape (n_rows, n_factors)
         Log returns from row to row.
     source : str
         Where they come from.
     caveats : tuple of str
         What a reader must know of them.
+    kind : {"prices", "returns"}
+        What `prices` holds: levels, or simple returns.
+    reports : mapping of str to DataReport
+        On each file read.
+    delisting_return : float, optional
+        Of assets that end before the table does.
     """
 
     prices: pd.DataFrame
     factors: pd.DataFrame
     source: str
     caveats: tuple[str, ...] = ()
+    kind: Kind = "prices"
+    reports: Mapping[str, DataReport] = field(default_factory=dict)
+    delisting_return: float | None = None
 
     @property
     def pace(self) -> float:
         """Rows a year."""
         import pandas as pd
 
-        from sddp.backtest.metrics import periods_per_year
+        from sddp.dates import periods_per_year
 
         return periods_per_year(pd.DatetimeIndex(self.prices.index))
 
@@ -62,14 +79,18 @@ class PriceTables:
         from typing import cast, get_args
 
         from sddp.backtest import Market
+        from sddp.backtest.departures import ended
         from sddp.backtest.market import Missing
 
         assert missing in get_args(Missing)
-        return Market(
+        make = Market.from_returns if self.kind == "returns" else Market
+        earned = self.delisting_return
+        return make(
             self.prices,
             factors=self.factors,
             cash_rate=cash_rate,
             missing=cast("Missing", missing),
+            departures=None if earned is None else ended(self.prices, earned),
         )
 
     def described(self) -> dict[str, Any]:
@@ -84,6 +105,7 @@ class PriceTables:
             "frequency": self.frequency,
             "assets": [str(name) for name in self.prices.columns],
             "factors": [str(name) for name in self.factors.columns],
+            "data": {name: report.to_dict() for name, report in self.reports.items()},
         }
 
     def sentence(self) -> str:
@@ -117,12 +139,12 @@ def add_price_options(parser: argparse.ArgumentParser) -> None:
         "equal-weighted mean of the assets",
     )
     group.add_argument(
-        "--missing",
-        choices=("raise", "carry", "drop"),
-        default="raise",
-        help="what a missing price does: stops with its place (default), repeats the last price, "
-        "or leaves out the whole row",
+        "--factor-returns",
+        action="store_true",
+        help="the file of --factors holds simple returns, not levels",
     )
+    add_missing_options(group)
+    add_reading_options(parser)
 
 
 def read_tables(
@@ -154,12 +176,33 @@ def read_tables(
         if options.factors is not None:
             raise DataError(f"--factors {options.factors}: needs {name}; give both")
         return made_up() if otherwise is None else otherwise()
-    prices = tables.read_prices(options.prices, name)
+    prices, report = read_as_given(options.prices, options, name)
+    reports = {"prices": report}
     if options.factors is None:
-        factors = tables.market_factor(prices)
+        levels = tables.market_factor(prices, report.kind)
     else:
-        factors = tables.read_prices(options.factors, "--factors")
-    return PriceTables(*tables.align(prices, factors), source=str(options.prices))
+        levels, reports["factors"] = _factors(options)
+    return PriceTables(
+        *tables.align(prices, levels),
+        source=str(options.prices),
+        kind=report.kind,
+        reports=reports,
+        delisting_return=options.delisting_return,
+    )
+
+
+def _factors(options: argparse.Namespace) -> Reading:
+    """Levels of factors; of returns, those that they lead to from 1."""
+    from sddp.data import Reading, read_factors, read_prices
+
+    how = reading_options(options)
+    how["asset"] = how["sheet"] = None  # of the file of prices
+    if not options.factor_returns:
+        return read_prices(options.factors, argument="--factors", **how)
+    table, report = read_factors(
+        options.factors, argument="--factors", percent=options.percent, **how
+    )
+    return Reading((1.0 + table).cumprod(), report)
 
 
 def made_up() -> PriceTables:

@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
+from sddp.data.units import Kind
 from sddp.errors import DataError
 
 
-def read_prices(path: str | Path, what: str) -> pd.DataFrame:
-    """Price table from a CSV file: first column dates, one column per asset.
+def market_factor(table: pd.DataFrame, kind: Kind = "prices") -> pd.DataFrame:
+    """Level of one factor that stands in where none is given: the equal-weighted market.
 
-    Raises
-    ------
-    DataError
-        The file cannot be read, holds no columns or rows, a date or price is none, or a price is
-        missing or not positive; the message names the file, column and date.
+    Parameters
+    ----------
+    table : DataFrame, shape (n_rows, n_assets)
+        Levels or simple returns. On each row the mean is over the assets that have a price there
+        and had one before; a total loss, whose log return is infinite, is left out.
+    kind : {"prices", "returns"}
     """
-    try:
-        table = pd.read_csv(path, index_col=0)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{what} {path} cannot be read as CSV: {error}") from error
-    if table.shape[0] < 2 or table.shape[1] < 1:
-        raise DataError(f"{what} {path} has shape {table.shape}; give a date column and prices")
-    try:
-        table.index = pd.DatetimeIndex(pd.to_datetime(table.index))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{what} {path}: the first column holds no dates: {error}") from error
-    for column in table:
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        bad = ~(np.isfinite(numbers) & (numbers > 0.0))
-        if bad.any():
-            first = table[column][bad].head(1)
-            raise DataError(
-                f"{what} {path}: {column} is {str(first.iloc[0])!r} on {first.index[0]:%Y-%m-%d}; "
-                "give a positive price in every cell"
-            )
-        table[column] = numbers
-    if not table.index.is_monotonic_increasing or table.index.has_duplicates:
-        raise DataError(f"{what} {path}: dates must increase and not repeat")
-    return table.astype(float)
-
-
-def market_factor(prices: pd.DataFrame) -> pd.DataFrame:
-    """Level of one factor that stands in where none is given: the equal-weighted market."""
-    mean = prices.apply(np.log).diff().fillna(0.0).mean(axis=1)
+    if kind == "returns":
+        logs = (1.0 + table.where(table > -1.0)).apply(np.log)
+    else:
+        levels = table.where(table > 0.0)
+        logs = levels.ffill().apply(np.log).diff().where(levels.notna())
+    mean = logs.mean(axis=1).fillna(0.0)
     return mean.cumsum().apply(np.exp).to_frame("market")
 
 
 def align(prices: pd.DataFrame, factors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows on which both tables have prices; factors as log returns from row to row.
+    """Rows of both tables; factors, given as levels, as log returns from row to row.
 
     Raises
     ------

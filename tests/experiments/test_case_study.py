@@ -89,7 +89,7 @@ def zero_cell(table):
 
 
 def shuffle(table):
-    return table.iloc[::-1]
+    return table.iloc[[1, 0, *range(2, len(table))]]
 
 
 def text_cell(table):
@@ -101,12 +101,12 @@ def text_cell(table):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (drop_cell, r"fund 2 is 'nan' on 2019-01-10; give a positive price"),
-        (zero_cell, r"fund 1 is '0.0' on 2019-01-14; give a positive price"),
-        (text_cell, r"fund 2 is 'n/a\?' on 2019-01-04; give a positive price"),
-        (shuffle, r"dates must increase"),
-        (lambda table: table.iloc[:, :0], r"give a date column and prices"),
-        (lambda table: table.set_axis(["day"] * len(table)), r"first column holds no dates"),
+        (drop_cell, r"prices is missing at fund 2 on 2019-01-10; fill it, or .*--missing"),
+        (zero_cell, r"prices = 0 at fund 1 on 2019-01-14; it must be positive; .*--missing carry"),
+        (text_cell, r"fund 2 is 'n/a\?' at line 5, no number; .*--missing-value"),
+        (shuffle, r"dates go up and down: .*--sort"),
+        (lambda table: table.iloc[:, :0], r"no delimiter found"),
+        (lambda table: table.set_axis(["day"] * len(table)), r"no column of dates: 'day'"),
     ],
 )
 def test_bad_prices_name_the_place_and_the_remedy(edit, words, tmp_path, capsys):
@@ -121,7 +121,7 @@ def test_bad_prices_name_the_place_and_the_remedy(edit, words, tmp_path, capsys)
 
 def test_missing_file(tmp_path, capsys):
     assert main(["--quick", "--prices", str(tmp_path / "none.csv"), "--out", str(tmp_path)]) == 1
-    assert "cannot be read as CSV" in capsys.readouterr().err
+    assert "the file cannot be read (No such file or directory)" in capsys.readouterr().err
 
 
 def test_factors_need_prices(capsys):
