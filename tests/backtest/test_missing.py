@@ -57,7 +57,7 @@ def test_a_return_of_minus_1_is_a_total_loss():
     view = last(Market.from_returns(returns, missing="carry"))
     np.testing.assert_allclose(view.returns["a"], [0.1, -1.0, 0.0, 0.0, 0.0, 0.0], atol=1e-15)
     assert view.quoted["a"].tolist() == [True, *[False] * 5]
-    with pytest.raises(DataError, match=r"returns = 0.2 at a on 2020-01-03; it follows a return of"):
+    with pytest.raises(DataError, match=r"returns = 0.2 at a on 2020-01-03; it follows a return"):
         Market.from_returns(frame(a=[0.1, -1.0, 0.2, 0.0, 0.0, 0.0]), missing="carry")
     with pytest.raises(DataError, match=r"returns = -1.1 at a .* outside \[-1, 10\]"):
         Market.from_returns(frame(a=[0.1, -1.1, 0.2, 0.0, 0.0, 0.0]), missing="carry")
