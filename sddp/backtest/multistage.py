@@ -131,18 +131,23 @@ class MultistageStrategy:
         seed_sequence(self.rng)
         self._rolling = RollingEstimate(self.estimator, self.refit_every)
 
+    @property
+    def estimate(self) -> RegimeEstimate | None:
+        """Regimes and scenarios in use."""
+        return self._rolling.estimate
+
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
         """Weights of the policy's decision."""
         started = time.perf_counter()
         refit = self._rolling.due
-        failure = self._refit(view) if refit else ""
+        failure = self.refit(view) if refit else ""
         stage = self._rolling.age if self.mode == "run-through" else 0
         self._rolling.age += 1
         assert self._rolling.estimate is not None
         assert self.policy is not None
         belief = self._rolling.estimate.belief(view)
         note = {"date": view.date, "stage": stage, "refit": refit, "belief": tuple(belief.tolist())}
-        money = self._known_to(self.policy, holdings)
+        money = self.known_to(self.policy, holdings)
         try:
             decision = self.policy.decide(stage=stage, regime=belief, holdings=money)
         except InfeasibleState as error:
@@ -198,7 +203,7 @@ class MultistageStrategy:
         assert estimate is not None
         self._train(estimate, view.until(estimate.date))
 
-    def _refit(self, view: View) -> str:
+    def refit(self, view: View) -> str:
         """Estimate and train anew; what failed, where the last policy is kept."""
         try:
             estimate = self._rolling.renewed(view)
@@ -246,7 +251,7 @@ class MultistageStrategy:
         }
         return replace(model, **spread)
 
-    def _known_to(self, policy: AllocationPolicy, holdings: pd.Series[float]) -> dict[str, float]:
+    def known_to(self, policy: AllocationPolicy, holdings: pd.Series[float]) -> dict[str, float]:
         """Money by position of a policy; what it does not know is sold at the model's cost."""
         money = {str(name): float(amount) for name, amount in holdings.items()}
         unknown = [name for name in money if name not in policy.problem.positions]

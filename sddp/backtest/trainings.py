@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.backtest.describe import describe
 from sddp.backtest.store import Record, read_record, store_key, write_record
-from sddp.engine.stopping import StoppingRule
+from sddp.engine.stopping import Progress, StoppingRule
 from sddp.engine.training import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
 from sddp.scenarios import MarkovScenarios
@@ -56,9 +57,12 @@ class TrainingCache:
     folder : path, optional
         Of the store; policies go to ``policies`` in it, some ten kilobytes each. Without it
         nothing is kept.
+    on_iteration : callable, optional
+        Called with the iterations done, after each one of a training.
     """
 
     folder: str | Path | None = None
+    on_iteration: Callable[[int], object] | None = None
 
     def train(
         self,
@@ -89,7 +93,7 @@ class TrainingCache:
             scenarios,
             initial_holdings=START,
             initial_regime=initial_regime,
-            stopping=stopping,
+            stopping=stopping if self.on_iteration is None else _Told(stopping, self.on_iteration),
             rng=rng,
             progress=False,
         )
@@ -105,6 +109,19 @@ class TrainingCache:
             return None
         key = store_key(describe(arguments))
         return Path(self.folder) / "policies" / key[:2] / f"{key}.json"
+
+
+@dataclass(frozen=True)
+class _Told(StoppingRule):
+    """A rule that tells how far training is."""
+
+    rule: StoppingRule
+    on_iteration: Callable[[int], object]
+
+    def reason(self, progress: Progress) -> str | None:
+        """That of the rule."""
+        self.on_iteration(len(progress.log))
+        return self.rule.reason(progress)
 
 
 def _kept(

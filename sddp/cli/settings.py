@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -182,7 +182,12 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def strategy(settings: Settings, *, store: str | None) -> MultistageStrategy:
+def strategy(
+    settings: Settings,
+    *,
+    store: str | None,
+    on_iteration: Callable[[int], object] | None = None,
+) -> MultistageStrategy:
     """The multi-stage policy with these settings, its fits and trainings kept in a store."""
     import numpy as np
 
@@ -209,7 +214,7 @@ def strategy(settings: Settings, *, store: str | None) -> MultistageStrategy:
         ),
         stopping=Iterations(settings.iterations),
         refit_every=settings.refit_every,
-        trainings=TrainingCache(store),
+        trainings=TrainingCache(store, on_iteration),
     )
 
 

@@ -186,7 +186,7 @@ def test_what_the_policy_does_not_know_is_cash_less_the_cost_of_its_sale():
     tested = strategy()
     tested.decide(market.at(DATES[122]), pd.Series({"cash": 1.0, "a": 0.0, "b": 0.0, "c": 0.0}))
     held = pd.Series({"cash": 0.2, "a": 0.3, "b": 0.0, "c": 0.5})
-    money = tested._known_to(tested.policy, held)
+    money = tested.known_to(tested.policy, held)
     assert money == pytest.approx({"cash": 0.2 + 0.5 * 0.998, "a": 0.3, "b": 0.0})
 
 

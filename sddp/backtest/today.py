@@ -1,0 +1,426 @@
+"""Today's decision: orders for what is held now, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sddp.allocation.alternatives import limit_price, without_trading
+from sddp.allocation.model import CASH, AllocationModel
+from sddp.allocation.outlook import outlook
+from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
+from sddp.allocation.problem import allocation_problem
+from sddp.arrays import Floats
+from sddp.backtest.estimation import RegimeEstimator
+from sddp.backtest.fits import Fit
+from sddp.backtest.market import View
+from sddp.backtest.multistage import BINDING, MultistageStrategy
+from sddp.backtest.store import Record, read_record, write_record
+from sddp.backtest.tables import day
+from sddp.backtest.trading import TransactionCosts
+from sddp.backtest.trainings import START
+from sddp.errors import DataError, ModelError
+from sddp.scenarios import MarkovScenarios
+
+POLICY, MODEL, FORMAT = "policy.json", "model.npz", "trained model 1"
+
+# Trades below this share of wealth are what solvers' tolerances leave.
+NO_TRADE = 1e-9
+
+# What an `AllocationModel` consists of.
+MODEL_FIELDS = tuple(AllocationModel.__dataclass_fields__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A policy with all that its decisions need, apart from the prices of the day.
+
+    Attributes
+    ----------
+    policy : AllocationPolicy
+        In money per unit of cash; decisions scale with wealth.
+    fit : Fit
+        Of the regimes.
+    initial_regime : int
+        The likeliest on `date`.
+    date : Timestamp
+        Of the last row that it was trained on.
+    window, period : int
+        Rows of an estimate and of a period, as in `RegimeEstimator`.
+    """
+
+    policy: AllocationPolicy
+    fit: Fit
+    initial_regime: int
+    date: pd.Timestamp
+    window: int
+    period: int
+
+    @classmethod
+    def of(cls, strategy: MultistageStrategy, view: View) -> TrainedModel:
+        """Estimate and train on what is known.
+
+        Raises
+        ------
+        DataError, InfeasibleProblem, SolverError
+            The rows do not carry an estimate, or no policy keeps the limit.
+        """
+        strategy.refit(view)
+        estimate, policy = strategy.estimate, strategy.policy
+        assert estimate is not None
+        assert policy is not None
+        regime = int(estimate.belief(view).argmax())
+        settings = strategy.estimator
+        return cls(policy, estimate.fit, regime, view.date, settings.window, settings.period)
+
+    def belief(self, view: View) -> Floats:
+        """Filtered probabilities of the present regime, shape (n_states,).
+
+        Raises
+        ------
+        DataError
+            The view lacks rows, or variables that the regimes were fitted to.
+        """
+        # Only its data window counts here; nothing is drawn.
+        reader = RegimeEstimator(
+            rng=np.random.default_rng(0), window=self.window, period=self.period
+        )
+        table, lengths = reader.drivers(view)
+        names = self.fit.variable_names
+        if names is not None and tuple(map(str, table.columns)) != tuple(map(str, names)):
+            raise DataError(
+                f"the regimes were fitted to {list(names)}, and the data hold "
+                f"{list(table.columns)}; give the same factors, or train anew"
+            )
+        return self.fit.regimes.belief(table.iloc[: lengths[0]])
+
+    def save(self, folder: Path) -> None:
+        """Write to a folder; read it with `load`, with other prices at hand.
+
+        Raises
+        ------
+        DataError, PolicyFileError
+            The folder cannot be written to.
+        """
+        problem, scenarios = self.policy.problem, self.policy.problem.scenarios
+        arrays = {
+            "returns": np.asarray(scenarios.returns[:1]),
+            "transition_matrix": np.asarray(scenarios.transition_matrix[:1]),
+            "probabilities": np.asarray(scenarios.probabilities)[:1],
+        }
+        facts = {
+            "format": FORMAT,
+            "assets": [str(name) for name in scenarios.asset_names or ()],
+            "n_stages": problem.n_stages,
+            "model": {name: getattr(problem.model, name) for name in MODEL_FIELDS},
+            "fit": self.fit.plain(),
+            "initial_regime": self.initial_regime,
+            "date": self.date.isoformat(),
+            "window": self.window,
+            "period": self.period,
+        }
+        write_record(folder / MODEL, Record(arrays, facts))
+        self.policy.save(folder / POLICY)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TrainedModel:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            The folder holds no trained model, or a damaged one.
+        PolicyFileError
+            The policy file is damaged, or of another version of the package.
+        """
+        record = read_record(Path(folder) / MODEL)
+        if record is None or record.facts.get("format") != FORMAT:
+            raise DataError(
+                f"{folder}: holds no trained model that this version can read; name a folder that "
+                "sddp train has written"
+            )
+        facts = record.facts
+        scenarios = MarkovScenarios(
+            returns=record.arrays["returns"][0],
+            transition_matrix=record.arrays["transition_matrix"][0],
+            probabilities=record.arrays["probabilities"][0],
+            asset_names=facts["assets"],
+            n_stages=facts["n_stages"],
+        )
+        problem = allocation_problem(
+            AllocationModel(**facts["model"]),
+            scenarios,
+            initial_holdings=START,
+            initial_regime=facts["initial_regime"],
+        )
+        return cls(
+            load_allocation_policy(Path(folder) / POLICY, problem),
+            Fit.from_plain(facts["fit"]),
+            facts["initial_regime"],
+            pd.Timestamp(facts["date"]),
+            facts["window"],
+            facts["period"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TodaysDecision:
+    """Orders for what is held today, and what they are worth. Made by `decide_today`.
+
+    Amounts are in the money of the prices; values are under the policy's cuts, and so optimistic.
+
+    Attributes
+    ----------
+    date : Timestamp
+        Of the last prices.
+    orders : DataFrame, by asset
+        ``price``; ``shares`` and ``held``, before trading in shares and money; ``trade_shares``
+        and ``trade`` (positive buys), with ``lots`` where a lot size is given; ``cost``;
+        ``after_shares`` and ``after`` trading; ``weight`` after trading.
+    cash_before, cash_after : float
+        Money.
+    belief : Series by regime
+        Probability that it reigns today; the calmest regime first.
+    regimes : DataFrame, by regime
+        ``mean`` and ``volatility`` of the equal-weighted return of a period.
+    cvar_before, cvar_after : float
+        One-period CVaR of the loss as fractions of wealth: of what is held, and of the orders with
+        their cost.
+    cvar_limit : float or None
+    cvar_confidence : float
+    limit_price : float
+        See `sddp.allocation.alternatives.limit_price`.
+    value : float
+        Expected wealth at the horizon with the orders.
+    value_without_trading : float or None
+        The same where nothing is traded today; None where no later decision could keep the limit.
+    n_stages, period : int
+        The horizon: decisions, and rows between two of them.
+    notes : tuple of str
+        What was done beside the policy's decision.
+    """
+
+    date: pd.Timestamp
+    orders: pd.DataFrame
+    cash_before: float
+    cash_after: float
+    belief: pd.Series[float]
+    regimes: pd.DataFrame
+    cvar_before: float
+    cvar_after: float
+    cvar_limit: float | None
+    cvar_confidence: float
+    limit_price: float
+    value: float
+    value_without_trading: float | None
+    n_stages: int
+    period: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def wealth(self) -> float:
+        """Money before trading."""
+        return self.cash_before + float(self.orders["held"].sum())
+
+    @property
+    def cost(self) -> float:
+        """Money that the trades cost."""
+        return float(self.orders["cost"].sum())
+
+    @property
+    def expected_gain(self) -> float:
+        """Expected gain to the horizon with the orders, in money."""
+        return self.value - self.wealth
+
+    @property
+    def given_up(self) -> float | None:
+        """Expected money that not trading gives up; negative where it gains by breaking the limit.
+
+        None where no later decision could keep the limit.
+        """
+        kept = self.value_without_trading
+        return None if kept is None else self.value - kept
+
+    @property
+    def limit_binds(self) -> bool:
+        """Whether the limit holds the decision back."""
+        return self.cvar_limit is not None and self.limit_price > 0.0
+
+    @property
+    def keeping_breaks_limit(self) -> bool:
+        """Whether what is held exceeds the limit."""
+        return self.cvar_limit is not None and self.cvar_before > self.cvar_limit + BINDING
+
+
+def decide_today(
+    model: TrainedModel, view: View, holdings: pd.Series[float], *, lot: float | None = None
+) -> TodaysDecision:
+    """Orders for today's holdings.
+
+    Parameters
+    ----------
+    model : TrainedModel
+    view : View
+        What is known today; its last row holds the prices of the orders.
+    holdings : Series by position
+        Money, with ``"cash"``.
+    lot : float, optional
+        Shares are traded in multiples of it. Orders are rounded towards no trade, and purchases
+        are cut further where cash would not suffice.
+
+    Raises
+    ------
+    InfeasibleState
+        No trade keeps the risk limit, now and later.
+    ModelError, DataError
+        Holdings name an unknown asset, or the rows do not suffice.
+    """
+    policy, belief = model.policy, model.belief(view)
+    held, names = _held(holdings, view), list(policy.problem.asset_names)
+    missing = [name for name in names if name not in held.index]
+    if missing:
+        raise DataError(f"prices lack {missing}, which the policy was trained on; train anew")
+    # What the policy does not know is sold.
+    others = [name for name in held.index.drop(CASH) if name not in names]
+    proceeds = float(held[others].sum()) * (1.0 - _sale_cost(policy))
+    money = held[[CASH, *names]] + pd.Series({CASH: proceeds}).reindex([CASH, *names], fill_value=0)
+    decision = policy.decide(stage=0, regime=belief, holdings=money)
+    wanted = (decision.holdings.reindex(held.index, fill_value=0.0) - held).drop(CASH)
+    orders, cash_after = _orders(view, held, wanted, policy, lot)
+    unchanged = without_trading(policy, regime=belief, holdings=money)
+    ahead = outlook(policy.problem.scenarios, 0, belief, float(policy.problem.terms.cash_return[0]))
+    loss = ahead.cvar(
+        cash_after,
+        orders.loc[names, "after"].to_numpy(dtype=float),
+        policy.problem.model.cvar_confidence,
+    )
+    return TodaysDecision(
+        date=view.date,
+        orders=orders,
+        cash_before=float(held[CASH]),
+        cash_after=cash_after,
+        belief=pd.Series(belief, index=[f"regime {k + 1}" for k in range(len(belief))]),
+        regimes=_regime_table(policy.problem.scenarios),
+        cvar_before=unchanged.cvar,
+        cvar_after=float((loss + orders["cost"].sum()) / held.sum()),
+        cvar_limit=policy.problem.model.cvar_limit,
+        cvar_confidence=policy.problem.model.cvar_confidence,
+        limit_price=limit_price(policy, regime=belief, holdings=money),
+        value=decision.value,
+        value_without_trading=unchanged.value,
+        n_stages=policy.problem.n_stages,
+        period=model.period,
+        notes=tuple(_notes(held, others, view, lot)),
+    )
+
+
+def _held(holdings: pd.Series[float], view: View) -> pd.Series[float]:
+    """Money by position, cash first, all assets of the view."""
+    positions = [CASH, *map(str, view.assets)]
+    given = pd.Series(holdings, dtype=float)
+    unknown = [name for name in given.index if name not in positions]
+    if unknown:
+        raise ModelError(f"holdings name {unknown[0]!r}; the prices hold {positions[1:]} and cash")
+    bad = given[~(np.isfinite(given) & (given >= 0.0))]
+    if len(bad):
+        raise ModelError(f"holdings of {bad.index[0]!r} are {bad.iloc[0]}; give amounts >= 0")
+    held = given.reindex(positions, fill_value=0.0)
+    if not held.sum() > 0.0:
+        raise ModelError("holdings are all 0: there is nothing to invest")
+    unpriced = (held.drop(CASH) > 0.0) & ~(_prices(view) > 0.0)
+    if unpriced.any():
+        name = unpriced.index[unpriced][0]
+        raise DataError(f"{name!r} is held and has no price on {day(view.date)}")
+    return held
+
+
+def _prices(view: View) -> pd.Series[float]:
+    last: pd.Series[float] = view.prices.iloc[-1]
+    return last.set_axis(last.index.map(str))
+
+
+def _sale_cost(policy: AllocationPolicy) -> float:
+    """Of assets that the policy does not know: the dearest of those that it does."""
+    return float(policy.problem.terms.sale_cost.max())
+
+
+def _orders(
+    view: View,
+    held: pd.Series[float],
+    wanted: pd.Series[float],
+    policy: AllocationPolicy,
+    lot: float | None,
+) -> tuple[pd.DataFrame, float]:
+    """Table of the orders, and the cash that is left."""
+    smallest, price = NO_TRADE * float(held.sum()), _prices(view).to_numpy(dtype=float)
+    before = held.drop(CASH)
+    trade: Floats = np.array(wanted, dtype=float)
+    trade[~view.quoted.iloc[-1].to_numpy() & (trade > 0.0)] = 0.0
+    trade[np.abs(trade) < smallest] = 0.0
+    costs = _costs(policy, list(before.index))
+    if lot is not None:
+        unit = lot * price
+        # All that is held may be sold, an odd lot too.
+        sold_out = before.to_numpy() + trade <= smallest
+        trade = trade * sold_out + np.trunc(trade / unit) * unit * ~sold_out
+        while held[CASH] - trade.sum() - costs.charged(trade).sum() < 0.0 and trade.max() > 0.0:
+            largest = int(np.argmax(trade))
+            trade[largest] = max(trade[largest] - unit[largest], 0.0)
+    after = np.maximum(before.to_numpy() + trade, 0.0)
+    after[after < smallest] = 0.0
+    charged = costs.charged(trade)
+    cash = max(float(held[CASH] - trade.sum() - charged.sum()), 0.0)
+    columns = {
+        "price": price,
+        "shares": before.to_numpy() / price,
+        "held": before.to_numpy(),
+        "trade_shares": trade / price,
+        **({} if lot is None else {"lots": trade / price / lot}),
+        "trade": trade,
+        "cost": charged,
+        "after_shares": after / price,
+        "after": after,
+        "weight": after / (cash + after.sum()),
+    }
+    return pd.DataFrame(columns, index=before.index.rename("asset")), cash
+
+
+def _costs(policy: AllocationPolicy, assets: list[str]) -> TransactionCosts:
+    """Of all assets of the market."""
+    terms, names = policy.problem.terms, list(policy.problem.asset_names)
+    known = dict(zip(names, zip(terms.purchase_cost, terms.sale_cost, strict=True), strict=True))
+    unknown = (0.0, _sale_cost(policy))
+    buy, sell = np.array([known.get(name, unknown) for name in assets], dtype=float).T
+    return TransactionCosts(buy, sell)
+
+
+def _regime_table(scenarios: MarkovScenarios) -> pd.DataFrame:
+    """Mean and volatility of the equal-weighted return of a period."""
+    assert scenarios.probabilities is not None
+    returns, weights = scenarios.returns[0].mean(axis=2), scenarios.probabilities[0]
+    mean = (weights * returns).sum(axis=1)
+    variance = (weights * (returns - mean[:, None]) ** 2).sum(axis=1)
+    index = [f"regime {k + 1}" for k in range(len(mean))]
+    return pd.DataFrame({"mean": mean, "volatility": np.sqrt(variance)}, index=index)
+
+
+def _notes(
+    held: pd.Series[float], others: list[str], view: View, lot: float | None
+) -> Iterator[str]:
+    """What was done beside the policy's decision."""
+    sold = [name for name in others if held[name] > 0.0]
+    if sold:
+        yield f"{', '.join(sold)}: not quoted when the policy was trained, and so sold"
+    quoted = view.quoted.iloc[-1]
+    stale = [str(name) for name in quoted.index[~quoted]]
+    if stale:
+        yield f"{', '.join(stale)}: no quote on {day(view.date)}, and so not bought"
+    if lot is not None:
+        yield (
+            f"trades are rounded towards zero to lots of {lot:g} shares; the values are those of "
+            "the decision before rounding"
+        )

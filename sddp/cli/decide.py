@@ -1,0 +1,175 @@
+"""``sddp decide``: today's orders for what is held."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from sddp.cli import options as opt
+from sddp.cli import settings as model_settings
+from sddp.cli.backtest import STORE, store_of
+from sddp.cli.holdings import Holdings, read_holdings
+from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
+from sddp.cli.output import Result
+from sddp.cli.settings import Settings
+from sddp.cli.train import settings_for, today, trained_model
+
+if TYPE_CHECKING:
+    from sddp.backtest.market import View
+    from sddp.backtest.today import TodaysDecision, TrainedModel
+
+# Cash to decide about where nothing else is said.
+WEALTH = 100_000.0
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = opt.command(
+        commands,
+        "decide",
+        run=run,
+        summary="today's orders, from prices and current holdings",
+        description="Orders that the multi-stage policy gives for what is held on the last date "
+        "of PRICES: in money, shares or lots, with their cost, the risk before and after, what "
+        "the limit costs, the probabilities of the regimes, and what not trading would give up. "
+        "The policy is that of --policy FOLDER (see sddp train), or is trained on the last "
+        "--window rows.\n\n"
+        "HOLDINGS is a CSV file with a header and one line per position (asset,shares or "
+        "asset,money; the asset cash is money), or a JSON object of amounts by asset.",
+        examples=(
+            "sddp decide prices.csv --wealth 50000",
+            "sddp decide prices.csv --holdings holdings.csv --lot 100 --out results/today",
+            "sddp decide prices.csv --holdings holdings.csv --policy results/policy",
+        ),
+    )
+    parser.add_argument("prices", nargs="?", metavar="PRICES", help="file of prices")
+    held = parser.add_argument_group("holdings")
+    held.add_argument("--holdings", metavar="FILE", help="what is held, CSV or JSON")
+    held.add_argument(
+        "--unit", choices=("money", "shares"), help="of the amounts, where the file does not say it"
+    )
+    held.add_argument(
+        "--wealth",
+        type=opt.positive_number,
+        metavar="X",
+        help=f"all of it in cash, instead of --holdings (default {WEALTH:g})",
+    )
+    held.add_argument(
+        "--lot", type=opt.positive_number, metavar="N", help="trade whole lots of N shares"
+    )
+    parser.add_argument("--policy", metavar="FOLDER", help="a policy that sddp train has written")
+    add_price_options(parser)
+    model_settings.add_model_options(parser, trading=False)
+    opt.add_out(parser, None)
+    opt.add_resume(parser, STORE)
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Read, train or load, decide, report."""
+    from sddp.cli import decision_report
+
+    held = _holdings(options)
+    tables = read_tables(options)
+    notes = Notes([tables.sentence()])
+    notes.lines += [f"Note: {caveat}." for caveat in tables.caveats]
+    if options.holdings is None:
+        notes.add(f"Held: {held.cash:,.2f} in cash (--holdings and --wealth say otherwise).")
+    if options.out is None:
+        decision = _decide(options, tables, held, notes)
+        return Result(
+            decision_report.data(decision, notes.lines), decision_report.text(decision, notes.lines)
+        )
+    from sddp.studies.record import Run
+
+    with Run(options.out, {"command": "decide", **_plain(options)}) as record:
+        record.add_input("prices", tables.prices)
+        record.add_input("factors", tables.factors)
+        decision = _decide(options, tables, held, notes)
+        found = decision_report.data(decision, notes.lines)
+        decision_report.write(record, decision, notes.lines)
+        record.finish("complete", found)
+    said = decision_report.text(decision, notes.lines)
+    return Result(
+        {**found, "out": options.out},
+        f"{said}\norders.csv, decision.html, decision.json and run.json: {options.out}",
+    )
+
+
+def _decide(
+    options: argparse.Namespace, tables: PriceTables, held: Holdings, notes: Notes
+) -> TodaysDecision:
+    from sddp.backtest.today import decide_today
+
+    if options.policy is not None:
+        model, view = _loaded(options, tables, notes)
+    else:
+        settings = settings_for(options, tables, notes)
+        view = today(tables, settings, options)
+        notes.add(_settings_sentence(settings, tables))
+        with store_of(options) as store:
+            model, _ = trained_model(settings, view, store, quiet=options.quiet)
+    import pandas as pd
+
+    prices = {str(name): float(price) for name, price in view.prices.iloc[-1].items()}
+    money = held.in_money(prices, f"{view.date:%Y-%m-%d}")
+    return decide_today(model, view, pd.Series(money), lot=options.lot)
+
+
+def _loaded(
+    options: argparse.Namespace, tables: PriceTables, notes: Notes
+) -> tuple[TrainedModel, View]:
+    """A policy of ``sddp train``, and the market that it looks at.
+
+    Raises
+    ------
+    DataError
+        The options contradict it, or the prices end before it was trained.
+    """
+    from sddp.backtest.today import TrainedModel
+    from sddp.errors import DataError
+
+    fixed = {f: v for f, v in model_settings.given(options).items() if f != "seed"}
+    if fixed:
+        name = model_settings.OPTION_OF[next(iter(fixed))]
+        raise DataError(
+            f"{name} {next(iter(fixed.values()))}: is fixed by --policy {options.policy}; leave "
+            "one of them out"
+        )
+    model = TrainedModel.load(options.policy)
+    view = today(tables, Settings(cash_rate=0.0), options)
+    if view.date < model.date:
+        raise DataError(
+            f"PRICES end on {view.date:%Y-%m-%d}, and --policy {options.policy} was trained up "
+            f"to {model.date:%Y-%m-%d}; give newer prices, or train on these"
+        )
+    rows = int((view.dates > model.date).sum())
+    notes.add(f"The policy was trained up to {model.date:%Y-%m-%d}, {rows} rows ago.")
+    return model, view
+
+
+def _holdings(options: argparse.Namespace) -> Holdings:
+    from sddp.errors import DataError
+
+    if options.holdings is None:
+        if options.unit is not None:
+            raise DataError(f"--unit {options.unit}: needs --holdings FILE; give both")
+        return Holdings(options.wealth or WEALTH, {}, "money", "--wealth")
+    if options.wealth is not None:
+        raise DataError(
+            f"--wealth {options.wealth:g}: contradicts --holdings {options.holdings}; write cash "
+            "into that file instead"
+        )
+    return read_holdings(options.holdings, options.unit)
+
+
+def _settings_sentence(settings: Settings, tables: PriceTables) -> str:
+    limit = "none" if settings.cvar_limit is None else f"{settings.cvar_limit:.2%}"
+    return (
+        f"Settings for {tables.frequency} prices: window {settings.window} rows, a decision every "
+        f"{settings.period} rows, {settings.n_stages} decisions ahead, {settings.n_states} "
+        f"regimes, limit {limit}, cost {settings.transaction_cost:.2%}."
+    )
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name != "run"}

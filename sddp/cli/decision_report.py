@@ -1,0 +1,206 @@
+"""Today's decision as JSON, as text and as a page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sddp.backtest.page_parts import Cell, Facts, Row, Section, Table, number, percent, render
+from sddp.backtest.today import TodaysDecision
+from sddp.cli.output import as_json, columns
+
+if TYPE_CHECKING:
+    from sddp.studies.record import Run
+
+SHOWN = {
+    "price": "price",
+    "held": "held",
+    "trade": "trade",
+    "trade_shares": "shares",
+    "lots": "lots",
+    "cost": "cost",
+    "after": "after",
+    "weight": "weight",
+}
+
+
+def data(decision: TodaysDecision, notes: Sequence[str]) -> dict[str, Any]:
+    """The machine-readable result."""
+    return {
+        "date": decision.date,
+        "wealth": decision.wealth,
+        "orders": [
+            {"asset": name, **row} for name, row in decision.orders.to_dict("index").items()
+        ],
+        "cash_before": decision.cash_before,
+        "cash_after": decision.cash_after,
+        "cost": decision.cost,
+        "cvar_before": decision.cvar_before,
+        "cvar_after": decision.cvar_after,
+        "cvar_limit": decision.cvar_limit,
+        "cvar_confidence": decision.cvar_confidence,
+        "limit_binds": decision.limit_binds,
+        "limit_price": decision.limit_price,
+        "regimes": {
+            name: {"probability": share, "mean": mean, "volatility": volatility}
+            for name, share, mean, volatility in _regimes(decision)
+        },
+        "expected_wealth_at_horizon": decision.value,
+        "expected_gain": decision.expected_gain,
+        "given_up_by_not_trading": decision.given_up,
+        "given_up_share_of_gain": given_up_share(decision),
+        "horizon": {"decisions": decision.n_stages, "rows_apart": decision.period},
+        "notes": [*notes, *decision.notes],
+    }
+
+
+def given_up_share(decision: TodaysDecision) -> float | None:
+    """What not trading gives up, as a share of the expected gain; None where there is no gain."""
+    if decision.given_up is None or decision.expected_gain <= 0.0:
+        return None
+    return decision.given_up / decision.expected_gain
+
+
+def text(decision: TodaysDecision, notes: Sequence[str]) -> str:
+    """The decision for people: orders, then sentences."""
+    traded = decision.orders[decision.orders["trade"] != 0.0]
+    heading = f"Orders on {decision.date:%Y-%m-%d}, at its prices"
+    table = "none: nothing is traded"
+    if len(traded):
+        shown = traded[[name for name in SHOWN if name in traded]].rename(columns=SHOWN)
+        table = shown.to_string(
+            formatters=[
+                "{:.1%}".format if name == "weight" else "{:,.2f}".format for name in shown
+            ],
+            line_width=columns(),
+        )
+    wrapped = [textwrap.fill(line, columns()) for line in sentences(decision)]
+    told = [textwrap.fill(line, columns()) for line in (*notes, *decision.notes)]
+    return "\n".join([*told, "", heading, table, "", *wrapped])
+
+
+def sentences(decision: TodaysDecision) -> list[str]:
+    """What the orders do, cost and are worth."""
+    wealth, cost = decision.wealth, decision.cost
+    tail = 1.0 - decision.cvar_confidence
+    period = "row" if decision.period == 1 else f"{decision.period} rows"
+    return [
+        f"Wealth {wealth:,.2f}; the orders cost {cost:,.2f} ({cost / wealth:.3%} of it); cash "
+        f"{decision.cash_before:,.2f} before, {decision.cash_after:,.2f} after.",
+        f"Risk: the mean loss of the worst {tail:.0%} of outcomes over the next {period} (CVaR) is "
+        f"{decision.cvar_before:.2%} of wealth as held now, {decision.cvar_after:.2%} with the "
+        f"orders, their cost included; {_limit(decision)}",
+        "Regime today: "
+        + "; ".join(
+            f"{name} {share:.1%} (mean {mean:+.2%}, volatility {volatility:.2%})"
+            for name, share, mean, volatility in _regimes(decision)
+        )
+        + f". In brackets the equal-weighted mean of the assets over one period ({period}).",
+        f"Expected gain over {decision.n_stages} decisions: {decision.expected_gain:,.2f} "
+        f"({decision.expected_gain / wealth:.2%} of wealth), in the model and at best.",
+        _not_trading(decision),
+    ]
+
+
+def _limit(decision: TodaysDecision) -> str:
+    if decision.cvar_limit is None:
+        return "there is no limit."
+    limit = f"the limit is {decision.cvar_limit:.2%}"
+    if not decision.limit_binds:
+        return f"{limit} and does not hold the decision back: it costs nothing."
+    per_point = decision.limit_price * 0.001
+    return (
+        f"{limit} and holds the decision back: 0.1 percentage points more today would add about "
+        f"{per_point:,.2f} to expected wealth at the horizon "
+        f"({per_point / decision.wealth:.3%} of wealth)."
+    )
+
+
+def _regimes(decision: TodaysDecision) -> list[tuple[str, float, float, float]]:
+    """Name, probability today, mean and volatility of each regime."""
+    table = decision.regimes
+    columns = (decision.belief, table["mean"], table["volatility"])
+    return list(zip(map(str, table.index), *(c.tolist() for c in columns), strict=True))
+
+
+def _not_trading(decision: TodaysDecision) -> str:
+    breach = (
+        f" It would break the limit: CVaR {decision.cvar_before:.2%} of wealth."
+        if decision.keeping_breaks_limit
+        else ""
+    )
+    given_up = decision.given_up
+    if given_up is None:
+        return f"Not trading would lead to where no later decision can keep the limit.{breach}"
+    if given_up < 0.0:
+        return (
+            f"Not trading would add {-given_up:,.2f} to expected wealth, at a risk that the "
+            f"limit does not allow.{breach}"
+        )
+    share = given_up_share(decision)
+    of_gain = "" if share is None else f", {share:.1%} of the expected gain"
+    return f"Not trading would give up {given_up:,.2f} of expected wealth{of_gain}.{breach}"
+
+
+def write(record: Run, decision: TodaysDecision, notes: Sequence[str]) -> None:
+    """``orders.csv``, ``decision.json`` and ``decision.html``."""
+    record.write_table("orders", decision.orders)
+    (record.out / "decision.json").write_text(
+        as_json(data(decision, notes)) + "\n", encoding="utf-8"
+    )
+    (record.out / "decision.html").write_text(page(decision, notes), encoding="utf-8")
+
+
+def page(decision: TodaysDecision, notes: Sequence[str]) -> str:
+    """One HTML page that needs nothing beside itself."""
+    sections = [
+        Section("orders", "Orders", tables=[_orders(decision)], notes=sentences(decision)),
+        Section("regimes", "Regimes", tables=[_regime_table(decision)]),
+        Section("made-of", "Made of", facts=[Facts("Inputs", [("Notes", "\n".join(notes))])]),
+    ]
+    lead = (
+        f"Orders for {number(decision.wealth, 2)} of wealth, cost "
+        f"{number(decision.cost, 2)} ({percent(decision.cost / decision.wealth, 3)})."
+    )
+    title = f"Decision of {decision.date:%Y-%m-%d}"
+    return render(title, lead, list(decision.notes), sections)
+
+
+def _orders(decision: TodaysDecision) -> Table:
+    names = [name for name in SHOWN if name in decision.orders]
+
+    def cells(row: pd.Series[float]) -> list[Cell]:
+        return [
+            Cell(percent(row[name], 1) if name == "weight" else number(row[name], 2))
+            for name in names
+        ]
+
+    rows = [Row(str(name), cells(row)) for name, row in decision.orders.iterrows()]
+    blank = [Cell("") for _ in names]
+    cash = dict(zip(names, blank, strict=True)) | {
+        "held": Cell(number(decision.cash_before, 2)),
+        "after": Cell(number(decision.cash_after, 2)),
+        "weight": Cell(
+            percent(decision.cash_after / (decision.cash_after + decision.orders["after"].sum()), 1)
+        ),
+    }
+    return Table(
+        "Money at the prices of the date; positive trades buy.",
+        ["asset", *(SHOWN[name] for name in names)],
+        [*rows, Row("cash", list(cash.values()))],
+    )
+
+
+def _regime_table(decision: TodaysDecision) -> Table:
+    rows = [
+        Row(name, [Cell(percent(share, 1)), Cell(percent(mean, 2)), Cell(percent(volatility, 2))])
+        for name, share, mean, volatility in _regimes(decision)
+    ]
+    return Table(
+        "Probability today, and the equal-weighted return of a period; calmest first.",
+        ["regime", "probability", "mean", "volatility"],
+        rows,
+    )
