@@ -57,6 +57,15 @@ class TailRows:
         rows = self._row(tail)[None, :] if broken else np.zeros((0, len(values)))
         return rows, np.zeros(len(rows))
 
+    def at_combinations(self, outgoing: Floats) -> tuple[Floats, Floats, Floats]:
+        """See `RowGenerator`: CVaR is convex, so that of a combination is at most the combination
+        of the points' own. One row, whatever the number of outcomes."""
+        n = len(self.purchase_cost)
+        cvar = [self.outlook.cvar(float(u[0]), u[1:], self.confidence) for u in outgoing]
+        row = self._row(np.zeros(len(self.outlook.probabilities)))
+        row[: n + 1] = 0.0
+        return np.array(cvar)[None, :], row[None, :], np.zeros(1)
+
     def digest(self) -> str:
         """Hash of the outcomes and of the limit."""
         content = hashlib.sha256()

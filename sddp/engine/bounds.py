@@ -206,7 +206,7 @@ class _Boxes:
 
     def _number_of(self, compiled: CompiledStage) -> int:
         if id(compiled) not in self._by_stage:
-            box = _outgoing_box(compiled)
+            box = outgoing_box(compiled)
             key = (box[0].tobytes(), box[1].tobytes())
             if key not in self._numbers:
                 self._numbers[key] = len(self._handed_on)
@@ -221,7 +221,7 @@ class _Boxes:
         return self._arriving[key]
 
 
-def _outgoing_box(compiled: CompiledStage) -> Box:
+def outgoing_box(compiled: CompiledStage) -> Box:
     """Bounds of the outgoing variables, the widest of all noises."""
     lower, upper = compiled.column_lower.copy(), compiled.column_upper.copy()
     noise = compiled.noise

@@ -68,6 +68,13 @@ class InitialCut:
 class RowGenerator(Protocol):
     """Constraints written only when a solution breaks them.
 
+    A generator may have one more method, ``at_combinations(outgoing)``, for the inner bound:
+    rows that imply all of its rows where the outgoing state is a combination of given points, an
+    array (n_points, n_components) of size 1 each in homogeneous problems. It returns
+    coefficients of the combination's weights (n_rows, n_points) and of the variables
+    (n_rows, n_variables), and the upper sides (n_rows,). Without it the rows are generated as in
+    training, and the bound is a little tighter and slower.
+
     What it answers must follow from what it is asked alone: paths of one iteration are worked on
     in an order that depends on ``n_jobs``, some of them in other processes, where what it may
     remember is lost.
