@@ -65,8 +65,7 @@ class KnownBases:
     """Bases found so far; none are kept where `remembers` is false."""
 
     def __init__(self, program: FormProgram, remembers: bool) -> None:
-        self._program, self._remembers = program, remembers
-        self._dense = program.matrix.toarray() if remembers else np.zeros((0, 0))
+        self._anatomy = _Anatomy(program) if remembers else None
         self._bases: list[_Region] = []
 
     def clear(self) -> None:
@@ -104,9 +103,9 @@ class KnownBases:
 
     def add(self, basis: Basis, state: Floats, noise: int, value: float) -> bool:
         """Keep a basis; False where its maps do not give the value that it was found with."""
-        if not self._remembers:
+        if self._anatomy is None:
             return False
-        region = _region(self._program, self._dense, basis)
+        region = self._anatomy.region(basis)
         if region is None:
             return False
         offered = float(state @ region.slope + region.constants[noise])
@@ -132,42 +131,91 @@ class _Region:
         return kept
 
 
-def _region(lp: FormProgram, dense: Floats, basis: Basis) -> _Region | None:
-    """A basis as affine maps; None where it is singular, or rests on a bound that there is not."""
-    column_basic, row_basic = basis.columns == BASIC, basis.rows == BASIC
-    column_upper, row_upper = basis.columns == AT_UPPER, basis.rows == AT_UPPER
-    # Columns that are not basic rest on a bound, or (free ones) on 0.
-    resting = np.where(column_upper, lp.upper, lp.lower)
-    resting_in = np.where(column_upper[:, None], lp.upper_in, lp.lower_in)
-    resting = np.where(np.isinf(lp.lower) & np.isinf(lp.upper), 0.0, resting)
-    resting[:, column_basic] = 0.0
-    resting_in = np.where(column_basic[:, None], 0.0, resting_in)
-    sides = np.where(row_upper & np.isfinite(lp.row_upper), lp.row_upper, lp.row_lower)
-    sides = np.where(np.isinf(sides), lp.row_upper, sides)
-    sides[:, row_basic] = 0.0
-    if not (np.isfinite(resting).all() and np.isfinite(sides).all()):
-        return None
-    n_rows = len(dense)
-    square = np.hstack([dense[:, column_basic], -np.eye(n_rows)[:, row_basic]])
-    right = sides - resting @ dense.T
-    right_in = np.where(row_basic[:, None], 0.0, -lp.row_in) - dense @ resting_in
-    if square.shape != (n_rows, n_rows):
-        return None
-    try:
-        solved = np.linalg.solve(square, np.hstack([right.T, right_in]))
-    except np.linalg.LinAlgError:
-        return None
-    basics, basics_in = solved[:, : len(right)].T, solved[:, len(right) :]
-    n = int(column_basic.sum())
-    cost = lp.cost[column_basic]
-    slope = cost @ basics_in[:n] + lp.cost @ resting_in + lp.cost_in
-    constants = basics[:, :n] @ cost + resting @ lp.cost + lp.offset
-    # The basic row of -row_in @ x: its activity is that of the decisions alone.
-    lower = np.hstack([lp.lower[:, column_basic], lp.row_lower[:, row_basic]])
-    upper = np.hstack([lp.upper[:, column_basic], lp.row_upper[:, row_basic]])
-    lower_in = np.vstack([lp.lower_in[column_basic], -lp.row_in[row_basic]])
-    upper_in = np.vstack([lp.upper_in[column_basic], -lp.row_in[row_basic]])
-    below, above = np.isfinite(lower).any(axis=0), np.isfinite(upper).any(axis=0)
-    room = np.hstack([(basics - lower)[:, below], (upper - basics)[:, above]])
-    room_in = np.vstack([(basics_in - lower_in)[below], (upper_in - basics_in)[above]])
-    return _Region(slope, constants, room, room_in)
+class _Anatomy:
+    """What all bases of a program share: which bounds there are, and which are not 0."""
+
+    def __init__(self, lp: FormProgram) -> None:
+        self.lp, self.dense = lp, lp.matrix.toarray()
+        finite_lower, finite_upper = np.isfinite(lp.lower), np.isfinite(lp.upper)
+        self.below, self.above = finite_lower.any(axis=0), finite_upper.any(axis=0)
+        self.row_below = np.isfinite(lp.row_lower).any(axis=0)
+        self.row_above = np.isfinite(lp.row_upper).any(axis=0)
+        # Columns that may rest on something else than 0 when they are at their lower bound.
+        lower = np.where(finite_lower, lp.lower, 0.0)
+        self.raised = lower.any(axis=0) | lp.lower_in.any(axis=1)
+        self.free = ~(self.below | self.above)
+
+    def region(self, basis: Basis) -> _Region | None:
+        """A basis as affine maps; None where it is singular, or rests on a bound that is none."""
+        lp, dense = self.lp, self.dense
+        basic, slack = np.flatnonzero(basis.columns == BASIC), np.flatnonzero(basis.rows == BASIC)
+        n, n_rows = len(basic), len(dense)
+        if n + len(slack) != n_rows:
+            return None
+        resting = self._resting(basis)
+        tight = self._tight(basis)
+        if resting is None or tight is None:
+            return None
+        columns, at, at_in = resting
+        rows, sides = tight
+        right = np.zeros((len(lp.offset), n_rows))
+        right[:, rows] = sides
+        right_in = np.zeros((n_rows, lp.row_in.shape[1]))
+        right_in[rows] = -lp.row_in[rows]
+        slope, constants = lp.cost_in, lp.offset
+        if len(columns):
+            right -= at @ dense[:, columns].T
+            right_in -= dense[:, columns] @ at_in
+            slope = slope + lp.cost[columns] @ at_in
+            constants = constants + at @ lp.cost[columns]
+        square = np.zeros((n_rows, n_rows))
+        square[:, :n] = dense[:, basic]
+        square[slack, np.arange(n, n_rows)] = -1.0
+        try:
+            solved = np.linalg.solve(square, np.concatenate([right.T, right_in], axis=1))
+        except np.linalg.LinAlgError:
+            return None
+        basics, basics_in = solved[:, : len(right)].T, solved[:, len(right) :]
+        slope = slope + lp.cost[basic] @ basics_in[:n]
+        constants = constants + basics[:, :n] @ lp.cost[basic]
+        return _Region(slope, constants, *self._room(basic, slack, basics, basics_in))
+
+    def _resting(self, basis: Basis) -> tuple[Ints, Floats, Floats] | None:
+        """Columns that rest on a bound other than 0, with its constants and maps."""
+        lp, nonbasic = self.lp, basis.columns != BASIC
+        at_upper = np.flatnonzero(nonbasic & (basis.columns == AT_UPPER) & ~self.free)
+        at_lower = np.flatnonzero(nonbasic & (basis.columns != AT_UPPER) & self.raised)
+        unbounded = nonbasic & ~self.free & (basis.columns != AT_UPPER) & ~self.below
+        at = np.concatenate([lp.upper[:, at_upper], lp.lower[:, at_lower]], axis=1)
+        if unbounded.any() or not np.isfinite(at).all():
+            return None
+        at_in = np.concatenate([lp.upper_in[at_upper], lp.lower_in[at_lower]])
+        return np.concatenate([at_upper, at_lower]), at, at_in
+
+    def _tight(self, basis: Basis) -> tuple[Ints, Floats] | None:
+        """Rows that are not basic, with the sides that they are at."""
+        lp, rows = self.lp, np.flatnonzero(basis.rows != BASIC)
+        upper = (basis.rows[rows] == AT_UPPER) & self.row_above[rows]
+        upper |= ~self.row_below[rows]
+        sides = np.where(upper, lp.row_upper[:, rows], lp.row_lower[:, rows])
+        return (rows, sides) if np.isfinite(sides).all() else None
+
+    def _room(
+        self, basic: Ints, slack: Ints, basics: Floats, basics_in: Floats
+    ) -> tuple[Floats, Floats]:
+        """Distances of the basic columns and rows from their bounds, as affine maps."""
+        lp, n = self.lp, len(basic)
+        room, room_in = [], []
+        # The activity of a row is that of the decisions alone: the state moves its sides.
+        for first, where, lower, upper, lower_in, upper_in, below, above in (
+            (0, basic, lp.lower, lp.upper, lp.lower_in, lp.upper_in, self.below, self.above),
+            (n, slack, lp.row_lower, lp.row_upper, -lp.row_in, -lp.row_in, self.row_below,
+             self.row_above),
+        ):
+            at = np.flatnonzero(below[where])
+            room.append(basics[:, first + at] - lower[:, where[at]])
+            room_in.append(basics_in[first + at] - lower_in[where[at]])
+            at = np.flatnonzero(above[where])
+            room.append(upper[:, where[at]] - basics[:, first + at])
+            room_in.append(upper_in[where[at]] - basics_in[first + at])
+        return np.concatenate(room, axis=1), np.concatenate(room_in)

@@ -24,6 +24,7 @@ from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage
 from sddp.engine.inner_bases import FormProgram, KnownBases
 from sddp.engine.inner_stage import StageForm
+from sddp.engine.reduction import as_operator
 from sddp.errors import SolverError
 from sddp.lp import Arrays, Effort, LinearProgram, Status
 
@@ -214,6 +215,7 @@ class _Solver:
             hull.unit,
             hull.effort,
         )
+        self._operator = as_operator(lp.matrix)
         remembers = self._generator is None and lp.matrix.shape[0] <= MOST_ROWS
         self.bases = KnownBases(lp, remembers)
 
@@ -304,13 +306,15 @@ class _Solver:
         if status is not Status.OPTIMAL:
             return None
         y = self._primal = np.clip(self._lp.primal(), lower, upper)
-        activity = self.program.matrix @ y
-        terms = 1.0 + abs(self.program.matrix) @ np.abs(y)
+        activity = self._operator @ y
         missing = np.maximum(self._sides[0] - activity, activity - self._sides[1])
         missing = np.maximum(missing, 0.0)
-        if np.any(missing > LARGEST_BREACH * terms):
-            return None
-        paid = float(np.abs(self._lp.row_duals()) @ missing)
+        paid = 0.0
+        if missing.any():
+            terms = 1.0 + np.abs(self._operator) @ np.abs(y)
+            if np.any(missing > LARGEST_BREACH * terms):
+                return None
+            paid = float(np.abs(self._lp.row_duals()) @ missing)
         form = self.form
         constant = form.offset[self._noise] + form.cost_in @ self._state
         return float(self.program.cost @ y + constant) + paid
@@ -332,6 +336,7 @@ class _Solver:
         block = self._rows_over(rows, self._weights_of_outgoing(rows))
         into = self._places.of_incoming(rows)
         self.program = self.program.with_rows(block, into, sides)
+        self._operator = as_operator(self.program.matrix)
         self._lp.add_rows(
             block, np.full(len(sides), -np.inf), sides - into @ self._state
         )
