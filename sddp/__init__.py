@@ -23,6 +23,7 @@ _HOMES = {
         "RegimeEstimator",
         "run_study",
     ),
+    "sddp.engine.certificate": ("Certificate",),
     "sddp.engine.cost_to_go": ("AverageCut", "LazyAggregation", "MultiCut"),
     "sddp.engine.extensive": ("extensive_form",),
     "sddp.engine.graph": ("Graph", "Node", "linear_graph", "markov_graph"),
@@ -33,6 +34,7 @@ _HOMES = {
     "sddp.engine.stage": ("InitialCut", "Noise", "RowGenerator", "Stage", "State"),
     "sddp.engine.stopping": (
         "BoundStalling",
+        "Gap",
         "Iterations",
         "PolicyStability",
         "Seconds",

@@ -14,6 +14,7 @@ from sddp.allocation.model import Holdings
 from sddp.allocation.outlook import outlook
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
+from sddp.engine.certificate import Certificate
 from sddp.engine.policy import Decision, Policy, load_policy
 from sddp.errors import DataError, InfeasibleState, ModelError
 
@@ -104,6 +105,16 @@ class AllocationPolicy:
         except InfeasibleState as error:
             raise InfeasibleState(f"stage {stage}, regime {regime!r}: {error}") from error
         return self._in_money(decision, before, belief, stage)
+
+    def certificate(self, *, effort: int = 40, seed: int = 0) -> Certificate:
+        """How far from the optimum this policy's problem can be at most, in money.
+
+        Relative to the gain over the initial wealth left in cash. See `Policy.certificate` for
+        the parameters; `sddp.allocation.inner_bound.inner_bound` gives the policy that attains
+        it as well.
+        """
+        cash = self.problem.cash_value
+        return self.engine.certificate(effort=effort, seed=seed, reference=cash)
 
     def simulate(self, n_paths: int, *, rng: np.random.Generator) -> pd.DataFrame:
         """Follow the policy in sample.

@@ -61,6 +61,13 @@ class AllocationProblem:
         """Cash and the risky assets."""
         return (CASH, *self.asset_names)
 
+    @property
+    def cash_value(self) -> float:
+        """The initial wealth left in cash: what gains are counted over."""
+        first = next(name for name, _ in self.engine.graph.children(self.engine.graph.root))
+        start = self.engine.initial_state(first)
+        return float(start.sum() * np.prod(1.0 + self.terms.cash_return))
+
     def stage_before(self, stage: int, belief: Floats) -> PreparedStage:
         """The decision problem of a stage under a belief over regimes.
 

@@ -58,8 +58,10 @@ class TailRows:
         return rows, np.zeros(len(rows))
 
     def at_combinations(self, outgoing: Floats) -> tuple[Floats, Floats, Floats]:
-        """See `RowGenerator`: CVaR is convex, so that of a combination is at most the combination
-        of the points' own. One row, whatever the number of outcomes."""
+        """One row, whatever the number of outcomes; see `RowGenerator`.
+
+        CVaR is convex: that of a combination is at most the combination of the points' own.
+        """
         n = len(self.purchase_cost)
         cvar = [self.outlook.cvar(float(u[0]), u[1:], self.confidence) for u in outgoing]
         row = self._row(np.zeros(len(self.outlook.probabilities)))

@@ -11,17 +11,18 @@ from sddp.allocation.model import CASH, AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
+from sddp.engine.certificate import Certificate
 from sddp.engine.cost_to_go import CutForm, LazyAggregation
 from sddp.engine.network import Network
 from sddp.engine.policy import Policy
 from sddp.engine.session import Tolerances
-from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
+from sddp.engine.stopping import Gap, Iterations, StoppingRule
 from sddp.engine.training import TrainingResult, train
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 from sddp.scenarios import MarkovScenarios
 
-DEFAULT_STOPPING = BoundStalling(10, 1e-6) | Iterations(500)
+DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(500)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,11 @@ class AllocationResult:
     def bound(self) -> float:
         """Upper bound on expected terminal wealth (of the sampled problem), in money."""
         return self.training.bound
+
+    @property
+    def certificate(self) -> Certificate:
+        """How far from the optimum the policy can be at most, relative to the gain over cash."""
+        return self.training.certificate
 
     @property
     def log(self) -> pd.DataFrame:
@@ -125,6 +131,7 @@ def train_allocation(
         risk=risk,
         cuts=cuts,
         tolerances=tolerances,
+        reference=problem.cash_value,
         start=None if start is None else start.engine,
         n_paths=n_paths,
         n_jobs=n_jobs,

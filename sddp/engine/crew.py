@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pickle import PicklingError
 from types import TracebackType
@@ -199,9 +200,10 @@ class Crew:
             self._untold[number] = []
             self._work[number] = report.work
         for number, report in enumerate(reports):
+            told = replace(report.news, decisions=[])  # the session alone reads them
             for other, untold in enumerate(self._untold):
                 if other != number:
-                    untold.append(report.news)
+                    untold.append(told)
         for news in self._untold[0]:  # the bound is that of everything found so far
             self.first.hear(news)
         self._untold[0] = []

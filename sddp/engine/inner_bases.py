@@ -126,9 +126,8 @@ class _Region:
 
     def keeps_signs(self, states: Floats, noises: Ints) -> NDArray[np.bool_]:
         room = self.room[noises]
-        left = states @ self.room_in.T + room
-        kept: NDArray[np.bool_] = (left >= -ROUNDING * np.maximum(1.0, np.abs(room))).all(axis=1)
-        return kept
+        left: Floats = states @ self.room_in.T + room
+        return np.asarray((left >= -ROUNDING * np.maximum(1.0, np.abs(room))).all(axis=1))
 
 
 class _Anatomy:
@@ -137,9 +136,9 @@ class _Anatomy:
     def __init__(self, lp: FormProgram) -> None:
         self.lp, self.dense = lp, lp.matrix.toarray()
         finite_lower, finite_upper = np.isfinite(lp.lower), np.isfinite(lp.upper)
-        self.below, self.above = finite_lower.any(axis=0), finite_upper.any(axis=0)
-        self.row_below = np.isfinite(lp.row_lower).any(axis=0)
-        self.row_above = np.isfinite(lp.row_upper).any(axis=0)
+        # Where a side is infinite under one noise, it is under all of a form.
+        self.below, self.above = finite_lower[0], finite_upper[0]
+        self.row_below, self.row_above = np.isfinite(lp.row_lower[0]), np.isfinite(lp.row_upper[0])
         # Columns that may rest on something else than 0 when they are at their lower bound.
         lower = np.where(finite_lower, lp.lower, 0.0)
         self.raised = lower.any(axis=0) | lp.lower_in.any(axis=1)
@@ -209,8 +208,16 @@ class _Anatomy:
         # The activity of a row is that of the decisions alone: the state moves its sides.
         for first, where, lower, upper, lower_in, upper_in, below, above in (
             (0, basic, lp.lower, lp.upper, lp.lower_in, lp.upper_in, self.below, self.above),
-            (n, slack, lp.row_lower, lp.row_upper, -lp.row_in, -lp.row_in, self.row_below,
-             self.row_above),
+            (
+                n,
+                slack,
+                lp.row_lower,
+                lp.row_upper,
+                -lp.row_in,
+                -lp.row_in,
+                self.row_below,
+                self.row_above,
+            ),
         ):
             at = np.flatnonzero(below[where])
             room.append(basics[:, first + at] - lower[:, where[at]])

@@ -16,8 +16,9 @@ import numpy as np
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.graph import NodeName
-from sddp.engine.inner_hull import GuaranteedStep, InnerHull, KnownPoints, missing_direction
+from sddp.engine.inner_hull import GuaranteedStep, InnerHull, missing_direction
 from sddp.engine.inner_points import ByStage, corners, distinct
+from sddp.engine.inner_program import KnownPoints
 from sddp.engine.inner_slopes import Slopes
 from sddp.engine.inner_stage import StageForm, stage_forms
 from sddp.engine.problem import Problem

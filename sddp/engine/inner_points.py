@@ -117,10 +117,10 @@ def _batch(
     rng: np.random.Generator,
 ) -> ByNode:
     """Decisions drawn at each node, each from those of the nodes before."""
-    problem, graph = policy.problem, policy.problem.graph
+    graph = policy.problem.graph
     order = graph.reverse_topological()
     assert order is not None
-    chance: dict[NodeName, float] = {name: 0.0 for name in graph.nodes}
+    chance: dict[NodeName, float] = dict.fromkeys(graph.nodes, 0.0)
     sources: dict[NodeName, list[tuple[NodeName, float]]] = {name: [] for name in graph.nodes}
     for name, p in graph.children(graph.root):
         chance[name] += p

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from sddp.arrays import Floats
 from sddp.engine.graph import NodeName
-from sddp.engine.inner_stage import StageForm
+from sddp.engine.inner_stage import StageForm, stacked
 from sddp.engine.problem import Problem
 from sddp.engine.transition import StateMap
 from sddp.lp import Arrays, Effort, LinearProgram, Status
@@ -142,13 +142,8 @@ def _recession(
     ups, downs = np.flatnonzero(~np.isnan(up)), np.flatnonzero(~np.isnan(down))
     eye = np.eye(n_out)
     spread = np.hstack([eye[:, ups], -eye[:, downs]])
-    matrix = sp.vstack(
-        [
-            sp.hstack([form.own, form.out @ spread], format="csr"),
-            sp.hstack([sp.csr_array((n_out, n_own)), sp.csr_array(spread)], format="csr"),
-        ],
-        format="csr",
-    )
+    none = sp.csr_array((n_out, n_own))
+    matrix = stacked([(form.own, form.out @ spread), (none, spread)])
     moved = np.concatenate([form.into @ direction, np.zeros(n_out)])
     lower = _cone(np.concatenate([form.row_lower[0], form.out_lower[0]])) - moved
     upper = _cone(np.concatenate([form.row_upper[0], form.out_upper[0]])) - moved
@@ -157,7 +152,7 @@ def _recession(
         cost=np.concatenate(
             [form.cost, up[ups] + form.cost_out[ups], down[downs] - form.cost_out[downs]]
         ),
-        matrix=sp.csr_array(matrix),
+        matrix=matrix,
         row_lower=lower,
         row_upper=upper,
         column_lower=np.concatenate(

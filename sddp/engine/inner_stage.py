@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -76,6 +77,12 @@ def stage_forms(compiled: CompiledStage, *, followed: bool) -> tuple[StageForm, 
         _with_moving_bounds(_form(compiled, outgoing, noises, [arrays[w] for w in noises]))
         for noises in groups.values()
     )
+
+
+def stacked(blocks: Sequence[tuple[sp.csr_array, Floats]]) -> sp.csr_array:
+    """Blocks ``[own | rest]`` one above the other."""
+    rows: list[Any] = [sp.hstack([own, sp.csr_array(rest)], format="csr") for own, rest in blocks]
+    return sp.csr_array(sp.vstack(rows, format="csr"))
 
 
 def _key(arrays: Arrays) -> tuple[bytes, ...]:

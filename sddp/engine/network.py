@@ -35,6 +35,10 @@ Arcs = Sequence[tuple[NodeName, float]]
 HOMOGENEITY_TOLERANCE = 1e-6
 
 
+# Decisions that are noted of one state, for the inner bound, where there are more noises.
+MOST_NOTED = 8
+
+
 class _Nodes(dict[NodeName, NodeProblem]):
     """Linear programmes by node, built when they are first asked for."""
 
@@ -195,6 +199,9 @@ class Network:
         solutions = node.solve_all(incoming, tolerance)
         if not solutions.refused:
             node.rest()
+            if node.cost_to_go is not None and self._trains_to is not None:
+                every = -(-len(solutions) // MOST_NOTED)
+                self._news.decisions.append((name, solutions.outgoing[::every].copy()))
         return solutions
 
     def learn(self, name: NodeName, incoming: Floats, solutions: NoiseSolutions) -> None:

@@ -31,9 +31,13 @@ class AveragedCut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class News:
-    """Cuts, feasibility cuts, and generated rows of each pool, as they came."""
+    """Cuts, feasibility cuts, and generated rows of each pool, as they came.
+
+    `decisions` are outgoing states of solutions, for the inner bound; nobody hears them.
+    """
 
     cuts: list[CutsAt] = field(default_factory=list)
     averages: list[AveragedCut] = field(default_factory=list)
     refusals: list[tuple[NodeName, FeasibilityCut]] = field(default_factory=list)
+    decisions: list[tuple[NodeName, Floats]] = field(default_factory=list)
     rows: Sequence[Sequence[tuple[Floats, float]]] = ()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sddp.arrays import Floats
+from sddp.engine.certificate import Certificate, Certifier
 from sddp.engine.crew import Crew, Order
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
@@ -71,6 +72,7 @@ class Session:
 
     crew: Crew
     root_risk: RiskMeasure
+    reference: float | None
     sampling: SamplingScheme
     tolerances: Tolerances
     n_paths: int
@@ -89,6 +91,10 @@ class Session:
 
     def __post_init__(self) -> None:
         self.network = self.crew.first
+        self.certifier = Certifier(
+            self.network.problem, self.network.risk, self.root_risk, self.reference
+        )
+        self.certified: Certificate | None = None
 
     def iterate(self, tolerance: float) -> LogEntry:
         """One iteration of SDDP."""
@@ -99,6 +105,10 @@ class Session:
         orders = [self._order(tolerance, averaging) for _ in range(n_paths)]
         reports = self.crew.follow(orders, self.interrupt)
         self.visits = self.crew.first_visits
+        for report in reports:
+            self.certifier.note(report.news.decisions)
+        costs = [abs(visit.stage_cost) for visit in self.visits]
+        self.certifier.largest_cost = max([self.certifier.largest_cost, *costs])
         if not self.log and self.network.problem.homogeneous:
             check_homogeneity(self.network, self.visits, self.rngs[1])
         before = self.bound
@@ -117,6 +127,8 @@ class Session:
         """State the last bound as exactly as the cuts say it."""
         self.find_bound(self.tolerances.final)
         self.log[-1] = replace(self.log[-1], bound=self.network.problem.sign * self.bound)
+        if self.certified is not None:
+            self.certified = self.certifier.certificate(self.log[-1].bound)
 
     def _order(self, tolerance: float, averaging: float) -> Order:
         self.n_sampled += 1
@@ -156,6 +168,8 @@ class Session:
             self._simulate,
             self.memory,
             self._refine,
+            self._certify if self.certifier.possible else None,
+            self.reference,
         )
 
     def next_tolerance(self, tolerance: float) -> float:
@@ -163,6 +177,15 @@ class Session:
         if self.refined:
             return self.tolerances.final
         return self.tolerances.next(tolerance, max(self.moves[-RECENT_MOVES:]))
+
+    def _certify(self, finish: bool) -> Certificate:
+        """The certificate, after work within its share of linear programs, or one last sweep."""
+        if finish:
+            self.certifier.finish()
+        else:
+            self.certifier.advance(self.crew.work().lp.solves)
+        self.certified = self.certifier.certificate(self.network.problem.sign * self.bound)
+        return self.certified
 
     def _refine(self) -> None:
         self.refined = True

@@ -81,6 +81,11 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
         self._columns[bunch.noises], self._outgoing[bunch.noises] = bunch.columns, bunch.outgoing
         self.slopes[bunch.noises] = slope
 
+    @property
+    def outgoing(self) -> Floats:
+        """States handed on, shape (n_realisations, n_components)."""
+        return self._outgoing
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import norm
 
 from sddp.arrays import Floats
+from sddp.engine.certificate import Certificate
 from sddp.errors import ModelError
 
 
@@ -67,6 +68,11 @@ class Progress:
         What a rule wants to remember until its next call in the same training.
     refine : callable
         Asks for the final tolerance from the next iteration on.
+    certify : callable from bool to Certificate, or None
+        What is certified by a tenth of the linear programs of training, at most; with True, after
+        a last sweep as well, for a training that ends. None where no certificate can be had.
+    reference : float or None
+        Value over which the gain counts.
     """
 
     log: Sequence[LogEntry]
@@ -76,6 +82,8 @@ class Progress:
     simulate: Callable[[int, int], Floats]
     memory: dict[StoppingRule, Any] = field(default_factory=dict)
     refine: Callable[[], None] = lambda: None
+    certify: Callable[[bool], Certificate] | None = None
+    reference: float | None = None
 
 
 class StoppingRule(ABC):
@@ -181,6 +189,84 @@ class BoundStalling(StoppingRule):
         return "bound stalled"
 
 
+# `Gap` without a certificate.
+NOT_CERTIFIED = "bound stalled; not certified"
+
+
+@dataclass(frozen=True)
+class Gap(StoppingRule):
+    """Stop when the optimum is certified to lie near the bound, or the bound has stalled.
+
+    Relative sizes are `Certificate.relative_gap`: to the gain over a reference where `train` was
+    given one, else to the value. Where the certified gap stays wider although the bound moves no
+    more, training ends too, and its reason gives the gap that was certified. Where no certificate
+    can be had (cycles; no combination of known points is feasible) only a longer stall ends it.
+
+    Parameters
+    ----------
+    relative : float
+        Gap at which to stop.
+    iterations, tolerance :
+        The bound has stalled when it moved by less than `tolerance`, relative to the gain, over
+        so many iterations.
+    uncertified : BoundStalling
+        The stall that ends a training without a certificate.
+    """
+
+    relative: float = 1e-3
+    iterations: int = 10
+    tolerance: float = 1e-4
+    uncertified: BoundStalling = field(default_factory=lambda: BoundStalling(30, 1e-7))
+
+    def __post_init__(self) -> None:
+        _require("relative", self.relative, self.relative > 0.0, "a positive number")
+        _require("iterations", self.iterations, self.iterations >= 1, "at least one iteration")
+        _require("tolerance", self.tolerance, self.tolerance >= 0.0, "a number >= 0")
+
+    def reason(self, progress: Progress) -> str | None:
+        """See `StoppingRule`."""
+        found = progress.certify(False) if progress.certify else None
+        if progress.certify is None or found is None:
+            return self._without(progress)
+        if self._reached(found):
+            return _certified(found.relative_gap)
+        if not self._stalled(progress, found):
+            return None
+        found = progress.certify(True)
+        if found.gap is None:
+            return self._without(progress)
+        if self._reached(found):
+            return _certified(found.relative_gap)
+        if found.relative_gap is None:
+            return f"bound stalled; gap certified: {found.gap:.2g}"
+        return f"bound stalled; {_certified(found.relative_gap)}"
+
+    def _reached(self, found: Certificate) -> bool:
+        return found.relative_gap is not None and found.relative_gap <= self.relative
+
+    def _stalled(self, progress: Progress, found: Certificate) -> bool:
+        window = progress.log[-self.iterations - 1 :]
+        if len(window) <= self.iterations:
+            return False
+        reference = progress.reference or 0.0
+        size = max(abs(entry.bound - reference) for entry in (window[0], window[-1]))
+        if found.value is not None:
+            size = max(size, abs(found.value - reference))
+        least = self.tolerance * size
+        if abs(window[-1].bound - window[0].bound) > least:
+            return False
+        # Rows refined to a tolerance no finer than the moves could hide them.
+        if window[1].tolerance * progress.scale > max(
+            least / 10.0, progress.final_tolerance * progress.scale
+        ):
+            progress.refine()
+            return False
+        return True
+
+    def _without(self, progress: Progress) -> str | None:
+        return NOT_CERTIFIED if self.uncertified.reason(progress) else None
+
+
 @dataclass(frozen=True)
 class PolicyStability(StoppingRule):
     """Stop when simulated totals along fixed paths no longer move.
@@ -255,6 +341,11 @@ class Statistical(StoppingRule):
         gap = progress.log[-1].bound - totals.mean()
         gap = gap if progress.maximises else -gap
         return "bound inside the confidence interval" if gap <= half else None
+
+
+def _certified(relative: float | None) -> str:
+    assert relative is not None
+    return f"gap certified: {100.0 * relative:.2g} %"
 
 
 def _require(name: str, value: float, valid: bool, wanted: str) -> None:

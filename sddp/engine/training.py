@@ -7,12 +7,13 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from numbers import Integral
 
 import numpy as np
 import pandas as pd
 
+from sddp.engine.certificate import Certificate
 from sddp.engine.cost_to_go import CutForm, LazyAggregation
 from sddp.engine.crew import Crew
 from sddp.engine.display import Display
@@ -24,7 +25,7 @@ from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
 from sddp.engine.sampling import InSample, SamplingScheme, check_generator
 from sddp.engine.session import Session, Tolerances
-from sddp.engine.stopping import BoundStalling, Iterations, LogEntry, StoppingRule
+from sddp.engine.stopping import Gap, Iterations, LogEntry, StoppingRule
 from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
@@ -33,7 +34,10 @@ from sddp.threads import one_blas_thread
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
 
-DEFAULT_STOPPING = BoundStalling(30, 1e-7) | Iterations(1_000)
+DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(1_000)
+
+# Draws for the certificate of a training whose stopping rule asked for none.
+LEAST_EFFORT = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,10 @@ class TrainingResult:
         it was given (then a `BoundWarning` says so too) the result stands and falls with it.
     work : Work
         Where the time went: linear programmes, cost-to-go, generated rows.
+    certified : Certificate or None
+        The one that the stopping rule was told; see `certificate`.
+    reference : float or None
+        As given to `train`.
     """
 
     policy: Policy
@@ -61,6 +69,19 @@ class TrainingResult:
     stopped_because: str
     active_bounds: tuple[NodeName, ...]
     work: Work
+    certified: Certificate | None = None
+    reference: float | None = None
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """How far from the optimum the policy can be at most; its `gap` is None where unknown.
+
+        What the stopping rule was told, where it asked (`Gap` does); else made when first looked
+        at, with little effort. `Policy.certificate` refines it.
+        """
+        if self.certified is not None:
+            return self.certified
+        return self.policy.certificate(effort=LEAST_EFFORT, reference=self.reference)
 
     @property
     def bound(self) -> float:
@@ -78,6 +99,7 @@ def train(
     cuts: CutForm | None = None,
     sampling: SamplingScheme | None = None,
     tolerances: Tolerances | None = None,
+    reference: float | None = None,
     start: Policy | None = None,
     n_paths: int = 2,
     n_jobs: int = 1,
@@ -103,6 +125,9 @@ def train(
         Paths of the forward passes; `InSample` by default.
     tolerances : Tolerances, optional
         Refinement of rows.
+    reference : float, optional
+        A value that can be had without the policy, user's units: relative gaps and moves are
+        those of the gain over it. Left out, they are relative to the value itself.
     start : Policy, optional
         Continue where an earlier training of the same problem stopped; a homogeneous one may
         have other first holdings now. Risk and cut form are the earlier ones; `risk`, `root_risk`
@@ -141,6 +166,7 @@ def train(
             session = Session(
                 crew,
                 _root_risk(root_risk, start),
+                reference,
                 sampling or InSample(),
                 tolerances,
                 int(n_paths),
@@ -155,7 +181,15 @@ def train(
     _warn_about_bounds(problem, active)
     columns = list(LogEntry.__dataclass_fields__)
     log = pd.DataFrame([asdict(entry) for entry in session.log], columns=columns)
-    return TrainingResult(policy, log.set_index("iteration"), reason, active, crew.work())
+    return TrainingResult(
+        policy,
+        log.set_index("iteration"),
+        reason,
+        active,
+        crew.work(),
+        session.certified,
+        reference,
+    )
 
 
 def _check_arguments(

@@ -7,7 +7,7 @@ policy that the bound speaks of, with its decisions checked one by one.
 from __future__ import annotations
 
 import functools
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +15,16 @@ from scipy.optimize import linprog
 
 from sddp import AVaR, Expectation, Iterations
 from sddp.allocation.inner_bound import inner_bound
-from sddp.allocation.inner_hull import GuaranteedPortfolios, InnerHull
-from sddp.allocation.inner_points import visited_portfolios
-from sddp.allocation.model import AllocationModel
+from sddp.allocation.model import AllocationModel, Terms
+from sddp.allocation.outlook import Outlook
+from sddp.allocation.stage import StageInputs, decision_stage
+from sddp.engine.compile import compile_stage
+from sddp.engine.inner_hull import InnerHull
+from sddp.engine.inner_points import visited_states
+from sddp.engine.inner_program import KnownPoints
+from sddp.engine.inner_stage import stage_forms
 from sddp.errors import InfeasibleState, ModelError, RecourseWarning
+from sddp.lp import Effort
 from tests.allocation.asking import CASES, converged, random_states
 from tests.allocation.oracles import (
     LP_OPTIONS,
@@ -40,18 +46,76 @@ def bounded(policy, n_points, seed=0):
     return inner_bound(policy, rng=np.random.default_rng(seed), n_points=n_points)
 
 
+def drawn_portfolios(policy, n_points, seed=0):
+    """What the policy holds at each stage."""
+    risk, rng = policy.engine.snapshot.risk, np.random.default_rng(seed)
+    states = visited_states(policy.engine, risk, n_points, rng)
+    return [states[stage] for stage in range(policy.problem.n_stages)]
+
+
 # --- one combination ----------------------------------------------------------------------------
 
 
-def hull(weights, values, cvar, **model):
-    """Of positions given by the tests; one asset costs what `model` says."""
-    model = AllocationModel(**model)
-    n = np.shape(weights)[1] - 1
-    costs = np.full(n, model.transaction_cost)
-    limit = None if model.weight_limit is None else np.full(n, model.weight_limit)
-    terms = SimpleNamespace(purchase_cost=costs, sale_cost=costs, weight_limit=limit)
-    portfolios = GuaranteedPortfolios(*(np.array(a, dtype=float) for a in (weights, values, cvar)))
-    return InnerHull(portfolios, model, terms, "test")
+class GivenCvar:
+    """Tail rows whose portfolios have the CVaR that a test says."""
+
+    def __init__(self, rows, cvar):
+        self.rows, self.cvar = rows, np.asarray(cvar, dtype=float)
+
+    def at_combinations(self, outgoing):
+        _, variables, upper = self.rows.at_combinations(outgoing)
+        return self.cvar[None, :], variables, upper
+
+
+class Hull:
+    """The engine's hull of one allocation stage, in terms of rewards."""
+
+    def __init__(self, weights, values, cvar, **model):
+        model = AllocationModel(**model)
+        weights = np.asarray(weights, dtype=float)
+        n = weights.shape[1] - 1
+        costs = np.full(n, model.transaction_cost)
+        limit = None if model.weight_limit is None else np.full(n, model.weight_limit)
+        terms = Terms(costs, costs, np.zeros(1), limit)
+        view = Outlook(np.zeros((1, n)), np.ones(1), 0.0)
+        names = [f"asset{i}" for i in range(n)]
+        start = dict.fromkeys(["cash", *names], 1.0)
+        stage = decision_stage(StageInputs(model, terms, names, view, "lazy"), None, start)
+        compiled = compile_stage(stage, "test")
+        if stage.rows is not None:
+            compiled = replace(compiled, stage=replace(stage, rows=GivenCvar(stage.rows, cvar)))
+        unknown = np.full(n + 1, np.nan)
+        points = KnownPoints(weights, -np.asarray(values, dtype=float), unknown, unknown)
+        self.effort = Effort()
+        self._hull = InnerHull(
+            compiled,
+            stage_forms(compiled, followed=True),
+            points,
+            True,
+            1_000.0,
+            "test",
+            self.effort,
+        )
+
+    @property
+    def n_solves(self):
+        return self.effort.solves
+
+    def values(self, states):
+        """The whole answer of the hull's generator."""
+        asked = self._hull.values(states, np.zeros(len(states), dtype=int), np.arange(len(states)))
+        try:
+            while True:
+                next(asked)
+        except StopIteration as end:
+            return -end.value
+
+    def decide(self, holdings):
+        step = self._hull.decide(holdings, 0)
+        return -step.value, step.outgoing
+
+
+hull = Hull
 
 
 BOUGHT = 1.0 / 1.01  # all cash into an asset at 1 %
@@ -207,7 +271,7 @@ def medium():
 @pytest.mark.parametrize("seed", range(2))
 def test_ten_more_draws_never_widen_it(seed):
     _, policy = medium()
-    few, more = (visited_portfolios(policy, n, np.random.default_rng(seed)) for n in (10, 20))
+    few, more = (drawn_portfolios(policy, n, seed) for n in (10, 20))
     for weights, others in zip(few, more, strict=True):
         distance = np.abs(weights[:, None] - others[None]).sum(axis=2).min(axis=1)
         assert distance.max() < 1e-9  # what was drawn stays
@@ -320,14 +384,13 @@ def test_it_promises_no_more_than_there_is_in_any_state(name):
 # --- draws, refusals ----------------------------------------------------------------------------
 
 
-def test_the_portfolios_are_unit_vectors_and_what_is_held_on_paths():
+def test_the_portfolios_are_what_is_held_on_paths():
     case, policy = CASES["tiny2"], converged("tiny2")
-    stages = visited_portfolios(policy, MANY, np.random.default_rng(0))
+    stages = drawn_portfolios(policy, MANY)
     for weights in stages:
-        np.testing.assert_array_equal(weights[:3], np.eye(3))
         np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     first = policy.decide(regime=case.regime, holdings=case.as_holdings(case.holdings))
-    np.testing.assert_allclose(stages[0][3], first.weights, atol=VALUE)
+    np.testing.assert_allclose(stages[0][0], first.weights, atol=VALUE)
     paths = policy.simulate(30, rng=np.random.default_rng(1))
     held = paths.filter(like="holdings[").to_numpy()
     for stage in (1, 2):
@@ -347,8 +410,8 @@ def test_same_draws_same_numbers():
 def test_portfolios_that_cannot_be_gone_on_from_are_left_out():
     """The limit is below the cost: fully invested there is no way on in the bad outcomes."""
     bound = bounded(converged("tight"), MANY)
-    drawn = visited_portfolios(converged("tight"), MANY, np.random.default_rng(0))
-    assert bound.points[0] < len(drawn[0])
+    drawn = drawn_portfolios(converged("tight"), MANY)
+    assert bound.points[0] < len(drawn[0]) + 3  # the unit vectors are points as well
     with pytest.raises(InfeasibleState, match=r"stage 1, regime 0: no combination"):
         bound.decide(stage=1, regime=0, holdings={"asset1": 1.0})
     assert bound.decide(stage=1, regime=0, holdings={"cash": 1.0}).value >= 1.0
