@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -31,6 +33,15 @@ class Outlook:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_asset", np.ascontiguousarray(self.returns.T))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the content."""
+        content = hashlib.sha256()
+        for array in (self.returns, self.probabilities):
+            content.update(np.ascontiguousarray(array).data)
+        content.update(repr((self.returns.shape, float(self.cash_return))).encode())
+        return content.hexdigest()
 
     def losses(self, cash: float, assets: Floats) -> Floats:
         """Loss of holdings in each outcome, in money; costs of trading are not in it."""

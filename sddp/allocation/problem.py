@@ -81,7 +81,7 @@ class AllocationProblem:
             ready = prepare_stage(declared, f"stage {stage}")
             if self.cvar == "lazy":
                 self._prepared[stage] = ready
-        rows = ready.compiled.stage.rows
+        rows = ready.compiled.rows
         if isinstance(rows, TailRows):
             return ready.with_rows(replace(rows, outlook=view))
         return ready

@@ -47,17 +47,18 @@ def decision_stage(
     `transition` is how holdings arrived here; `initial` enters where this stage is the first.
     """
     m = _trading_model(inputs)
-    rows = None
+    rows, row_variables = None, []
     if inputs.model.cvar_limit is not None:
         if inputs.cvar == "explicit":
             _add_explicit_limit(m, inputs)
         else:
-            rows = _tail_rows(m, inputs)
+            rows, row_variables = _tail_rows(inputs), _traded(m, inputs.names)
     return Stage(
         m,
         states={"holdings": State(incoming=m.incoming, outgoing=m.holdings, initial=initial)},
         transition=transition,
         rows=rows,
+        row_variables=row_variables,
         homogeneous=True,
     )
 
@@ -152,19 +153,22 @@ def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
     m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= model.cvar_limit * m.wealth)
 
 
-def _tail_rows(m: Any, inputs: StageInputs) -> TailRows:
-    """The same limit, one row for each tail that a solution actually breaks."""
-    names = inputs.names
+def _traded(m: Any, names: Sequence[str]) -> list[Any]:
+    """Variables of the tail rows, in the order of `TailRows`."""
     positions = [CASH, *names]
+    return [
+        *(m.holdings[i] for i in positions),
+        *(m.purchases[i] for i in names),
+        *(m.sales[i] for i in names),
+        *(m.incoming[i] for i in positions),
+        m.breach,
+    ]
+
+
+def _tail_rows(inputs: StageInputs) -> TailRows:
+    """The same limit, one row for each tail that a solution actually breaks."""
     assert inputs.model.cvar_limit is not None
     return TailRows(
-        variables=[
-            *(m.holdings[i] for i in positions),
-            *(m.purchases[i] for i in names),
-            *(m.sales[i] for i in names),
-            *(m.incoming[i] for i in positions),
-            m.breach,
-        ],
         outlook=inputs.outlook,
         purchase_cost=inputs.terms.purchase_cost,
         sale_cost=inputs.terms.sale_cost,

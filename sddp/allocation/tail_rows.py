@@ -8,9 +8,8 @@ loss over that same tail is a lower bound on its CVaR (Kunzi-Bay and Mayer, 2006
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -22,18 +21,17 @@ from sddp.arrays import Floats
 class TailRows:
     """Row generator of the one-period CVaR limit.
 
+    Its variables are holdings after trading (cash first), purchases, sales, incoming holdings
+    (cash first), breach of the limit.
+
     Parameters
     ----------
-    variables : sequence of pyomo variables
-        Holdings after trading (cash first), purchases, sales, incoming holdings (cash first),
-        breach of the limit.
     outlook : Outlook
     purchase_cost, sale_cost : array, shape (n_assets,)
     confidence, limit : float
         The mean of the worst ``1 - confidence`` of losses is at most `limit` times wealth.
     """
 
-    variables: Sequence[Any]
     outlook: Outlook
     purchase_cost: Floats
     sale_cost: Floats
@@ -43,7 +41,7 @@ class TailRows:
     @property
     def pool_key(self) -> Hashable:
         """Stages with the same outlook share rows."""
-        return self.outlook
+        return self.outlook.digest
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """See `RowGenerator`; the tolerance is relative to wealth."""
@@ -70,11 +68,9 @@ class TailRows:
 
     def digest(self) -> str:
         """Hash of the outcomes and of the limit."""
-        content = hashlib.sha256()
-        for array in (self.outlook.returns, self.outlook.probabilities):
-            content.update(np.ascontiguousarray(array).tobytes())
+        content = hashlib.sha256(self.outlook.digest.encode())
         content.update(self.purchase_cost.tobytes() + self.sale_cost.tobytes())
-        content.update(repr((self.outlook.cash_return, self.confidence, self.limit)).encode())
+        content.update(repr((self.confidence, self.limit)).encode())
         return content.hexdigest()
 
     def _row(self, tail: Floats) -> Floats:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import Rows
 from sddp.engine.lazy_rows import RowTable
-from sddp.engine.reduction import ReducedStage, as_operator
+from sddp.engine.reduction import DENSE_PARTS_SIZE, ReducedStage, as_operator, transposed
 
 
 class Expansion:
@@ -22,9 +21,11 @@ class Expansion:
 
     def __init__(self, compiled: CompiledStage, reduced: ReducedStage) -> None:
         self._n_kept = reduced.expand.shape[1]
-        self._declared = _Part(reduced, np.arange(len(reduced.constant)))
-        self._outgoing = _Part(reduced, compiled.outgoing)
-        self._generator = _Part(reduced, compiled.generator_columns)
+        # Parts of a dense matrix are taken ten times as fast.
+        expand = as_operator(reduced.expand, DENSE_PARTS_SIZE)
+        self._declared = _Part(expand, reduced.constant, np.arange(len(reduced.constant)))
+        self._outgoing = _Part(expand, reduced.constant, compiled.outgoing)
+        self._generator = _Part(expand, reduced.constant, compiled.generator_columns)
 
     def outgoing(self, primal: Floats, lower: Floats, upper: Floats) -> Floats:
         """State handed on, freed of the LP's tolerance on its own bounds."""
@@ -56,10 +57,10 @@ class Expansion:
 class _Part:
     """Some declared columns as functions of the kept ones."""
 
-    def __init__(self, reduced: ReducedStage, columns: Ints) -> None:
-        part = reduced.expand[columns]
-        self._expand, self._contract = as_operator(part), as_operator(sp.csr_array(part.T))
-        self._constant = reduced.constant[columns]
+    def __init__(self, expand: Any, constant: Floats, columns: Ints) -> None:
+        part = expand[columns]
+        self._expand, self._contract = as_operator(part), transposed(part)
+        self._constant = constant[columns]
 
     def values(self, kept: Floats) -> Floats:
         """Their values, by the last axis."""

@@ -137,7 +137,7 @@ class ExtensiveForm:
         found = False
         for vertex in self.vertices:
             compiled = self.problem.stages[vertex.node]
-            generator = compiled.stage.rows
+            generator = compiled.rows
             if generator is None:
                 continue
             columns = vertex.first_column + compiled.generator_columns

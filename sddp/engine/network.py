@@ -22,7 +22,6 @@ from sddp.engine.prepared import PreparedStage
 from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import NoiseSolutions
-from sddp.engine.stage import Stage
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
 from sddp.lp import FEASIBILITY_TOLERANCE
 from sddp.risk import Expectation, RiskMeasure, as_risk_measure
@@ -150,7 +149,7 @@ class Network:
     ) -> NodeProblem:
         """LP of a decision outside the graph that is followed by nodes of it."""
         compiled = stage.compiled
-        self._check_extra(compiled.stage, arcs, name)
+        self._check_extra(compiled, arcs, name)
         if compiled.states.labels != self.problem.labels or compiled.sign != self.problem.sign:
             raise ModelError(f"{name}: states or sense differ from the problem's")
         node = self._lp(stage, LazyAggregation(), arcs, risk, -np.inf, name)
@@ -169,14 +168,14 @@ class Network:
         size = float(np.abs(state).sum()) if self.problem.homogeneous else 1.0
         return (state / size, size) if size > 0.0 else (state, 1.0)
 
-    def _check_extra(self, stage: Stage, arcs: Arcs, name: str) -> None:
+    def _check_extra(self, compiled: CompiledStage, arcs: Arcs, name: str) -> None:
         total = sum(p for _, p in arcs)
         if not arcs or min(p for _, p in arcs) < 0.0 or total > 1.0 + PROBABILITY_TOLERANCE:
             raise ModelError(
                 f"{name}: arcs have probabilities {[p for _, p in arcs]}; give at least one, none "
                 "negative, that sum to at most 1"
             )
-        if stage.noise is not None:
+        if compiled.noise.names:
             raise ModelError(
                 f"{name}: the stage has noise before the decision; decide once it is seen, in a "
                 "stage that holds its values"
@@ -396,7 +395,7 @@ class Network:
         )
 
     def _row_pool(self, compiled: CompiledStage) -> RowPool | None:
-        generator = compiled.stage.rows
+        generator = compiled.rows
         return self._row_pools.get(generator.pool_key) if generator is not None else None
 
 
@@ -412,8 +411,8 @@ def _row_pools(problem: Problem) -> dict[Hashable, RowPool]:
     """A pool for each key, in the order of the nodes: the same for all networks of a problem."""
     pools: dict[Hashable, RowPool] = {}
     for compiled in problem.stages.values():
-        if compiled.stage.rows is not None:
-            pools.setdefault(compiled.stage.rows.pool_key, RowPool(len(compiled.generator_columns)))
+        if compiled.rows is not None:
+            pools.setdefault(compiled.rows.pool_key, RowPool(len(compiled.generator_columns)))
     return pools
 
 

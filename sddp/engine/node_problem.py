@@ -84,7 +84,7 @@ class NodeProblem:
     Parameters
     ----------
     stage : PreparedStage
-        Shared by nodes that were given the same `Stage` object.
+        Shared by nodes of the same content.
     cost_to_go : CostToGo or None
         None where nothing follows.
     theta_lower : float
@@ -110,7 +110,7 @@ class NodeProblem:
         work: Work,
         row_pool: RowPool | None,
     ) -> None:
-        self.compiled, self.reduced, self._expansion = stage
+        self.compiled, self.reduced, self._expansion = stage[:3]
         compiled, reduced, self.cost_to_go = self.compiled, self.reduced, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
         self.unit = unit
@@ -183,7 +183,7 @@ class NodeProblem:
                 allowed = [not refused(state, self._least_breach) for state in outgoing]
                 keeps &= np.array(allowed, dtype=bool)
         self.work.cost_to_go_seconds += time.perf_counter() - start
-        if self.compiled.stage.rows is not None:
+        if self.compiled.rows is not None:
             held = [self._broken_generator_rows(row, tolerance) is None for row in primals]
             keeps &= np.array(held, dtype=bool)
         return keeps
@@ -381,7 +381,7 @@ class NodeProblem:
         return self._expansion.cost_to_go_rows(violated, returns=True)
 
     def _broken_generator_rows(self, primal: Floats, tolerance: float) -> RowTable | None:
-        generator = self.compiled.stage.rows
+        generator = self.compiled.rows
         if generator is None:
             return None
         values = self._expansion.generator_values(primal)
@@ -399,7 +399,7 @@ class NodeProblem:
             rows = np.concatenate([rows, others[deep]])
             upper = np.concatenate([upper, others_upper[deep]])
         self._before = values
-        if self.compiled.stage.homogeneous and np.any(upper):
+        if self.compiled.homogeneous and np.any(upper):
             raise ModelError(
                 f"{self.name} declares homogeneous=True, but its row generator returned a row "
                 f"with right-hand side {upper[np.flatnonzero(upper)[0]]:g}; write it as a share of "

@@ -81,7 +81,7 @@ def feasibility_cut(
     slope[np.abs(slope) < SLOPE_TOLERANCE] = 0.0
     size = float(np.abs(slope).max(initial=0.0)) or 1.0
     intercept = shortfall - float(slope @ incoming)
-    if compiled.stage.homogeneous:
+    if compiled.homogeneous:
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
     return FeasibilityCut(slope / size, intercept / size, shortfall)
 

@@ -250,7 +250,7 @@ class Policy:
                 node = self._network.renew(name, start.memory)
             node.forget_after(len(start.memory.rows), start.basis)
             if isinstance(noise, Mapping):
-                entries = noise_values(node.compiled, noise)
+                entries = noise_values(node.compiled, noise, f"node {name!r}")
                 solution = node.solve_at(state, entries, self.snapshot.tolerance)
             else:
                 position = _noise_position(node.compiled, noise, name)

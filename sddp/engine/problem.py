@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 
 import numpy as np
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, read_only
 from sddp.engine.compile import CompiledStage
 from sddp.engine.graph import Graph, Node, NodeName
-from sddp.engine.prepared import PreparedStage, prepare_stage
+from sddp.engine.prepared import PreparedStage, prepared
 from sddp.engine.stage import InitialCut, Stage
+from sddp.engine.translation import compile_stage
 from sddp.errors import ModelError
 
 # Inside the LP file the wealth 1 of a homogeneous problem becomes this: HiGHS's absolute
@@ -23,14 +24,17 @@ HOMOGENEOUS_UNIT = 1_000.0
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A linear multistage stochastic programme; compiled once, on construction.
+    """A linear multistage stochastic program; compiled once, on construction.
+
+    A problem is closed: it keeps neither the builder nor its models, so it can be pickled, and what
+    they become afterwards changes nothing. The builder may change one model from node to node.
 
     Parameters
     ----------
     graph : Graph
     build : callable from Node to Stage
-        Called once for each node. Stages made of the same objects (their initial cuts aside)
-        share one compilation.
+        Called once for each node, and not kept. Nodes whose stages have the same content (initial
+        cuts aside) share one compiled stage.
     cost_to_go_bound : float, or mapping from node name to float, optional
         A valid bound on the cost-to-go after a node's decision: lower where the problem
         minimises, upper where it maximises. Computed where that is possible when left out.
@@ -43,32 +47,38 @@ class Problem:
     """
 
     graph: Graph
-    build: Callable[[Node], Stage]
+    build: InitVar[Callable[[Node], Stage | PreparedStage]]
     cost_to_go_bound: float | Mapping[NodeName, float] | None = None
     stages: Mapping[NodeName, CompiledStage] = field(init=False, repr=False)
     prepared: Mapping[NodeName, PreparedStage] = field(init=False, repr=False)
     initial_cuts: Mapping[NodeName, Sequence[InitialCut]] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        shared: dict[tuple[int, ...], PreparedStage] = {}
-        prepared: dict[NodeName, PreparedStage] = {}
+    def __post_init__(self, build: Callable[[Node], Stage | PreparedStage]) -> None:
+        shared: dict[str, PreparedStage] = {}  # by content
+        ready: dict[NodeName, PreparedStage] = {}
         initial_cuts: dict[NodeName, Sequence[InitialCut]] = {}
         for name in self.graph.nodes:
-            stage = self.build(self.graph.node(name))
-            key = _parts(stage)
-            if key not in shared:
-                shared[key] = prepare_stage(stage, f"node {name!r}")
-            prepared[name] = shared[key]
-            initial_cuts[name] = stage.initial_cuts
-        stages = {name: stage.compiled for name, stage in prepared.items()}
+            stage, where = build(self.graph.node(name)), f"node {name!r}"
+            if isinstance(stage, PreparedStage):
+                ready[name] = shared.setdefault(stage.compiled.fingerprint, stage)
+            else:
+                compiled = compile_stage(stage, where)
+                key = compiled.fingerprint
+                if key not in shared:
+                    shared[key] = prepared(compiled, where)
+                ready[name] = shared[key]
+            initial_cuts[name] = [_closed(cut, where) for cut in stage.initial_cuts]
+        stages = {name: stage.compiled for name, stage in ready.items()}
         object.__setattr__(self, "stages", stages)
-        object.__setattr__(self, "prepared", prepared)
+        object.__setattr__(self, "prepared", ready)
         object.__setattr__(self, "initial_cuts", initial_cuts)
+        if isinstance(self.cost_to_go_bound, Mapping):
+            object.__setattr__(self, "cost_to_go_bound", dict(self.cost_to_go_bound))
         self._check_agreement()
         self._check_handing_on()
         self._check_bound()
         for built, name in {built: name for name, built in reversed(stages.items())}.items():
-            if built.stage.homogeneous:
+            if built.homogeneous:
                 check_cone(built, f"node {name!r}")
 
     @property
@@ -89,7 +99,7 @@ class Problem:
     @cached_property
     def homogeneous(self) -> bool:
         """Whether every stage declares a positively homogeneous value function."""
-        return all(compiled.stage.homogeneous for compiled in self.stages.values())
+        return all(compiled.homogeneous for compiled in self.stages.values())
 
     @property
     def unit(self) -> float:
@@ -123,7 +133,7 @@ class Problem:
         arrays, stage = self.prepared[name].reduced.arrays, self.stages[name]
         decides = len(arrays.cost) > self.n_components or arrays.matrix.shape[0] > 0
         followed = bool(self.graph.children(name))
-        return not (decides or followed or stage.stage.rows)
+        return not (decides or followed or stage.rows)
 
     @property
     def _first(self) -> CompiledStage:
@@ -192,9 +202,9 @@ def _no_cone(where: str, why: str) -> ModelError:
     )
 
 
-def _parts(stage: Stage) -> tuple[int, ...]:
-    """Identity of everything that a compilation depends on (the objects stay alive in it)."""
-    if not isinstance(stage, Stage):
-        return (id(stage),)
-    parts = (stage.model, stage.states, stage.noise, stage.transition, stage.rows)
-    return (*map(id, parts), int(stage.homogeneous))
+def _closed(cut: InitialCut, where: str) -> InitialCut:
+    """The same with numbers of its own."""
+    try:
+        return replace(cut, slope=read_only(cut.slope), intercept=float(cut.intercept))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{where}: {cut!r} is not an InitialCut of numbers: {error}") from error

@@ -28,9 +28,10 @@ DENSE_SIZE, DENSE_PARTS_SIZE = 4_000, 40_000
 class MovingBounds:
     """Bounds ``constant + map @ state`` of some columns; often one side moves and the other not."""
 
-    def __init__(self, constant: Floats, state_map: sp.csr_array) -> None:
-        self._constant, self._rests = constant, state_map.nnz == 0
-        self._map, self._back = as_operator(state_map), as_operator(sp.csr_array(state_map.T))
+    def __init__(self, constant: Floats, state_map: sp.csr_array | None) -> None:
+        self._constant, self._rests = constant, state_map is None
+        if state_map is not None:
+            self._map, self._back = as_operator(state_map), transposed(state_map)
 
     def at(self, state: Floats) -> Floats:
         """The bounds at a state."""
@@ -129,6 +130,8 @@ def _moving_bounds(
 ) -> MovingBounds:
     constant = getattr(work, side)[columns]
     rows = [work.moving[side].get(c, {}) for c in columns]
+    if not any(rows):
+        return MovingBounds(constant, None)
     state_map = _matrix(rows, position, [int(c) for c in work.stage.incoming])
     return MovingBounds(constant, state_map)
 
@@ -138,15 +141,25 @@ def _may_rest(work: Elimination, column: int) -> bool:
     return steady and work.lower[column] == 0.0
 
 
-def as_operator(matrix: sp.csr_array, largest: int = DENSE_SIZE) -> Any:
+def as_operator(matrix: Any, largest: int = DENSE_SIZE) -> Any:
     """A matrix in the form whose product with a vector, ``matrix @ x``, is fastest.
 
-    Dense up to `largest` entries.
+    Dense up to `largest` entries, else sparse.
 
     The hot loop multiplies by the same few matrices again and again, and a sparse product of a
     few entries costs scipy's bookkeeping ten times over.
     """
-    return matrix.toarray() if matrix.shape[0] * matrix.shape[1] <= largest else matrix
+    dense = isinstance(matrix, np.ndarray)
+    if matrix.shape[0] * matrix.shape[1] <= largest:
+        return matrix if dense else matrix.toarray()
+    return sp.csr_array(matrix) if dense else matrix
+
+
+def transposed(matrix: Any) -> Any:
+    """The transpose of a matrix, as `as_operator` gives it."""
+    if isinstance(matrix, np.ndarray):
+        return as_operator(np.ascontiguousarray(matrix.T))
+    return as_operator(sp.csr_array(matrix.T))
 
 
 def _expansion(work: Elimination, position: dict[int, int]) -> tuple[sp.csr_array, Floats]:

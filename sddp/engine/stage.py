@@ -75,15 +75,13 @@ class RowGenerator(Protocol):
     (n_rows, n_variables), and the upper sides (n_rows,). Without it the rows are generated as in
     training, and the bound is a little tighter and slower.
 
-    What it answers must follow from what it is asked alone: paths of one iteration are worked on
-    in an order that depends on ``n_jobs``, some of them in other processes, where what it may
-    remember is lost.
+    A generator holds numbers, no Pyomo object: the variables are those of `Stage.row_variables`,
+    in their order. A compiled stage keeps a copy of it. What it answers must follow from what it is
+    asked alone: paths of one iteration are worked on in an order that depends on ``n_jobs``, some
+    of them in other processes, where what it may remember is lost. To be written to a policy file
+    it must be a dataclass of plain data, or have a method ``arguments()`` that returns the
+    arguments of its constructor, and its class must be one that can be imported.
     """
-
-    @property
-    def variables(self) -> Sequence[Any]:
-        """Pyomo variables, one value each: the columns in which rows are written."""
-        ...
 
     @property
     def pool_key(self) -> Hashable:
@@ -120,6 +118,8 @@ class Stage:
         How the state handed on by the decision before arrives here (noise after that decision).
     rows : RowGenerator, optional
         Constraints added lazily.
+    row_variables : sequence of pyomo Var, optional
+        The variables in which `rows` writes its constraints, one value each.
     homogeneous : bool
         Declares the value function positively homogeneous (all constraints are cones): states
         are normalised and cuts pass through the origin. Checked on random scalings in training.
@@ -132,5 +132,6 @@ class Stage:
     noise: Noise | None = None
     transition: LinearTransition | None = None
     rows: RowGenerator | None = None
+    row_variables: Sequence[Any] = ()
     homogeneous: bool = False
     initial_cuts: Sequence[InitialCut] = field(default_factory=tuple)

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -24,7 +24,6 @@ from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowTable
 from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
-from sddp.engine.transition import MatrixMap, ScaleMap
 from sddp.errors import PolicyFileError
 from sddp.files import written_whole
 from sddp.risk import ConvexCombination, RiskMeasure
@@ -102,40 +101,21 @@ def _write_whole(target: Path, text: str) -> None:
 
 def problem_digest(problem: Problem) -> str:
     """SHA-256 over everything of a problem that a policy depends on."""
-    digest = hashlib.sha256()
-    for part in _digest_parts(problem):
-        digest.update(part)
-        digest.update(b"|")
-    return digest.hexdigest()
-
-
-def _digest_parts(problem: Problem) -> Iterator[bytes]:
-    graph = problem.graph
-    yield repr((list(graph.nodes), sorted(graph.arcs.items(), key=repr), problem.sign)).encode()
-    # Cuts made under an assumed bound stand and fall with it.
-    yield repr([problem.given_bound(name) for name in graph.nodes]).encode()
-    for stage in problem.stages.values():
-        yield repr((stage.column_names, stage.states.labels, stage.stage.homogeneous)).encode()
-        yield repr(stage.offset).encode()
-        matrix, noise, transition = stage.matrix, stage.noise, stage.transition
-        arrays = [
-            stage.cost, matrix.data, matrix.indices, matrix.indptr, stage.row_lower,
-            stage.row_upper, stage.column_lower, stage.column_upper, stage.incoming,
-            stage.outgoing, stage.generator_columns, noise.probabilities, noise.support,
-            *noise.positions.values(), *noise.values.values(), transition.probabilities,
-        ]  # fmt: skip
-        if isinstance(transition, ScaleMap):
-            arrays.append(transition.scale)
-        if isinstance(transition, MatrixMap):
-            stacked = transition.stacked
-            arrays.append(stacked if isinstance(stacked, np.ndarray) else stacked.toarray())
-        # Where all is homogeneous nothing that was learnt depends on the first state, and a
-        # policy serves tomorrow's holdings too.
-        initial = None if problem.homogeneous else stage.initial
-        for array in (*arrays, transition.shift, initial):
-            yield b"none" if array is None else np.ascontiguousarray(array).tobytes()
-        if stage.stage.rows is not None:
-            yield stage.stage.rows.digest().encode()
+    graph, names = problem.graph, list(problem.graph.nodes)
+    # Where all is homogeneous nothing that was learnt depends on the first state, and a policy
+    # serves tomorrow's holdings too.
+    stages = [
+        stage.content if problem.homogeneous else stage.fingerprint
+        for stage in problem.stages.values()
+    ]
+    # Cuts made under an assumed bound, or beside given cuts, stand and fall with them.
+    bounds = [problem.given_bound(name) for name in names]
+    cuts = [
+        [[np.asarray(getattr(cut, f.name)).tolist() for f in fields(cut)] for cut in given]
+        for given in (problem.initial_cuts[name] for name in names)
+    ]
+    arcs = sorted(graph.arcs.items(), key=repr)
+    return hashlib.sha256(repr((names, arcs, stages, bounds, cuts)).encode()).hexdigest()
 
 
 def _encode_snapshot(problem: Problem, snapshot: Snapshot) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def _excess(case, stage, regime, values):
 
 
 def _tail_rows(case, stage, regime):
-    return case.problem().engine.stages[(stage, regime)].stage.rows
+    return case.problem().engine.stages[(stage, regime)].rows
 
 
 @pytest.mark.parametrize("name", TAILS)

@@ -25,7 +25,7 @@ def computed(problem, risk=None):
 
 def without_bound(problem):
     """The same problem, its bound left out."""
-    return sddp.Problem(problem.graph, problem.build)
+    return sddp.Problem(problem.graph, lambda node: problem.prepared[node.name])
 
 
 @pytest.mark.parametrize(
@@ -211,23 +211,24 @@ def test_a_valid_bound_that_happens_to_be_met_is_not_reported():
     assert (result.bound, result.active_bounds) == (0.0, ())
 
 
-def shortage(*, cuts, upper=None):
+def shortage_stage(node, *, cuts, upper=None):
     """The second stage pays ``max(10 - 5 x, 0)``; the first pays x and may keep without limit."""
+    m = pyo.ConcreteModel()
+    m.x_in, m.x = pyo.Var(), pyo.Var(bounds=(0, upper))
+    m.y = pyo.Var(domain=pyo.NonNegativeReals)
+    states = {"x": sddp.State(m.x_in, m.x, initial=0.0)}
+    if node.stage == 0:
+        m.more = pyo.Constraint(expr=m.x >= m.x_in)
+        m.cost = pyo.Objective(expr=m.x)
+        return sddp.Stage(m, states)
+    m.short = pyo.Constraint(expr=m.y >= 10 - 5 * m.x_in)
+    m.cost = pyo.Objective(expr=m.y)
+    return sddp.Stage(m, states, initial_cuts=cuts)
 
-    def build(node):
-        m = pyo.ConcreteModel()
-        m.x_in, m.x = pyo.Var(), pyo.Var(bounds=(0, upper))
-        m.y = pyo.Var(domain=pyo.NonNegativeReals)
-        states = {"x": sddp.State(m.x_in, m.x, initial=0.0)}
-        if node.stage == 0:
-            m.more = pyo.Constraint(expr=m.x >= m.x_in)
-            m.cost = pyo.Objective(expr=m.x)
-            return sddp.Stage(m, states)
-        m.short = pyo.Constraint(expr=m.y >= 10 - 5 * m.x_in)
-        m.cost = pyo.Objective(expr=m.y)
-        return sddp.Stage(m, states, initial_cuts=cuts)
 
-    return sddp.Problem(sddp.linear_graph(2), build)
+def shortage(**options):
+    """Two stages of `shortage_stage`."""
+    return sddp.Problem(sddp.linear_graph(2), lambda node: shortage_stage(node, **options))
 
 
 FALLING, LEVEL = sddp.InitialCut([-5.0], 10.0), sddp.InitialCut([0.0], 0.0)
@@ -244,7 +245,7 @@ def test_initial_cuts_of_two_children_in_another_order():
     """Each child's cuts bound it; which of them is listed first must not matter."""
 
     def build(node):
-        stage = shortage(cuts=()).build(sddp.Node(node.name, node.stage))
+        stage = shortage_stage(node, cuts=())
         if node.stage == 0:
             return stage
         cuts = [FALLING, LEVEL] if node.markov_state == 0 else [LEVEL, FALLING]

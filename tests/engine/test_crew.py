@@ -219,9 +219,13 @@ def test_where_processes_cannot_be_forked_the_problem_is_sent(monkeypatch):
 
 def test_a_problem_that_cannot_be_sent_is_refused(monkeypatch):
     monkeypatch.setattr(crew, "START_METHOD", "spawn")
-    problem = sddp.Problem(sddp.linear_graph(3), lambda node: circle(lazily=True).build(node))
+
+    class Mine(sddp.Expectation):
+        """A class that another process does not find."""
+
+    problem = circle(lazily=True)
     with pytest.raises(ModelError, match=r"no further process could be started .*n_jobs=1"):
-        train(problem, 12, n_paths=2, n_jobs=2)
+        train(problem, 12, n_paths=2, n_jobs=2, risk=Mine())
     assert train(problem, 12, n_paths=2).bound == pytest.approx(exact("rows"), rel=1e-3)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -24,7 +23,6 @@ TANGENTS = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
 class Circle:
     """Writes the tangent that a point breaks most: ``a x + b y <= radius``."""
 
-    variables: Any
     pool_key: str = "circle"
 
     def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -40,29 +38,31 @@ class Circle:
         return "64 tangents"
 
 
-def circle(*, lazily: bool) -> sddp.Problem:
+def circle_stage(*, lazily: bool) -> sddp.Stage:
     """Go far in a random direction within a circle whose radius the stage before paid for."""
-
-    def build(node: sddp.Node) -> sddp.Stage:
-        m = pyo.ConcreteModel()
-        m.r_in, m.r = pyo.Var(), pyo.Var(bounds=(0, 3))
-        m.x, m.y = pyo.Var(bounds=(-5, 5)), pyo.Var(bounds=(-5, 5))
-        m.a, m.b = (pyo.Param(mutable=True, initialize=0.0) for _ in range(2))
-        if not lazily:
-            m.inside = pyo.Constraint(
-                range(64),
-                rule=lambda m, i: TANGENTS[i, 0] * m.x + TANGENTS[i, 1] * m.y <= m.r_in,
-            )
-        m.cost = pyo.Objective(expr=0.8 * m.r - m.a * m.x - m.b * m.y)
-        directions = [(1.0, 0.3), (-0.5, 0.9), (0.2, -0.4)]
-        return sddp.Stage(
-            m,
-            {"r": sddp.State(m.r_in, m.r, initial=1.0)},
-            noise=sddp.Noise([{"a": a, "b": b} for a, b in directions], [0.5, 0.3, 0.2]),
-            rows=Circle([m.x, m.y, m.r_in]) if lazily else None,
+    m = pyo.ConcreteModel()
+    m.r_in, m.r = pyo.Var(), pyo.Var(bounds=(0, 3))
+    m.x, m.y = pyo.Var(bounds=(-5, 5)), pyo.Var(bounds=(-5, 5))
+    m.a, m.b = (pyo.Param(mutable=True, initialize=0.0) for _ in range(2))
+    if not lazily:
+        m.inside = pyo.Constraint(
+            range(64),
+            rule=lambda m, i: TANGENTS[i, 0] * m.x + TANGENTS[i, 1] * m.y <= m.r_in,
         )
+    m.cost = pyo.Objective(expr=0.8 * m.r - m.a * m.x - m.b * m.y)
+    directions = [(1.0, 0.3), (-0.5, 0.9), (0.2, -0.4)]
+    return sddp.Stage(
+        m,
+        {"r": sddp.State(m.r_in, m.r, initial=1.0)},
+        noise=sddp.Noise([{"a": a, "b": b} for a, b in directions], [0.5, 0.3, 0.2]),
+        rows=Circle() if lazily else None,
+        row_variables=[m.x, m.y, m.r_in],
+    )
 
-    return sddp.Problem(sddp.linear_graph(3), build)
+
+def circle(*, lazily: bool) -> sddp.Problem:
+    """Three stages of `circle_stage`."""
+    return sddp.Problem(sddp.linear_graph(3), lambda node: circle_stage(lazily=lazily))
 
 
 @cache

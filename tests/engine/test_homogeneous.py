@@ -7,7 +7,6 @@ falls by 10 %, bought and sold at 1 %. One of its facts is ``V(c x) = c V(x)``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -18,33 +17,40 @@ from sddp.errors import ModelError
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 
 
+def portfolio_stage(
+    node: sddp.Node, wealth: float, *, cap: float | None = None, declared: bool, risk_limit: bool
+) -> sddp.Stage:
+    """`cap` limits each purchase in money, which is no cone."""
+    m = pyo.ConcreteModel()
+    m.c_in, m.a_in = pyo.Var(), pyo.Var()
+    m.c, m.a = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
+    m.buy, m.sell = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
+    m.asset = pyo.Constraint(expr=m.a == m.a_in + m.buy - m.sell)
+    m.cash = pyo.Constraint(expr=m.c == m.c_in - 1.01 * m.buy + 0.99 * m.sell)
+    if cap is not None:
+        m.cap = pyo.Constraint(expr=m.buy + 0.0 * m.c <= cap)
+    if risk_limit:
+        m.share = pyo.Constraint(expr=m.a <= 0.5 * (m.c_in + m.a_in))
+    last = node.stage == 2
+    m.gain = pyo.Objective(expr=(m.c + m.a) if last else 0.0 * m.c, sense=pyo.maximize)
+    return sddp.Stage(
+        m,
+        {
+            "c": sddp.State(m.c_in, m.c, initial=wealth),
+            "a": sddp.State(m.a_in, m.a, initial=0.0),
+        },
+        transition=sddp.LinearTransition(scale=[[1.0, 1.3], [1.0, 0.9]]),
+        homogeneous=declared,
+    )
+
+
 def portfolio(
     wealth: float, *, cap: float | None = None, declared: bool = True, risk_limit: bool = True
 ) -> sddp.Problem:
-    """`cap` limits each purchase in money, which is no cone."""
+    """Three stages of `portfolio_stage`."""
 
     def build(node: sddp.Node) -> sddp.Stage:
-        m = pyo.ConcreteModel()
-        m.c_in, m.a_in = pyo.Var(), pyo.Var()
-        m.c, m.a = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
-        m.buy, m.sell = (pyo.Var(domain=pyo.NonNegativeReals) for _ in range(2))
-        m.asset = pyo.Constraint(expr=m.a == m.a_in + m.buy - m.sell)
-        m.cash = pyo.Constraint(expr=m.c == m.c_in - 1.01 * m.buy + 0.99 * m.sell)
-        if cap is not None:
-            m.cap = pyo.Constraint(expr=m.buy + 0.0 * m.c <= cap)
-        if risk_limit:
-            m.share = pyo.Constraint(expr=m.a <= 0.5 * (m.c_in + m.a_in))
-        last = node.stage == 2
-        m.gain = pyo.Objective(expr=(m.c + m.a) if last else 0.0 * m.c, sense=pyo.maximize)
-        return sddp.Stage(
-            m,
-            {
-                "c": sddp.State(m.c_in, m.c, initial=wealth),
-                "a": sddp.State(m.a_in, m.a, initial=0.0),
-            },
-            transition=sddp.LinearTransition(scale=[[1.0, 1.3], [1.0, 0.9]]),
-            homogeneous=declared,
-        )
+        return portfolio_stage(node, wealth, cap=cap, declared=declared, risk_limit=risk_limit)
 
     return sddp.Problem(sddp.linear_graph(3), build, cost_to_go_bound=100.0 * max(wealth, 1.0))
 
@@ -100,7 +106,6 @@ def test_a_stage_that_is_not_homogeneous_is_found_out(wealth, cap):
 class RichOnly:
     """A limit on cash that only the rich must keep: no cone, and no constant to see."""
 
-    variables: Any
     pool_key: str = "rich"
 
     def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -118,9 +123,9 @@ def test_generated_rows_that_depend_on_the_size_are_found_out():
     base = portfolio(1.0, risk_limit=False)
 
     def build(node: sddp.Node) -> sddp.Stage:
-        stage = base.build(node)
+        stage = portfolio_stage(node, 1.0, declared=True, risk_limit=False)
         m = stage.model
-        return replace(stage, rows=RichOnly([m.c, m.c_in, m.a_in]))
+        return replace(stage, rows=RichOnly(), row_variables=[m.c, m.c_in, m.a_in])
 
     with pytest.raises(ModelError, match="declares homogeneous=True, but its value at a state"):
         train(sddp.Problem(base.graph, build, cost_to_go_bound=100.0), 5)

@@ -19,7 +19,7 @@ from sddp.engine.policy import Decision, Policy
 from sddp.engine.prepared import prepare_stage
 from tests.engine.cases import markov
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
-from tests.engine.test_generated_rows import TANGENTS, Circle, circle
+from tests.engine.test_generated_rows import TANGENTS, Circle, circle, circle_stage
 from tests.engine.test_homogeneous import portfolio
 from tests.engine.test_recourse import tank
 
@@ -137,11 +137,11 @@ class Half(Circle):
 
 def stage_with(kind: type[Circle] | None) -> sddp.Stage:
     """The stage of `circle` in one direction, without noise."""
-    stage = circle(lazily=True).build(sddp.linear_graph(3).node(0))
+    stage = circle_stage(lazily=True)
     m = stage.model
     m.a.set_value(0.7)
     m.b.set_value(0.6)
-    return replace(stage, noise=None, rows=kind([m.x, m.y, m.r_in]) if kind else None)
+    return replace(stage, noise=None, rows=kind() if kind else None)
 
 
 @pytest.mark.parametrize("risk", [None, sddp.AVaR(0.4)])
@@ -149,7 +149,7 @@ def test_a_prepared_stage_with_other_rows_is_the_stage_declared_with_them(risk):
     policy = trained("rows", sddp.LazyAggregation())
     declared = stage_with(Circle)
     ready = prepare_stage(declared, "decision")
-    other = ready.with_rows(Half(declared.rows.variables))
+    other = ready.with_rows(Half())
     arcs = [(1, 0.6), (2, 0.4)]
 
     def ask(stage: Any, radius: float) -> tuple:
@@ -195,7 +195,6 @@ def test_rows_of_a_prepared_stage_can_be_taken_away_or_given():
 class NoRows:
     """Everything is allowed."""
 
-    variables: tuple[Any, ...] = ()
     pool_key = "none"
 
     def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from sddp.engine.phase_one import FeasibilityCut
 from sddp.errors import ModelError
 from tests.engine.cases import markov, reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, thawed, time_limit, train
-from tests.engine.test_generated_rows import Circle, circle
+from tests.engine.test_generated_rows import Circle, circle, circle_stage
 from tests.engine.test_homogeneous import portfolio
 from tests.engine.test_recourse import tank
 
@@ -192,8 +192,7 @@ def test_generated_rows_are_handed_over():
     """A twin that knows the rows asks the generator only for the final word."""
 
     def build(node: sddp.Node) -> sddp.Stage:
-        stage = circle(lazily=True).build(node)
-        return replace(stage, rows=Counted(stage.rows.variables))
+        return replace(circle_stage(lazily=True), rows=Counted())
 
     problem = sddp.Problem(sddp.linear_graph(3), build)
     counts, values = [], []

@@ -6,7 +6,6 @@ Whether a state is feasible is asked of scipy, with every row written out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -65,7 +64,6 @@ class Hidden:
     """Writes the most broken rows."""
 
     stage: Stage
-    variables: Any
     pool_key: str = "hidden"
 
     def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +102,7 @@ def problem(stage: Stage, *, cone: bool) -> sddp.Problem:
         m.same = pyo.Constraint(i, rule=lambda m, k: m.x[k] == m.x_in[k])
         m.cost = pyo.Objective(expr=sum(m.y[k] for k in j))
         variables = [*m.y.values(), *m.x_in.values()]
-        return sddp.Stage(m, states, rows=Hidden(stage, variables), homogeneous=cone)
+        return sddp.Stage(m, states, rows=Hidden(stage), row_variables=variables, homogeneous=cone)
 
     return sddp.Problem(sddp.linear_graph(2), build)
 

@@ -212,19 +212,20 @@ def test_a_stage_outside_the_graph_decides_like_one_of_it(risk, cuts):
         assert outside.value == pytest.approx(inside.value, rel=SOLVER)
 
 
-def shortage_by_regime() -> sddp.Problem:
+def shortage_stage(node: sddp.Node) -> sddp.Stage:
     """Ten units are needed next time; what is missing then costs 1 or 3, by the regime."""
+    m = pyo.ConcreteModel()
+    m.x_in, m.x = pyo.Var(), pyo.Var(bounds=(0, 10))
+    m.y = pyo.Var(domain=pyo.NonNegativeReals)
+    m.short = pyo.Constraint(expr=m.y >= 10 - m.x_in)
+    price = (0.0, 1.0, 3.0)[node.stage * (1 + node.markov_state)]
+    m.cost = pyo.Objective(expr=price * m.y + (2.0 * m.x if node.stage == 0 else 0.0))
+    return sddp.Stage(m, {"x": sddp.State(m.x_in, m.x, initial=0.0)})
 
-    def build(node):
-        m = pyo.ConcreteModel()
-        m.x_in, m.x = pyo.Var(), pyo.Var(bounds=(0, 10))
-        m.y = pyo.Var(domain=pyo.NonNegativeReals)
-        m.short = pyo.Constraint(expr=m.y >= 10 - m.x_in)
-        price = (0.0, 1.0, 3.0)[node.stage * (1 + node.markov_state)]
-        m.cost = pyo.Objective(expr=price * m.y + (2.0 * m.x if node.stage == 0 else 0.0))
-        return sddp.Stage(m, {"x": sddp.State(m.x_in, m.x, initial=0.0)})
 
-    return sddp.Problem(sddp.markov_graph([[[1.0]], [[0.5, 0.5]]]), build)
+def shortage_by_regime() -> sddp.Problem:
+    """Both regimes of `shortage_stage`."""
+    return sddp.Problem(sddp.markov_graph([[[1.0]], [[0.5, 0.5]]]), shortage_stage)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_a_belief_weighs_what_may_follow(arcs, risk, bought, value):
     """Buying now costs 2 a unit. By hand."""
     problem = shortage_by_regime()
     policy = train(problem, 5).policy
-    stage = problem.build(problem.graph.node((0, 0)))
+    stage = shortage_stage(problem.graph.node((0, 0)))
     decision = policy.decide_before(stage, arcs, {"x": 0.0}, risk=risk)
     assert decision.value == pytest.approx(value, rel=SOLVER)
     if risk != sddp.AVaR(0.8):

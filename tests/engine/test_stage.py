@@ -108,11 +108,11 @@ def at_most_one(m):
         (nonlinear_row, "node 0: constraint bad is not linear"),
         (nonlinear_cost, "node 0: the objective is not linear"),
         (integer, "node 0: variable z is integer"),
-        (no_objective, "node 0: the model has 0 objectives"),
-        (two_objectives, "node 0: the model has 2 objectives"),
-        (nan_coefficient, "node 0: an entry of matrix is NaN"),
-        (nan_side, "node 0: an entry of row_upper is NaN"),
-        (no_value, "node 0"),
+        (no_objective, "node 0: the model has 0 active objectives; give exactly one"),
+        (two_objectives, "node 0: the model has 2 active objectives (cost, second)"),
+        (nan_coefficient, "node 0: the coefficient of x in constraint bad is nan"),
+        (nan_side, "node 0: the upper side of constraint bad is nan"),
+        (no_value, "node 0: a number in constraint bad has no value"),
     ],
 )
 def test_models_that_are_no_linear_programmes_are_refused(change, words, caplog):

@@ -138,7 +138,8 @@ def with_stages(change):
 
 
 def other_cost(stage, node):
-    stage.model.cost.expr = 51 * stage.model.g if node.stage == 0 else stage.model.cost.expr
+    if node.stage == 0:
+        stage.model.cost.expr = stage.model.cost.expr + 0.5 * stage.model.g
 
 
 def other_bound(stage, node):
