@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import Holdings
+from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.outlook import outlook
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
 from sddp.engine.certificate import Certificate
-from sddp.engine.policy import Decision, Policy, load_policy
-from sddp.errors import DataError, InfeasibleState, ModelError
+from sddp.engine.policy import Decision, Policy
+from sddp.engine.storage import load_file, save_policy
+from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
+from sddp.scenarios import MarkovScenarios
 
 Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
+
+# Names in a policy file.
+NAMES: Mapping[type, str] = {AllocationModel: "allocation_model", MarkovScenarios: "scenarios"}
 
 # Beliefs come out of filters in floating point.
 BELIEF_TOLERANCE = 1e-6
@@ -154,8 +159,28 @@ class AllocationPolicy:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a file; read it with `load_allocation_policy` and the same problem."""
-        self.engine.save(path)
+        """Write the policy, its model and its scenarios to a file; read it with `load`.
+
+        Raises
+        ------
+        PolicyFileError
+            See `Policy.save`.
+        """
+        problem = self.problem
+        extra = {
+            "model": problem.model,
+            "scenarios": problem.scenarios,
+            "growth": problem.growth,
+            "cvar": problem.cvar,
+        }
+        save_policy(self.engine.problem, self.engine.snapshot, path, extra, NAMES)
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike[str], problem: AllocationProblem | None = None
+    ) -> AllocationPolicy:
+        """Read a policy saved by `save`; see `load_allocation_policy`."""
+        return load_allocation_policy(path, problem)
 
     def _costs(self, raw: pd.DataFrame, last: Any) -> Floats:
         names, terms = self.problem.asset_names, self.problem.terms
@@ -244,13 +269,45 @@ def belief_over_regimes(problem: AllocationProblem, regime: Regime) -> Floats:
 
 
 def load_allocation_policy(
-    path: str | PathLike[str], problem: AllocationProblem
+    path: str | PathLike[str], problem: AllocationProblem | None = None
 ) -> AllocationPolicy:
     """Read a policy saved by `AllocationPolicy.save`; its decisions are the same bit for bit.
+
+    A file opens by itself; it is plain data, of which nothing is run.
+
+    Parameters
+    ----------
+    path : path
+    problem : AllocationProblem, optional
+        The problem that the policy should belong to: compared with the one in the file. First
+        holdings may differ: they are no part of what was learnt.
 
     Raises
     ------
     PolicyFileError
-        Not a policy file, of another version, damaged, or of another problem.
+        Not a file of an allocation policy, of another version, damaged, or of another problem.
     """
-    return AllocationPolicy(problem, load_policy(path, problem.engine))
+    engine = None if problem is None else problem.engine
+    found = load_file(path, engine, NAMES)
+    if "scenarios" not in found.extra:
+        raise PolicyFileError(
+            f"{path} holds no allocation policy but one of the engine; use sddp.load_policy"
+        )
+    own = AllocationProblem(
+        model=found.extra["model"],
+        scenarios=found.extra["scenarios"],
+        terms=found.extra["model"].on(found.extra["scenarios"]),
+        growth=found.extra["growth"],
+        cvar=found.extra["cvar"],
+        engine=found.problem,
+    )
+    if problem is not None:
+        for what in ("asset_names", "state_names"):
+            mine, theirs = (getattr(p.scenarios, what) for p in (problem, own))
+            if mine != theirs:
+                raise PolicyFileError(
+                    f"{path} belongs to another problem: its {what} are {theirs}, the given "
+                    f"problem's {mine}"
+                )
+    chosen = problem or own
+    return AllocationPolicy(chosen, Policy(chosen.engine, found.snapshot))

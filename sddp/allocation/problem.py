@@ -140,7 +140,7 @@ def money(positions: tuple[str, ...], holdings: Holdings) -> dict[str, float]:
 
 
 class _Builder:
-    """Builds the stages; those with the same law of returns share one model."""
+    """Builds the stages; those with the same law of returns share one that is compiled once."""
 
     def __init__(
         self,
@@ -155,19 +155,18 @@ class _Builder:
         self._growth, self._cvar, self._initial = growth, cvar, initial
         self._names = tuple(scenarios.asset_names or ())
         self._shared = scenarios.stationary and bool(np.ptp(terms.cash_return) == 0.0)
-        self._stages: dict[tuple[int, int, bool], Stage] = {}
+        self._stages: dict[tuple[int, int, bool], PreparedStage] = {}
 
-    def __call__(self, node: Node) -> Stage:
+    def __call__(self, node: Node) -> PreparedStage:
         stage, regime = node.stage, node.markov_state
         assert regime is not None
         last = stage == self._scenarios.returns.shape[0]
         key = (0 if self._shared else stage, regime, last)
         if key not in self._stages:
-            self._stages[key] = (
-                self._terminal(stage, regime) if last else self._decision(stage, regime)
-            )
+            declared = self._terminal(stage, regime) if last else self._decision(stage, regime)
+            self._stages[key] = prepare_stage(declared, f"node {node.name!r}")
         slope = np.full(len(self._names) + 1, self._growth[stage, regime])
-        return replace(self._stages[key], initial_cuts=(() if last else (InitialCut(slope),)))
+        return self._stages[key]._replace(initial_cuts=(() if last else (InitialCut(slope),)))
 
     def _decision(self, stage: int, regime: int) -> Stage:
         belief = np.eye(self._scenarios.n_states)[regime]

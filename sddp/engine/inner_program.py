@@ -71,7 +71,7 @@ class InnerProgram:
         effort: Effort,
     ) -> None:
         self.form, self.points, self.name = form, points, name
-        generator = compiled.stage.rows
+        generator = compiled.rows
         combines = getattr(generator, "at_combinations", None)
         self._generator = None if combines else generator
         self._places = _places(compiled, form)

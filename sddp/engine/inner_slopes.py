@@ -92,7 +92,7 @@ class Slopes:
         n_noises, size = stage.noise.n_realisations, float(np.abs(direction).sum())
         if size == 0.0:
             return np.zeros(n_noises)
-        if stage.stage.rows is not None:
+        if stage.rows is not None:
             return np.full(n_noises, np.nan)
         unit = direction / size
         key = (name, unit.tobytes())

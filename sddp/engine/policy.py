@@ -25,7 +25,7 @@ from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import StageSolution
 from sddp.engine.stage import Stage
-from sddp.engine.storage import load_snapshot, save_snapshot
+from sddp.engine.storage import load_file, save_policy
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
 from sddp.risk import RiskMeasure, as_risk_measure
@@ -222,14 +222,16 @@ class Policy:
         return simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the policy to a file, exactly; read it with `load_policy`.
+        """Write the policy and its problem to a file, exactly; read it with `load_policy`.
 
         Raises
         ------
         PolicyFileError
-            The place cannot be written to, or a risk measure is not one of the package's.
+            The place cannot be written to, or a class (of a risk measure, cut form or row
+            generator) cannot be imported by another process or holds something that is no plain
+            data.
         """
-        save_snapshot(self.problem, self.snapshot, path)
+        save_policy(self.problem, self.snapshot, path)
 
     def solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
@@ -327,12 +329,23 @@ def _noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) 
     return position
 
 
-def load_policy(path: str | PathLike[str], problem: Problem) -> Policy:
+def load_policy(path: str | PathLike[str], problem: Problem | None = None) -> Policy:
     """Read a policy saved by `Policy.save`; its decisions are the same bit for bit.
+
+    A file opens by itself. It is plain data: nothing in it is run; the modules of the user's own
+    classes (risk measure, cut form, row generator) are imported by the path that it names.
+
+    Parameters
+    ----------
+    path : path
+    problem : Problem, optional
+        The problem that the policy should belong to: compared with the one in the file.
 
     Raises
     ------
     PolicyFileError
-        Not a policy file, of another version, damaged, or of another problem.
+        Not a policy file, of another version, damaged, of another problem, or a class that it
+        names cannot be imported.
     """
-    return Policy(problem, load_snapshot(problem, path))
+    found = load_file(path, problem)
+    return Policy(found.problem, found.snapshot)

@@ -60,7 +60,9 @@ class Problem:
         for name in self.graph.nodes:
             stage, where = build(self.graph.node(name)), f"node {name!r}"
             if isinstance(stage, PreparedStage):
-                ready[name] = shared.setdefault(stage.compiled.fingerprint, stage)
+                ready[name] = shared.setdefault(
+                    stage.compiled.fingerprint, stage._replace(initial_cuts=())
+                )
             else:
                 compiled = compile_stage(stage, where)
                 key = compiled.fingerprint

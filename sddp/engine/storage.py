@@ -1,57 +1,145 @@
-"""Policy files: versioned, exact, and bound to the problem they belong to.
+"""Policy files: versioned, exact, complete; they open by themselves and hold plain data only.
 
-A JSON document; arrays are the compressed bytes of their numbers, so that nothing is rounded.
+A JSON document with the closed stages of the problem beside what was learnt. Nothing in it is code;
+classes of the user (a risk measure, a cut form, a row generator) are named by import path.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sddp import risk as risk_measures
-from sddp.engine import cost_to_go
+from sddp.engine.compile import CompiledStage
+from sddp.engine.cost_to_go import AverageCut, LazyAggregation, MultiCut
 from sddp.engine.cuts import Cuts
-from sddp.engine.graph import NodeName
+from sddp.engine.graph import Graph, MarkovGraph
 from sddp.engine.lazy_rows import RowTable
+from sddp.engine.noise_table import Entries, NoiseTable
+from sddp.engine.prepared import prepared
 from sddp.engine.problem import Problem
 from sddp.engine.snapshot import NodeMemory, Snapshot
-from sddp.errors import PolicyFileError
+from sddp.engine.stage import InitialCut
+from sddp.engine.state_space import StateSpace
+from sddp.engine.transition import IdentityMap, MatrixMap, ScaleMap
+from sddp.errors import ModelError, PolicyFileError
 from sddp.files import written_whole
-from sddp.risk import ConvexCombination, RiskMeasure
+from sddp.plain import Decoder, Encoder, NotPlain
+from sddp.risk import (
+    AVaR,
+    ConvexCombination,
+    CVaR,
+    Entropic,
+    Expectation,
+    RiskMeasure,
+    WorstCase,
+)
 
-FORMAT, VERSION = "sddp-policy", 2
+FORMAT, VERSION = "sddp-policy", 3
+
+# Names in the file: they stay when a class or a module is renamed.
+NAMES: Mapping[type, str] = {
+    CompiledStage: "stage",
+    NoiseTable: "noise",
+    Entries: "entries",
+    StateSpace: "states",
+    IdentityMap: "identity",
+    ScaleMap: "scale",
+    MatrixMap: "matrix",
+    InitialCut: "initial_cut",
+    Snapshot: "policy",
+    NodeMemory: "node",
+    Cuts: "cuts",
+    RowTable: "rows",
+    **{
+        kind: kind.__name__
+        for kind in (AVaR, ConvexCombination, CVaR, Entropic, Expectation, WorstCase)
+    },
+    **{kind: kind.__name__ for kind in (AverageCut, LazyAggregation, MultiCut)},
+}
 
 
-def save_snapshot(problem: Problem, snapshot: Snapshot, path: str | PathLike[str]) -> None:
-    """Write what a policy consists of to a file.
+class PolicyFile(NamedTuple):
+    """What a policy file holds.
+
+    Attributes
+    ----------
+    problem : Problem
+    snapshot : Snapshot
+    extra : dict
+        What a layer above the engine wrote beside it; empty unless its names are given.
+    """
+
+    problem: Problem
+    snapshot: Snapshot
+    extra: dict[str, Any]
+
+
+def save_policy(
+    problem: Problem,
+    snapshot: Snapshot,
+    path: str | PathLike[str],
+    extra: Mapping[str, Any] | None = None,
+    names: Mapping[type, str] | None = None,
+) -> None:
+    """Write a problem and what a policy consists of to a file.
 
     The file appears whole or not at all: it is written beside its place and then moved there.
+
+    Parameters
+    ----------
+    problem, snapshot :
+    path : path
+    extra : mapping, optional
+        What a layer above the engine needs, by name.
+    names : mapping from class to name, optional
+        That layer's classes in `extra`.
 
     Raises
     ------
     PolicyFileError
-        The place cannot be written to, or a risk measure is not one of the package's.
+        The place cannot be written to, or something is no plain data: a class of a script or a
+        function, a label that is no text, number, date or tuple of them.
     """
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "problem": problem_digest(problem),
-        **_encode_snapshot(problem, snapshot),
-    }
+    encoder = Encoder({**NAMES, **(names or {})})
+    try:
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "digest": problem_digest(problem),
+            "problem": _problem_document(problem, encoder),
+            "policy": encoder.encode(snapshot, "policy"),
+            "extra": encoder.encode(dict(extra or {}), "extra"),
+        }
+    except NotPlain as error:
+        raise PolicyFileError(f"{path}: the policy cannot be saved: {error}") from error
+    document["arrays"] = encoder.arrays
     _write_whole(Path(path), json.dumps(document | {"sha256": _checksum(document)}))
 
 
-def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
-    """Read what `save_snapshot` wrote.
+def load_file(
+    path: str | PathLike[str],
+    problem: Problem | None = None,
+    names: Mapping[type, str] | None = None,
+) -> PolicyFile:
+    """Read what `save_policy` wrote.
+
+    Nothing of the file is run, but the modules of the classes that it names are imported.
+
+    Parameters
+    ----------
+    path : path
+    problem : Problem, optional
+        Compared with the file's, and used in its place.
+    names : mapping from class to name, optional
+        As in `save_policy`.
 
     Raises
     ------
@@ -59,17 +147,71 @@ def load_snapshot(problem: Problem, path: str | PathLike[str]) -> Snapshot:
         Not a policy file, of another version, damaged, or of another problem.
     """
     document = _read_document(path)
-    if document.get("problem") != problem_digest(problem):
+    if problem is not None and document.get("digest") != problem_digest(problem):
         raise PolicyFileError(
-            f"{path} belongs to another problem: graph, stage data, noise, transitions or "
-            "cost_to_go_bound differ; build the problem it was trained on, or train again"
+            f"{path} belongs to another problem: graph, stage data, noise, transitions, initial "
+            "cuts or cost_to_go_bound differ; leave problem out to use the file's own, build the "
+            "problem it was trained on, or train again"
         )
     if document.pop("sha256", None) != _checksum(document):
         raise PolicyFileError(f"{path} is damaged: its content misses its checksum; train again")
     try:
-        return _decode_snapshot(problem, document)
-    except (LookupError, ValueError, TypeError, AttributeError, zlib.error) as error:
-        raise PolicyFileError(f"{path} is damaged ({error!r}); train again") from error
+        decoder = Decoder({**NAMES, **(names or {})}, document["arrays"], _may_be_made)
+        own = problem or _decoded_problem(document["problem"], decoder)
+        snapshot = decoder.decode(document["policy"])
+        extra = {} if names is None else decoder.decode(document["extra"])
+        if set(snapshot.nodes) != set(own.graph.nodes):
+            raise ValueError("nodes are missing")
+    except (LookupError, ValueError, TypeError, AttributeError, StopIteration, zlib.error) as error:
+        raise PolicyFileError(
+            f"{path} cannot be opened ({error}); if it names a class, see that its module can be "
+            "imported and the class takes the same arguments, else train again"
+        ) from error
+    return PolicyFile(own, snapshot, extra)
+
+
+def _may_be_made(kind: type) -> bool:
+    """Classes by import path that a policy consists of, and the plain data that they hold."""
+    parts = issubclass(kind, RiskMeasure) or hasattr(kind, "attach") or hasattr(kind, "violated")
+    return parts or is_dataclass(kind)
+
+
+def _problem_document(problem: Problem, encoder: Encoder) -> dict[str, Any]:
+    graph, names = problem.graph, list(problem.graph.nodes)
+    position = {name: i for i, name in enumerate((graph.root, *names))}
+    distinct = list({id(stage): stage for stage in problem.stages.values()}.values())
+    stage_number = {id(stage): i for i, stage in enumerate(distinct)}
+    return {
+        "markov": isinstance(graph, MarkovGraph),
+        "nodes": [encoder.encode(name, f"node {name!r}") for name in (graph.root, *names)],
+        "arcs": [[position[a], position[b], p] for (a, b), p in graph.arcs.items()],
+        "cost_to_go_bound": encoder.encode(problem.cost_to_go_bound, "cost_to_go_bound"),
+        "stages": [encoder.encode(stage, "stage") for stage in distinct],
+        "stage_of": [stage_number[id(problem.stages[name])] for name in names],
+        "initial_cuts": [
+            encoder.encode(list(problem.initial_cuts[name]), f"initial_cuts of node {name!r}")
+            for name in names
+        ],
+    }
+
+
+def _decoded_problem(document: Mapping[str, Any], decoder: Decoder) -> Problem:
+    root, *names = (decoder.decode(name) for name in document["nodes"])
+    every = (root, *names)
+    kind = MarkovGraph if document["markov"] else Graph
+    graph = kind(names, {(every[a], every[b]): p for a, b, p in document["arcs"]}, root)
+    distinct = [prepared(decoder.decode(stage), "stage") for stage in document["stages"]]
+    ready = {
+        name: distinct[number]._replace(initial_cuts=decoder.decode(cuts))
+        for name, number, cuts in zip(
+            names, document["stage_of"], document["initial_cuts"], strict=True
+        )
+    }
+    bound = decoder.decode(document["cost_to_go_bound"])
+    try:
+        return Problem(graph, lambda node: ready[node.name], bound)
+    except ModelError as error:
+        raise ValueError(f"its problem is none: {error}") from error
 
 
 def _read_document(path: str | PathLike[str]) -> dict[str, Any]:
@@ -81,7 +223,8 @@ def _read_document(path: str | PathLike[str]) -> dict[str, Any]:
         raise PolicyFileError(f"{path} is no {FORMAT} file")
     if document.get("version") != VERSION:
         raise PolicyFileError(
-            f"{path} has version {document.get('version')}; this package reads {VERSION}"
+            f"{path} has version {document.get('version')}; this package reads {VERSION}; train "
+            "again, or open it with the package that wrote it"
         )
     return document
 
@@ -116,108 +259,3 @@ def problem_digest(problem: Problem) -> str:
     ]
     arcs = sorted(graph.arcs.items(), key=repr)
     return hashlib.sha256(repr((names, arcs, stages, bounds, cuts)).encode()).hexdigest()
-
-
-def _encode_snapshot(problem: Problem, snapshot: Snapshot) -> dict[str, Any]:
-    names = list(problem.graph.nodes)
-    return {
-        "risk": [_encode_risk(snapshot.risk[name]) for name in names],
-        "root_risk": _encode_risk(snapshot.root_risk),
-        "cuts": type(snapshot.cuts).__name__,
-        "tolerance": snapshot.tolerance,
-        "theta_lower": [
-            [i, None if snapshot.theta_lower[name] == -np.inf else snapshot.theta_lower[name]]
-            for i, name in enumerate(names)
-            if name in snapshot.theta_lower
-        ],
-        "nodes": [_encode_node(snapshot.nodes[name]) for name in names],
-    }
-
-
-def _decode_snapshot(problem: Problem, document: Mapping[str, Any]) -> Snapshot:
-    names = list(problem.graph.nodes)
-    return Snapshot(
-        risk={n: _decode_risk(r) for n, r in zip(names, document["risk"], strict=True)},
-        root_risk=_decode_risk(document["root_risk"]),
-        cuts=getattr(cost_to_go, document["cuts"])(),
-        tolerance=float(document["tolerance"]),
-        theta_lower={
-            names[i]: -np.inf if value is None else float(value)
-            for i, value in document["theta_lower"]
-        },
-        nodes=_decode_nodes(names, document["nodes"]),
-    )
-
-
-def _encode_node(memory: NodeMemory) -> dict[str, Any]:
-    return {
-        "pools": [_encode_cuts(cuts) for cuts in memory.pools],
-        "feasibility": _encode_cuts(memory.feasibility),
-        "averages": _encode_cuts(memory.averages),
-        "rows": [
-            _encode_array(array)
-            for array in (memory.rows.coefficients, memory.rows.lower, memory.rows.returns)
-        ],
-        "reference": None if memory.reference is None else _encode_array(memory.reference),
-    }
-
-
-def _decode_nodes(names: list[NodeName], documents: list[Any]) -> dict[NodeName, NodeMemory]:
-    return {n: _decode_node(d) for n, d in zip(names, documents, strict=True)}
-
-
-def _decode_node(document: Mapping[str, Any]) -> NodeMemory:
-    reference = document["reference"]
-    return NodeMemory(
-        pools=[_decode_cuts(cuts) for cuts in document["pools"]],
-        feasibility=_decode_cuts(document["feasibility"]),
-        averages=_decode_cuts(document["averages"]),
-        rows=RowTable(*(_decode_array(array) for array in document["rows"])),
-        reference=None if reference is None else _decode_array(reference),
-    )
-
-
-def _encode_cuts(cuts: Cuts) -> list[Any]:
-    return [_encode_array(cuts.slopes), _encode_array(cuts.intercepts)]
-
-
-def _decode_cuts(document: list[Any]) -> Cuts:
-    return Cuts(*(_decode_array(array) for array in document))
-
-
-def _encode_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    data = zlib.compress(np.ascontiguousarray(array).tobytes())
-    return {
-        "shape": list(array.shape),
-        "type": str(array.dtype),
-        "data": base64.b64encode(data).decode("ascii"),
-    }
-
-
-def _decode_array(document: Mapping[str, Any]) -> Any:
-    data = zlib.decompress(base64.b64decode(document["data"]))
-    return np.frombuffer(data, dtype=document["type"]).reshape(document["shape"])
-
-
-def _encode_risk(measure: RiskMeasure) -> dict[str, Any]:
-    if isinstance(measure, ConvexCombination):
-        return {
-            "name": "ConvexCombination",
-            "terms": [[w, _encode_risk(m)] for w, m in measure.terms],
-        }
-    name = type(measure).__name__
-    if getattr(risk_measures, name, None) is not type(measure):
-        raise PolicyFileError(
-            f"risk measure {measure!r} is not one of sddp.risk, so a file cannot name it; "
-            "keep the policy in memory or express the measure by the package's"
-        )
-    # Every one has numbers as fields, maybe numpy's, which JSON does not know.
-    return {"name": name, **{f.name: float(getattr(measure, f.name)) for f in fields(measure)}}  # type: ignore[arg-type]
-
-
-def _decode_risk(document: Mapping[str, Any]) -> RiskMeasure:
-    if document["name"] == "ConvexCombination":
-        return ConvexCombination(tuple((w, _decode_risk(m)) for w, m in document["terms"]))
-    arguments = {key: value for key, value in document.items() if key != "name"}
-    measure: RiskMeasure = getattr(risk_measures, document["name"])(**arguments)
-    return measure

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
 import pytest
 
 import sddp
@@ -18,6 +22,7 @@ from sddp.errors import PolicyFileError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.instances import random_instance
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
+from tests.engine.test_generated_rows import TANGENTS, Circle, circle_stage
 from tests.engine.test_recourse import tank
 
 TAIL = 0.25 * sddp.Expectation() + 0.75 * (0.5 * sddp.AVaR(0.3) + 0.5 * sddp.WorstCase())
@@ -29,8 +34,8 @@ import numpy as np
 import sddp
 from tests.engine.test_storage import POLICIES, answers
 for name, path in zip(sys.argv[1::2], sys.argv[2::2]):
-    policy = sddp.load_policy(path, POLICIES[name][0]())
-    print(*answers(policy, POLICIES[name][2]))
+    for problem in (POLICIES[name][0](), None):
+        print(*answers(sddp.load_policy(path, problem), POLICIES[name][2]))
 """
 
 
@@ -78,10 +83,12 @@ def saved(name: str, path: Path, cuts: object = None) -> sddp.Policy:
 def test_a_loaded_policy_answers_bit_for_bit(name, cuts, tmp_path):
     policy = saved(name, tmp_path / "policy.json", cuts)
     build, _, questions = POLICIES[name]
-    loaded = sddp.load_policy(tmp_path / "policy.json", build())
-    assert answers(loaded, questions) == answers(policy, questions)
-    tables = [p.simulate(3, rng=np.random.default_rng(0)) for p in (policy, loaded)]
-    assert tables[0].equals(tables[1])
+    expected = answers(policy, questions)
+    table = policy.simulate(3, rng=np.random.default_rng(0))
+    for problem in (None, build()):
+        loaded = sddp.load_policy(tmp_path / "policy.json", problem)
+        assert answers(loaded, questions) == expected
+        assert loaded.simulate(3, rng=np.random.default_rng(0)).equals(table)
 
 
 def test_a_new_process_answers_bit_for_bit(tmp_path):
@@ -101,8 +108,10 @@ def test_a_new_process_answers_bit_for_bit(tmp_path):
         check=False,
     )
     assert printed.returncode == 0, printed.stderr
-    for name, policy, line in zip(names, policies, printed.stdout.splitlines(), strict=True):
-        assert line.split() == answers(policy, POLICIES[name][2])
+    lines = printed.stdout.splitlines()
+    for name, policy, pair in zip(names, policies, (lines[:2], lines[2:]), strict=True):
+        expected = answers(policy, POLICIES[name][2])
+        assert [line.split() for line in pair] == [expected, expected]
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
@@ -110,14 +119,16 @@ def test_training_goes_on_from_a_file(cuts, tmp_path):
     risk = {"risk": TAIL}
     problem = markov.c2()
     train(problem, 3, cuts=cuts, **risk).policy.save(tmp_path / "policy.json")
-    loaded = sddp.load_policy(tmp_path / "policy.json", problem)
+    loaded = sddp.load_policy(tmp_path / "policy.json")
     exact = sddp.extensive_form(problem, **risk).solve().value
-    assert train(problem, 60, start=loaded).bound == pytest.approx(exact, rel=SOLVER)
+    for known in (problem, loaded.problem):
+        assert train(known, 60, start=loaded).bound == pytest.approx(exact, rel=SOLVER)
 
 
 def test_a_file_survives_a_second_saving(tmp_path):
     first = saved("c9", tmp_path / "a.json")
-    second = sddp.load_policy(tmp_path / "a.json", first.problem)
+    assert first.bound > 0.0
+    second = sddp.load_policy(tmp_path / "a.json")
     second.save(tmp_path / "b.json")
     assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
     second.save(tmp_path / "a.json")  # over an existing file
@@ -225,33 +236,50 @@ def test_other_formats_and_versions_are_refused(tmp_path):
 
 
 def flip(document):
-    """One character inside the numbers of a cut."""
-    array = document["nodes"][1]["pools"][0][0]
+    """One character inside the numbers of an array."""
+    array = next(iter(document["arrays"].values()))
     data = array["data"]
     array["data"] = data[:10] + ("A" if data[10] != "A" else "B") + data[11:]
 
 
+def nodes(document):
+    """What was learnt at each node: pairs of name and memory."""
+    return document["policy"]["fields"]["nodes"]["map"]
+
+
 DAMAGES = {
     "flipped": flip,
-    "no nodes": lambda document: document.pop("nodes"),
-    "one node less": lambda document: document["nodes"].pop(),
-    "no pools": lambda document: document["nodes"][0].update(pools=[]),
-    "rows of another node": lambda document: document["nodes"][0].update(
-        rows=document["nodes"][2]["rows"]
+    "no nodes": lambda document: document.pop("policy"),
+    "one node less": lambda document: nodes(document).pop(),
+    "no pools": lambda document: nodes(document)[0][1]["fields"].update(pools=[]),
+    "rows of another node": lambda document: nodes(document)[0][1]["fields"].update(
+        rows=nodes(document)[2][1]["fields"]["rows"]
     ),
-    "pools of another node": lambda document: document["nodes"][1].update(
-        pools=document["nodes"][2]["pools"]
+    "unknown cut form": lambda document: document["policy"]["fields"]["cuts"].update(
+        {"is": "Nothing"}
     ),
-    "reference of another node": lambda document: document["nodes"][0].update(
-        reference=document["nodes"][3]["reference"]
-    ),
-    "unknown cut form": lambda document: document.update(cuts="Nothing"),
-    "unknown risk": lambda document: document["risk"][0].update(name="Nothing"),
-    "unknown node": lambda document: document["theta_lower"][0].__setitem__(0, 99),
-    "no bounds": lambda document: document.update(theta_lower=[]),
-    "another tolerance": lambda document: document.update(tolerance=0.5),
-    "another root risk": lambda document: document["root_risk"].update(tail=0.25),
+    "an array less": lambda document: document["arrays"].popitem(),
+    "no bounds": lambda document: document["policy"]["fields"].update(theta_lower={"map": []}),
+    "another tolerance": lambda document: document["policy"]["fields"].update(tolerance=0.5),
+    "another order": lambda document: document["problem"]["nodes"].reverse(),
+    "another arc": lambda document: document["problem"]["arcs"][1].__setitem__(2, 0.5),
 }
+
+
+@pytest.mark.parametrize("resealed", [False, True])
+@pytest.mark.parametrize(
+    "damage", ["no nodes", "one node less", "unknown cut form", "an array less"]
+)
+def test_a_file_with_parts_missing_is_refused_though_its_checksum_fits(damage, resealed, tmp_path):
+    path = tmp_path / "policy.json"
+    saved("c9", path)
+    edited(path, DAMAGES[damage])
+    if resealed:
+        document = json.loads(path.read_text())
+        del document["sha256"]
+        path.write_text(json.dumps(document | {"sha256": storage._checksum(document)}))
+    with pytest.raises(PolicyFileError, match=r"policy\.json"):
+        sddp.load_policy(path)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -260,8 +288,9 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
     path = tmp_path / "policy.json"
     saved("c9", path)
     edited(path, DAMAGES[damage])
-    with pytest.raises(PolicyFileError):
-        sddp.load_policy(path, reservoir.c9())
+    for problem in (None, reservoir.c9()):
+        with pytest.raises(PolicyFileError):
+            sddp.load_policy(path, problem)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"format": 3}'])
@@ -317,11 +346,125 @@ def test_numbers_of_numpy_in_a_risk_measure_are_numbers(tmp_path):
         assert loaded.bound == policy.bound
 
 
-def test_a_risk_measure_of_the_users_own_cannot_be_named_in_a_file(tmp_path):
+# ---------------------------------------------------------------- classes of the user
+
+
+@dataclass(frozen=True)
+class Half(sddp.risk.RiskMeasure):
+    """Half of the mean, half of the worst; `names` is there to be kept."""
+
+    weight: float
+    names: tuple[str, ...] = ("a", "b")
+
+    def _adjust_costs(self, p, z):
+        worst = sddp.WorstCase()._adjust_costs(p, z)[0]
+        return self.weight * p + (1.0 - self.weight) * worst, 0.0
+
+    def tail_mixture(self):
+        """See `RiskMeasure`."""
+        return ((self.weight, 1.0), (1.0 - self.weight, 0.0))
+
+
+class Slow(sddp.LazyAggregation):
+    """A cut form without data."""
+
+
+class Described:
+    """A row generator that describes itself."""
+
+    pool_key = "described"
+
+    def __init__(self, radius: float, tangents: np.ndarray) -> None:
+        self.circle, self.tangents, self.radius = Circle(), tangents, radius
+
+    def arguments(self) -> dict[str, Any]:
+        """Of the constructor."""
+        return {"radius": self.radius, "tangents": self.tangents}
+
+    def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """See `RowGenerator`."""
+        return self.circle.violated(np.array([*values[:2], self.radius * values[2]]), tolerance)
+
+    def digest(self) -> str:
+        """See `RowGenerator`."""
+        return f"{self.radius}"
+
+
+def test_classes_of_the_user_are_named_by_import_path(tmp_path):
+    problem = sddp.Problem(
+        sddp.linear_graph(3),
+        lambda node: replace(circle_stage(lazily=True), rows=Described(1.0, TANGENTS)),
+    )
+    policy = train(problem, 12, risk=Half(0.5), cuts=Slow()).policy
+    path = tmp_path / "policy.json"
+    policy.save(path)
+    loaded = sddp.load_policy(path)
+    assert loaded.snapshot.risk[0] == Half(0.5)
+    assert type(loaded.snapshot.cuts) is Slow
+    rows = loaded.problem.stages[0].rows
+    assert (rows.radius, rows.tangents.tolist()) == (1.0, TANGENTS.tolist())
+    questions = [(t, {"r": r}, w) for t in range(3) for r in (0.4, 1.7) for w in range(3)]
+    assert answers(loaded, questions) == answers(policy, questions)
+    named = path.read_text().replace("test_storage:Half", "test_storage:Gone")
+    document = json.loads(named)
+    del document["sha256"]
+    path.write_text(json.dumps(document | {"sha256": storage._checksum(document)}))
+    with pytest.raises(PolicyFileError, match=r"no class tests\.engine\.test_storage:Gone"):
+        sddp.load_policy(path)
+
+
+@pytest.mark.parametrize("path", ["os:system", "subprocess:Popen", "builtins:list", "nowhere:x"])
+def test_a_file_makes_nothing_but_parts_of_a_policy(path, tmp_path):
+    file = tmp_path / "policy.json"
+    saved("c9", file)
+    document = json.loads(file.read_text())
+    document["policy"]["fields"]["root_risk"] = {"class": path, "arguments": {"args": "true"}}
+    del document["sha256"]
+    file.write_text(json.dumps(document | {"sha256": storage._checksum(document)}))
+    with pytest.raises(PolicyFileError, match="cannot be opened"):
+        sddp.load_policy(file)
+
+
+def test_what_a_file_cannot_hold_is_refused_with_the_remedy(tmp_path):
     class Mine(sddp.Expectation):
         pass
 
-    policy = train(reservoir.c9(), 2, risk=Mine()).policy
-    with pytest.raises(PolicyFileError, match="is not one of sddp"):
-        policy.save(tmp_path / "policy.json")
+    @dataclass(frozen=True)
+    class Labels:
+        numbers: tuple[object, ...]
+
+    path = tmp_path / "policy.json"
+    with pytest.raises(PolicyFileError, match=r"risk.*move the class out of its function"):
+        train(reservoir.c9(), 2, risk=Mine()).policy.save(path)
+    with pytest.raises(
+        PolicyFileError, match=r"names.*a file cannot hold a object; make"
+    ):
+        train(reservoir.c9(), 2, risk=Half(0.5, names=(object(),))).policy.save(path)
+    m = reservoir.reservoir_stage()
+    graph = sddp.Graph([frozenset({1})], {("root", frozenset({1})): 1.0})
+    problem = sddp.Problem(graph, lambda node: m, cost_to_go_bound=0.0)
+    with pytest.raises(PolicyFileError, match=r"node frozenset.*a file cannot hold a frozenset"):
+        train(problem, 2).policy.save(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", ["x y", "L'Oreal", 3, 2.5, ("a", 1), datetime.date(2020, 1, 2)])
+def test_labels_of_nodes_and_states_are_kept(label, tmp_path):
+    other = ("z", 2) if isinstance(label, tuple) else "z"
+
+    def build(node):
+        m = pyo.ConcreteModel()
+        m.i, m.x = pyo.Var([label, other]), pyo.Var([label, other], bounds=(0, 9))
+        m.keep = pyo.ConstraintList()
+        for k in (label, other):
+            m.keep.add(m.x[k] >= m.i[k])
+        m.o = pyo.Objective(expr=sum(m.x.values()))
+        return sddp.Stage(m, {"s": sddp.State(m.i, m.x, initial=1.0)})
+
+    graph = sddp.Graph([label, "next"], {("root", label): 1.0, (label, "next"): 1.0})
+    policy = train(sddp.Problem(graph, build), 3).policy
+    policy.save(tmp_path / "policy.json")
+    loaded = sddp.load_policy(tmp_path / "policy.json")
+    assert loaded.nodes == (label, "next")
+    decision = loaded.decide(label, {"s": {label: 2.0, other: 1.0}})
+    assert decision.outgoing == {"s": {label: 2.0, other: 1.0}}
