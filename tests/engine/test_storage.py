@@ -436,9 +436,7 @@ def test_what_a_file_cannot_hold_is_refused_with_the_remedy(tmp_path):
     path = tmp_path / "policy.json"
     with pytest.raises(PolicyFileError, match=r"risk.*move the class out of its function"):
         train(reservoir.c9(), 2, risk=Mine()).policy.save(path)
-    with pytest.raises(
-        PolicyFileError, match=r"names.*a file cannot hold a object; make"
-    ):
+    with pytest.raises(PolicyFileError, match=r"names.*a file cannot hold a object; make"):
         train(reservoir.c9(), 2, risk=Half(0.5, names=(object(),))).policy.save(path)
     m = reservoir.reservoir_stage()
     graph = sddp.Graph([frozenset({1})], {("root", frozenset({1})): 1.0})
