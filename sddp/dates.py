@@ -74,12 +74,12 @@ def plain_dates(index: pd.Index[Any]) -> pd.Index[Any]:
     shorter than a day becomes the time at which it ends.
 
     >>> plain_dates(pd.period_range("2020-01", periods=2, freq="M"))
-    DatetimeIndex(['2020-01-31', '2020-02-29'], dtype='datetime64[ns]', freq=None)
+    DatetimeIndex(['2020-01-31', '2020-02-29'], dtype='datetime64[us]', freq=None)
     """
     if isinstance(index, pd.PeriodIndex):
         ends = index.to_timestamp(how="end")
         rounded = ends.normalize() if _whole_days(index) else ends.ceil("s")
-        return pd.DatetimeIndex(rounded.to_numpy().astype("datetime64[ns]"), name=index.name)
+        return pd.DatetimeIndex(rounded.to_numpy().astype("datetime64[us]"), name=index.name)
     if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
         return index.tz_localize(None)
     return index

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted(p for top in ("sddp", "experiments", "data") for p in ROOT.glob(f"{top}/**/*.py"))
+SOURCES = sorted(p for top in ("sddp", "experiments") for p in ROOT.glob(f"{top}/**/*.py"))
 FINANCE = ("allocation", "statistics", "portfolio", "backtest", "simulation")
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 60
 
@@ -60,7 +60,7 @@ def room(*names: str) -> list[str]:
 
 def own(module: str) -> set[str]:
     """What a module imports of ours."""
-    return set(reaches(module, "sddp", "experiments", "data"))
+    return set(reaches(module, "sddp", "experiments"))
 
 
 def test_there_is_something_to_check():
@@ -154,12 +154,6 @@ def test_readers_of_tables_know_no_solver_and_no_strategy(module):
     below += ("sddp.data",) if module.startswith("sddp.data") else ()
     assert own(module) <= set(reaches(module, *below))
     assert not reaches(module, "pyomo", "highspy", "hmmlearn", "argparse")
-
-
-@pytest.mark.parametrize("module", room("data"))
-def test_data_scripts_know_the_errors_and_nothing_else_of_ours(module):
-    assert all(name.startswith("sddp.errors") for name in reaches(module, "sddp")), module
-    assert not reaches(module, "experiments"), module
 
 
 def test_nothing_imports_experiments():

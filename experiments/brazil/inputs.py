@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.brazil_prices import ASSETS, BrazilPrices, read_prices
 from experiments.brazil.config import Config
 from sddp.backtest import Market
+from sddp.data.sources.brazil_prices import ASSETS, BrazilPrices, read_prices
 from sddp.errors import DataError
 
 # Where a file is looked for, from the working folder, if none is given.
 PLACES = ("results/brazil/prices.csv", "data/brazil/prices.csv", "data/prices.csv")
 
 HOW_TO_GET = (
-    f"python -m data.brazil --out {PLACES[0]}\n"
-    "downloads it from the central bank of Brazil (see data/README.md; the Ibovespa and gold end "
-    "in September 2019 there); any CSV file with the columns date, ibov, gold, usd, eur, cdi can "
-    "be given as --prices FILE"
+    f"sddp data fetch brazil --out {PLACES[0]}\n"
+    "downloads it from the central bank of Brazil (see sddp/data/sources/README.md; the Ibovespa "
+    "and gold end in September 2019 there); any CSV file with the columns date, ibov, gold, usd, "
+    "eur, cdi can be given as --prices FILE"
 )
 
 # A market day of the study's data comes 235.5 times a year.
@@ -54,7 +54,7 @@ def market(known: BrazilPrices, config: Config) -> Market:
 
 
 def read_market(path: Path, config: Config) -> Market:
-    """The market of a file; errors as `data.brazil_prices.read_prices`."""
+    """The market of a file; errors as `sddp.data.sources.brazil_prices.read_prices`."""
     return market(read_prices(path), config)
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.brazil_prices import ASSETS
 from experiments.brazil import variants as names
 from experiments.brazil.config import Config
 from experiments.brazil.variants import Variant
@@ -32,6 +31,7 @@ from sddp.backtest import (
     WindowForecaster,
     variants,
 )
+from sddp.data.sources.brazil_prices import ASSETS
 from sddp.engine.stopping import Iterations
 from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven
 from sddp.portfolio.risk_aversion import RiskAversion

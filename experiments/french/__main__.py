@@ -1,7 +1,7 @@
 """The paper's second study: 100 portfolios, five factors in a Markov chain, monthly.
 
 ``python -m experiments.french --returns FILE --factors FILE``. The files are those of
-``python -m data.french --out FOLDER`` (``size_bm_100_monthly.csv`` and ``ff5_monthly.csv``; the
+``sddp data fetch french --out FOLDER`` (``size_bm_100_monthly.csv`` and ``ff5_monthly.csv``; the
 other set of 100, ``size_op_100_monthly.csv``, is run the same way). Two parts, of which ``--only``
 runs one: in sample, after 618 months, and out of sample from there on. A study of 12 dates has 11
 decisions. What is finished is kept in the store: an interrupted run goes on from there.

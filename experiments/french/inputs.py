@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.french_returns import read_factors, read_returns
 from experiments.french.config import Config, Purpose
 from experiments.streams import stream
 from sddp.backtest import Market
+from sddp.data.sources.french_returns import read_factors, read_returns
 from sddp.errors import DataError
 
 FACTORS = ("mkt_rf", "smb", "hml", "rmw", "cma")
 
 HOW_TO_GET = (
-    "give --returns FILE --factors FILE. python -m data.french --out FOLDER [--daily] downloads "
+    "give --returns FILE --factors FILE. sddp data fetch french --out FOLDER [--daily] downloads "
     "size_bm_100_monthly.csv, ff5_monthly.csv and others from Kenneth French's library (see "
-    "data/README.md)"
+    "sddp/data/sources/README.md)"
 )
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sddp
-from sddp.cli import backtest, decide, solve, train
+from sddp.cli import backtest, data, decide, solve, train
 from sddp.cli.exit_codes import guarded
 from sddp.cli.options import Help, Parser, parse
 from sddp.cli.output import ResultStream, deliver
 
-COMMANDS = (backtest, train, decide, solve)
+COMMANDS = (backtest, train, decide, solve, data)
 
 EPILOG = """\
 Standard output carries the result alone: JSON, or a table where it is a terminal.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ class Form:
 
     def read(self, texts: Sequence[str]) -> pd.DatetimeIndex:
         """Dates of texts; NaT where this form does not fit."""
-        return pd.DatetimeIndex(np.array([self.date_of(text) for text in texts], "datetime64[ns]"))
+        return pd.DatetimeIndex(np.array([self.date_of(text) for text in texts], "datetime64[us]"))
 
     def fits(self, text: str) -> bool:
         """Whether a text is a date of this form."""
@@ -108,10 +109,9 @@ def month_number(text: str) -> int:
 
 
 def _counted(match: re.Match[str], start: np.datetime64, unit: str) -> np.datetime64:
-    amount = float(match[0])
-    nanoseconds = {"d": 86_400e9, "s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}[unit]
-    whole = int(amount) * int(nanoseconds) + round((amount - int(amount)) * nanoseconds)
-    return np.datetime64(start.astype("datetime64[ns]") + np.timedelta64(whole, "ns"))
+    microseconds = {"d": 86_400e6, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 0.001}[unit]
+    amount = Fraction(match[0].rstrip(".")) * Fraction(str(microseconds))
+    return np.datetime64(start.astype("datetime64[us]") + np.timedelta64(round(amount), "us"))
 
 
 SEP = r"([-/.])"

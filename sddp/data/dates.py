@@ -87,7 +87,7 @@ def _typed(cells: Sequence[Any], notes: Notes) -> pd.DatetimeIndex | None:
     if isinstance(index, pd.PeriodIndex):
         notes.guessed.append(f"periods ({index.freqstr}) are dated at their last day")
         return pd.DatetimeIndex(plain_dates(index))
-    return index.as_unit("ns")
+    return index.as_unit("us")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Column:
                 pd.to_datetime(pd.Series(self.texts), format=chosen, errors="coerce")
             )
             self.check(days, f"date_format={chosen!r} (--date-format)")
-            return days.as_unit("ns").tz_localize(None), None
+            return days.as_unit("us").tz_localize(None), None
         form = chosen or self.decided()
         days = form.read(self.dates)
         self.check(days, form.words)
@@ -308,6 +308,7 @@ def _settled(
     elif stamps is not None:
         kept = "in UTC" if utc else "local, as written"
         notes.guessed.append(f"time zone dropped; dates are {kept} (--time-zone converts)")
+    local = local.as_unit("us")
     days = local.normalize()
     if (days == local).all():
         return days.rename("date")

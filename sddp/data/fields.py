@@ -120,7 +120,7 @@ def select(
     stem : str
         Name of the file, which names the asset of a file that holds a single one.
     levels : bool
-        Whether prices are wanted.
+        Whether prices are wanted: of other tables a column called Close is a column.
     repeated : bool
         Whether dates repeat.
     notes : Notes
@@ -145,7 +145,7 @@ def select(
         if options.asset is not None:
             raise notes.error("asset (--asset): the file names its assets; leave the option out")
         return Selection([chosen], [_label(cell) for cell in columns[long].cells])
-    if _single_asset(columns) or options.field is not None:
+    if (levels and _single_asset(columns)) or options.field is not None:
         chosen = _field(columns, notes, options)
         name = options.asset or stem or str(chosen.names[-1])
         notes.guessed.append(
@@ -183,7 +183,7 @@ def _one_level(
         rows = "; ".join(some([c.names[k] for c in columns], 3) for k in range(depth))
         raise notes.error(
             f"the header has {depth} rows ({rows}), of which not exactly one names fields such as "
-            "Close; keep one header row"
+            "Close; keep one header row (a row of numbers needs its date)"
         )
     level = kinds[0]
     found = {normal(column.names[level]): column.names[level] for column in columns}

@@ -1,4 +1,4 @@
-"""`read_prices`, `read_returns`, `read_factors`: one reader for all tables from outside."""
+"""`read_prices`, `read_returns` and the others: one reader for all tables from outside."""
 
 from __future__ import annotations
 
@@ -171,6 +171,17 @@ def read_factors(
     are prices: `read_prices` reads them.
     """
     return _read(source, "factors", argument, percent, options)
+
+
+def read_numbers(
+    source: Source, *, argument: str = "numbers", **options: Unpack[ReadOptions]
+) -> Reading:
+    """Read numbers by date of which nothing is assumed: cash rates, a volatility index.
+
+    Parameters, result and errors are those of `read_prices`, but that any number may stand anywhere
+    and rows without a number stay.
+    """
+    return _read(source, "numbers", argument, None, options)
 
 
 def _read(

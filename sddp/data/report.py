@@ -24,6 +24,7 @@ JUMP, HUNDRED = 4.0, (60.0, 160.0)
 GAP_RATIO, LEAST_GAP = 2.5, 6.0
 SHOWN = 5
 WIDTH = 88
+STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto}dt{font-weight:bold}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DataReport:
 
     Attributes
     ----------
-    kind : {"prices", "returns", "factors"}
+    kind : {"prices", "returns", "factors", "numbers"}
     source : dict
         ``name`` as messages call it; for files ``file``, ``format``, ``bytes``, ``sha256``.
     n_rows : int
@@ -114,6 +115,14 @@ class DataReport:
             ]
             blocks.append("\n".join([title, *body]))
         return "\n".join(blocks)
+
+    def to_html(self) -> str:
+        """A page of HTML."""
+        title = escape(f"Data report: {self.source['name']}")
+        return (
+            f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
+            f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{self._repr_html_()}\n</html>\n"
+        )
 
     def _repr_html_(self) -> str:
         parts = [
@@ -187,7 +196,7 @@ def examine(
     ----------
     table : DataFrame
         Levels or decimal returns by date; NaN where missing.
-    kind : {"prices", "returns", "factors"}
+    kind : {"prices", "returns", "factors", "numbers"}
     unit : str
     facts : dict
         About the source.
@@ -224,7 +233,7 @@ def _asset(column: pd.Series[float], kind: Kind) -> AssetReport:
     if not known.size:
         return AssetReport(str(column.name), None, None, 0, 0, True, True, None)
     first, last = int(known[0]), int(known[-1])
-    nothing = {"prices": 0.0, "returns": -1.0, "factors": -np.inf}[kind]
+    nothing = {"prices": 0.0, "returns": -1.0}.get(kind, -np.inf)
     lost = np.flatnonzero(values == nothing)
     return AssetReport(
         name=str(column.name),
@@ -250,6 +259,8 @@ def _gaps(dates: pd.DatetimeIndex) -> tuple[dict[str, Any], ...]:
 
 def _stale(table: pd.DataFrame, kind: Kind, least: int) -> tuple[dict[str, Any], ...]:
     """Runs of equal prices, or of zero returns, of at least `least` rows."""
+    if kind == "numbers":
+        return ()
     found = []
     for j, label in enumerate(table.columns):
         known = table.iloc[:, j].dropna()
@@ -280,7 +291,7 @@ def _runs(mask: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
 
 
 def _jumps(table: pd.DataFrame, kind: Kind) -> tuple[dict[str, Any], ...]:
-    if kind == "factors":
+    if kind not in ("prices", "returns"):
         return ()
     found = []
     for j, label in enumerate(table.columns):

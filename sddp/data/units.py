@@ -15,7 +15,7 @@ from sddp.arrays import Floats
 from sddp.data.notes import Notes, count
 from sddp.dates import frequency
 
-Kind = Literal["prices", "returns", "factors"]
+Kind = Literal["prices", "returns", "factors", "numbers"]
 
 # Largest standard deviation of a period's decimal returns, as the median over assets. Stocks have
 # 0.01 to 0.03 a day and 0.05 to 0.15 a month; numbers in percent have a hundred times that.
@@ -50,7 +50,8 @@ def to_decimals(
     ----------
     table : DataFrame
         Sorted dates by assets; NaN where missing.
-    kind : {"prices", "returns", "factors"}
+    kind : {"prices", "returns", "factors", "numbers"}
+        Of ``"numbers"`` nothing is known.
     percent : bool or None
         What was stated; None is decimals, unless the cells themselves have percent signs.
     percent_signs : bool
@@ -61,6 +62,10 @@ def to_decimals(
     DataError
         The numbers contradict what was stated.
     """
+    if kind == "numbers":
+        return table, "numbers as they stand" + (
+            " (percent signs left out)" if percent_signs else ""
+        )
     if kind == "prices":
         if percent_signs:
             raise notes.error(

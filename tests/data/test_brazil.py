@@ -1,4 +1,4 @@
-"""``python -m data.brazil`` from end to end, against a local service in the recorded format."""
+"""``sddp data fetch brazil`` from end to end, against a local service in the recorded format."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.brazil import main
-from data.brazil_prices import read_prices
-from data.download import DownloadError, read_url
+from sddp.data.sources.brazil_prices import read_prices
+from sddp.data.sources.download import DownloadError, read_url
+from tests.data.fetching import fetch_main
 from tests.data.services import NOT_FOUND, brazilian_series, serving, sgs_answer, sgs_json
 from tests.reference_data import REPOSITORY
 
 HOST = "https://api.bcb.gov.br"
+
+
+def main(arguments, get=None) -> int:
+    return fetch_main("brazil", arguments, get)
+
+
 RANGE = ["--start", "2007-12-31", "--end", "2020-12-31"]
 
 
@@ -57,7 +63,7 @@ def test_download_over_http_to_a_file_that_reads_back(tmp_path, capsys):
     assert np.prod(1.0 + cash_rate) == pytest.approx(whole, rel=1e-9)
 
     printed = capsys.readouterr()
-    assert printed.out == ""
+    assert json.loads(printed.out)["rows"] == len(prices)
     assert "usd: 3394 values, 2007-12-31 to 2020-12-31" in printed.err
     assert "SGS 4 (gold) was discontinued on 2019-09-30" in printed.err
     assert sorted(file.name for file in out.parent.iterdir()) == ["prices.csv", "prices.csv.json"]
@@ -169,8 +175,7 @@ def test_an_unwritable_place_is_found_before_anything_is_fetched(tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out", "x.csv", "--start", "01/02/2008"], "'01/02/2008' is no date; write 2008-01-31"),
-        (["--out", "x.csv", "--start", "2020-01-01", "--end", "2019-01-01"], "must lie before"),
+        (["--out", "x.csv", "--start", "01/02/2008"], "'01/02/2008': must be a date, YYYY-MM-DD"),
         ([], "--out"),
     ],
 )
@@ -178,6 +183,12 @@ def test_arguments_that_make_no_sense(arguments, words, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert words in capsys.readouterr().err
+
+
+def test_an_end_before_the_start(tmp_path, capsys):
+    given = ["--start", "2020-01-01", "--end", "2019-01-01"]
+    assert main([*given, "--out", str(tmp_path / "x.csv")]) == 1
+    assert "--start 2020-01-01: must lie before --end 2019-01-01" in capsys.readouterr().err
 
 
 def test_ctrl_c_in_a_download_leaves_nothing(tmp_path):
@@ -194,8 +205,9 @@ def test_ctrl_c_in_a_download_leaves_nothing(tmp_path):
         return 404, NOT_FOUND
 
     code = (
-        "import sys; from data.brazil import main; from data.download import read_url; "
-        "sys.exit(main(sys.argv[2:], get=lambda url: read_url(sys.argv[1] + url[22:])))"
+        "import sys; from sddp import cli; from sddp.data.sources import download; "
+        "download.fetch = lambda url: download.read_url(sys.argv[1] + url[22:]); "
+        "sys.exit(cli.main(['data', 'fetch', 'brazil', *sys.argv[2:]]))"
     )
     assert len(HOST) == 22
     with serving(respond) as base:
@@ -210,18 +222,14 @@ def test_ctrl_c_in_a_download_leaves_nothing(tmp_path):
         _, printed = process.communicate(timeout=20.0)
         release.set()
     assert process.returncode == 130
-    assert printed.splitlines()[-1] == "interrupted; no file is half-written"
+    assert printed.splitlines()[-1] == "interrupted: no file is half-written"
     assert "Traceback" not in printed
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("call", [["-m", "data.brazil"], ["-m", "data.french"]])
-def test_both_scripts_start_from_the_checkout(call):
-    done = subprocess.run(
-        [sys.executable, *call, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=REPOSITORY,
-    )
-    assert "--saved" in done.stdout
+@pytest.mark.parametrize("source", ["brazil", "french"])
+def test_both_downloads_are_commands(source, capsys):
+    with pytest.raises(SystemExit) as ended:
+        fetch_main(source, ["--help"], None)
+    assert ended.value.code == 0
+    assert "--saved" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.brazil_rows import assemble, compounded, continued, corrected, decimal_cdi
+from sddp.data.sources.brazil_rows import assemble, compounded, continued, corrected, decimal_cdi
 from sddp.errors import DataError
 from tests.reference_data import reference_path
 

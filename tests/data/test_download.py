@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from data.download import DownloadError, fetch, read_url
+from sddp.data.sources.download import DownloadError, fetch, read_url
 from sddp.errors import DataError
 from tests.data.services import DOWN, NOT_FOUND, serving
 

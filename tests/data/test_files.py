@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.files import make_room, read_table, sidecar, write_table
+from sddp.data.sources.files import make_room, read_table, sidecar, write_table
 from sddp.errors import DataError
 
 TABLE = pd.DataFrame(
@@ -63,18 +63,16 @@ def test_a_broken_sidecar_is_named(tmp_path, content):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "cannot be read as CSV"),
-        ("date\n2008-01-02\n", "it needs 'date', at least one more"),
-        ("date,a\n", "0 rows"),
-        ("day,a\n2008-01-02,1\n", "has columns day, a"),
-        ("date,a\n02/01/2008,1\n", "date is '02/01/2008'; write it as 2008-01-31"),
-        ("date,a\n,1\n", "date is ''"),
-        ("date,a\n2008-01-02,1\n2008-01-02,2\n", "2008-01-02 follows 2008-01-02"),
-        ("date,a\n2008-01-03,1\n2008-01-02,2\n", "2008-01-02 follows 2008-01-03"),
-        ("date,a,b\n2008-01-02,1,x\n", "b is 'x' on 2008-01-02"),
-        ("date,a,b\n2008-01-02,1,\n", "b is '' on 2008-01-02; give a number in every cell"),
-        ("date,a\n2008-01-02,inf\n", "a is 'inf'"),
-        ("date,a\n2008-01-02,nan\n", "a is 'nan'"),
+        ("", "the file is empty"),
+        ("date\n2008-01-02\n", "no delimiter found"),
+        ("date,a\n", "there are no rows below the header"),
+        ("date,a\n02/01/2008,1\n03/01/2008,1\n", "'02/01/2008' (line 2) is 2008-01-02 (day first"),
+        ("date,a\n2008-01-02,1\n,1\n2008-01-04,1\n", "line 3 has no date"),
+        ("date,a\n2008-01-02,1\n2008-01-02,2\n", "several rows for 2008-01-02"),
+        ("date,a,b\n2008-01-02,1,x\n2008-01-03,1,2\n", "b is 'x' at line 2"),
+        ("date,a,b\n2008-01-02,1,\n2008-01-03,1,2\n", "b is empty on 2008-01-02; give a number in"),
+        ("date,a\n2008-01-02,inf\n2008-01-03,1\n", "a is 'inf'"),
+        ("date,a\n2008-01-02,nan\n2008-01-03,1\n", "a is empty on 2008-01-02"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tmp_path, text, words):
@@ -87,7 +85,7 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, text, words):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match=r"none\.csv cannot be read"):
+    with pytest.raises(DataError, match=r"none\.csv: the file cannot be read"):
         read_table(tmp_path / "none.csv")
 
 

@@ -1,4 +1,4 @@
-"""``python -m data.french`` on zip files in the library's format, and the readers."""
+"""``sddp data fetch french`` on zip files in the library's format, and the readers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.download import DownloadError, read_url
-from data.french import DATASETS, LIBRARY, main
-from data.french_returns import read_factors, read_returns
+from sddp.data.sources.download import DownloadError, read_url
+from sddp.data.sources.french import DATASETS, LIBRARY
+from sddp.data.sources.french_returns import read_factors, read_returns
 from sddp.errors import DataError
+from tests.data.fetching import fetch_main
 from tests.data.library import FIVE_FACTORS, FIVE_FACTORS_DAILY, portfolios, portfolios_daily
 from tests.data.services import DOWN, serving, zipped
 from tests.reference_data import reference_path
+
+
+def main(arguments, get) -> int:
+    return fetch_main("french", arguments, get)
+
 
 MONTHS = ("192607", "192608", "192609")
 DAYS = ("19260701", "19260702", "19260706")
@@ -171,18 +177,31 @@ def test_no_network_and_ctrl_c(tmp_path, library, capsys):
     assert not list(tmp_path.iterdir())
 
 
-RUINED = "date,a,b,c\n1963-07-31,-1,0,0\n1963-08-31,0.1,0.1,0.1\n"
+ENDS = pd.date_range("1963-07-31", periods=6, freq="ME")
+
+
+def written(header, *numbers) -> str:
+    """A file with one row of numbers repeated, its sign changing."""
+    lines = [
+        ",".join([f"{day:%Y-%m-%d}", *(f"{n * (-1) ** i:g}" for n in numbers)])
+        for i, day in enumerate(ENDS)
+    ]
+    return "\n".join([header, *lines, ""])
 
 
 @pytest.mark.parametrize(
     ("text", "read", "words"),
     [
-        ("date,a,b\n1963-07-31,1,2\n1963-08-31,3,-4\n", read_returns, "are in percent"),
-        ("date,mkt_rf,rf\n1963-07-31,1,0.2\n1963-08-31,3,0.2\n", read_factors, "are in percent"),
-        (RUINED, read_returns, "a is -1.0 on 1963-07-31"),
-        ("date,mkt_rf,smb\n1963-07-31,0,0\n", read_factors, "needs factors and 'rf'"),
-        ("date,rf\n1963-07-31,0\n", read_factors, "needs factors and 'rf'"),
-        ("date,mkt_rf,rf\n1963-07-31,,0.002\n", read_factors, "give a number in every cell"),
+        (written("date,a,b", 1, 2), read_returns, "if 1.5 is 1.5 %"),
+        (written("date,mkt_rf,rf", 3, 1), read_factors, "if 1.5 is 1.5 %"),
+        (written("date,a,b,c", 0.1, -1.5, 0.1), read_returns, "b is -1.5 on 1963-07-31"),
+        (written("date,mkt_rf,smb", 0.1, 0.1), read_factors, "needs factors and 'rf'"),
+        (written("date,rf", 0.1), read_factors, "needs factors and 'rf'"),
+        (
+            written("date,a,rf", 0.1, 0) + "1964-01-31,,0\n",
+            read_factors,
+            "a is empty on 1964-01-31",
+        ),
     ],
 )
 def test_readers_refuse_what_is_no_decimal_return(tmp_path, text, read, words):
@@ -221,7 +240,7 @@ def test_reference_factors_have_the_columns_that_we_write(name):
     ],
 )
 def test_our_column_names_are_those_of_the_reference_files(name, size, second):
-    from data.french_format import column_name
+    from sddp.data.sources.french_format import column_name
     from tests.data.library import names
 
     header = reference_path(f"data/french/{name}.csv").read_text().splitlines()[0]

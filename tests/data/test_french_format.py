@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.french_format import column_name, parse, returns
+from sddp.data.sources.french_format import column_name, parse, returns
 from sddp.errors import DataError
 from tests.data.library import FIVE_FACTORS, FIVE_FACTORS_DAILY, names, portfolios, portfolios_daily
 

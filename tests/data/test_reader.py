@@ -210,7 +210,7 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
     table.to_csv(tmp_path / "p.csv")
     pd.testing.assert_frame_equal(
         read_prices(tmp_path / "p.csv").table,
-        table.set_axis(dates.as_unit("ns")),
+        table.set_axis(dates.as_unit("us")),
         check_exact=True,
         check_freq=False,
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import sgs
-from data.download import DownloadError
+from sddp.data.sources import sgs
+from sddp.data.sources.download import DownloadError
 from sddp.errors import DataError
 from tests.data.services import DOWN, NOT_FOUND, TOO_LONG, sgs_answer, sgs_json
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.brazil_prices import BrazilPrices, read_prices
 from experiments.brazil import __main__ as command
 from experiments.brazil import figures, inputs, makers, tables, variants
 from experiments.brazil.analysis import _cuts, accuracy
@@ -32,6 +31,7 @@ from sddp.backtest import (
     backtest,
     page_parts,
 )
+from sddp.data.sources.brazil_prices import BrazilPrices, read_prices
 from sddp.errors import DataError
 from tests.reference_data import reference_path
 
@@ -352,7 +352,7 @@ def test_without_prices_it_says_how_to_get_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command.main([]) == 1
     said = capsys.readouterr().err
-    assert "python -m data.brazil --out results/brazil/prices.csv" in said
+    assert "sddp data fetch brazil --out results/brazil/prices.csv" in said
     assert "--prices FILE" in said
 
 

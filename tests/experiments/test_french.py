@@ -258,7 +258,7 @@ def test_without_data_it_says_how_to_get_them(tmp_path, capsys):
     assert command.main(["--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert "give --returns FILE --factors FILE" in said
-    assert "python -m data.french --out FOLDER" in said
+    assert "sddp data fetch french --out FOLDER" in said
     assert not (tmp_path / "out").exists()
 
 

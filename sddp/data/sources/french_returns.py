@@ -1,4 +1,4 @@
-"""Readers of files with factors or portfolio returns, as `data.french` writes them."""
+"""Readers of files with factors or portfolio returns, as `sddp.data.sources.french` writes them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from data.files import read_table
+from sddp.data import reader
+from sddp.data.sources.files import read_table
 from sddp.errors import DataError
 
 RISK_FREE = "rf"
-# Volatilities are 0.005 to 0.08 in decimals, monthly or daily, and 0.5 to 8 in percent.
-LARGEST_VOLATILITY = 0.2
 
 
 class Factors(NamedTuple):
@@ -40,12 +39,10 @@ def read_factors(path: str | Path) -> Factors:
         The file is not readable or not the one of its sidecar, lacks ``rf``, has an empty cell, or
         the numbers are not decimal returns.
     """
-    table = read_table(path)
+    table = read_table(path, read=reader.read_factors)
     if RISK_FREE not in table.columns or table.shape[1] < 2:
         raise DataError(f"{path} has columns {', '.join(table.columns)}; it needs factors and 'rf'")
-    factors = table.drop(columns=RISK_FREE)
-    _check_returns(factors, str(path))
-    return Factors(factors, table[RISK_FREE])
+    return Factors(table.drop(columns=RISK_FREE), table[RISK_FREE])
 
 
 def read_returns(path: str | Path) -> pd.DataFrame:
@@ -55,24 +52,6 @@ def read_returns(path: str | Path) -> pd.DataFrame:
     ------
     DataError
         The file is not readable or not the one of its sidecar, or the numbers are not decimal
-        returns above -1.
+        returns of at least -1.
     """
-    table = read_table(path, missing=True)
-    _check_returns(table, str(path))
-    return table
-
-
-def _check_returns(table: pd.DataFrame, where: str) -> None:
-    volatility = float(table.std().median())
-    if volatility > LARGEST_VOLATILITY:
-        raise DataError(
-            f"{where}: the volatility is {volatility:.3g} a period, so the numbers are in percent; "
-            "divide them by 100"
-        )
-    ruined = (table <= -1.0).any()
-    if ruined.any():
-        column = table.columns[ruined][0]
-        date = table.index[table[column] <= -1.0][0]
-        raise DataError(
-            f"{where}: {column} is {table[column][date]} on {date:%Y-%m-%d}, not above -1"
-        )
+    return read_table(path, missing=True, read=reader.read_returns)

@@ -1,11 +1,11 @@
-"""Tables on disk: written whole or not at all, with a sidecar that says where they come from."""
+"""Files of downloads: written whole or not at all, with a sidecar that says their source."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sddp.data.reader import Reading, read_numbers
 from sddp.errors import DataError
 
 DATE = "date"
@@ -96,8 +97,10 @@ def _part(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def read_table(path: str | Path, *, missing: bool = False) -> pd.DataFrame:
-    """Numbers by date from a CSV file with a column ``date``.
+def read_table(
+    path: str | Path, *, missing: bool = False, read: Callable[..., Reading] = read_numbers
+) -> pd.DataFrame:
+    """Table of a file that `write_table` wrote, or one like it.
 
     Where a sidecar lies beside the file its SHA-256 must be the file's.
 
@@ -106,27 +109,26 @@ def read_table(path: str | Path, *, missing: bool = False) -> pd.DataFrame:
     path : path
     missing : bool
         Whether empty cells are allowed; they become NaN.
+    read : callable
+        Reader of `sddp.data`.
 
     Raises
     ------
     DataError
-        No such file, another checksum, no column ``date``, a cell that is no date or number, an
-        empty cell that is not allowed, dates that repeat or go back; the place is named.
+        Another checksum, an empty cell that is not allowed, or the reader refuses the file.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    _check_sidecar(path, content)
-    if DATE not in table.columns or table.shape[1] < 2 or table.empty:
+    if path.is_file():
+        _check_sidecar(path, path.read_bytes())
+    table = read(path, argument="file").table
+    empty = table.isna()
+    if empty.to_numpy().any() and not missing:
+        row, column = (int(found[0]) for found in np.nonzero(empty.to_numpy()))
         raise DataError(
-            f"{path} has columns {', '.join(table.columns)} and {len(table)} rows; "
-            "it needs 'date', at least one more, and rows"
+            f"file {path}: {list(table.columns)[column]} is empty on {table.index[row]:%Y-%m-%d}; "
+            "give a number in every cell"
         )
-    numbers = table.drop(columns=DATE).set_axis(_dates(table[DATE], path), axis=0)
-    return numbers.apply(lambda column: _numbers(column, path, missing))
+    return table
 
 
 def _check_sidecar(path: Path, content: bytes) -> None:
@@ -144,15 +146,6 @@ def _check_sidecar(path: Path, content: bytes) -> None:
         )
 
 
-def _dates(column: pd.Series[Any], path: Path) -> pd.DatetimeIndex:
-    dates = pd.to_datetime(column, format="%Y-%m-%d", errors="coerce")
-    if dates.isna().any():
-        raise DataError(f"{path}: date is {column[dates.isna()].iloc[0]!r}; write it as 2008-01-31")
-    index = pd.DatetimeIndex(dates, name=DATE)
-    check_dates(index, str(path))
-    return index
-
-
 def check_dates(dates: pd.DatetimeIndex, where: str) -> None:
     """Refuse dates that repeat or go back.
 
@@ -167,16 +160,3 @@ def check_dates(dates: pd.DatetimeIndex, where: str) -> None:
             f"{where}: {dates[late[0] + 1]:%Y-%m-%d} follows {dates[late[0]]:%Y-%m-%d}; "
             "dates must increase and not repeat"
         )
-
-
-def _numbers(column: pd.Series[Any], path: Path, missing: bool) -> pd.Series[float]:
-    cells = column.str.strip()
-    numbers = pd.to_numeric(cells, errors="coerce")
-    bad = ~np.isfinite(numbers) & ~((cells == "") & missing)
-    if bad.any():
-        date = column.index[bad][0]
-        raise DataError(
-            f"{path}: {column.name} is {column[bad].iloc[0]!r} on {date:%Y-%m-%d}; "
-            f"give a number{' or an empty cell' if missing else ' in every cell'}"
-        )
-    return numbers.astype(float)

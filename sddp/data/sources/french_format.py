@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from data.files import DATE, check_dates
+from sddp.data.sources.files import DATE, check_dates
 from sddp.errors import DataError
 
 MISSING = (-99.99, -999.0)

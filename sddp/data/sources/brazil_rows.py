@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.brazil_prices import CASH, PLAUSIBLE_MEDIAN_CDI
-from data.files import read_table
+from sddp.data.sources.brazil_prices import CASH, PLAUSIBLE_MEDIAN_CDI
+from sddp.data.sources.files import read_table
 from sddp.errors import DataError
 
 # Two sources of one quantity agree but for rounding, hour and, for gold, a local premium.

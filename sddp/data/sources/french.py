@@ -1,14 +1,12 @@
 """Factors and portfolios of Kenneth French's data library.
 
-``python -m data.french --out FOLDER [--daily] [--saved FOLDER]``. Writes one CSV of simple decimal
-returns for each data set (`DATASETS`), value weighted, dated at month end, with a sidecar that
-holds source, vintage, checksums and the number of missing cells. ``--daily`` adds the daily ones.
-`data.french_returns` reads the files.
+``sddp data fetch french --out FOLDER`` writes one CSV of simple decimal returns for each data set
+(`DATASETS`), value weighted, dated at month end, with a sidecar that holds source, vintage,
+checksums and the number of missing cells. `sddp.data.sources.french_returns` reads the files.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 import zipfile
@@ -19,10 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from data import french_format
-from data.download import Fetch, beginning, fetch
-from data.files import digest, make_room, write_table
-from data.script import report
+from sddp.data.sources import french_format
+from sddp.data.sources.download import Fetch, beginning, fetch
+from sddp.data.sources.files import digest, make_room, write_table
 from sddp.errors import DataError
 
 LIBRARY = "https://mba.tuck.dartmouth.edu/pages/faculty/ken.french/ftp/"
@@ -191,26 +188,33 @@ def saved(folder: Path) -> Fetch:
     return get
 
 
-def main(arguments: list[str] | None = None, *, get: Fetch = fetch) -> int:
-    """Run; 0 on success, 1 with the reason on standard error, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.french", description="Kenneth French's factors and portfolios to CSV."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--daily", action="store_true", help="the daily data sets too")
-    parser.add_argument("--saved", type=Path, help="folder with the library's zip files")
-    given = parser.parse_args(arguments)
-    datasets = tuple(d for d in DATASETS if given.daily or d.frequency == "monthly")
-    source = get if given.saved is None else saved(given.saved)
+def save(
+    out: Path, *, daily: bool = False, saved_in: Path | None = None, get: Fetch = fetch
+) -> dict[str, Any]:
+    """Download the data sets and write their files; returns what was written.
 
-    def work() -> None:
-        make_room(given.out / "ff5_monthly.csv")
-        # All of them before the first is written: the files of a folder have one vintage.
-        for dataset, values, about in list(collect(datasets, source)):
-            write_table(given.out / f"{dataset.name}.csv", values, about)
+    Parameters
+    ----------
+    out : Path
+        Folder.
+    daily : bool
+        Whether to fetch the daily data sets too.
+    saved_in : Path, optional
+        Folder with the library's zip files instead of the network.
+    get : callable
 
-    return report(work, BY_HAND)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises
+    ------
+    DataError
+        As `collect`; or the folder cannot be written to, which is found out first.
+    """
+    make_room(out / "ff5_monthly.csv")
+    datasets = tuple(d for d in DATASETS if daily or d.frequency == "monthly")
+    # All of them before the first is written: the files of a folder have one vintage.
+    found = list(collect(datasets, get if saved_in is None else saved(saved_in)))
+    for dataset, values, about in found:
+        write_table(out / f"{dataset.name}.csv", values, about)
+    return {
+        "files": [str(out / f"{dataset.name}.csv") for dataset, _, _ in found],
+        "vintages": {dataset.name: about["vintage"] for dataset, _, about in found},
+    }

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.download import DownloadError, Fetch, beginning
+from sddp.data.sources.download import DownloadError, Fetch, beginning
 from sddp.errors import DataError
 
 ADDRESS = (

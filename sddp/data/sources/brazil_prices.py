@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.files import read_table
+from sddp.data.sources.files import read_table
 from sddp.errors import DataError
 
 ASSETS = ("ibov", "gold", "usd", "eur")
@@ -61,7 +61,7 @@ def read_prices(path: str | Path) -> BrazilPrices:
     table = read_table(path)
     lacking = {*ASSETS, CASH} - set(table.columns)
     if lacking:
-        raise DataError(f"{path} lacks {', '.join(sorted(lacking))}; see python -m data.brazil")
+        raise DataError(f"{path} lacks {', '.join(sorted(lacking))}; see sddp data fetch brazil")
     prices, cash_rate = table[list(ASSETS)], table[CASH]
     check_prices(prices, cash_rate, str(path))
     return BrazilPrices(prices, cash_rate)

@@ -1,15 +1,13 @@
 """Ibovespa, gold, dollar, euro and the overnight rate of Brazil, from the central bank's service.
 
-``python -m data.brazil --out prices.csv [--start DATE] [--end DATE] [--ibov FILE.csv]
-[--gold FILE.csv] [--saved FOLDER]``. Writes ``date, ibov, gold, usd, eur, cdi`` and a sidecar
+``sddp data fetch brazil --out prices.csv`` writes ``date, ibov, gold, usd, eur, cdi`` and a sidecar
 ``prices.csv.json`` with sources, units, checksum and the days left out. The Ibovespa and gold end
-on 2019-09-30 in the service: ``--ibov`` and ``--gold`` continue them from files of your own.
-`data.brazil_prices.read_prices` reads the file.
+on 2019-09-30 in the service: files of one's own continue them.
+`sddp.data.sources.brazil_prices.read_prices` reads the file.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,12 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from data import sgs
-from data.brazil_prices import ASSETS, CASH, check_prices
-from data.brazil_rows import assemble, continued, corrected, decimal_cdi
-from data.download import Fetch, fetch
-from data.files import digest, make_room, write_table
-from data.script import report
+from sddp.data.sources import sgs
+from sddp.data.sources.brazil_prices import ASSETS, CASH, check_prices
+from sddp.data.sources.brazil_rows import assemble, continued, corrected, decimal_cdi
+from sddp.data.sources.download import Fetch, fetch
+from sddp.data.sources.files import digest, make_room, write_table
 from sddp.errors import DataError
 
 # The first common day only starts the clock of cash: the first row is in January 2000.
@@ -79,7 +76,19 @@ say "not found", and run again with --saved FOLDER.
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for on the command line."""
+    """What is asked for.
+
+    Parameters
+    ----------
+    out : Path
+        CSV file to write.
+    start, end : Timestamp
+        First and last day.
+    continuations : mapping of str to Path
+        Files that continue `ENDED` series, by column.
+    saved : Path, optional
+        Folder with answers of the service that were saved by hand.
+    """
 
     out: Path
     start: pd.Timestamp
@@ -174,46 +183,21 @@ def _finished(
     return values, changes
 
 
-def main(arguments: list[str] | None = None, *, get: Fetch = fetch) -> int:
-    """Run; 0 on success, 1 with the reason on standard error, 130 after Ctrl-C."""
-    request = _request(arguments)
+def save(request: Request, get: Fetch = fetch) -> dict[str, Any]:
+    """Download or assemble, and write the CSV file with its sidecar; returns what was written.
 
-    def work() -> None:
-        make_room(request.out)
-        table, about = collect(request, get)
-        write_table(request.out, table, about)
-        left_out = about["dropped_days"]
-        print(f"{request.out}: {len(table)} rows, {left_out} days left out", file=sys.stderr)
-
-    return report(work, BY_HAND)
-
-
-def _request(arguments: list[str] | None) -> Request:
-    parser = argparse.ArgumentParser(
-        prog="python -m data.brazil", description="Brazilian prices and cash rate to a CSV file."
-    )
-    today = pd.Timestamp.now().normalize()
-    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
-    parser.add_argument("--start", type=_date, default=START, help=f"first day ({START})")
-    parser.add_argument("--end", type=_date, default=today, help="last day (today)")
-    parser.add_argument("--saved", type=Path, help="folder with answers saved by hand")
-    for column in ENDED:
-        text = f"CSV with date and {column.name} ({column.unit}), continues SGS {column.code}"
-        parser.add_argument(f"--{column.name}", type=Path, metavar="FILE", help=text)
-    given = parser.parse_args(arguments)
-    if given.start >= given.end:
-        parser.error(f"--start {given.start:%Y-%m-%d} must lie before --end {given.end:%Y-%m-%d}")
-    files = {column.name: getattr(given, column.name) for column in ENDED}
-    more = {name: path for name, path in files.items() if path is not None}
-    return Request(given.out, given.start, given.end, more, given.saved)
-
-
-def _date(text: str) -> pd.Timestamp:
-    try:
-        return pd.Timestamp(pd.to_datetime(text, format="%Y-%m-%d"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date; write 2008-01-31") from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises
+    ------
+    DataError
+        As `collect`; or the place cannot be written to, which is found out first.
+    """
+    make_room(request.out)
+    table, about = collect(request, get)
+    write_table(request.out, table, about)
+    return {
+        "files": [str(request.out)],
+        "rows": len(table),
+        "first": f"{table.index[0]:%Y-%m-%d}",
+        "last": f"{table.index[-1]:%Y-%m-%d}",
+        "dropped_days": about["dropped_days"],
+    }

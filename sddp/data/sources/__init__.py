@@ -1,0 +1,1 @@
+"""Public data: downloads (``sddp data fetch``), and readers of the files that they write."""
