@@ -21,7 +21,7 @@ LONGEST_STALE = {"intraday": 20, "daily": 5, "weekly": 4, "monthly": 3}
 # A price that is multiplied or divided by this from one row to the next; and by 100, a unit.
 JUMP, HUNDRED = 4.0, (60.0, 160.0)
 # A distance between rows of so many usual ones, and of at least so many days, is a gap.
-GAP_RATIO, LEAST_GAP = 2.5, 6.0
+GAP_RATIO, LEAST_GAP, LONG_WEEKEND = 2.5, 6.0, 4.5
 SHOWN = 5
 WIDTH = 88
 STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto}dt{font-weight:bold}"
@@ -104,7 +104,8 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types of JSON."""
-        return asdict(self)
+        told: dict[str, Any] = _listed(asdict(self))
+        return told
 
     def __str__(self) -> str:
         blocks = []
@@ -319,7 +320,8 @@ def _jumps(table: pd.DataFrame, kind: Kind) -> tuple[dict[str, Any], ...]:
 def _add_cautions(dates: pd.DatetimeIndex, word: str, notes: Notes) -> None:
     days = days_between(dates)
     usual = float(np.median(days))
-    regular = float(np.mean((days <= GAP_RATIO * usual) & (days >= usual / GAP_RATIO)))
+    longest = max(GAP_RATIO * usual, LONG_WEEKEND)
+    regular = float(np.mean((days <= longest) & (days >= usual / GAP_RATIO)))
     if regular < 0.9:
         notes.cautions.append(
             f"rows are unevenly spaced: {regular:.0%} of the distances are near {usual:.3g} days"
@@ -342,6 +344,13 @@ def _rest(found: Sequence[Any], shown: int = SHOWN) -> list[str]:
 
 def _shortened(names: Sequence[str], shown: int = 8) -> str:
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
+def _listed(thing: Any) -> Any:
+    """Lists for tuples, as JSON has them."""
+    if isinstance(thing, dict):
+        return {key: _listed(value) for key, value in thing.items()}
+    return [_listed(item) for item in thing] if isinstance(thing, list | tuple) else thing
 
 
 def _iso(date: Any) -> str:
