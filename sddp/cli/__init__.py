@@ -19,7 +19,8 @@ import sddp
 from sddp.cli import backtest, data, decide, solve, train
 from sddp.cli.exit_codes import guarded
 from sddp.cli.options import Help, Parser, parse
-from sddp.cli.output import ResultStream, deliver
+from sddp.cli.output import ResultStream, check_file, deliver
+from sddp.cli.settings import by_option
 
 COMMANDS = (backtest, train, decide, solve, data)
 
@@ -65,9 +66,10 @@ def execute(parsed: Callable[[], argparse.Namespace]) -> int:
     def work() -> int:
         options = parsed()
         run: Callable[[argparse.Namespace], Any] = options.run
+        check_file(options.json)
         with ResultStream() as stream:
             result = run(options)
             deliver(result, stream, json_file=options.json, quiet=options.quiet)
         return int(result.code)
 
-    return guarded(work)
+    return guarded(work, explain=by_option)

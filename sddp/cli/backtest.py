@@ -146,7 +146,7 @@ def walk_forward(options: argparse.Namespace, tables: PriceTables) -> Result:
         record.finish("complete", results)
     return Result(
         {"status": "complete", "out": options.out} | results,
-        backtest_results.text(job, study, results, options.out),
+        lambda width: backtest_results.text(job, study, results, options.out, width),
     )
 
 
@@ -158,7 +158,7 @@ def prepare(options: argparse.Namespace, tables: PriceTables) -> Job:
     DataError
         The rows do not suffice for what is asked for; the message names the options.
     """
-    notes = Notes([tables.sentence()])
+    notes = tables.notes()
     settings = model_settings.settings_from(options, tables.defaults)
     market = tables.market(settings.cash_rate, options.missing)
     if options.window is None and options.start is None:

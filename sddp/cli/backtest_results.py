@@ -12,7 +12,7 @@ import pandas as pd
 from sddp.allocation.figures import bound_figure, terminal_wealth_figure
 from sddp.backtest import BacktestReport, Contents, MultistageStrategy, Study
 from sddp.backtest.figures import regime_figure
-from sddp.cli.output import columns
+from sddp.cli.output import filled
 from sddp.risk import weighted_cvar
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def period_cvar(job: Job, report: BacktestReport) -> pd.Series[float]:
     return returns.apply(lambda r: weighted_cvar(-r, confidence=settings.cvar_confidence))
 
 
-def text(job: Job, study: Study, results: Mapping[str, Any], out: str) -> str:
+def text(job: Job, study: Study, results: Mapping[str, Any], out: str, width: int) -> str:
     """The results for people."""
     report, settings = study.report(), job.settings
     table = report.summary(confidence=settings.cvar_confidence)[list(SHOWN)]
@@ -87,18 +87,19 @@ def text(job: Job, study: Study, results: Mapping[str, Any], out: str) -> str:
         f"{share:.0%} of the {results['decisions']} decisions."
     )
     error = results["simulated_standard_error"]
-    lines = [
+    before = [
         *job.notes.lines,
         f"Walk-forward {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, net of costs; {report.timing}",
-        table.to_string(float_format=lambda value: f"{value:.4f}", line_width=columns()),
+    ]
+    after = [
         limit,
         f"Last training: bound on expected wealth {results['bound']:.4f}, in-sample simulation "
         f"{results['simulated_mean']:.4f}" + ("." if error is None else f" +- {error:.4f}."),
         *(f"Warning ({name}): {said}" for name, texts in study.warnings.items() for said in texts),
-        *(f"Note: {caveat}." for caveat in job.tables.caveats),
         f"Tables, figures, report.html and run.json: {out}",
     ]
-    return "\n".join(lines)
+    shown = table.to_string(float_format=lambda value: f"{value:.4f}", line_width=width)
+    return "\n".join([filled(before, width), shown, filled(after, width)])
 
 
 def _trained(job: Job, study: Study) -> MultistageStrategy:
@@ -148,6 +149,6 @@ def _page(record: Run, job: Job, report: BacktestReport, results: Mapping[str, A
         record.out / "report.html",
         title="Walk-forward of the multi-stage policy",
         contents=Contents(detail=[SDDP], market=_index(job), period=job.settings.period),
-        caveats=[*job.tables.caveats, *job.notes.lines],
+        caveats=job.notes.lines,
         provenance=told,
     )

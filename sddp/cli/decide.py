@@ -70,14 +70,14 @@ def run(options: argparse.Namespace) -> Result:
 
     held = _holdings(options)
     tables = read_tables(options)
-    notes = Notes([tables.sentence()])
-    notes.lines += [f"Note: {caveat}." for caveat in tables.caveats]
+    notes = tables.notes()
     if options.holdings is None:
         notes.add(f"Held: {held.cash:,.2f} in cash (--holdings and --wealth say otherwise).")
     if options.out is None:
         decision = _decide(options, tables, held, notes)
         return Result(
-            decision_report.data(decision, notes.lines), decision_report.text(decision, notes.lines)
+            decision_report.data(decision, notes.lines),
+            lambda width: decision_report.text(decision, notes.lines, width),
         )
     from sddp.studies.record import Run
 
@@ -88,10 +88,10 @@ def run(options: argparse.Namespace) -> Result:
         found = decision_report.data(decision, notes.lines)
         decision_report.write(record, decision, notes.lines)
         record.finish("complete", found)
-    said = decision_report.text(decision, notes.lines)
+    files = f"orders.csv, decision.html, decision.json and run.json: {options.out}"
     return Result(
         {**found, "out": options.out},
-        f"{said}\norders.csv, decision.html, decision.json and run.json: {options.out}",
+        lambda width: decision_report.text(decision, notes.lines, width) + f"\n{files}",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from sddp.backtest.page_parts import Cell, Facts, Row, Section, Table, number, percent, render
 from sddp.backtest.today import TodaysDecision
-from sddp.cli.output import as_json, columns
+from sddp.cli.output import as_json, filled
 
 if TYPE_CHECKING:
     from sddp.studies.record import Run
@@ -64,7 +63,7 @@ def given_up_share(decision: TodaysDecision) -> float | None:
     return decision.given_up / decision.expected_gain
 
 
-def text(decision: TodaysDecision, notes: Sequence[str]) -> str:
+def text(decision: TodaysDecision, notes: Sequence[str], width: int) -> str:
     """The decision for people: orders, then sentences."""
     traded = decision.orders[decision.orders["trade"] != 0.0]
     heading = f"Orders on {decision.date:%Y-%m-%d}, at its prices"
@@ -75,11 +74,10 @@ def text(decision: TodaysDecision, notes: Sequence[str]) -> str:
             formatters=[
                 "{:.1%}".format if name == "weight" else "{:,.2f}".format for name in shown
             ],
-            line_width=columns(),
+            line_width=width,
         )
-    wrapped = [textwrap.fill(line, columns()) for line in sentences(decision)]
-    told = [textwrap.fill(line, columns()) for line in (*notes, *decision.notes)]
-    return "\n".join([*told, "", heading, table, "", *wrapped])
+    told, said = filled([*notes, *decision.notes], width), filled(sentences(decision), width)
+    return f"{told}\n\n{heading}\n{table}\n\n{said}"
 
 
 def sentences(decision: TodaysDecision) -> list[str]:

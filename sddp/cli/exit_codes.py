@@ -25,7 +25,12 @@ WHAT_IS_KEPT: Final = "what was finished is kept"
 TRACE_VARIABLE: Final = "SDDP_TRACEBACK"
 
 
-def guarded(work: Callable[[], int | None], *, interrupted: str = WHAT_IS_KEPT) -> int:
+def guarded(
+    work: Callable[[], int | None],
+    *,
+    interrupted: str = WHAT_IS_KEPT,
+    explain: Callable[[str], str] = str,
+) -> int:
     """Do the work of a command.
 
     Parameters
@@ -34,6 +39,8 @@ def guarded(work: Callable[[], int | None], *, interrupted: str = WHAT_IS_KEPT) 
         Returns the exit code where nothing goes wrong (None is 0).
     interrupted : str
         What Ctrl-C leaves behind, said where the interrupt has no notes of its own.
+    explain : callable
+        Puts an error of the library into the words of the command line.
 
     Returns
     -------
@@ -44,7 +51,7 @@ def guarded(work: Callable[[], int | None], *, interrupted: str = WHAT_IS_KEPT) 
         with warnings_as_sentences():
             return work() or DONE
     except SddpError as error:
-        return _fail(f"{type(error).__name__}: {error}", WRONG_INPUT)
+        return _fail(f"{type(error).__name__}: {explain(str(error))}", WRONG_INPUT)
     except KeyboardInterrupt as interrupt:
         notes = "; ".join(getattr(interrupt, "__notes__", ())) or interrupted
         return _fail(f"interrupted: {notes}", INTERRUPTED)

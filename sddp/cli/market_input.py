@@ -108,8 +108,16 @@ class PriceTables:
             "data": {name: report.to_dict() for name, report in self.reports.items()},
         }
 
+    def notes(self) -> Notes:
+        """What the tables are, and what was decided when they were read."""
+        lines = [self.sentence()]
+        for name, report in self.reports.items():
+            told = (("read", report.guessed), ("done", report.done), ("note", report.cautions))
+            lines += [f"{name}, {kind}: {text}." for kind, texts in told for text in texts]
+        return Notes([*lines, *(f"Note: {caveat}." for caveat in self.caveats)])
+
     def sentence(self) -> str:
-        """The same in words."""
+        """What they are, in words."""
         told = self.described()
         return (
             f"Prices: {told['source']}; {told['rows']} rows, {told['first'][:10]} to "
@@ -142,6 +150,13 @@ def add_price_options(parser: argparse.ArgumentParser) -> None:
         "--factor-returns",
         action="store_true",
         help="the file of --factors holds simple returns, not levels",
+    )
+    group.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="leave a column of the prices out; may be given several times",
     )
     add_missing_options(group)
     add_reading_options(parser)
@@ -177,6 +192,7 @@ def read_tables(
             raise DataError(f"--factors {options.factors}: needs {name}; give both")
         return made_up() if otherwise is None else otherwise()
     prices, report = read_as_given(options.prices, options, name)
+    prices = _without(prices, options.without)
     reports = {"prices": report}
     if options.factors is None:
         levels = tables.market_factor(prices, report.kind)
@@ -189,6 +205,19 @@ def read_tables(
         reports=reports,
         delisting_return=options.delisting_return,
     )
+
+
+def _without(prices: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    from sddp.errors import DataError
+
+    unknown = [name for name in names if name not in prices.columns]
+    if unknown:
+        known = ", ".join(map(str, prices.columns[:20]))
+        raise DataError(f"--without {unknown[0]}: is no column of the prices; known are {known}")
+    left = prices.drop(columns=names)
+    if left.empty:
+        raise DataError("--without: leaves no column of the prices; leave some in")
+    return left
 
 
 def _factors(options: argparse.Namespace) -> Reading:

@@ -311,5 +311,7 @@ def _option(action: argparse.Action, value: Any, where: str) -> Iterator[str]:
         yield from [name] if value else negative
     elif isinstance(action.nargs, (int, str)) and action.nargs != 0:
         yield from (name, *(str(item) for item in values))
+    elif len(values) > 1 and not isinstance(action, argparse._AppendAction):
+        raise DataError(f"{where} = {value!r}: must be one value")
     else:
-        yield f"{name}={values[0]}"
+        yield from (f"{name}={item}" for item in values)

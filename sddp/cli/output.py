@@ -11,7 +11,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from sddp.files import written_whole
 
 STANDARD_OUTPUT = "-"
 
+# Characters of a line: where no terminal says, and at least.
+WIDTH, NARROWEST = 100, 20
+
 
 @dataclass(frozen=True)
 class Result:
@@ -33,14 +37,15 @@ class Result:
     ----------
     data : mapping
         The machine-readable result; see `as_json` for what it may hold.
-    text : str
-        The same for people: tables and sentences. Empty where JSON is for people too.
+    text : str, or callable
+        The same for people: tables and sentences; or what makes it for a width in characters.
+        Empty where JSON is for people too.
     code : int
         Exit code.
     """
 
     data: Mapping[str, Any]
-    text: str = ""
+    text: str | Callable[[int], str] = ""
     code: int = DONE
 
 
@@ -84,6 +89,14 @@ class ResultStream:
             return os.isatty(self._kept)
         return self._given is not None and self._given.isatty()
 
+    @property
+    def width(self) -> int:
+        """Characters of a line: of the terminal that a person reads, or `WIDTH`."""
+        for stream in (1 if self._kept is None else self._kept, 2):
+            with suppress(OSError):
+                return max(os.get_terminal_size(stream).columns, NARROWEST)
+        return WIDTH
+
     def write(self, text: str) -> None:
         """Write the result.
 
@@ -116,12 +129,20 @@ def deliver(result: Result, stream: ResultStream, *, json_file: str | None, quie
     text = as_json(result.data) + "\n"
     if json_file is not None and json_file != STANDARD_OUTPUT:
         _write_file(json_file, text)
-    if stream.is_terminal and json_file != STANDARD_OUTPUT and result.text:
-        stream.write(result.text.rstrip("\n") + "\n")
+    to_terminal = stream.is_terminal and json_file != STANDARD_OUTPUT
+    wanted = to_terminal or not quiet
+    shown = result.text if isinstance(result.text, str) or not wanted else result.text(stream.width)
+    if shown and to_terminal:
+        stream.write(f"{shown}".rstrip("\n") + "\n")
         return
-    if result.text and not quiet:
-        say(result.text.rstrip("\n"))
+    if shown and wanted:
+        say(f"{shown}".rstrip("\n"))
     stream.write(text)
+
+
+def filled(lines: Iterable[str], width: int) -> str:
+    """Sentences, each filled to a width."""
+    return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
 def as_json(data: Any) -> str:
@@ -150,21 +171,36 @@ def plain(data: Any) -> Any:
     return str(data)
 
 
-def columns(default: int = 100) -> int:
-    """Width of the terminal that a person reads on."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        with suppress(OSError, ValueError, AttributeError):
-            assert stream is not None
-            return max(os.get_terminal_size(stream.fileno()).columns, 20)
-    return default
+def check_file(name: str | None) -> None:
+    """Find out before the work begins that ``--json FILE`` cannot be written.
+
+    Raises
+    ------
+    DataError
+        Its folder is missing or no folder, or a folder stands in its place.
+    """
+    if name is None or name == STANDARD_OUTPUT:
+        return
+    target = Path(name)
+    try:
+        reason = "is a folder" if target.is_dir() else ""
+        reason = reason or ("" if target.parent.is_dir() else f"{target.parent} is no folder")
+    except ValueError as error:  # a name that no file can have
+        reason = str(error)
+    if reason:
+        raise DataError(f"--json {name}: cannot be written ({reason}); name another file")
 
 
 def _write_file(name: str, text: str) -> None:
+    target = Path(name)
     try:
-        with written_whole(Path(name)) as beside:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            target.write_text(text, encoding="utf-8")  # a pipe or a device stays what it is
+            return
+        with written_whole(target) as beside:
             beside.write_text(text, encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"--json {name}: cannot be written ({reason}); name another file"
         ) from error

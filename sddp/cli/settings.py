@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -122,10 +123,42 @@ FIELDS: Final[Mapping[str, str]] = {
     "seed": "seed",
 }
 
+# What a remedy that an error of the library names is done with.
+REMEDIES: Final[Mapping[str, str]] = {
+    "leave it out": "--without",
+    "leave one out": "--without",
+    "treat it as cash": "--without",
+    "more rows": "--window",
+    "shorten the window": "--window",
+    "start later": "--start",
+    "fewer states": "--states",
+    "more scenarios": "--scenarios",
+    "what selling out can cost": "--cvar-limit",
+    "keeps all constraints": "--cvar-limit",
+    "problem is infeasible": "--cvar-limit",
+}
+
 # What errors of the library call a setting, and the option that sets it.
 OPTION_OF: Final[Mapping[str, str]] = {
     field: "--" + option.replace("_", "-") for option, field in FIELDS.items()
 }
+
+
+def by_option(text: str) -> str:
+    """An error of the library in the words of the command line.
+
+    Arguments become the options that set them, and the options of a remedy are named.
+
+    >>> by_option("n_stages = 0: give at least 1")
+    '--stages 0: give at least 1'
+    >>> by_option("9 regimes are more than the rows carry: give more rows or fewer states")
+    '9 regimes are more than the rows carry: give more rows or fewer states (--window, --states)'
+    """
+    for name, option in OPTION_OF.items():
+        text = re.sub(rf"(?<![\w-]){name} ?= ?", f"{option} ", text)
+    remedies = [option for phrase, option in REMEDIES.items() if phrase in text]
+    missing = [option for option in dict.fromkeys(remedies) if option not in text]
+    return f"{text} ({', '.join(missing)})" if missing else text
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, trading: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
-from sddp.cli.output import Result, columns
+from sddp.cli.output import Result, filled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> Result:
         # A limit below the cost is the instance's choice; a truly infeasible one is an error.
         warnings.simplefilter("ignore", RecourseWarning)
         answer = solve(instance, options, training.train_allocation)
-    return Result(answer, _text(instance, answer))
+    return Result(answer, lambda width: _text(instance, answer, width))
 
 
 def solve(
@@ -137,12 +137,12 @@ def _stopping(options: argparse.Namespace) -> StoppingRule:
     return rule
 
 
-def _text(instance: Instance, answer: dict[str, Any]) -> str:
+def _text(instance: Instance, answer: dict[str, Any], width: int) -> str:
     """The answer for people."""
     import pandas as pd
 
     held = pd.DataFrame(
-        {"held after the first decision": answer["first_stage_holdings"]},
+        {"after the first decision": answer["first_stage_holdings"]},
         index=list(instance.initial_holdings),
     )
     lines = [
@@ -154,4 +154,4 @@ def _text(instance: Instance, answer: dict[str, Any]) -> str:
         sampling = "" if error is None else f" (standard error {error:.2g})"
         lines.append(f"simulated mean of terminal wealth {answer['simulated_mean']:.10g}{sampling}")
     held = held[held.iloc[:, 0] > 0.0]
-    return "\n".join([*lines, held.to_string(line_width=columns())])
+    return f"{filled(lines, width)}\n{held.to_string(line_width=width)}"

@@ -11,7 +11,7 @@ from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
 from sddp.cli.backtest import STORE, store_of
 from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
-from sddp.cli.output import Result, columns
+from sddp.cli.output import Result, filled
 from sddp.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> Result:
     from sddp.studies.record import Run
 
     tables = read_tables(options)
-    notes = Notes([tables.sentence()])
+    notes = tables.notes()
     settings = settings_for(options, tables, notes)
     described = model_settings.described(settings)
     with Run(options.out, described) as record, store_of(options) as store:
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> Result:
         record.finish("complete", results)
     return Result(
         {"status": "complete", "out": options.out} | results,
-        _text(model, results, belief.tolist(), options.out),
+        lambda width: filled(_sentences(model, results, options.out), width),
     )
 
 
@@ -132,13 +132,12 @@ def _iterations(total: int, *, quiet: bool) -> Iterator[Any]:
         display.close()
 
 
-def _text(model: TrainedModel, results: dict[str, Any], belief: list[float], out: str) -> str:
-    import textwrap
-
+def _sentences(model: TrainedModel, results: dict[str, Any], out: str) -> list[str]:
+    belief = results["belief"]
     shares = ", ".join(f"regime {k + 1} {share:.0%}" for k, share in enumerate(belief))
     problem = model.policy.problem
     gain = results["bound"] - 1.0
-    lines = [
+    return [
         *results["notes"],
         f"Trained on rows up to {model.date:%Y-%m-%d}: {len(problem.asset_names)} assets, "
         f"{problem.n_stages} decisions {model.period} rows apart.",
@@ -147,4 +146,3 @@ def _text(model: TrainedModel, results: dict[str, Any], belief: list[float], out
         f"Today's regime, the calmest first: {shares}.",
         f"The policy is in {out}; sddp decide PRICES --policy {out} decides with it.",
     ]
-    return "\n".join(textwrap.fill(line, columns()) for line in lines)

@@ -1,0 +1,131 @@
+"""The main job killed or interrupted at random moments: nothing finished is repeated, same bits."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli import small
+
+# Ten windows of two seeds: enough to be stopped in the middle of.
+JOB = (
+    *("backtest", "prices.csv", "--window", "80", "--period", "2", "--stages", "3"),
+    *("--states", "2", "--starts", "2", "--scenarios", "40", "--iterations", "6"),
+    *("--refit-every", "2", "--seeds", "2", "--paths", "20"),
+)
+OUT, STORE = "results/backtest", "results/store"
+
+
+def start(where: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sddp", *JOB],
+        cwd=where,
+        env=small.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(where: Path) -> dict[Path, tuple[int, int]]:
+    """Finished work by file: a file that is written again is another one."""
+    files = (where / STORE).rglob("*")
+    return {
+        path: (found.st_ino, found.st_mtime_ns)
+        for path in files
+        if path.is_file() and not path.name.startswith(".") and (found := path.stat())
+    }
+
+
+def numbers(where: Path) -> dict[str, bytes]:
+    """All tables, to the byte, but for how long training took; and the headline numbers."""
+    found = {path.name: path.read_bytes() for path in (where / OUT).glob("*.csv")}
+    lines = found["training.csv"].decode().splitlines()
+    place = lines[0].split(",").index("seconds")
+    cells = [line.split(",") for line in lines]
+    found["training.csv"] = json.dumps([row[:place] + row[place + 1 :] for row in cells]).encode()
+    record = json.loads((where / OUT / "run.json").read_text())
+    found["results"] = json.dumps(record["results"]).encode()
+    return found
+
+
+def is_window(path: Path) -> bool:
+    """Windows of a run go once the whole of it is kept."""
+    return re.fullmatch(r"rows-\d+-\d+\.npz", path.name) is not None
+
+
+def interrupt_at_random(where: Path, n_times: int, rng: random.Random, seconds: float) -> int:
+    """Stop the job again and again at random moments; returns how often it was stopped.
+
+    After each one, what was finished before is still there and was not written again.
+    """
+    known: dict[Path, tuple[int, int]] = {}
+    n_stopped = 0
+    for number in range(n_times):
+        process = start(where)
+        while process.poll() is None and not (where / STORE).exists():
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.0, seconds) + (0.5 * seconds if known else 0.0))
+        is_kill = number % 2 == 0
+        process.send_signal(signal.SIGKILL if is_kill else signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        if process.returncode == 0:  # it was done before
+            break
+        n_stopped += 1
+        assert process.returncode == (-9 if is_kill else 130), err
+        assert out == ""
+        assert "Traceback" not in err
+        assert not (where / OUT).exists()
+        now = finished(where)
+        for path, seen in known.items():
+            assert now.get(path, seen if is_window(path) else None) == seen, path
+        known = now
+    process = start(where)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    now = finished(where)
+    for path, seen in known.items():
+        assert now.get(path, seen if is_window(path) else None) == seen, path
+    return n_stopped
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[dict[str, bytes], float]:
+    where = tmp_path_factory.mktemp("undisturbed")
+    small.prices(where / "prices.csv", n_rows=120, n_assets=4)
+    process = start(where)
+    while process.poll() is None and not (where / STORE).exists():
+        time.sleep(0.05)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return numbers(where), time.monotonic() - began
+
+
+@pytest.mark.long
+def test_the_main_job_goes_on_from_a_kill_and_from_ctrl_c(undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    small.prices(tmp_path / "prices.csv", n_rows=120, n_assets=4)
+    assert interrupt_at_random(tmp_path, 2, random.Random(1), 0.3 * seconds) >= 1
+    assert numbers(tmp_path) == expected
+
+
+@pytest.mark.slow
+def test_the_main_job_at_ten_random_moments(undisturbed, tmp_path_factory):
+    expected, seconds = undisturbed
+    n_stopped, seed = 0, 0
+    while n_stopped < 10:
+        where = tmp_path_factory.mktemp("stopped")
+        small.prices(where / "prices.csv", n_rows=120, n_assets=4)
+        rng = random.Random(seed)
+        n_stopped += interrupt_at_random(where, 4, rng, 0.5 * seconds)
+        assert numbers(where) == expected
+        seed += 1
