@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -394,3 +395,71 @@ def solve_once(arrays: Arrays, unit: float = 1.0) -> tuple[Status, LinearProgram
     """Build and solve a linear programme that is needed only once."""
     programme = LinearProgram(arrays, unit)
     return programme.solve(), programme
+
+
+# What no name may hold in an LP file (operators, brackets, blanks, comments), and words with a
+# meaning there.
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.(),#$%&!?@{}~]")
+# fmt: off
+_RESERVED = frozenset((
+    "bin", "binaries", "binary", "bound", "bounds", "end", "free", "gen", "general", "generals",
+    "inf", "infinity", "int", "integer", "integers", "max", "maximise", "maximize", "maximum",
+    "min", "minimise", "minimize", "minimum", "obj", "s.t.", "sec", "semi", "sos", "st", "st.",
+    "such", "subject", "that", "to",
+))
+# fmt: on
+
+
+def write_model(
+    arrays: Arrays,
+    path: Path,
+    *,
+    column_names: Sequence[str],
+    row_names: Sequence[str],
+    maximize: bool = False,
+) -> None:
+    """Write a linear program to a file in the format of its ending, ``.lp`` or ``.mps``.
+
+    Square brackets become round ones, and what the formats forbid in names becomes ``_``; names
+    that are equal then get a number.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    model = highspy.HighsLp()
+    model.num_row_, model.num_col_ = arrays.matrix.shape
+    model.sense_ = highspy.ObjSense.kMaximize if maximize else highspy.ObjSense.kMinimize
+    model.offset_, model.col_cost_ = arrays.offset, np.asarray(arrays.cost, dtype=float)
+    model.col_lower_, model.col_upper_ = arrays.column_lower, arrays.column_upper
+    model.row_lower_, model.row_upper_ = arrays.row_lower, arrays.row_upper
+    matrix = sp.csr_array(arrays.matrix)
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.start_ = matrix.indptr.astype(np.int32)
+    model.a_matrix_.index_ = matrix.indices.astype(np.int32)
+    model.a_matrix_.value_ = np.asarray(matrix.data, dtype=float)
+    model.col_names_, model.row_names_ = _file_names(column_names), _file_names(row_names)
+    highs = new_solver(presolve=False)
+    highs.setOptionValue("small_matrix_value", 1e-12)  # the least that HiGHS allows
+    _accepted(highs.passModel(model))
+    with path.open("wb"):  # HiGHS says no more than that it failed
+        pass
+    _accepted(highs.writeModel(str(path)))
+
+
+def _file_names(names: Sequence[str]) -> list[str]:
+    used: dict[str, int] = {}
+    found = []
+    for name in names:
+        clean = _NOT_IN_NAMES.sub("_", name.replace("[", "(").replace("]", ")")) or "_"
+        if not (clean[0].isalpha() or clean[0] == "_") or _has_a_meaning(clean):
+            clean = f"_{clean}"
+        used[clean] = used.get(clean, 0) + 1
+        found.append(clean if used[clean] == 1 else f"{clean}~{used[clean]}")
+    return found
+
+
+def _has_a_meaning(name: str) -> bool:
+    """Reserved words; and ``e3`` after a coefficient is read as its exponent."""
+    return name.lower() in _RESERVED or re.match(r"[eE][0-9.+-]*$", name) is not None

@@ -9,12 +9,13 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 
 from sddp.arrays import Floats
-from sddp.engine.compile import CompiledStage, arrays_at
+from sddp.engine.compile import CompiledStage
 from sddp.engine.graph import NodeName
 from sddp.engine.problem import Problem
+from sddp.engine.stage_file import stage_model, write_failure
 from sddp.engine.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
-from sddp.errors import ModelError
-from sddp.lp import Arrays, Status, solve_once
+from sddp.errors import ModelError, SolverError
+from sddp.lp import Status, solve_once
 from sddp.risk import Expectation, RiskMeasure
 
 # The LPs behind a computed bound are exact to their tolerance only.
@@ -123,46 +124,37 @@ def _least_costs(problem: Problem, names: Iterable[NodeName]) -> dict[NodeName, 
 
 
 def _least_cost(compiled: CompiledStage, lower: Floats, upper: Floats, name: NodeName) -> float:
-    values = [
-        _minimum(compiled, {p: v[i] for p, v in compiled.noise.values.items()}, lower, upper, name)
-        for i in range(compiled.noise.n_realisations)
-    ]
-    return min(values)
+    n = compiled.noise.n_realisations
+    return min(_minimum(compiled, noise, lower, upper, name) for noise in range(n))
 
 
 def _minimum(
-    compiled: CompiledStage,
-    noise: Mapping[str, Floats],
-    lower: Floats,
-    upper: Floats,
-    name: NodeName,
+    compiled: CompiledStage, noise: int, lower: Floats, upper: Floats, name: NodeName
 ) -> float:
-    arrays = arrays_at(compiled, noise)
-    column_lower, column_upper = arrays.column_lower.copy(), arrays.column_upper.copy()
-    column_lower[compiled.incoming], column_upper[compiled.incoming] = lower, upper
-    status, programme = solve_once(
-        Arrays(
-            arrays.cost,
-            arrays.matrix,
-            arrays.row_lower,
-            arrays.row_upper,
-            column_lower,
-            column_upper,
-            arrays.offset,
-        )
-    )
+    """Least cost under one realization of the noise."""
+    entries = {place: values[noise] for place, values in compiled.noise.values.items()}
+    model = stage_model(compiled, entries, (lower, upper))
+    status, programme = solve_once(model.arrays)
     if status is Status.OPTIMAL:
         return programme.objective()
     if status is Status.INFEASIBLE:  # never reached, so never paid; training will say so
         return 0.0
-    raise _unbounded(name)
+    file = write_failure(model, f"node {name} noise {noise} least cost")
+    if status is Status.UNBOUNDED:
+        raise _unbounded(name, f", noise {noise},", f"; written to {file}")
+    raise SolverError(
+        f"node {name!r}, noise {noise}, incoming state from {compiled.states.describe(lower)} to "
+        f"{compiled.states.describe(upper)}: the LP of its least cost ended "
+        f"{programme.status_text()!r}; written to {file}. Give Problem a cost_to_go_bound, which "
+        "needs no such LP"
+    )
 
 
-def _unbounded(name: NodeName) -> ModelError:
+def _unbounded(name: NodeName, noise: str = "", file: str = "") -> ModelError:
     return ModelError(
-        f"the cost-to-go cannot be bounded: node {name!r} has no least cost while its incoming "
-        "state ranges over the bounds of the outgoing variables before it. Give those variables "
-        "bounds, or give Problem a cost_to_go_bound"
+        f"the cost-to-go cannot be bounded: node {name!r}{noise} has no least cost while its "
+        "incoming state ranges over the bounds of the outgoing variables before it. Give those "
+        f"variables bounds, or give Problem a cost_to_go_bound{file}"
     )
 
 

@@ -52,13 +52,15 @@ class StateInput:
 class NoiseInput:
     """Writes noise into the LP, and remembers what stands there.
 
+    `realisation` is the position in the support that stands there, None for other values.
+
     Substitutions may have added to an entry that holds noise; that part (reduced minus declared
     value) stays when the noise changes.
     """
 
     def __init__(self, compiled: CompiledStage, reduced: ReducedStage, lp: StageProgramme) -> None:
         self._table, self._lp = compiled.noise, lp
-        self._realisation: int | None = None
+        self.realisation: int | None = None
         positions = compiled.noise.positions
         column, row = reduced.column_position(), reduced.row_position
         arrays = reduced.arrays
@@ -91,13 +93,19 @@ class NoiseInput:
 
     def to_realisation(self, realisation: int) -> None:
         """Write one realisation of the support, unless it stands there already."""
-        if realisation != self._realisation:
-            self.to_entries({p: v[realisation] for p, v in self._table.values.items()})
-            self._realisation = realisation
+        if realisation != self.realisation:
+            self.to_entries(self.entries(realisation))
+            self.realisation = realisation
+
+    def entries(self, realisation: int | None) -> Mapping[str, Floats]:
+        """Entries at one realisation of the support; None: those that stand in the LP."""
+        if realisation is None:
+            return self.current
+        return {place: values[realisation] for place, values in self._table.values.items()}
 
     def to_entries(self, entries: Mapping[str, Floats]) -> None:
         """Write given entries."""
-        self._realisation = None
+        self.realisation = None
         self.current = entries
         if len(self._columns):
             self._lp.set_costs(self._columns, entries["cost"] + self._cost_shift)

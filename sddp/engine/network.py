@@ -228,7 +228,8 @@ class Network:
         if cut.hopeless:
             raise InfeasibleProblem(
                 f"node {name!r} has no feasible decision from any incoming state (its rows miss "
-                f"feasibility by {cut.shortfall:g}); relax its constraints"
+                f"feasibility by {cut.shortfall:g}); relax its constraints; "
+                f"{self.nodes[name].why_infeasible(cut)}"
             )
         self.value_functions[name].refuse(cut.slope, cut.intercept)
         self._news.refusals.append((name, cut))
@@ -268,8 +269,16 @@ class Network:
             incoming, _ = self.normalised(self.problem.initial_state(name))
             found[name] = self.solve_noises(name, incoming, tolerance)
             if found[name].refused:
-                raise infeasible_problem(name, next(iter(found[name].refused.values())))
+                raise self.infeasible_problem(name, next(iter(found[name].refused.values())))
         return found
+
+    def infeasible_problem(self, name: NodeName, cut: FeasibilityCut) -> InfeasibleProblem:
+        """Error for a first node that has no decision."""
+        return InfeasibleProblem(
+            f"the problem is infeasible: at node {name!r} no decision from the initial state keeps "
+            f"all constraints, now and later (least total violation {cut.shortfall:g}); "
+            f"{self.nodes[name].why_infeasible(cut)}"
+        )
 
     def root_value(
         self, firsts: Mapping[NodeName, NoiseSolutions], root_risk: RiskMeasure
@@ -397,14 +406,6 @@ class Network:
     def _row_pool(self, compiled: CompiledStage) -> RowPool | None:
         generator = compiled.rows
         return self._row_pools.get(generator.pool_key) if generator is not None else None
-
-
-def infeasible_problem(name: NodeName, cut: FeasibilityCut) -> InfeasibleProblem:
-    """The news that a first node has no decision."""
-    return InfeasibleProblem(
-        f"the problem is infeasible: at node {name!r} no decision from the initial state keeps "
-        f"all constraints, now and later (least total violation {cut.shortfall:g})"
-    )
 
 
 def _row_pools(problem: Problem) -> dict[Hashable, RowPool]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.bunching import responses
+from sddp.engine.conflict import explain
 from sddp.engine.cost_to_go import CostToGo, Rows
 from sddp.engine.lazy_rows import RowPool, RowTable
 from sddp.engine.lp_inputs import NoiseInput, StateInput
@@ -23,6 +24,7 @@ from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
 from sddp.engine.prepared import PreparedStage
 from sddp.engine.snapshot import NodeMemory
 from sddp.engine.solutions import Bunch, NoiseSolutions, StageSolution
+from sddp.engine.stage_file import AddedRows
 from sddp.engine.stage_programme import StageProgramme
 from sddp.errors import ModelError, SolverError
 from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Status
@@ -333,6 +335,7 @@ class NodeProblem:
             self.programme.rows.table(),
             self.reduced.kept,
             incoming,
+            self._noise.realisation,
             self.unit,
             where,
         )
@@ -343,6 +346,22 @@ class NodeProblem:
                 f"{self.programme.lp.write('sddp')}"
             )
         return cut
+
+    def why_infeasible(self, cut: FeasibilityCut) -> str:
+        """Noise, incoming state, conflicting rows and a file, for the message of an error."""
+        return explain(
+            self.compiled,
+            self._noise.entries(cut.noise),
+            self.programme.rows.table(),
+            self.reduced.kept,
+            cut,
+            self.name,
+        )
+
+    def added_rows(self) -> AddedRows:
+        """Rows added to the LP, over the declared columns and those of the cost-to-go."""
+        table, n_columns = self.programme.rows.table(), self.compiled.n_columns
+        return AddedRows.of(table, self.reduced.kept, n_columns, self.theta_lower)
 
     def write_new_rows(self) -> None:
         """Write the rows that the cost-to-go wants in the LP whatever its solution."""

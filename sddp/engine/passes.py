@@ -16,7 +16,7 @@ from sddp.arrays import Floats
 from sddp.engine.cost_to_go import Child, Outcomes, Support
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
-from sddp.engine.network import Network, infeasible_problem
+from sddp.engine.network import Network
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.sampling import Step, draw_position, position_of
 from sddp.engine.solutions import StageSolution
@@ -198,7 +198,7 @@ def _step_back(
     states: list[Floats],
 ) -> None:
     if not visits:
-        raise infeasible_problem(name, cut)
+        raise network.infeasible_problem(name, cut)
     network.refuse(name, cut)
     visits.pop()
     states.pop()

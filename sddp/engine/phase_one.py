@@ -8,7 +8,7 @@ state, zero where the stage is feasible; a supporting line of it is a feasibilit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,12 +28,15 @@ class FeasibilityCut:
     """``intercept + slope.x <= 0`` for every incoming state `x` from which a decision exists.
 
     `shortfall` is by how much the rows must be broken at the state asked for, in their units;
-    `hopeless` where no state would be feasible.
+    `hopeless` where no state would be feasible. It was found at state `incoming` and at a
+    realization of the noise (None: values outside the support).
     """
 
     slope: Floats
     intercept: float
     shortfall: float
+    incoming: Floats
+    noise: int | None
 
     @property
     def hopeless(self) -> bool:
@@ -47,28 +50,25 @@ def feasibility_cut(
     lazy: RowTable,
     kept: Ints,
     incoming: Floats,
+    realisation: int | None,
     unit: float,
     where: str,
 ) -> FeasibilityCut | None:
     """Solve the phase-one problem of a stage that is infeasible at `incoming`.
 
-    `lazy` are the rows added to the stage's own LP, whose first columns are those at `kept`, and
-    `unit` is that LP's. None where no shortfall is found: then the state misses
-    feasibility by rounding only.
+    `noise` are the entries at `realisation`, `lazy` the rows added to the stage's own LP, whose
+    first columns are those at `kept`, and `unit` is that LP's. None where no shortfall is found:
+    then the state misses feasibility by rounding only.
 
     Raises
     ------
     SolverError
         The phase-one problem, which always has a solution, ends otherwise.
     """
-    arrays = arrays_at(compiled, noise)
-    n_static = len(arrays.row_lower)
-    arrays = _with_lazy_rows(arrays, lazy, kept)
-    lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
-    lower[compiled.incoming] = upper[compiled.incoming] = incoming
-    status, programme = solve_once(_elastic(arrays, n_static, lower, upper), unit)
+    arrays, _ = constraints(compiled, noise, lazy, kept, incoming)
+    status, programme = solve_once(elastic(arrays, len(compiled.row_lower)), unit)
     if status is Status.INFEASIBLE:
-        return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf)
+        return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf, incoming, realisation)
     if status is not Status.OPTIMAL:
         raise SolverError(
             f"{where}, incoming state {incoming}: infeasible by the stage LP, but phase one ended "
@@ -83,29 +83,44 @@ def feasibility_cut(
     intercept = shortfall - float(slope @ incoming)
     if compiled.homogeneous:
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
-    return FeasibilityCut(slope / size, intercept / size, shortfall)
+    return FeasibilityCut(slope / size, intercept / size, shortfall, incoming, realisation)
 
 
-def _with_lazy_rows(arrays: Arrays, lazy: RowTable, kept: Ints) -> Arrays:
-    """Rows on cost-to-go columns can always be satisfied and are left out."""
-    chosen = ~lazy.coefficients[:, len(kept) :].any(axis=1)
-    if not chosen.any():
-        return arrays
-    declared = np.zeros((int(chosen.sum()), len(arrays.cost)))
+def constraints(
+    compiled: CompiledStage,
+    noise: Mapping[str, Floats],
+    lazy: RowTable,
+    kept: Ints,
+    incoming: Floats,
+) -> tuple[Arrays, Ints]:
+    """All that a decision from `incoming` must satisfy, and which of the added rows stand in it.
+
+    Rows on cost-to-go columns can always be satisfied and are left out.
+    """
+    arrays = arrays_at(compiled, noise)
+    lower, upper = arrays.column_lower.copy(), arrays.column_upper.copy()
+    lower[compiled.incoming] = upper[compiled.incoming] = incoming
+    arrays = replace(arrays, column_lower=lower, column_upper=upper)
+    chosen = np.flatnonzero(~lazy.coefficients[:, len(kept) :].any(axis=1))
+    if len(chosen) == 0:
+        return arrays, chosen
+    declared = np.zeros((len(chosen), len(arrays.cost)))
     declared[:, kept] = lazy.coefficients[chosen][:, : len(kept)]
     rows = sp.csr_array(declared)
-    return Arrays(
-        arrays.cost,
-        sp.vstack([arrays.matrix, rows], format="csr"),
-        np.concatenate([arrays.row_lower, lazy.lower[chosen]]),
-        np.concatenate([arrays.row_upper, np.full(rows.shape[0], np.inf)]),
-        arrays.column_lower,
-        arrays.column_upper,
+    with_rows = replace(
+        arrays,
+        matrix=sp.vstack([arrays.matrix, rows], format="csr"),
+        row_lower=np.concatenate([arrays.row_lower, lazy.lower[chosen]]),
+        row_upper=np.concatenate([arrays.row_upper, np.full(rows.shape[0], np.inf)]),
     )
+    return with_rows, chosen
 
 
-def _elastic(arrays: Arrays, n_static: int, lower: Floats, upper: Floats) -> Arrays:
-    """Two columns for each of the first `n_static` rows, and one for all rows after them."""
+def elastic(arrays: Arrays, n_static: int) -> Arrays:
+    """The phase-one problem: each row may be broken at cost 1 per unit.
+
+    There are two columns for each of the first `n_static` rows, and one for all rows after them.
+    """
     n_rows, n_columns = arrays.matrix.shape
     own = sp.eye_array(n_rows, n_static, format="csr")
     common = sp.csr_array((np.arange(n_rows) >= n_static).astype(float)[:, None])
@@ -115,6 +130,6 @@ def _elastic(arrays: Arrays, n_static: int, lower: Floats, upper: Floats) -> Arr
         matrix=sp.hstack([arrays.matrix, own, -own, common], format="csr"),
         row_lower=arrays.row_lower,
         row_upper=arrays.row_upper,
-        column_lower=np.concatenate([lower, np.zeros(n_added)]),
-        column_upper=np.concatenate([upper, np.full(n_added, np.inf)]),
+        column_lower=np.concatenate([arrays.column_lower, np.zeros(n_added)]),
+        column_upper=np.concatenate([arrays.column_upper, np.full(n_added, np.inf)]),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from os import PathLike
+from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from sddp.engine.certificate import Certificate, certify
 from sddp.engine.compile import CompiledStage, noise_values
 from sddp.engine.graph import NodeName
 from sddp.engine.network import Arcs, Network
+from sddp.engine.node_problem import NodeProblem
+from sddp.engine.noise_choice import NoiseChoice, noise_entries, noise_position
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.problem import Problem
@@ -25,13 +27,12 @@ from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import StageSolution
 from sddp.engine.stage import Stage
+from sddp.engine.stage_file import checked_path, stage_model
 from sddp.engine.storage import load_file, save_policy
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.threads import one_blas_thread
-
-NoiseChoice = int | Mapping[str, float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ class Policy:
             extra = self._network.extra_node(ready, arcs, as_risk_measure(risk), name)
             incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
             solution = extra.solve(incoming, 0, self.snapshot.tolerance)
-        return self._decision(extra.compiled, self._feasible(solution, name), size)
+        return self._decision(extra.compiled, self._feasible(solution, extra), size)
 
     def certificate(
         self, *, effort: int = 40, seed: int = 0, reference: float | None = None
@@ -233,6 +234,57 @@ class Policy:
         """
         save_policy(self.problem, self.snapshot, path)
 
+    def write_stage(
+        self,
+        node: NodeName,
+        noise: NoiseChoice,
+        path: str | PathLike[str],
+        *,
+        state: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write the linear program of a node, with the cuts that its solution needs, to a file.
+
+        The program is solved first, so that every row that holds the solution is there: the
+        file's optimal value is that of `decide`. It is written as it was declared, in the user's
+        names and sense; column ``cost_to_go`` and rows ``cut[i]`` are what training found, rows
+        ``row[i]`` are feasibility cuts and generated rows.
+
+        Parameters
+        ----------
+        node : hashable
+        noise : int or mapping from parameter name to float
+            As for `decide`; None where the node has no noise.
+        path : str or PathLike
+            Ends in ``.lp`` or ``.mps``.
+        state : mapping from state name to value, optional
+            Incoming state; by default the one at which training last solved the node, or the
+            initial state.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InfeasibleState, ModelError
+            As for `decide`.
+        OSError
+            The file cannot be written.
+        """
+        compiled, target = self._compiled(node), checked_path(path)
+        entries = noise_entries(compiled, noise, node)
+        incoming = self._usual_state(node) if state is None else compiled.states.flatten(state)
+        with self._lock:
+            self._solve_step(node, incoming, noise)
+            added = self._network.nodes[node].added_rows()
+        stage_model(compiled, entries, incoming, added).write(target)
+        return target
+
+    def _usual_state(self, node: NodeName) -> Floats:
+        reference = self.snapshot.nodes[node].reference
+        return self.problem.initial_state(node) if reference is None else reference
+
     def solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
@@ -255,17 +307,19 @@ class Policy:
                 entries = noise_values(node.compiled, noise, f"node {name!r}")
                 solution = node.solve_at(state, entries, self.snapshot.tolerance)
             else:
-                position = _noise_position(node.compiled, noise, name)
+                position = noise_position(node.compiled, noise, name)
                 solution = node.solve(state, position, self.snapshot.tolerance)
-        return self._feasible(solution, f"node {name!r}"), size
+        return self._feasible(solution, node), size
 
-    def _feasible(self, solution: StageSolution | FeasibilityCut, where: str) -> StageSolution:
+    def _feasible(
+        self, solution: StageSolution | FeasibilityCut, node: NodeProblem
+    ) -> StageSolution:
         if isinstance(solution, StageSolution):
             return solution
+        size = " (at a state of size 1)" if self.problem.homogeneous else ""
         raise InfeasibleState(
-            f"{where}: no decision from this state keeps all constraints, now and later; they "
-            f"are missed by {solution.shortfall:g} in total (at a state of size 1 where the "
-            "problem is homogeneous)"
+            f"{node.name}: no decision from this state keeps all constraints, now and later; they "
+            f"are missed by {solution.shortfall:g} in total{size}; {node.why_infeasible(solution)}"
         )
 
     def _decision(self, compiled: CompiledStage, solution: StageSolution, size: float) -> Decision:
@@ -312,21 +366,6 @@ class _Start(NamedTuple):
 
     memory: NodeMemory
     basis: Basis | None
-
-
-def _noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) -> int:
-    n = compiled.noise.n_realisations
-    if noise is None and n > 1:
-        raise ModelError(
-            f"node {name!r} sees noise before deciding; give noise= values for "
-            f"{list(compiled.noise.names)} or a position in 0..{n - 1}"
-        )
-    if noise is not None and (isinstance(noise, bool) or not isinstance(noise, Integral)):
-        raise ModelError(f"noise = {noise!r}; give a position in 0..{n - 1} or values by parameter")
-    position = int(noise or 0)
-    if not 0 <= position < n:
-        raise ModelError(f"noise = {noise} is outside 0..{n - 1} at node {name!r}")
-    return position
 
 
 def load_policy(path: str | PathLike[str], problem: Problem | None = None) -> Policy:

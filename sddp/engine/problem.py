@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from numbers import Real
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sddp.arrays import Floats, read_only
 from sddp.engine.compile import CompiledStage
 from sddp.engine.graph import Graph, Node, NodeName
+from sddp.engine.noise_choice import NoiseChoice, noise_entries
 from sddp.engine.prepared import PreparedStage, prepared
 from sddp.engine.stage import InitialCut, Stage
+from sddp.engine.stage_file import checked_path, stage_model
 from sddp.engine.translation import compile_stage
 from sddp.errors import ModelError
 
@@ -114,6 +119,52 @@ class Problem:
         if initial is None:
             raise ModelError(f"node {name!r} comes first but its states have no initial value")
         return initial
+
+    def write_stage(
+        self,
+        node: NodeName,
+        noise: NoiseChoice,
+        path: str | PathLike[str],
+        *,
+        state: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write the linear program of one node, without its cost-to-go, to a file.
+
+        It is written as it was declared, in the user's names, units and sense. Rows of a row
+        generator are not known beforehand and so not in it; see `Policy.write_stage`.
+
+        Parameters
+        ----------
+        node : hashable
+        noise : int or mapping from parameter name to float
+            Position in the node's support, or values of its parameters; None where the node has no
+            noise.
+        path : str or PathLike
+            Ends in ``.lp`` or ``.mps``, which says the format.
+        state : mapping from state name to value, optional
+            Incoming state, fixed in the file. By default the initial state; a node that has none
+            leaves its incoming variables within their declared bounds.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ModelError
+            Node, noise or state are unknown or incomplete, or the ending is another one.
+        OSError
+            The file cannot be written.
+        """
+        target = checked_path(path)
+        if node not in self.stages:
+            raise ModelError(f"node={node!r}: must be one of {list(self.stages)[:5]} ...")
+        compiled = self.stages[node]
+        entries = noise_entries(compiled, noise, node)
+        incoming = compiled.initial if state is None else compiled.states.flatten(state)
+        stage_model(compiled, entries, incoming).write(target)
+        return target
 
     def first_outcomes(self) -> list[tuple[NodeName, int, float]]:
         """Node, noise and probability of everything that may come before the first decision."""

@@ -11,6 +11,9 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.errors import ModelError
 
+# Components named in a message.
+SHOWN = 10
+
 
 @dataclass(frozen=True, eq=False)
 class StateSpace:
@@ -53,6 +56,13 @@ class StateSpace:
             result[name] = part[0] if index == (None,) else dict(zip(index, part, strict=True))
             start += len(index)
         return result
+
+    def describe(self, vector: Floats) -> str:
+        """``level = 2.5, holdings[cash] = 1``, the first few components, for messages."""
+        pairs = zip(self.labels, np.asarray(vector).tolist(), strict=True)
+        named = [f"{label} = {value:.12g}" for label, value in pairs]
+        rest = len(named) - SHOWN
+        return ", ".join(named[:SHOWN]) + (f" and {rest} more components" if rest > 0 else "")
 
     def _component(self, name: str, value: Any) -> Floats:
         index = self.indices[name]

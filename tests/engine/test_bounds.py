@@ -112,7 +112,9 @@ def harvest(**bounds):
 
 def test_a_bound_that_cannot_be_computed_is_asked_for():
     problem = sddp.Problem(sddp.linear_graph(3), harvest())
-    with pytest.raises(ModelError, match=r"node \d has no least cost.*give Problem a cost_to_go"):
+    with pytest.raises(
+        ModelError, match=r"node \d, noise 0, has no least .*give Problem a cost_to_go"
+    ):
         train(problem, 5)
     given = sddp.Problem(sddp.linear_graph(3), harvest(), cost_to_go_bound=100.0)
     assert train(given, 10).bound == pytest.approx(15.0, rel=SOLVER)

@@ -131,7 +131,7 @@ def exchange(networks: list[Network]) -> None:
 
 def test_feasibility_cuts_are_told_once():
     networks = twins(tank(3.0))
-    cuts = [FeasibilityCut(np.array([-1.0]), 4.0 + i, 1.0) for i in range(3)]
+    cuts = [FeasibilityCut(np.array([-1.0]), 4.0 + i, 1.0, np.zeros(1), 0) for i in range(3)]
     for network, cut in zip(networks, cuts, strict=True):
         network.refuse(1, cut)
 
@@ -147,7 +147,9 @@ def test_feasibility_cuts_are_told_once():
 
 def test_what_a_twin_was_told_binds_its_decisions():
     first, second = twins(tank(3.0), 2)
-    first.refuse(1, FeasibilityCut(np.array([-1.0]), 8.0, 1.0))  # at least 8 must be left
+    first.refuse(
+        1, FeasibilityCut(np.array([-1.0]), 8.0, 1.0, np.zeros(1), 0)
+    )  # at least 8 must be left
     exchange([first, second])
     for network in (first, second):
         assert network.nodes[0].solve(np.zeros(1), 0, SOLVER).outgoing[0] >= 8.0 - 1e-9
