@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.errors import DataError
+from sddp.labels import CASH, HOLDS_LABELS, checked_labels
 
 # Published probabilities are rounded (the authors' test case to 8 digits): rows this near
 # to 1 are renormalised, anything further away is a mistake of the caller.
@@ -29,13 +31,18 @@ class MarkovScenarios:
         Simple decimal returns of the risky assets per period: ``returns[t, j, s]`` is earned
         over ``(t, t+1]`` and known at ``t+1``, on arrival in state ``j``. Cash is not an asset
         here. With ``n_stages`` given, shape (n_states, n_scenarios, n_assets) states one law for
-        all stages (stored once).
+        all stages (stored once), and so does a DataFrame of shape (n_scenarios, n_assets) for
+        each regime, in a list or in a mapping by the regime's name (one alone where there is one
+        regime): its columns are the assets.
     transition_matrix : array, shape (n_states, n_states) or (n_stages, n_states, n_states)
         Row = from, column = to.
     probabilities : array, optional
         Shape of `returns` without its last axis; equiprobable scenarios by default.
-    asset_names, state_names : sequence of str, optional
-        Labels; ``asset1``, ... and ``state1``, ... by default. ``cash`` is not allowed.
+    asset_names : sequence of hashable, optional
+        Labels of the assets: text, numbers, dates, tuples; by default the columns of the
+        DataFrames, else ``asset1``, ... None may have the text ``cash``.
+    state_names : sequence of str, optional
+        By default the keys of the mapping of DataFrames, else ``state1``, ...
     n_stages : int, optional
         Number of decisions, where `returns` has no stage axis.
 
@@ -44,17 +51,31 @@ class MarkovScenarios:
     DataError
         Shapes disagree, a number is not finite, a return is below -1, a probability is negative,
         or a row of probabilities misses 1 by more than 1e-6 (nearer rows are renormalised).
+        Two labels are equal or have the same text, see `sddp.labels.checked_labels`.
+
+    Examples
+    --------
+    >>> calm = pd.DataFrame({"BRK.B": [0.02, 0.00], 7203: [0.01, 0.01]})
+    >>> wild = pd.DataFrame({"BRK.B": [0.08, -0.06], 7203: [-0.05, 0.07]})
+    >>> scenarios = MarkovScenarios(
+    ...     {"calm": calm, "wild": wild}, [[0.9, 0.1], [0.3, 0.7]], n_stages=12
+    ... )
+    >>> scenarios.asset_names, scenarios.state_names, scenarios.returns.shape
+    (('BRK.B', 7203), ('calm', 'wild'), (12, 2, 2, 2))
     """
 
     returns: Floats
     transition_matrix: Floats
     probabilities: Floats | None = None
-    asset_names: Sequence[str] | None = None
+    asset_names: Sequence[Hashable] | None = field(default=None, metadata=HOLDS_LABELS)
     state_names: Sequence[str] | None = None
     n_stages: int | None = None
 
     def __post_init__(self) -> None:
-        returns, n_stages = _with_stage_axis(_finite(self.returns, "returns"), self.n_stages)
+        given, columns, keys = _from_frames(self.returns)
+        asset_names = columns if self.asset_names is None else self.asset_names
+        state_names = keys if self.state_names is None else self.state_names
+        returns, n_stages = _with_stage_axis(_finite(given, "returns"), self.n_stages)
         n_states, n_scenarios, n_assets = returns.shape[1:]
         if returns.size == 0:
             raise DataError(f"returns has shape {returns.shape}; no axis may be empty")
@@ -82,10 +103,16 @@ class MarkovScenarios:
             self, "probabilities", _frozen(_rows_of_one(probabilities, "probabilities"))
         )
         object.__setattr__(self, "n_stages", n_stages)
+        assets = _named(asset_names, n_assets, "asset")
+        states = _named(state_names, n_states, "state")
+        if not all(isinstance(name, str) for name in states):
+            raise DataError(
+                f"state_names = {list(states)}: must be text; a number is a regime's position"
+            )
         object.__setattr__(
-            self, "asset_names", _labels(self.asset_names, n_assets, "asset", forbidden="cash")
+            self, "asset_names", checked_labels(assets, "asset_names", reserved=CASH)
         )
-        object.__setattr__(self, "state_names", _labels(self.state_names, n_states, "state"))
+        object.__setattr__(self, "state_names", checked_labels(states, "state_names"))
 
     @property
     def n_states(self) -> int:
@@ -175,16 +202,46 @@ def _frozen(values: Floats) -> Floats:
     return view
 
 
-def _labels(
-    names: Sequence[str] | None, length: int, prefix: str, forbidden: str | None = None
-) -> tuple[str, ...]:
-    labels = (
-        tuple(f"{prefix}{i + 1}" for i in range(length))
-        if names is None
-        else tuple(str(name) for name in names)
+def _named(names: Sequence[Hashable] | None, length: int, prefix: str) -> Sequence[Hashable]:
+    if names is None:
+        return [f"{prefix}{i + 1}" for i in range(length)]
+    if len(names) != length:
+        raise DataError(f"{prefix}_names = {list(names)}: must be {length} different names")
+    return names
+
+
+def _from_frames(
+    returns: object,
+) -> tuple[object, Sequence[Hashable] | None, Sequence[Hashable] | None]:
+    """Array (n_states, n_scenarios, n_assets), assets and regimes of DataFrames.
+
+    What is no DataFrame is handed back as it is.
+    """
+    states = None
+    if isinstance(returns, pd.DataFrame):
+        frames = [returns]
+    elif isinstance(returns, Mapping):
+        states, frames = list(returns), list(returns.values())
+    elif isinstance(returns, (list, tuple)) and any(isinstance(r, pd.DataFrame) for r in returns):
+        frames = list(returns)
+    else:
+        return returns, None, None
+    for k, frame in enumerate(frames):
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(
+                f"returns of regime {k} is a {type(frame).__name__}: must be a DataFrame as the "
+                "others are, rows = scenarios, columns = assets"
+            )
+        if not (frame.columns.equals(frames[0].columns) and len(frame) == len(frames[0])):
+            raise DataError(
+                f"returns of regime {k} has shape {frame.shape} and columns {list(frame.columns)}: "
+                f"must be as those of the first regime, shape {frames[0].shape} and columns "
+                f"{list(frames[0].columns)}; select them in this order"
+            )
+    if not frames:
+        raise DataError("returns={}: must hold a DataFrame for each regime")
+    return (
+        np.stack([frame.to_numpy(dtype=float) for frame in frames]),
+        list(frames[0].columns),
+        states,
     )
-    if len(labels) != length or len(set(labels)) != length:
-        raise DataError(f"{prefix}_names = {labels}; give {length} different names")
-    if forbidden in labels:
-        raise DataError(f"{prefix}_names holds {forbidden!r}, which names the riskless position")
-    return labels

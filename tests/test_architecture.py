@@ -76,11 +76,13 @@ def test_errors_and_arrays_know_nothing_of_ours():
         assert not reaches(module, "pyomo", "highspy", "hmmlearn", "pandas", "scipy")
 
 
-def test_scenarios_know_no_modelling_solver_or_fitting():
-    assert not reaches("sddp.scenarios", "pyomo", "highspy", "hmmlearn")
-    assert own("sddp.scenarios") <= {
-        name for name in own("sddp.scenarios") if name.startswith(("sddp.arrays", "sddp.errors"))
-    }
+def test_scenarios_and_labels_know_no_modelling_solver_or_fitting():
+    below = {"labels": ("arrays", "errors"), "scenarios": ("arrays", "errors", "labels")}
+    for name, rooms in below.items():
+        assert not reaches(f"sddp.{name}", "pyomo", "highspy", "hmmlearn")
+        assert own(f"sddp.{name}") == set(
+            reaches(f"sddp.{name}", *(f"sddp.{room}" for room in rooms))
+        )
 
 
 def test_risk_knows_numpy_arrays_and_errors_only():

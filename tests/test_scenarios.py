@@ -103,10 +103,13 @@ def test_rows_rounded_in_print_are_renormalised():
         ({"probabilities": np.full((K, S + 1), 0.25)}, "probabilities has shape (2, 4)"),
         ({"probabilities": np.full((K, S), 0.25)}, "probabilities[0, 0] sums to 0.75"),
         ({"probabilities": [[1.5, -0.5, 0.0]] * 2}, "negative probability -0.5"),
-        ({"asset_names": ["a", "b"]}, "give 5 different names"),
-        ({"asset_names": ["a", "b", "c", "d", "a"]}, "give 5 different names"),
-        ({"asset_names": ["a", "b", "c", "d", "cash"]}, "holds 'cash'"),
-        ({"state_names": ["calm"]}, "give 2 different names"),
+        ({"asset_names": ["a", "b"]}, "must be 5 different names"),
+        ({"asset_names": ["a", "b", "c", "d", "a"]}, "label 'a' at position 0 and label 'a' at"),
+        (
+            {"asset_names": ["a", "b", "c", "d", "cash"]},
+            "label 'cash' at position 4 names",
+        ),
+        ({"state_names": ["calm"]}, "must be 2 different names"),
     ],
 )
 def test_wrong_data_are_refused_with_the_place(changes, words):

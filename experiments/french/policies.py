@@ -13,12 +13,13 @@ from experiments.streams import stream
 from experiments.truth import towards_cash
 from experiments.walks import Rule, Walk, walk
 from sddp.allocation.first_cuts import cost_free_growth
-from sddp.allocation.model import CASH, AllocationModel
+from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import AllocationResult, cost_free_policy, train_allocation
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
 from sddp.engine.stopping import Iterations
+from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 
 SDDP = "SDDP"

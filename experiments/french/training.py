@@ -12,9 +12,9 @@ from experiments.french.config import Purpose
 from experiments.french.policies import Cell, Control, World, trained
 from experiments.streams import stream
 from experiments.walks import Walk
-from sddp.allocation.model import CASH
 from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
+from sddp.labels import CASH
 from sddp.statistics import mean_interval
 
 # Of the gain, per cent, that a bound may be above the last one, where times to it are told.

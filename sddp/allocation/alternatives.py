@@ -15,6 +15,7 @@ from sddp.allocation.outlook import outlook
 from sddp.allocation.policy import AllocationPolicy, Regime, belief_over_regimes
 from sddp.allocation.problem import money
 from sddp.allocation.stage import StageInputs, decision_stage
+from sddp.arrays import Floats
 from sddp.engine.policy import Decision
 from sddp.engine.prepared import prepare_stage
 from sddp.engine.stage import Stage
@@ -58,8 +59,8 @@ def without_trading(
     for trade in (*model.purchases.values(), *model.sales.values()):
         trade.fix(0.0)
     view = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
-    held = np.array(list(before.values()))
-    cvar = view.cvar(float(held[0]), held[1:], problem.model.cvar_confidence) / float(held.sum())
+    loss = view.cvar(float(before[0]), before[1:], problem.model.cvar_confidence)
+    cvar = loss / float(before.sum())
     try:
         value = _decide(policy, stage, belief, declared, before).value
     except InfeasibleState:
@@ -97,7 +98,7 @@ def limit_price(
         values.append(_decide(policy, stage, belief, _stage(policy, stage, model, belief), before))
     gain = (values[1].value - values[0].value) / LIMIT_STEP
     # Below what the solver's tolerance (1e-9 of wealth) can tell from nothing.
-    noise = 1e-9 * sum(before.values()) / LIMIT_STEP
+    noise = 1e-9 * float(before.sum()) / LIMIT_STEP
     return gain if gain > noise else 0.0
 
 
@@ -112,8 +113,8 @@ def _stage(
     if belief is None:
         belief = np.full(problem.scenarios.n_states, 1.0 / problem.scenarios.n_states)
     view = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
-    inputs = StageInputs(model, problem.terms, problem.asset_names, view, problem.cvar)
-    return decision_stage(inputs, None, dict.fromkeys(problem.positions, 0.0))
+    inputs = StageInputs(model, problem.terms, view, problem.cvar)
+    return decision_stage(inputs, None, np.zeros(len(problem.positions)))
 
 
 def _decide(
@@ -121,7 +122,7 @@ def _decide(
     stage: int,
     belief: np.ndarray,
     declared: Stage,
-    before: dict[str, float],
+    before: Floats,
 ) -> Decision:
     arrival = belief @ policy.problem.scenarios.transition_matrix[stage]
     arcs = [((stage + 1, int(j)), float(arrival[j])) for j in np.flatnonzero(arrival > 0.0)]

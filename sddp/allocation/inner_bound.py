@@ -30,6 +30,7 @@ from sddp.engine import inner_bound as engine
 from sddp.engine.inner_points import visited_states
 from sddp.engine.sampling import check_generator
 from sddp.errors import DataError, InfeasibleState, ModelError
+from sddp.labels import label_index
 from sddp.threads import one_blas_thread
 
 # Values are true up to this, relative to wealth: what HiGHS's tolerances leave over the stages.
@@ -119,14 +120,13 @@ class InnerBound:
                 f"stage = {stage} with regime = {regime!r} is not reached by the problem: stages "
                 f"are 0..{problem.n_stages - 1}, from its initial regime on"
             )
-        before = np.array(list(money(problem.positions, holdings).values()))
-        step = self._engine.decide(node, before)
+        step = self._engine.decide(node, money(problem.positions, holdings))
         if step is None:
             raise InfeasibleState(
                 f"stage {stage}, regime {regime!r}: no combination of the portfolios behind the "
                 "inner bound is feasible from these holdings"
             )
-        held = pd.Series(step.outgoing, index=list(problem.positions))
+        held = pd.Series(step.outgoing, index=label_index(problem.positions))
         return GuaranteedDecision(held, -step.value)
 
 

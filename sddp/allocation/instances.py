@@ -9,6 +9,7 @@ equiprobable, the same at every stage), ``x0`` (holdings in money, cash first). 
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from sddp.allocation.model import CASH, AllocationModel
+from sddp.allocation.model import AllocationModel
 from sddp.arrays import Floats
 from sddp.errors import DataError
+from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 
 KEYS = ("N", "K", "S", "T", "alpha", "gamma", "tau", "P", "k0", "r", "x0")
@@ -30,7 +32,7 @@ class Instance:
 
     model: AllocationModel
     scenarios: MarkovScenarios
-    initial_holdings: dict[str, float]
+    initial_holdings: dict[Hashable, float]
     initial_regime: int
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from sddp.arrays import Floats, as_vector
 from sddp.errors import ModelError, RecourseWarning
+from sddp.labels import ByLabel, checked_labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-PerAsset = float | Sequence[float] | Mapping[str, float]
-
-CASH = "cash"
+PerAsset: TypeAlias = "float | Sequence[float] | Floats | ByLabel"
 
 # Money by position: a mapping, or a Series such as the ones decisions come in.
-Holdings: TypeAlias = "Mapping[str, float] | pd.Series[float]"
+Holdings: TypeAlias = ByLabel
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,23 @@ class AllocationModel:
     ----------
     transaction_cost : float, or per asset
         Cost of a purchase (and of a sale, unless `sale_cost` is given) per unit of money traded.
-        Per asset: a mapping by asset name (all of them) or a sequence in the assets' order.
+        At least 0 and below 1. Per asset: a mapping or Series by label (all of them), or a
+        sequence in the assets' order.
     sale_cost : float, or per asset, optional
         Cost of a sale, where it differs.
     cvar_confidence : float
         0.9 means that the limit is on the mean loss in the worst 10 % of outcomes.
     cvar_limit : float or None
-        Largest acceptable one-period CVaR of the loss, as a fraction of wealth before trading.
-        None: no limit.
+        Largest acceptable one-period CVaR of the loss, as a fraction of wealth before trading,
+        from 0 to 1 (0.05 is 5 %). None: no limit.
     cvar_penalty : float or None
         None: the limit is hard. A number: a breach costs this many units of terminal wealth per
         unit of money of CVaR above the limit.
     cash_return : float, or sequence with one number per stage
-        Simple decimal return of cash over each period, known in advance.
+        Simple decimal return of cash over each period, known in advance; above -1, at most 1.
     weight_limit : float, or per asset, or None
-        Largest holding of an asset after trading, as a share of wealth before trading.
+        Largest holding of an asset after trading, as a share of wealth before trading, from 0 to
+        1. An asset that a mapping leaves out has no limit: ``{"AAA": 0.2}`` limits one asset.
     terminal_value : {"marked", "liquidated"}
         Terminal wealth at quoted values (the paper's) or after selling everything at its cost.
 
@@ -84,8 +84,11 @@ class AllocationModel:
                 "(0.9 = mean of the worst 10 %)"
             )
         limit = self.cvar_limit
-        if limit is not None and not (np.isfinite(limit) and limit >= 0.0):
-            raise ModelError(f"cvar_limit = {limit}; give a fraction of wealth >= 0, or None")
+        if limit is not None and not 0.0 <= limit <= 1.0:
+            raise ModelError(
+                f"cvar_limit = {limit}: must be a fraction of wealth from 0 to 1, or None; "
+                "give 0.05 for 5 %"
+            )
         if self.cvar_penalty is not None and not 0.0 < self.cvar_penalty < np.inf:
             raise ModelError(f"cvar_penalty = {self.cvar_penalty}; give a positive number or None")
         if self.cvar_penalty is not None and limit is None:
@@ -94,6 +97,15 @@ class AllocationModel:
             raise ModelError(
                 f"terminal_value = {self.terminal_value!r}; give 'marked' or 'liquidated'"
             )
+        for name, (valid, wanted) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, pd.Series):
+                # Plain data, as files hold it; a label that is repeated is refused here.
+                labels = checked_labels(value.index, name)
+                value = dict(zip(labels, value.tolist(), strict=True))
+                object.__setattr__(self, name, value)
+            if value is not None:
+                _check_range(value, name, valid, wanted)
 
     def on(self, scenarios: MarkovScenarios) -> Terms:
         """The model's numbers, one per asset and stage of some scenarios.
@@ -106,17 +118,10 @@ class AllocationModel:
         names, n_stages = tuple(scenarios.asset_names or ()), scenarios.returns.shape[0]
         purchase = per_asset(self.transaction_cost, names, "transaction_cost")
         sale = purchase if self.sale_cost is None else per_asset(self.sale_cost, names, "sale_cost")
-        _check_range(purchase, "transaction_cost", names)
-        _check_range(sale, "sale_cost", names)
         weights = None
         if self.weight_limit is not None:
-            weights = per_asset(self.weight_limit, names, "weight_limit")
-            if weights.min() < 0.0:
-                raise ModelError(f"weight_limit holds {weights.min()}; give shares of wealth >= 0")
-        cash = _vector(self.cash_return, n_stages, "cash_return")
-        if cash.min() <= -1.0:
-            raise ModelError(f"cash_return holds {cash.min()}; cash cannot lose everything")
-        return Terms(purchase, sale, cash, weights)
+            weights = per_asset(self.weight_limit, names, "weight_limit", default=np.inf)
+        return Terms(purchase, sale, _vector(self.cash_return, n_stages, "cash_return"), weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +134,7 @@ class Terms:
         Per unit of money traded.
     cash_return : array, shape (n_stages,)
     weight_limit : array, shape (n_assets,), or None
+        Infinite for an asset without a limit.
     """
 
     purchase_cost: Floats
@@ -156,34 +162,70 @@ def warn_about_recourse(model: AllocationModel, terms: Terms) -> None:
         )
 
 
-def per_asset(values: PerAsset, names: Sequence[str], what: str) -> Floats:
-    """One number per asset, from a number, a sequence or a mapping by name.
+def per_asset(
+    values: PerAsset, names: Sequence[Hashable], what: str, *, default: float | None = None
+) -> Floats:
+    """One number per asset, from a number, a sequence, or a mapping or Series by label.
+
+    Parameters
+    ----------
+    default : float, optional
+        For assets that a mapping leaves out; without it the mapping must name all.
 
     Raises
     ------
     ModelError
-        Unknown or missing names, wrong length, or a number that is not finite.
+        Unknown, repeated or missing labels, wrong length, or a number that is not finite.
     """
-    if isinstance(values, Mapping):
-        unknown = [name for name in values if name not in names]
-        missing = [name for name in names if name not in values]
-        if unknown or missing:
-            raise ModelError(f"{what}: unknown assets {unknown}, missing assets {missing}")
-        return _vector([values[name] for name in names], len(names), what)
-    return _vector(values, len(names), what)
+    if not isinstance(values, (Mapping, pd.Series)):
+        return _vector(values, len(names), what)
+    numbers = numbers_by_label(values, names, what, default=default)
+    bad = np.flatnonzero(~np.isfinite(numbers) & (numbers != default))
+    if len(bad):
+        raise ModelError(f"{what} of {names[bad[0]]!r} = {numbers[bad[0]]}: must be finite")
+    return numbers
 
 
-def _vector(values: float | Sequence[float], length: int, what: str) -> Floats:
+def _vector(values: Any, length: int, what: str) -> Floats:
     try:
         return as_vector(values, length, what)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ModelError(str(error)) from error
 
 
-def _check_range(costs: Floats, what: str, names: Sequence[str]) -> None:
-    bad = np.flatnonzero((costs < 0.0) | (costs >= 1.0))
+def _is_cost(numbers: Floats) -> NDArray[np.bool_]:
+    return (numbers >= 0.0) & (numbers < 1.0)
+
+
+_COST = (_is_cost, "at least 0 and below 1; give 0.005 for half a percent")
+
+# What a number of each parameter must be, whatever the scenarios.
+_RANGES: dict[str, tuple[Callable[[Floats], NDArray[np.bool_]], str]] = {
+    "transaction_cost": _COST,
+    "sale_cost": _COST,
+    "cash_return": (
+        lambda numbers: (numbers > -1.0) & (numbers <= 1.0),
+        "a decimal return above -1 and at most 1; give 0.0005 for 0.05 %",
+    ),
+    "weight_limit": (
+        lambda numbers: (numbers >= 0.0) & (numbers <= 1.0),
+        "a share of wealth from 0 to 1; give 0.2 for 20 %, and leave out what has no limit",
+    ),
+}
+
+
+def _check_range(
+    values: Any, what: str, valid: Callable[[Floats], NDArray[np.bool_]], wanted: str
+) -> None:
+    labels = list(values) if isinstance(values, Mapping) else None
+    given = list(values.values()) if isinstance(values, Mapping) else values
+    try:
+        numbers: Floats = np.array(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{what}={values!r}: must hold numbers") from error
+    bad = np.flatnonzero(~valid(numbers.ravel()))
     if len(bad):
-        raise ModelError(
-            f"{what} of {names[bad[0]]!r} is {costs[bad[0]]}; give a decimal in [0, 1), "
-            "0.005 for half a percent"
-        )
+        i = int(bad[0])
+        place = "" if numbers.ndim == 0 else f"[{i}]"
+        where = place if labels is None else f" of {labels[i]!r}"
+        raise ModelError(f"{what}{where} = {numbers.ravel()[i]:g}: must be {wanted}")

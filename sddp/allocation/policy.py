@@ -18,6 +18,7 @@ from sddp.engine.certificate import Certificate
 from sddp.engine.policy import Decision, Policy
 from sddp.engine.storage import load_file, save_policy
 from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
+from sddp.labels import label_index
 from sddp.scenarios import MarkovScenarios
 
 Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
@@ -135,13 +136,13 @@ class AllocationPolicy:
         DataFrame
             Index (path, stage), stages 0 to n_stages; the last row of a path is the end.
             Columns: ``regime`` (name), ``wealth`` (on arrival, in money; at the last stage the
-            terminal wealth), ``cost`` (of trading), and ``holdings[<position>]`` after trading
-            (at the end: on arrival).
+            terminal wealth), ``cost`` (of trading), and ``holdings[<position>]``, with the text
+            of each position's label, after trading (at the end: on arrival).
         """
         raw = self.engine.simulate(n_paths, rng=rng, record=["purchases", "sales"])
-        positions = self.problem.positions
-        arrived = raw[[f"holdings[{p}].in" for p in positions]].to_numpy()
-        traded = raw[[f"holdings[{p}].out" for p in positions]].to_numpy()
+        positions, components = self.problem.positions, self.problem.engine.labels
+        arrived = raw[[f"{component}.in" for component in components]].to_numpy()
+        traded = raw[[f"{component}.out" for component in components]].to_numpy()
         stages = raw.index.get_level_values("stage").to_numpy()
         last = stages == self.problem.n_stages
         names = self.problem.scenarios.state_names or ()
@@ -155,7 +156,7 @@ class AllocationPolicy:
             index=raw.index,
         )
         return table.join(
-            pd.DataFrame(held, index=raw.index, columns=[f"holdings[{p}]" for p in positions])
+            pd.DataFrame(held, index=raw.index, columns=[f"holdings[{p!s}]" for p in positions])
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -183,9 +184,9 @@ class AllocationPolicy:
         return load_allocation_policy(path, problem)
 
     def _costs(self, raw: pd.DataFrame, last: Any) -> Floats:
-        names, terms = self.problem.asset_names, self.problem.terms
-        purchases = raw[[f"purchases[{n}]" for n in names]].to_numpy()
-        sales = raw[[f"sales[{n}]" for n in names]].to_numpy()
+        terms, assets = self.problem.terms, range(1, len(self.problem.positions))
+        purchases = raw[[f"purchases[{i}]" for i in assets]].to_numpy()
+        sales = raw[[f"sales[{i}]" for i in assets]].to_numpy()
         costs: Floats = purchases @ terms.purchase_cost + sales @ terms.sale_cost
         return np.where(last, 0.0, costs)
 
@@ -204,7 +205,7 @@ class AllocationPolicy:
                     "initial_regime from which it can"
                 )
 
-    def _decide_under(self, belief: Floats, stage: int, before: dict[str, float]) -> Decision:
+    def _decide_under(self, belief: Floats, stage: int, before: Floats) -> Decision:
         arrival = belief @ self.problem.scenarios.transition_matrix[stage]
         arcs = [((stage + 1, int(j)), float(arrival[j])) for j in np.flatnonzero(arrival > 0.0)]
         return self.engine.decide_before(
@@ -216,21 +217,24 @@ class AllocationPolicy:
         )
 
     def _in_money(
-        self, decision: Decision, before: dict[str, float], belief: Floats, stage: int
+        self, decision: Decision, before: Floats, belief: Floats, stage: int
     ) -> AllocationDecision:
-        positions, terms = list(self.problem.positions), self.problem.terms
-        held = np.array([decision.outgoing["holdings"][name] for name in positions], dtype=float)
-        trades = held[1:] - np.array([before[name] for name in positions[1:]], dtype=float)
+        positions, assets = (
+            label_index(labels) for labels in (self.problem.positions, self.problem.asset_names)
+        )
+        terms = self.problem.terms
+        held = np.array(list(decision.outgoing["holdings"].values()), dtype=float)
+        trades = held[1:] - before[1:]
         bought, sold = np.maximum(trades, 0.0), np.maximum(-trades, 0.0)
         cost = float(bought @ terms.purchase_cost + sold @ terms.sale_cost)
         view = outlook(self.problem.scenarios, stage, belief, float(terms.cash_return[stage]))
         loss = view.cvar(float(held[0]), held[1:], self.problem.model.cvar_confidence)
         return AllocationDecision(
-            trades=pd.Series(trades, index=positions[1:]),
+            trades=pd.Series(trades, index=assets),
             holdings=pd.Series(held, index=positions),
             weights=pd.Series(held / held.sum(), index=positions),
             cost=cost,
-            cvar=(loss + cost) / sum(before.values()),
+            cvar=(loss + cost) / sum(before.tolist()),
             value=decision.value,
             marginal_value=pd.Series(decision.slope, index=positions),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sddp.allocation.first_cuts import cost_free_growth
-from sddp.allocation.model import CASH, AllocationModel, Holdings, Terms, warn_about_recourse
+from sddp.allocation.model import AllocationModel, Holdings, Terms, warn_about_recourse
 from sddp.allocation.outlook import outlook
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
 from sddp.allocation.tail_rows import TailRows
@@ -18,6 +18,7 @@ from sddp.engine.problem import Problem
 from sddp.engine.stage import InitialCut, Stage
 from sddp.engine.transition import LinearTransition
 from sddp.errors import ModelError
+from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios
 
 
@@ -52,13 +53,13 @@ class AllocationProblem:
         return int(self.scenarios.returns.shape[0])
 
     @property
-    def asset_names(self) -> tuple[str, ...]:
-        """Risky assets."""
+    def asset_names(self) -> Labels:
+        """Labels of the risky assets."""
         return tuple(self.scenarios.asset_names or ())
 
     @property
-    def positions(self) -> tuple[str, ...]:
-        """Cash and the risky assets."""
+    def positions(self) -> Labels:
+        """Labels of cash and the risky assets, in the order of the engine's state."""
         return (CASH, *self.asset_names)
 
     @property
@@ -76,8 +77,8 @@ class AllocationProblem:
         view = outlook(self.scenarios, stage, belief, float(self.terms.cash_return[stage]))
         ready = self._prepared.get(stage)
         if ready is None:
-            inputs = StageInputs(self.model, self.terms, self.asset_names, view, self.cvar)
-            declared = decision_stage(inputs, None, dict.fromkeys(self.positions, 0.0))
+            inputs = StageInputs(self.model, self.terms, view, self.cvar)
+            declared = decision_stage(inputs, None, np.zeros(len(self.positions)))
             ready = prepare_stage(declared, f"stage {stage}")
             if self.cvar == "lazy":
                 self._prepared[stage] = ready
@@ -115,26 +116,19 @@ def allocation_problem(
     return AllocationProblem(model, scenarios, terms, growth, cvar, Problem(graph, build))
 
 
-def money(positions: tuple[str, ...], holdings: Holdings) -> dict[str, float]:
-    """Holdings by position, those left out at 0.
+def money(positions: Labels, holdings: Holdings) -> Floats:
+    """Holdings in the order of the positions, those left out at 0.
 
     Raises
     ------
     ModelError
-        An unknown position, a negative or non-finite amount, or nothing held at all.
+        An unknown or repeated position, a negative or non-finite amount, or nothing held at all.
     """
-    given = dict(holdings.items())
-    unknown = [name for name in given if name not in positions]
-    if unknown:
-        raise ModelError(f"holdings name {unknown[0]!r}; positions are {list(positions)}")
-    try:
-        amounts = {name: float(given.get(name, 0.0)) for name in positions}
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"holdings are not all numbers: {error}") from error
-    for name, amount in amounts.items():
+    amounts = numbers_by_label(holdings, positions, "holdings", default=0.0)
+    for name, amount in zip(positions, amounts.tolist(), strict=True):
         if not (np.isfinite(amount) and amount >= 0.0):
             raise ModelError(f"holdings of {name!r} are {amount}; give money >= 0")
-    if not sum(amounts.values()) > 0.0:
+    if not amounts.sum() > 0.0:
         raise ModelError("holdings are all 0; there is nothing to invest")
     return amounts
 
@@ -149,11 +143,10 @@ class _Builder:
         terms: Terms,
         growth: Floats,
         cvar: CvarForm,
-        initial: dict[str, float],
+        initial: Floats,
     ) -> None:
         self._model, self._scenarios, self._terms = model, scenarios, terms
         self._growth, self._cvar, self._initial = growth, cvar, initial
-        self._names = tuple(scenarios.asset_names or ())
         self._shared = scenarios.stationary and bool(np.ptp(terms.cash_return) == 0.0)
         self._stages: dict[tuple[int, int, bool], PreparedStage] = {}
 
@@ -165,14 +158,14 @@ class _Builder:
         if key not in self._stages:
             declared = self._terminal(stage, regime) if last else self._decision(stage, regime)
             self._stages[key] = prepare_stage(declared, f"node {node.name!r}")
-        slope = np.full(len(self._names) + 1, self._growth[stage, regime])
+        slope = np.full(self._scenarios.n_assets + 1, self._growth[stage, regime])
         return self._stages[key]._replace(initial_cuts=(() if last else (InitialCut(slope),)))
 
     def _decision(self, stage: int, regime: int) -> Stage:
         belief = np.eye(self._scenarios.n_states)[regime]
         cash_return = float(self._terms.cash_return[stage])
         view = outlook(self._scenarios, stage, belief, cash_return)
-        inputs = StageInputs(self._model, self._terms, self._names, view, self._cvar)
+        inputs = StageInputs(self._model, self._terms, view, self._cvar)
         # The first stage is entered from the root, where no transition is applied, so a shared
         # model may hold the one that the later stages need.
         arrived_at = 1 if self._shared else stage
@@ -180,7 +173,7 @@ class _Builder:
         return decision_stage(inputs, transition, self._initial)
 
     def _terminal(self, stage: int, regime: int) -> Stage:
-        return terminal_stage(self._model, self._terms, self._names, self._arrival(stage, regime))
+        return terminal_stage(self._model, self._terms, self._arrival(stage, regime))
 
     def _arrival(self, stage: int, regime: int) -> LinearTransition:
         """Gross returns of the period that ends at a stage."""

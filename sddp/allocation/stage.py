@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyomo.environ as pyo
 
-from sddp.allocation.model import CASH, AllocationModel, Terms
+from sddp.allocation.model import AllocationModel, Terms
 from sddp.allocation.outlook import Outlook
 from sddp.allocation.tail_rows import TailRows
+from sddp.arrays import Floats
 from sddp.engine.stage import Stage, State
 from sddp.engine.transition import LinearTransition
 
 CvarForm = Literal["lazy", "explicit"]
+
+# Positions are numbers: cash is the first one, asset ``i`` of the scenarios is position ``i + 1``.
+# Labels stay outside of the model, whatever they are.
+CASH_POSITION = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +30,6 @@ class StageInputs:
     ----------
     model, terms :
         The allocation model and its numbers per asset.
-    names : sequence of str
-        Risky assets.
     outlook : Outlook
         Outcomes until the next decision, for the risk limit.
     cvar : {"lazy", "explicit"}
@@ -34,13 +37,12 @@ class StageInputs:
 
     model: AllocationModel
     terms: Terms
-    names: Sequence[str]
     outlook: Outlook
     cvar: CvarForm
 
 
 def decision_stage(
-    inputs: StageInputs, transition: LinearTransition | None, initial: dict[str, float]
+    inputs: StageInputs, transition: LinearTransition | None, initial: Floats
 ) -> Stage:
     """Buy, sell and hold; the next period's returns and regime are not known yet.
 
@@ -52,7 +54,7 @@ def decision_stage(
         if inputs.cvar == "explicit":
             _add_explicit_limit(m, inputs)
         else:
-            rows, row_variables = _tail_rows(inputs), _traded(m, inputs.names)
+            rows, row_variables = _tail_rows(inputs), _traded(m)
     return Stage(
         m,
         states={"holdings": State(incoming=m.incoming, outgoing=m.holdings, initial=initial)},
@@ -63,16 +65,15 @@ def decision_stage(
     )
 
 
-def terminal_stage(
-    model: AllocationModel, terms: Terms, names: Sequence[str], transition: LinearTransition
-) -> Stage:
+def terminal_stage(model: AllocationModel, terms: Terms, transition: LinearTransition) -> Stage:
     """Wealth at the end: nothing is left to decide."""
+    n = len(terms.sale_cost)
     m = pyo.ConcreteModel()
-    m.positions = pyo.Set(initialize=[CASH, *names])
+    m.positions = pyo.Set(initialize=range(n + 1))
     m.incoming = pyo.Var(m.positions)
-    keeps = dict.fromkeys((CASH, *names), 1.0)
+    keeps = [1.0] * (n + 1)
     if model.terminal_value == "liquidated":
-        keeps |= {n: 1.0 - float(c) for n, c in zip(names, terms.sale_cost, strict=True)}
+        keeps[1:] = (1.0 - terms.sale_cost).tolist()
     m.wealth = pyo.Objective(
         expr=pyo.quicksum(keeps[i] * m.incoming[i] for i in m.positions), sense=pyo.maximize
     )
@@ -86,13 +87,14 @@ def terminal_stage(
 
 def _trading_model(inputs: StageInputs) -> Any:
     """Balances, costs and weight limits of one decision."""
-    names, terms = list(inputs.names), inputs.terms
-    purchase_cost = dict(zip(names, terms.purchase_cost, strict=True))
-    sale_cost = dict(zip(names, terms.sale_cost, strict=True))
+    terms = inputs.terms
+    assets = range(1, len(terms.purchase_cost) + 1)
+    purchase_cost = dict(zip(assets, terms.purchase_cost, strict=True))
+    sale_cost = dict(zip(assets, terms.sale_cost, strict=True))
 
     m = pyo.ConcreteModel()
-    m.assets = pyo.Set(initialize=names)
-    m.positions = pyo.Set(initialize=[CASH, *names])
+    m.assets = pyo.Set(initialize=assets)
+    m.positions = pyo.Set(initialize=[CASH_POSITION, *assets])
     m.incoming = pyo.Var(m.positions)
     m.holdings = pyo.Var(m.positions, domain=pyo.NonNegativeReals)
     m.purchases = pyo.Var(m.assets, domain=pyo.NonNegativeReals)
@@ -107,19 +109,22 @@ def _trading_model(inputs: StageInputs) -> Any:
     )
     m.balance = pyo.Constraint(
         m.assets,
-        rule={i: m.holdings[i] == m.incoming[i] + m.purchases[i] - m.sales[i] for i in names},
+        rule={i: m.holdings[i] == m.incoming[i] + m.purchases[i] - m.sales[i] for i in assets},
     )
     m.cash_balance = pyo.Constraint(
-        expr=m.holdings[CASH]
-        == m.incoming[CASH]
+        expr=m.holdings[CASH_POSITION]
+        == m.incoming[CASH_POSITION]
         - pyo.quicksum((1.0 + purchase_cost[i]) * m.purchases[i] for i in m.assets)
         + pyo.quicksum((1.0 - sale_cost[i]) * m.sales[i] for i in m.assets)
     )
-    m.no_short_sale = pyo.Constraint(m.assets, rule={i: m.sales[i] <= m.incoming[i] for i in names})
+    m.no_short_sale = pyo.Constraint(
+        m.assets, rule={i: m.sales[i] <= m.incoming[i] for i in assets}
+    )
     if terms.weight_limit is not None:
-        limit = dict(zip(names, terms.weight_limit, strict=True))
+        limited = (np.flatnonzero(np.isfinite(terms.weight_limit)) + 1).tolist()
         m.weight_limit = pyo.Constraint(
-            m.assets, rule={i: m.holdings[i] <= limit[i] * m.wealth for i in names}
+            limited,
+            rule={i: m.holdings[i] <= terms.weight_limit[i - 1] * m.wealth for i in limited},
         )
     penalty = inputs.model.cvar_penalty
     if penalty is None:
@@ -131,16 +136,16 @@ def _trading_model(inputs: StageInputs) -> Any:
 def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
     """CVaR of the loss by Rockafellar and Uryasev: one row and one column per outcome."""
     view, model = inputs.outlook, inputs.model
-    names = list(inputs.names)
     outcomes = range(len(view.probabilities))
     m.outcomes = pyo.Set(initialize=outcomes)
     m.quantile = pyo.Var()
     m.excess = pyo.Var(m.outcomes, domain=pyo.NonNegativeReals)
 
     def loss(o: int) -> Any:
-        returns = zip(names, view.returns[o].tolist(), strict=True)
-        earned = pyo.quicksum(r * m.holdings[i] for i, r in returns)
-        return m.trading_cost - earned - view.cash_return * m.holdings[CASH]
+        earned = pyo.quicksum(
+            r * m.holdings[i] for i, r in enumerate(view.returns[o].tolist(), start=1)
+        )
+        return m.trading_cost - earned - view.cash_return * m.holdings[CASH_POSITION]
 
     m.excess_loss = pyo.Constraint(
         m.outcomes, rule={o: m.excess[o] >= loss(o) - m.quantile for o in outcomes}
@@ -153,14 +158,13 @@ def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
     m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= model.cvar_limit * m.wealth)
 
 
-def _traded(m: Any, names: Sequence[str]) -> list[Any]:
+def _traded(m: Any) -> list[Any]:
     """Variables of the tail rows, in the order of `TailRows`."""
-    positions = [CASH, *names]
     return [
-        *(m.holdings[i] for i in positions),
-        *(m.purchases[i] for i in names),
-        *(m.sales[i] for i in names),
-        *(m.incoming[i] for i in positions),
+        *(m.holdings[i] for i in m.positions),
+        *(m.purchases[i] for i in m.assets),
+        *(m.sales[i] for i in m.assets),
+        *(m.incoming[i] for i in m.positions),
         m.breach,
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import CASH, AllocationModel, Holdings
+from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
@@ -19,6 +19,7 @@ from sddp.engine.session import Tolerances
 from sddp.engine.stopping import Gap, Iterations, StoppingRule
 from sddp.engine.training import TrainingResult, train
 from sddp.errors import ModelError
+from sddp.labels import CASH
 from sddp.risk import Expectation, RiskMeasure
 from sddp.scenarios import MarkovScenarios
 

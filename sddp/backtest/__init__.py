@@ -6,7 +6,7 @@ from sddp.backtest.excess import ExcessRegimeEstimator
 from sddp.backtest.fits import FitCache
 from sddp.backtest.forecasts import Forecast, Forecaster, RegimeForecaster, WindowForecaster
 from sddp.backtest.ledger import Ledger
-from sddp.backtest.market import CASH, Market, View
+from sddp.backtest.market import Market, View
 from sddp.backtest.mean_variance import MeanVarianceStrategy
 from sddp.backtest.multistage import MultistageStrategy, variants
 from sddp.backtest.report import BacktestReport
@@ -24,6 +24,7 @@ from sddp.backtest.strategies import (
 from sddp.backtest.study import Cell, Failure, Study, run_study
 from sddp.backtest.trading import TransactionCosts
 from sddp.backtest.trainings import TrainingCache
+from sddp.labels import CASH
 
 __all__ = [
     "CASH",

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats
 from sddp.backtest.ledger import Entry, Ledger
-from sddp.backtest.market import CASH, View
+from sddp.backtest.market import View
 from sddp.backtest.store import Record
 from sddp.backtest.strategies import Decision, Strategy, Trigger
 from sddp.backtest.trading import TransactionCosts, execute, requested_trades, target_weights
+from sddp.labels import CASH, label_index
 
 
 @runtime_checkable
@@ -61,7 +62,7 @@ class Account:
         self.strategy = copy.deepcopy(strategy)
         self.rules = rules
         self.assets = list(assets)
-        self.positions = pd.Index([CASH, *assets])
+        self.positions = label_index([CASH, *assets])
         self.holdings: Floats = np.zeros(len(self.positions))
         self.holdings[0] = rules.initial_wealth
         self.orders: dict[int, Floats] = {}
@@ -128,7 +129,7 @@ class Account:
 
     def ledger(self) -> Ledger:
         """All lines."""
-        return Ledger.of(self.entries, self.decisions, self.rules.dates, pd.Index(self.assets))
+        return Ledger.of(self.entries, self.decisions, self.rules.dates, label_index(self.assets))
 
     @property
     def journal(self) -> list[dict[str, Any]]:

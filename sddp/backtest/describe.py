@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import Field, fields, is_dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sddp.errors import ModelError
+from sddp.labels import HOLDS_LABELS
 
 _T = TypeVar("_T")
 
@@ -30,9 +31,9 @@ def describe(thing: Any) -> Any:
     Parameters
     ----------
     thing : object
-        Of a dataclass, the fields given to its constructor count; those with the metadata
-        `NOT_DESCRIBED` do not. Tables and arrays are described by their hash, a function by its
-        name, a generator by its seed (not by how much was drawn from it).
+        Keys of mappings are labels. Of a dataclass, the fields given to its constructor count;
+        those with the metadata `NOT_DESCRIBED` do not. Tables and arrays are described by their
+        hash, a function by its name, a generator by its seed (not by how much was drawn from it).
 
     Raises
     ------
@@ -45,7 +46,7 @@ def describe(thing: Any) -> Any:
     if isinstance(thing, np.generic):
         return thing.item()
     if isinstance(thing, Mapping):
-        pairs = [[describe(key), describe(value)] for key, value in thing.items()]
+        pairs = [[_describe_label(key), describe(value)] for key, value in thing.items()]
         return sorted(pairs, key=json.dumps)  # the order of a mapping says nothing
     if isinstance(thing, (list, tuple)):
         return [describe(value) for value in thing]
@@ -91,15 +92,25 @@ def _describe_object(thing: Any) -> Any:
         return _describe_generator(thing)
     if is_dataclass(thing) and not isinstance(thing, type):
         told = [f for f in fields(thing) if f.init and f.metadata.get("described", True)]
-        return {"class": _name(type(thing))} | {
-            f.name: describe(getattr(thing, f.name)) for f in told
-        }
+        return {"class": _name(type(thing))} | {f.name: _describe_field(thing, f) for f in told}
     if callable(thing) and "<" not in getattr(thing, "__qualname__", "<"):
         return {"function": _name(thing)}
     raise ModelError(
         f"{thing!r} of type {type(thing).__name__} cannot be described, so its results could not "
         "be found again; make it a dataclass of plain settings, or a function of a module"
     )
+
+
+def _describe_field(thing: Any, field: Field[Any]) -> Any:
+    value = getattr(thing, field.name)
+    if value is not None and field.metadata == HOLDS_LABELS:
+        return [_describe_label(label) for label in value]
+    return describe(value)
+
+
+def _describe_label(label: Hashable) -> Any:
+    """A text, or the type and text of what is none: labels of any type must equal themselves."""
+    return label if isinstance(label, str) else [_name(type(label)), str(label)]
 
 
 def _describe_generator(rng: np.random.Generator) -> dict[str, Any]:

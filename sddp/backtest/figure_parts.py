@@ -8,13 +8,16 @@ from itertools import product
 from typing import Any
 
 import matplotlib.dates as mdates
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from sddp.backtest.market import CASH
+from sddp.arrays import Ints
+from sddp.backtest.fonts import show
+from sddp.labels import label_index
 
 # Okabe and Ito's colours stay apart for colour-blind readers; yellow is too pale for a line.
 COLOURS = (
@@ -109,7 +112,7 @@ def asset_areas(
     Parameters
     ----------
     weights : mapping of str to DataFrame, shape (n_rows, 1 + n_assets)
-        Fractions of wealth by strategy, one column named ``cash``.
+        Fractions of wealth by strategy, of the same positions, cash first.
     largest : int
         Number of assets shown by themselves, by their largest mean weight in any strategy.
 
@@ -118,8 +121,8 @@ def asset_areas(
     tables, colours
         Cash first and the sum of the others last.
     """
-    means = pd.DataFrame({i: table.mean() for i, table in enumerate(weights.values())})
-    ranked = means.drop(index=CASH).max(axis=1).sort_values(ascending=False, kind="stable").index
+    means = np.array([table.to_numpy()[:, 1:].mean(axis=0) for table in weights.values()])
+    ranked = np.argsort(-means.max(axis=0), kind="stable")
     # One asset alone is named rather than called "other".
     kept = ranked[:largest] if len(ranked) > largest + 1 else ranked
     colours = [CASH_COLOUR, *(AREA_COLOURS[i % len(AREA_COLOURS)] for i in range(len(kept)))]
@@ -128,13 +131,16 @@ def asset_areas(
     return {name: _stacked(table, kept) for name, table in weights.items()}, colours
 
 
-def _stacked(weights: pd.DataFrame, kept: pd.Index[Any]) -> pd.DataFrame:
-    assets = weights.drop(columns=CASH)
-    shown = pd.concat([weights[[CASH]], assets.loc[:, assets.columns.isin(kept)]], axis=1)
-    rest = assets.drop(columns=kept)
-    if rest.shape[1]:
-        shown[f"{OTHER} ({rest.shape[1]})"] = rest.sum(axis=1)
-    return shown
+def _stacked(weights: pd.DataFrame, kept: Ints) -> pd.DataFrame:
+    """Areas by name: cash, the assets kept in the order of the columns, the sum of the others."""
+    labels, values = list(weights.columns), weights.to_numpy()
+    shown = [0, *(np.sort(kept) + 1).tolist()]
+    rest = np.setdiff1d(np.arange(len(labels)), shown)
+    areas, names = values[:, shown], [labels[i] for i in shown]
+    if len(rest):
+        areas = np.column_stack([areas, values[:, rest].sum(axis=1)])
+        names.append(f"{OTHER} ({len(rest)})")
+    return pd.DataFrame(areas, index=weights.index, columns=label_index(names))
 
 
 def log_scale(ax: Axes, levels: pd.DataFrame) -> None:
@@ -186,14 +192,14 @@ def plain(axes: Sequence[Axes]) -> None:
 def title(ax: Axes, text: str, *, width: int = 90, **options: Any) -> None:
     """Title on the left; a name in it is never read as a formula."""
     lines = textwrap.fill(text, width)
-    ax.set_title(lines, loc="left", fontweight="bold", parse_math=False, **options)
+    show(ax.set_title("", loc="left", fontweight="bold", **options), lines)
 
 
 def finish(figure: Figure, axes: Sequence[Axes], note: str, entries: Sequence[Entry]) -> None:
     """Dates, grid, a note below and one legend beside the panels."""
     plain(axes)
     dates(axes)
-    figure.supxlabel(note, fontsize="small", color="0.35")
+    show(figure.supxlabel("", fontsize="small", color="0.35"), note)
     legend(figure, entries)
 
 
@@ -204,5 +210,5 @@ def legend(figure: Figure, entries: Sequence[Entry]) -> None:
     box = figure.legend(
         handles, names, loc="outside right upper", frameon=False, fontsize="small", handlelength=2.6
     )
-    for text in box.get_texts():
-        text.set_parse_math(False)
+    for text, name in zip(box.get_texts(), names, strict=True):
+        show(text, name)

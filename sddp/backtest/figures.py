@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from sddp.backtest import figure_parts as parts
 from sddp.backtest import metrics
 from sddp.backtest.figure_parts import Entry
+from sddp.backtest.fonts import drawable, families, show
 
 # No strategy earns such a ratio over a year; one that holds next to nothing but cash shows any.
 LARGEST_SHARPE = 10.0
@@ -118,7 +119,7 @@ def allocation_figure(weights: Mapping[str, pd.DataFrame], largest: int) -> Figu
     Parameters
     ----------
     weights : mapping of str to DataFrame, shape (n_rows, 1 + n_assets)
-        Fractions of wealth by strategy, one column named ``cash``.
+        Fractions of wealth by strategy, of the same positions, cash first.
     largest : int
         Number of assets shown by themselves: those of the largest mean weight in any strategy, in
         the order of the columns. The others are one area.
@@ -152,7 +153,7 @@ def regime_figure(beliefs: pd.DataFrame, level: pd.Series[float] | None, name: s
         axes[0].plot(level.index, level, color="black", linewidth=1.1)
         start = f"(from {parts.money(level.iloc[0])}, log scale)"
         label = textwrap.fill(name, parts.LABEL_WIDTH)
-        axes[0].set_ylabel(f"{label}\n{start}", parse_math=False)
+        show(axes[0].yaxis.label, f"{label}\n{start}")
         parts.log_scale(axes[0], level.to_frame())
     ramp = list(colormaps["viridis_r"](np.linspace(0.1, 0.9, beliefs.shape[1])))
     names = [str(column) for column in beliefs.columns]
@@ -264,7 +265,7 @@ def interval_figure(table: pd.DataFrame, heading: str, label: str) -> Figure:
     ax.hlines(rows, table["low"], table["high"], color=PROMISED, lw=1.6)
     ax.plot(table["value"], rows, "o", color=PROMISED)
     ax.axvline(0.0, color="black", linewidth=0.8)
-    ax.set_xlabel(label)
+    show(ax.xaxis.label, label)
     parts.title(ax, heading)
     return figure
 
@@ -275,7 +276,8 @@ def _by_strategy(names: pd.Index[str]) -> tuple[Figure, Axes, list[int]]:
     ax = figure.add_subplot()
     rows = list(range(len(names)))
     labels = [textwrap.fill(str(name), parts.LABEL_WIDTH) for name in names]
-    ax.set_yticks(rows, labels, parse_math=False)
+    fonts = families("".join(labels))
+    ax.set_yticks(rows, [drawable(label) for label in labels], parse_math=False, family=fonts)
     ax.set_ylim(len(names) - 0.5, -0.5)
     parts.plain((ax,))
     return figure, ax, rows

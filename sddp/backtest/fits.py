@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 from sddp.arrays import Floats, Ints
 from sddp.backtest.describe import content_hash, describe
 from sddp.backtest.store import Record, read_record, store_key, write_record
+from sddp.labels import Labels
 from sddp.statistics import FittedRegimes, GaussianRegimes, Regimes
 
 # Fits kept in memory; one takes some kilobytes.
@@ -31,14 +32,15 @@ class Fit:
     ----------
     arrays : dict of arrays
         `means`, `covariances`, `transition_matrix`, `start_probabilities` as in `Regimes`.
-    variable_names : tuple of str or None
+    variable_names : tuple of labels or None
+        Their texts where the fit comes from a file.
     requested_n_states : int
         More than fitted where every start with so many regimes was degenerate.
     converged : bool
     """
 
     arrays: dict[str, Floats]
-    variable_names: tuple[str, ...] | None
+    variable_names: Labels | None
     requested_n_states: int
     converged: bool
 
@@ -63,8 +65,9 @@ class Fit:
 
     def record(self) -> Record:
         """The record of the store that holds it."""
+        names = self.variable_names
         facts = {
-            "variable_names": self.variable_names,
+            "variable_names": None if names is None else [str(name) for name in names],
             "requested_n_states": self.requested_n_states,
             "converged": self.converged,
         }
@@ -112,6 +115,10 @@ class FitCache:
         begun = None if start is None else start.arrays
         key = store_key(describe([settings, content_hash(table), lengths, begun, rng]))
         fit = self._memory.get(key) or self._read(key)
+        labels = tuple(table.columns)
+        if fit is not None and fit.variable_names != labels:
+            # A file holds the texts of labels; as the key says, the table's have the same ones.
+            fit = replace(fit, variable_names=labels)
         if fit is None:
             regimes = None if start is None else start.regimes
             fitted = settings.fit_quietly(table, lengths=lengths, start=regimes, rng=rng)

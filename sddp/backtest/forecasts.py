@@ -187,9 +187,8 @@ class RegimeForecaster:
         estimate = self._rolling.refresh(view)
         seen = estimate.outlook(view)
         outcomes = Outcomes(seen.returns, seen.probabilities)
-        known = estimate.scenarios.asset_names or ()
-        names = [name for name in view.assets if str(name) in known]
-        return Forecast(outcome_moments(outcomes, names), outcomes, seen.cash_return)
+        moments = outcome_moments(outcomes, estimate.scenarios.asset_names)
+        return Forecast(moments, outcomes, seen.cash_return)
 
     def checkpoint(self) -> dict[str, Any] | None:
         """As of the rolling estimate."""

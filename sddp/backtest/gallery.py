@@ -13,10 +13,10 @@ import pandas as pd
 
 from sddp.backtest import figures, metrics, promises
 from sddp.backtest.evidence import Contents, Evidence, gather
-from sddp.backtest.market import CASH
 from sddp.backtest.page_parts import Picture, interval, money, number, percent
 from sddp.backtest.tables import day
 from sddp.errors import DataError
+from sddp.labels import CASH
 
 if TYPE_CHECKING:
     from sddp.backtest.report import BacktestReport

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
-from sddp.backtest.market import CASH
 from sddp.backtest.strategies import Decision
+from sddp.labels import CASH, label_index
 
 
 class Entry(NamedTuple):
@@ -65,7 +65,7 @@ class Ledger:
         assets: Any,
     ) -> Ledger:
         """Ledger of one entry per date."""
-        positions = pd.Index([CASH, *assets])
+        positions = label_index([CASH, *assets])
 
         def table(values: Sequence[Floats], columns: pd.Index[Any]) -> pd.DataFrame:
             return pd.DataFrame(np.array(values), index=dates, columns=columns)
@@ -105,13 +105,15 @@ class Ledger:
 
     def imbalance(self) -> pd.Series[float]:
         """Money at each row that no entry explains, as a fraction of wealth: rounding only."""
-        carried = self.holdings_after.shift(1)
-        carried.iloc[0] = self.holdings_before.iloc[0]
-        moved = self.executed.copy()
-        moved.insert(0, CASH, -self.executed.sum(axis=1) - self.costs.sum(axis=1))
-        earning = (carried + self.earned - self.holdings_before).abs()
-        trading = (self.holdings_before + moved - self.holdings_after).abs()
-        return (earning + trading).sum(axis=1) / self.wealth
+        before, after = self.holdings_before.to_numpy(), self.holdings_after.to_numpy()
+        carried = np.vstack([before[:1], after[:-1]])
+        executed = self.executed.to_numpy()
+        paid = -executed.sum(axis=1) - self.costs.to_numpy().sum(axis=1)
+        moved = np.column_stack([paid, executed])
+        earning = np.abs(carried + self.earned.to_numpy() - before)
+        trading = np.abs(before + moved - after)
+        unexplained = pd.Series((earning + trading).sum(axis=1), index=self.wealth.index)
+        return unexplained / self.wealth
 
 
 def _decision_table(decisions: Sequence[Decision], positions: pd.Index[Any]) -> pd.DataFrame:

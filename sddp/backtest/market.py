@@ -22,8 +22,8 @@ from sddp.backtest.tables import (
 )
 from sddp.dates import periods_per_year, plain_date
 from sddp.errors import DataError, ModelError
+from sddp.labels import CASH
 
-CASH = "cash"
 Missing = Literal["raise", "carry", "drop"]
 
 # The dearest overnight money of a hyperinflation stays below 20 % a period; a rate in percent
@@ -148,7 +148,8 @@ class Market:
     ----------
     prices : DataFrame, shape (n_rows, n_assets)
         Price levels (total-return levels where dividends count), in money: rows are dates,
-        sorted and unique; columns are assets, none of them named ``cash``.
+        sorted and unique; columns are assets, with any labels but ``cash`` that can be told apart
+        (see `sddp.labels`). The columns of a MultiIndex are known by their tuples.
     cash_rate : float or Series, default 0.0
         Decimal return of cash earned from the previous row to this row (0.0005 = 0.05 %). Nobody
         earns the first one, which may be NaN.
@@ -210,9 +211,7 @@ class Market:
         departures: Departures | None = None,
         seasoning: int = 1,
     ) -> None:
-        levels = checked_table(prices, "prices")
-        if CASH in levels.columns:
-            raise DataError("prices has a column 'cash'; rename it, or give it as cash_rate")
+        levels = checked_table(prices, "prices", reserved=CASH)
         _refuse(levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
         losses = {} if missing == "raise" else total_losses(levels)
         _refuse((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
@@ -233,7 +232,7 @@ class Market:
         DataError
             As the constructor, and for a return below -1 or above 10, or another than 0 after -1.
         """
-        table = checked_table(returns, "returns")
+        table = checked_table(returns, "returns", reserved=CASH)
         remedy = "lies outside [-1, 10]; give simple decimal returns (0.01 = 1 %)"
         _refuse((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
         lost = (table == -1.0).cummax().shift(fill_value=False)

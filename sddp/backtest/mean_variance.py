@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sddp.backtest.forecasts import Forecast, Forecaster
-from sddp.backtest.market import CASH, View
+from sddp.backtest.market import View
 from sddp.errors import InfeasibleProblem, ModelError
+from sddp.labels import CASH, places_of
 from sddp.portfolio import CVaRMatched, MeanVariance, MeanVarianceResult, Moments, Outcomes
 from sddp.portfolio.inputs import read_per_asset
 
@@ -76,7 +77,7 @@ class MeanVarianceStrategy:
         started = time.perf_counter()
         refit = self.forecaster.due
         own = self.forecaster.forecast(view)
-        quoted = view.quoted.iloc[-1]
+        quoted = dict(zip(view.assets, view.quoted.to_numpy()[-1], strict=True))
         tradable = [name for name in own.moments.mean.index if quoted[name]]
         forecast = _of_all(own, list(view.assets))
         result, failure = None, ""
@@ -145,20 +146,23 @@ class MeanVarianceStrategy:
             "model_var": result.var(outcomes, confidence=confidence),
             "model_cvar": result.cvar(outcomes, confidence=confidence),
             "limit_binds": matched is not None and result.risk_aversion > 0.0,
-            "cash": float(result.weights[CASH]),
+            "cash": float(result.weights.iloc[0]),
         }
 
 
 def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:
     """The forecast with the assets that it leaves out as ones without return: none is held."""
     moments, (returns, probabilities) = forecast.moments, forecast.outcomes
-    table = pd.DataFrame(np.asarray(returns), columns=moments.mean.index)
+    known = np.asarray(returns, dtype=float)
+    places = places_of(moments.mean.index, assets)
+    mean, covariance = np.zeros(len(assets)), np.zeros((len(assets), len(assets)))
+    everything = np.zeros((len(known), len(assets)))
+    mean[places] = moments.mean
+    covariance[np.ix_(places, places)] = moments.covariance
+    everything[:, places] = known
     return Forecast(
-        Moments(
-            moments.mean.reindex(assets, fill_value=0.0),
-            moments.covariance.reindex(index=assets, columns=assets, fill_value=0.0),
-        ),
-        Outcomes(table.reindex(columns=assets, fill_value=0.0), probabilities),
+        Moments.of(mean, covariance, assets),
+        Outcomes(everything, probabilities),
         forecast.cash_return,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -17,10 +17,11 @@ from sddp.allocation.training import AllocationResult, cost_free_policy
 from sddp.arrays import Floats
 from sddp.backtest.describe import NOT_DESCRIBED, keyed, seed_sequence
 from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
-from sddp.backtest.market import CASH, View
+from sddp.backtest.market import View
 from sddp.backtest.trainings import TrainingCache
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
+from sddp.labels import CASH, places_of
 
 Mode = Literal["receding", "run-through"]
 Future = Literal["trained", "cost-free"]
@@ -35,8 +36,8 @@ BINDING = 1e-6
 # Tail weights below this are what rounding leaves of the next outcome.
 ROUNDING = 1e-12
 
-# What an `AllocationModel` may say asset by asset.
-PER_ASSET = ("transaction_cost", "sale_cost", "weight_limit")
+# What an `AllocationModel` may say asset by asset, and what holds for assets left out.
+PER_ASSET = {"transaction_cost": None, "sale_cost": None, "weight_limit": np.inf}
 
 # What follows the last decision is known exactly: one iteration states it.
 ONE_STAGE = Iterations(1)
@@ -175,11 +176,12 @@ class MultistageStrategy:
         """
         table = pd.DataFrame(self.journal).set_index("date")
         rows = table.pop("belief").tolist()
-        n_regimes = max(len(row) for row in rows)
-        names = [f"regime {k + 1}" for k in range(n_regimes)]
         # A fit may have had to do with fewer regimes than asked for.
-        beliefs = pd.DataFrame(rows, index=table.index, columns=names)
-        return table.join(beliefs.fillna(0.0))
+        beliefs = np.zeros((len(rows), max(len(row) for row in rows)))
+        for belief, row in zip(beliefs, rows, strict=True):
+            belief[: len(row)] = row
+        names = [f"regime {k + 1}" for k in range(beliefs.shape[1])]
+        return table.join(pd.DataFrame(beliefs, index=table.index, columns=names))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """What a fresh copy needs to go on: at the end of each window, see `Resumable`."""
@@ -236,25 +238,28 @@ class MultistageStrategy:
         self.result, self.training_log = trained.result, trained.log
         self.policy = trained.policy
 
-    def _model_of(self, view: View, assets: Sequence[str]) -> AllocationModel:
+    def _model_of(self, view: View, assets: Sequence[Hashable]) -> AllocationModel:
         """The model at today's cash rate; what it says asset by asset, of the quoted ones only."""
         model = replace(self.model, cash_return=self.estimator.cash_return(view))
-        everything = [str(name) for name in view.assets]
+        everything = list(view.assets)
         if len(assets) == len(everything):
             return model
-        kept = [everything.index(name) for name in assets]
-        given = {name: getattr(model, name) for name in PER_ASSET}
-        spread = {
-            name: per_asset(value, everything, name)[kept].tolist()
-            for name, value in given.items()
-            if value is not None
-        }
+        kept = places_of(assets, everything)
+        spread: dict[str, Any] = {}
+        for name, unnamed in PER_ASSET.items():
+            if getattr(model, name) is not None:
+                numbers = per_asset(getattr(model, name), everything, name, default=unnamed)[kept]
+                known = zip(assets, numbers.tolist(), strict=True)
+                spread[name] = {label: number for label, number in known if number != unnamed}
         return replace(model, **spread)
 
-    def known_to(self, policy: AllocationPolicy, holdings: pd.Series[float]) -> dict[str, float]:
+    def known_to(
+        self, policy: AllocationPolicy, holdings: pd.Series[float]
+    ) -> dict[Hashable, float]:
         """Money by position of a policy; what it does not know is sold at the model's cost."""
-        money = {str(name): float(amount) for name, amount in holdings.items()}
-        unknown = [name for name in money if name not in policy.problem.positions]
+        money = {name: float(amount) for name, amount in holdings.items()}
+        positions = set(policy.problem.positions)
+        unknown = [name for name in money if name not in positions]
         if unknown:
             names = [name for name in money if name != CASH]
             model = self.model
@@ -322,12 +327,12 @@ def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
 
 def _quoted(weights: pd.Series[float], view: View) -> pd.Series[float]:
     """Weights without the assets that are not quoted today: what they were given is cash."""
-    quoted = view.quoted.iloc[-1]
-    barred = [str(name) for name in quoted.index[~quoted] if str(name) in weights.index]
-    if not barred:
+    barred = set(view.assets[~view.quoted.to_numpy()[-1]])
+    allowed = np.array([name not in barred for name in weights.index])
+    if allowed.all():
         return weights
-    kept = weights.drop(barred)
-    kept[CASH] = 1.0 - float(kept.drop(CASH).sum())
+    kept = weights[allowed].copy()
+    kept.iloc[0] = 1.0 - float(kept.iloc[1:].sum())  # cash comes first
     return kept
 
 
@@ -345,7 +350,7 @@ def model_var(
     """
     problem = policy.problem
     ahead = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
-    assets = np.asarray(decision.holdings[list(problem.asset_names)], dtype=float)
-    losses = ahead.losses(float(decision.holdings[CASH]), assets)
+    held = np.asarray(decision.holdings, dtype=np.float64)
+    losses = ahead.losses(float(held[0]), held[1:])
     tail = ahead.tail(losses, problem.model.cvar_confidence)
     return float(losses[tail > ROUNDING].min() + decision.cost) / wealth

@@ -15,11 +15,11 @@ from sddp.arrays import Floats
 from sddp.backtest import deflation, inference, metrics, promise_tests, promises
 from sddp.backtest.inference import Resampling, Sample
 from sddp.backtest.ledger import Ledger
-from sddp.backtest.market import CASH
 from sddp.backtest.strategies import Strategy
 from sddp.backtest.tables import day
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
+from sddp.labels import CASH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 
-from sddp.backtest.market import CASH, View
+from sddp.backtest.market import View
 from sddp.backtest.tables import day
 from sddp.backtest.trading import target_weights
 from sddp.errors import DataError, ModelError
+from sddp.labels import CASH, ByLabel, label_index
 
 
 class Strategy(Protocol):
@@ -129,19 +131,22 @@ class BuyAndHold:
         A weight is negative or not finite, or they sum to more than 1.
     """
 
-    weights: Mapping[Any, float] | pd.Series[float]
+    weights: ByLabel
     _bought: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        weights = dict(self.weights)
+        # A dict, as pandas would split tuples and turn None into NaN.
+        weights = dict(self.weights.items())
         target_weights(weights, [name for name in weights if name != CASH])
+        self.weights = weights
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float] | None:
         """The weights the first time, then no trade."""
         if self._bought:
             return None
         self._bought = True
-        return pd.Series(dict(self.weights), dtype=float)
+        labels, numbers = zip(*self.weights.items(), strict=True)
+        return pd.Series(np.array(numbers, dtype=float), index=label_index(labels))
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 
 from sddp.dates import plain_dates
 from sddp.errors import DataError
+from sddp.labels import Labels, checked_labels, label_index
 
 # A message that lists a thousand cells is not read.
 SHOWN = 5
 
 
-def checked_table(values: object, name: str) -> pd.DataFrame:
+def checked_table(values: object, name: str, *, reserved: str | None = None) -> pd.DataFrame:
     """Copy of a table of numbers (rows = dates, columns = assets or factors); may hold NaN.
 
-    Time zones and periods become plain dates by the rule of `sddp.dates.plain_dates`.
+    Time zones and periods become plain dates by the rule of `sddp.dates.plain_dates`. The columns
+    become a plain index: of a MultiIndex, one of its tuples. No label may have the text `reserved`.
 
     Raises
     ------
     DataError
         `values` is no DataFrame or is empty; dates are not a DatetimeIndex, not sorted or not
-        unique; a column name is repeated; a column is not numeric; a number is infinite.
+        unique; labels of columns cannot be told apart (see `sddp.labels.checked_labels`); a
+        column is not numeric; a number is infinite.
     """
     if not isinstance(values, pd.DataFrame):
         raise DataError(f"{name} is a {type(values).__name__}; give a DataFrame, rows = dates")
@@ -33,8 +36,11 @@ def checked_table(values: object, name: str) -> pd.DataFrame:
         raise DataError(f"{name} has shape {values.shape}; give at least one row and one column")
     dates = plain_dates(values.index)
     check_dates(dates, name)
-    _check_columns(values, name)
+    labels = checked_labels(values.columns, name, reserved=reserved)
+    _check_numbers(values, labels, name)
     table = values.astype(float).set_axis(dates, axis=0)
+    if type(values.columns) not in (pd.Index, pd.RangeIndex):
+        table.columns = label_index(labels)
     infinite = table.abs() == np.inf
     if infinite.to_numpy().any():
         raise DataError(f"{name} is infinite at {cells(infinite)}; remove or correct it")
@@ -45,7 +51,7 @@ def checked_series(values: object, name: str) -> pd.Series[float]:
     """`checked_table` of one column."""
     if not isinstance(values, pd.Series):
         raise DataError(f"{name} is a {type(values).__name__}; give a Series indexed by date")
-    return checked_table(values.to_frame(name), name)[name]
+    return checked_table(values.to_frame(name), name).iloc[:, 0]
 
 
 def check_dates(dates: pd.Index[Any], name: str) -> None:
@@ -117,11 +123,8 @@ def day(date: object) -> str:
     return str(date).removesuffix(" 00:00:00")
 
 
-def _check_columns(table: pd.DataFrame, name: str) -> None:
-    repeated = table.columns[table.columns.duplicated()]
-    if len(repeated):
-        raise DataError(f"{name} has two columns {repeated[0]!r}; names must be unique")
-    for column, dtype in table.dtypes.items():
+def _check_numbers(table: pd.DataFrame, labels: Labels, name: str) -> None:
+    for column, dtype in zip(labels, table.dtypes, strict=True):
         if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
             raise DataError(
                 f"column {column!r} of {name} is of type {dtype}, not numbers; "

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.alternatives import limit_price, without_trading
-from sddp.allocation.model import CASH, AllocationModel
+from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.outlook import outlook
 from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.allocation.problem import allocation_problem
-from sddp.arrays import Floats
+from sddp.allocation.problem import money as money_by_position
+from sddp.arrays import Floats, Ints
 from sddp.backtest.estimation import RegimeEstimator
 from sddp.backtest.fits import Fit
 from sddp.backtest.market import View
@@ -23,7 +24,8 @@ from sddp.backtest.store import Record, read_record, write_record
 from sddp.backtest.tables import day
 from sddp.backtest.trading import TransactionCosts
 from sddp.backtest.trainings import START
-from sddp.errors import DataError, ModelError
+from sddp.errors import DataError
+from sddp.labels import CASH, Labels, label_index, same_labels
 from sddp.scenarios import MarkovScenarios
 
 POLICY, MODEL, FORMAT = "policy.json", "model.npz", "trained model 1"
@@ -91,7 +93,7 @@ class TrainedModel:
         )
         table, lengths = reader.drivers(view)
         names = self.fit.variable_names
-        if names is not None and tuple(map(str, table.columns)) != tuple(map(str, names)):
+        if names is not None and not same_labels(names, tuple(table.columns)):
             raise DataError(
                 f"the regimes were fitted to {list(names)}, and the data hold "
                 f"{list(table.columns)}; give the same factors, or train anew"
@@ -257,7 +259,7 @@ class TodaysDecision:
 
 
 def decide_today(
-    model: TrainedModel, view: View, holdings: pd.Series[float], *, lot: float | None = None
+    model: TrainedModel, view: View, holdings: Holdings, *, lot: float | None = None
 ) -> TodaysDecision:
     """Orders for today's holdings.
 
@@ -266,8 +268,8 @@ def decide_today(
     model : TrainedModel
     view : View
         What is known today; its last row holds the prices of the orders.
-    holdings : Series by position
-        Money, with ``"cash"``.
+    holdings : mapping or Series by position
+        Money, with ``"cash"``; positions left out are 0.
     lot : float, optional
         Shares are traded in multiples of it. Orders are rounded towards no trade, and purchases
         are cut further where cash would not suffice.
@@ -280,28 +282,28 @@ def decide_today(
         Holdings name an unknown asset, or the rows do not suffice.
     """
     policy, belief = model.policy, model.belief(view)
-    held, names = _held(holdings, view), list(policy.problem.asset_names)
-    missing = [name for name in names if name not in held.index]
-    if missing:
-        raise DataError(f"prices lack {missing}, which the policy was trained on; train anew")
+    held, known = _held(holdings, view), _places(policy, view)
     # What the policy does not know is sold.
-    others = [name for name in held.index.drop(CASH) if name not in names]
-    proceeds = float(held[others].sum()) * (1.0 - _sale_cost(policy))
-    money = held[[CASH, *names]] + pd.Series({CASH: proceeds}).reindex([CASH, *names], fill_value=0)
+    others = np.setdiff1d(np.arange(len(view.assets)), known)
+    amounts = np.append(
+        held[0] + held[1 + others].sum() * (1.0 - _sale_cost(policy)), held[1 + known]
+    )
+    money = pd.Series(amounts, index=label_index(policy.problem.positions))
     decision = policy.decide(stage=0, regime=belief, holdings=money)
-    wanted = (decision.holdings.reindex(held.index, fill_value=0.0) - held).drop(CASH)
+    wanted = -held[1:]
+    wanted[known] += decision.holdings.to_numpy()[1:]
     orders, cash_after = _orders(view, held, wanted, policy, lot)
     unchanged = without_trading(policy, regime=belief, holdings=money)
     ahead = outlook(policy.problem.scenarios, 0, belief, float(policy.problem.terms.cash_return[0]))
     loss = ahead.cvar(
         cash_after,
-        orders.loc[names, "after"].to_numpy(dtype=float),
+        orders["after"].to_numpy(dtype=float)[known],
         policy.problem.model.cvar_confidence,
     )
     return TodaysDecision(
         date=view.date,
         orders=orders,
-        cash_before=float(held[CASH]),
+        cash_before=float(held[0]),
         cash_after=cash_after,
         belief=pd.Series(belief, index=[f"regime {k + 1}" for k in range(len(belief))]),
         regimes=_regime_table(policy.problem.scenarios),
@@ -318,29 +320,29 @@ def decide_today(
     )
 
 
-def _held(holdings: pd.Series[float], view: View) -> pd.Series[float]:
+def _held(holdings: Holdings, view: View) -> Floats:
     """Money by position, cash first, all assets of the view."""
-    positions = [CASH, *map(str, view.assets)]
-    given = pd.Series(holdings, dtype=float)
-    unknown = [name for name in given.index if name not in positions]
-    if unknown:
-        raise ModelError(f"holdings name {unknown[0]!r}; the prices hold {positions[1:]} and cash")
-    bad = given[~(np.isfinite(given) & (given >= 0.0))]
-    if len(bad):
-        raise ModelError(f"holdings of {bad.index[0]!r} are {bad.iloc[0]}; give amounts >= 0")
-    held = given.reindex(positions, fill_value=0.0)
-    if not held.sum() > 0.0:
-        raise ModelError("holdings are all 0: there is nothing to invest")
-    unpriced = (held.drop(CASH) > 0.0) & ~(_prices(view) > 0.0)
-    if unpriced.any():
-        name = unpriced.index[unpriced][0]
+    positions: Labels = (CASH, *view.assets)
+    held = money_by_position(positions, holdings)
+    unpriced = np.flatnonzero((held[1:] > 0.0) & ~(_prices(view) > 0.0))
+    if len(unpriced):
+        name = view.assets[unpriced[0]]
         raise DataError(f"{name!r} is held and has no price on {day(view.date)}")
     return held
 
 
-def _prices(view: View) -> pd.Series[float]:
-    last: pd.Series[float] = view.prices.iloc[-1]
-    return last.set_axis(last.index.map(str))
+def _places(policy: AllocationPolicy, view: View) -> Ints:
+    """Columns of the policy's assets in the view, by their texts: a policy may come from a file."""
+    columns = {str(label): i for i, label in enumerate(view.assets)}
+    names = policy.problem.asset_names
+    missing = [name for name in names if str(name) not in columns]
+    if missing:
+        raise DataError(f"prices lack {missing}, which the policy was trained on; train anew")
+    return np.array([columns[str(name)] for name in names], dtype=np.int64)
+
+
+def _prices(view: View) -> Floats:
+    return np.asarray(view.prices.iloc[-1], dtype=float)
 
 
 def _sale_cost(policy: AllocationPolicy) -> float:
@@ -350,34 +352,33 @@ def _sale_cost(policy: AllocationPolicy) -> float:
 
 def _orders(
     view: View,
-    held: pd.Series[float],
-    wanted: pd.Series[float],
+    held: Floats,
+    wanted: Floats,
     policy: AllocationPolicy,
     lot: float | None,
 ) -> tuple[pd.DataFrame, float]:
     """Table of the orders, and the cash that is left."""
-    smallest, price = NO_TRADE * float(held.sum()), _prices(view).to_numpy(dtype=float)
-    before = held.drop(CASH)
-    trade: Floats = np.array(wanted, dtype=float)
-    trade[~view.quoted.iloc[-1].to_numpy() & (trade > 0.0)] = 0.0
+    smallest, price = NO_TRADE * float(held.sum()), _prices(view)
+    before, trade = held[1:], wanted.copy()
+    trade[~view.quoted.to_numpy()[-1] & (trade > 0.0)] = 0.0
     trade[np.abs(trade) < smallest] = 0.0
-    costs = _costs(policy, list(before.index))
+    costs = _costs(policy, view)
     if lot is not None:
         unit = lot * price
         # All that is held may be sold, an odd lot too.
-        sold_out = before.to_numpy() + trade <= smallest
+        sold_out = before + trade <= smallest
         trade = trade * sold_out + np.trunc(trade / unit) * unit * ~sold_out
-        while held[CASH] - trade.sum() - costs.charged(trade).sum() < 0.0 and trade.max() > 0.0:
+        while held[0] - trade.sum() - costs.charged(trade).sum() < 0.0 and trade.max() > 0.0:
             largest = int(np.argmax(trade))
             trade[largest] = max(trade[largest] - unit[largest], 0.0)
-    after = np.maximum(before.to_numpy() + trade, 0.0)
+    after = np.maximum(before + trade, 0.0)
     after[after < smallest] = 0.0
     charged = costs.charged(trade)
-    cash = max(float(held[CASH] - trade.sum() - charged.sum()), 0.0)
+    cash = max(float(held[0] - trade.sum() - charged.sum()), 0.0)
     columns = {
         "price": price,
-        "shares": before.to_numpy() / price,
-        "held": before.to_numpy(),
+        "shares": before / price,
+        "held": before,
         "trade_shares": trade / price,
         **({} if lot is None else {"lots": trade / price / lot}),
         "trade": trade,
@@ -386,15 +387,14 @@ def _orders(
         "after": after,
         "weight": after / (cash + after.sum()),
     }
-    return pd.DataFrame(columns, index=before.index.rename("asset")), cash
+    return pd.DataFrame(columns, index=label_index(view.assets, name="asset")), cash
 
 
-def _costs(policy: AllocationPolicy, assets: list[str]) -> TransactionCosts:
+def _costs(policy: AllocationPolicy, view: View) -> TransactionCosts:
     """Of all assets of the market."""
-    terms, names = policy.problem.terms, list(policy.problem.asset_names)
-    known = dict(zip(names, zip(terms.purchase_cost, terms.sale_cost, strict=True), strict=True))
-    unknown = (0.0, _sale_cost(policy))
-    buy, sell = np.array([known.get(name, unknown) for name in assets], dtype=float).T
+    terms, known = policy.problem.terms, _places(policy, view)
+    buy, sell = np.zeros(len(view.assets)), np.full(len(view.assets), _sale_cost(policy))
+    buy[known], sell[known] = terms.purchase_cost, terms.sale_cost
     return TransactionCosts(buy, sell)
 
 
@@ -408,15 +408,12 @@ def _regime_table(scenarios: MarkovScenarios) -> pd.DataFrame:
     return pd.DataFrame({"mean": mean, "volatility": np.sqrt(variance)}, index=index)
 
 
-def _notes(
-    held: pd.Series[float], others: list[str], view: View, lot: float | None
-) -> Iterator[str]:
+def _notes(held: Floats, others: Ints, view: View, lot: float | None) -> Iterator[str]:
     """What was done beside the policy's decision."""
-    sold = [name for name in others if held[name] > 0.0]
+    sold = [str(view.assets[i]) for i in others if held[1 + i] > 0.0]
     if sold:
         yield f"{', '.join(sold)}: not quoted when the policy was trained, and so sold"
-    quoted = view.quoted.iloc[-1]
-    stale = [str(name) for name in quoted.index[~quoted]]
+    stale = [str(name) for name in view.assets[~view.quoted.to_numpy()[-1]]]
     if stale:
         yield f"{', '.join(stale)}: no quote on {day(view.date)}, and so not bought"
     if lot is not None:

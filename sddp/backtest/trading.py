@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, read_only
-from sddp.backtest.market import CASH
 from sddp.errors import DataError, ModelError
+from sddp.labels import CASH, ByLabel, numbers_by_label
 
-Cost = float | Mapping[Any, float]
+Cost: TypeAlias = "float | ByLabel"
 
 # Dearer than any market; 0.5 meant as half a percent is not taken for half the money.
 LARGEST_COST = 0.2
@@ -64,7 +64,7 @@ class TransactionCosts:
     def of(
         cls, transaction_cost: Cost | tuple[Cost, Cost], assets: Sequence[Hashable]
     ) -> TransactionCosts:
-        """Costs from one number, a mapping by asset, or a pair (buy, sell) of either.
+        """Costs from one number, a mapping or Series by asset, or a pair (buy, sell) of either.
 
         Raises
         ------
@@ -98,7 +98,7 @@ def target_weights(answer: Any, assets: Sequence[Hashable]) -> Floats:
 
     Parameters
     ----------
-    answer : Series
+    answer : Series or mapping
         Weight by asset. Assets left out get 0, cash the rest; where ``cash`` is named, all must
         sum to 1. What misses by less than 1e-8 is mended.
 
@@ -108,14 +108,19 @@ def target_weights(answer: Any, assets: Sequence[Hashable]) -> Floats:
         An unknown or repeated name, a weight that is not finite or negative (no short sales), or
         a sum above 1 (no borrowing).
     """
-    given = pd.Series(answer, dtype=float)
-    _check_names(given.index, assets)
-    risky: Floats = given.reindex(pd.Index(assets), fill_value=0.0).to_numpy()
-    if not np.isfinite(given.to_numpy()).all() or risky.min() < -WEIGHT_TOLERANCE:
-        worst = given[~np.isfinite(given) | (given < -WEIGHT_TOLERANCE)]
-        raise ModelError(f"the weight of {worst.index[0]!r} is {worst.iloc[0]}; give 0 or more")
+    if not isinstance(answer, (Mapping, pd.Series)):
+        raise ModelError(
+            f"the weights are of type {type(answer).__name__}: must be a Series or mapping by asset"
+        )
+    positions = [CASH, *assets]
+    given = numbers_by_label(answer, positions, "weights", default=0.0)
+    for name, weight in zip(positions, given.tolist(), strict=True):
+        if not (np.isfinite(weight) and weight >= -WEIGHT_TOLERANCE):
+            raise ModelError(f"the weight of {name!r} is {weight}; give 0 or more")
+    risky = given[1:]
     cash = 1.0 - float(risky.sum())
-    if cash < -WEIGHT_TOLERANCE or abs(given.get(CASH, cash) - cash) > WEIGHT_TOLERANCE:
+    stated = float(given[0]) if CASH in answer.keys() else cash  # noqa: SIM118 - or its values
+    if cash < -WEIGHT_TOLERANCE or abs(stated - cash) > WEIGHT_TOLERANCE:
         total = float(given.sum())
         raise ModelError(f"the weights sum to {total:.9g}; assets and cash must sum to 1")
     risky = np.maximum(risky, 0.0)
@@ -194,21 +199,6 @@ def execute(
 
 
 def _by_asset(cost: Cost, assets: Sequence[Hashable]) -> Floats:
-    if not isinstance(cost, Mapping):
+    if not isinstance(cost, (Mapping, pd.Series)):
         return np.full(len(assets), float(cost))
-    unknown = [name for name in cost if name not in assets]
-    lacking = [name for name in assets if name not in cost]
-    if unknown or lacking:
-        raise DataError(
-            f"transaction_cost has unknown assets {unknown} and lacks {lacking}; "
-            f"give one cost for each of {list(assets)}"
-        )
-    return np.array([cost[name] for name in assets], dtype=float)
-
-
-def _check_names(names: pd.Index[Any], assets: Sequence[Hashable]) -> None:
-    unknown = [name for name in names if name != CASH and name not in assets]
-    if unknown:
-        raise ModelError(f"weights are given for {unknown}; known are {[*assets, CASH]}")
-    if not names.is_unique:
-        raise ModelError(f"{names[names.duplicated()][0]!r} has two weights; give one each")
+    return numbers_by_label(cost, assets, "transaction_cost", error=DataError)

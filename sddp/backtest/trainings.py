@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import CASH, AllocationModel
+from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
@@ -19,6 +19,7 @@ from sddp.backtest.store import Record, read_record, store_key, write_record
 from sddp.engine.stopping import Progress, StoppingRule
 from sddp.engine.training import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
+from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 
 # A policy in money per unit of cash: every decision scales with what is held.

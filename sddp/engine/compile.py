@@ -31,13 +31,15 @@ class CompiledStage:
     to its model afterwards changes nothing here.
 
     `sign` is -1 where the user maximises: values inside the engine are ``sign`` times theirs.
-    `incoming` and `outgoing` are column positions of the state components; `outgoing` is empty
-    where nothing is handed on. `generator_columns` are those that `rows` writes its rows in.
-    Entries that hold noise have the value of the first realization.
+    `column_names` are Pyomo's names of the variables, `column_groups` those of the components that
+    they are members of. `incoming` and `outgoing` are column positions of the state components;
+    `outgoing` is empty where nothing is handed on. `generator_columns` are those that `rows` writes
+    its rows in. Entries that hold noise have the value of the first realization.
     """
 
     sign: float
     column_names: tuple[str, ...]
+    column_groups: tuple[str, ...]
     row_names: tuple[str, ...]
     cost: Floats
     offset: float
@@ -154,8 +156,9 @@ def _content(stage: CompiledStage) -> Iterator[bytes]:
     rows = None if stage.rows is None else (class_path(type(stage.rows)), stage.rows.digest())
     yield repr(
         (
-            stage.sign, stage.column_names, stage.row_names, stage.offset, stage.states.indices,
-            stage.homogeneous, noise.names, codes, type(transition).__name__, rows,
+            stage.sign, stage.column_names, stage.column_groups, stage.row_names, stage.offset,
+            stage.states.indices, stage.homogeneous, noise.names, codes, type(transition).__name__,
+            rows,
         )
     ).encode()  # fmt: skip
     arrays = [

@@ -46,8 +46,9 @@ def simulate(
     rng : Generator
         Draws the paths; equal states give equal tables.
     record : sequence of str
-        Pyomo variables to keep, by name: ``"thermal"``, ``"buy[gold]"``, or the name of an
-        indexed variable for all its members.
+        Pyomo variables to keep, by the name that Pyomo gives them (``"thermal"``,
+        ``"buy[gold]"``, ``"buy['BRK.B']"``), or the name of an indexed variable for all its
+        members.
     sampling : SamplingScheme, optional
         `InSample` by default; `Historical` and `OutOfSample` follow other paths.
 
@@ -71,7 +72,7 @@ def simulate(
     check_generator(rng)
     sampling = sampling or InSample()
     columns = {name: _columns(policy, name, record) for name in policy.problem.graph.nodes}
-    _check_record(record, columns)
+    _check_record(policy, record)
     rows: list[dict[str, Any]] = []
     for number in range(n_paths):
         path = sampling.sample(policy.problem, number, rng)
@@ -134,17 +135,16 @@ def _arrive(policy: Decider, step: Step, outgoing: Floats) -> Floats:
 
 
 def _columns(policy: Decider, name: NodeName, record: Sequence[str]) -> dict[str, int]:
-    names = policy.problem.stages[name].column_names
+    stage = policy.problem.stages[name]
+    named = zip(stage.column_names, stage.column_groups, strict=True)
     return {
-        column: i
-        for i, column in enumerate(names)
-        if column in record or column.split("[", 1)[0] in record
+        column: i for i, (column, group) in enumerate(named) if column in record or group in record
     }
 
 
-def _check_record(record: Sequence[str], columns: dict[NodeName, dict[str, int]]) -> None:
-    known = {name for found in columns.values() for name in found}
-    known |= {name.split("[", 1)[0] for name in known}
+def _check_record(policy: Decider, record: Sequence[str]) -> None:
+    stages = policy.problem.stages.values()
+    known = {name for stage in stages for name in (*stage.column_names, *stage.column_groups)}
     missing = [name for name in record if name not in known]
     if missing:
         raise ModelError(f"record names {missing[0]!r}, which is a variable of no node")

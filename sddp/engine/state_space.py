@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pyomo.core.base.component_namer import index_repr
 
 from sddp.arrays import Floats
 from sddp.errors import ModelError
@@ -28,9 +29,12 @@ class StateSpace:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """``level`` for a scalar, ``holdings[cash]`` for a component."""
+        """``level`` for a scalar, ``volume[north]`` for a component: the index as Pyomo writes it.
+
+        Pyomo quotes an index that is text but does not look like a name, so 7 and ``"7"`` differ.
+        """
         return tuple(
-            name if key is None else f"{name}[{key}]"
+            name if index == (None,) else f"{name}{index_repr(key)}"
             for name, index in self.indices.items()
             for key in index
         )

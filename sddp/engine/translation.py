@@ -177,6 +177,7 @@ def compile_stage(stage: Stage, where: str) -> CompiledStage:
     return CompiledStage(
         sign=sign,
         column_names=tuple(v.name for v in assembly.variables),
+        column_groups=tuple(v.parent_component().name for v in assembly.variables),
         row_names=tuple(assembly.row_names),
         cost=read_only(arrays.cost),
         offset=arrays.offset,

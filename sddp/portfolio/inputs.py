@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from sddp.allocation.model import CASH, per_asset
+from sddp.allocation.model import PerAsset, per_asset
 from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, InfeasibleProblem, ModelError
+from sddp.labels import CASH, ByLabel, checked_labels, places_of
 from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp
 from sddp.portfolio.moments import Outcomes, asset_labels
 from sddp.statistics.tables import read_table
 
-PerAsset: TypeAlias = "float | Sequence[float] | Floats | Mapping[Any, float] | pd.Series[float]"
-Weights: TypeAlias = "Sequence[float] | Floats | Mapping[Any, float] | pd.Series[float]"
+Weights: TypeAlias = "Sequence[float] | Floats | ByLabel"
 
 # A covariance of fewer rows than assets has eigenvalues of 0 up to rounding, which is below this
 # share of its largest variance; so is the rounding that makes it asymmetric.
@@ -48,7 +48,8 @@ def read_moments(mean: ArrayLike, covariance: ArrayLike) -> ReadMoments:
     if isinstance(covariance, pd.DataFrame):
         _check_same_names(covariance.index, names, "rows")
         _check_same_names(covariance.columns, names, "columns")
-        covariance = covariance.loc[names, names]
+        order = (places_of(names, list(axis)) for axis in (covariance.index, covariance.columns))
+        covariance = covariance.to_numpy()[np.ix_(*order)]
     values = _finite(mean, (len(names),), "mean")
     matrix = _finite(covariance, (len(names), len(names)), "covariance")
     return ReadMoments(names, values, _positive_semidefinite(matrix, names))
@@ -69,11 +70,7 @@ def read_per_asset(
     ModelError
         Unknown or missing names, wrong length, or a number that is not finite.
     """
-    if isinstance(values, pd.Series):
-        values = values.to_dict()
-    if isinstance(values, Mapping) and default is not None:
-        values = {**dict.fromkeys(names, default), **values}
-    return per_asset(values, names, what)  # type: ignore[arg-type]
+    return per_asset(values, names, what, default=default)
 
 
 def read_costs(values: PerAsset, names: Sequence[Hashable], what: str) -> Floats:
@@ -97,13 +94,12 @@ def read_weights(weights: Weights, names: Sequence[Hashable]) -> Floats:
         An unknown name, a wrong length, a number that is not finite, or a sum with cash other
         than 1.
     """
-    if isinstance(weights, pd.Series):
-        weights = weights.to_dict()
-    if not isinstance(weights, Mapping):
-        return read_per_asset(weights, names, "current_weights")
-    assets = {name: weight for name, weight in weights.items() if name != CASH}
-    risky = read_per_asset(assets, names, "current_weights", default=0.0)
-    total = float(risky.sum()) + weights.get(CASH, 1.0 - float(risky.sum()))
+    if not isinstance(weights, (Mapping, pd.Series)):
+        return per_asset(weights, names, "current_weights")
+    given = per_asset(weights, [CASH, *names], "current_weights", default=0.0)
+    risky = given[1:]
+    named = CASH in weights.keys()  # noqa: SIM118 - a Series would look among its values
+    total = float(risky.sum()) + (float(given[0]) if named else 1.0 - float(risky.sum()))
     if not abs(total - 1.0) <= WEIGHT_TOLERANCE:
         raise ModelError(
             f"current_weights sum to {total:.9g} with cash; give shares of wealth that sum to 1"
@@ -131,7 +127,9 @@ def read_outcomes(outcomes: Outcomes, names: Sequence[Hashable]) -> Law:
     returns, probabilities = outcomes
     if isinstance(returns, pd.DataFrame):
         _check_same_names(returns.columns, names, "columns of outcomes")
-        returns = returns[list(names)]
+        columns = places_of(names, list(returns.columns))
+        # In rows, as those who give an array mostly do: the same numbers to the bit.
+        returns = np.ascontiguousarray(returns.to_numpy()[:, columns])
     table = read_table(returns, "returns of outcomes")
     if table.values.shape[1] != len(names):
         raise DataError(
@@ -183,16 +181,13 @@ def _asset_names(mean: ArrayLike, covariance: ArrayLike) -> list[Hashable]:
         names = asset_labels(None, np.size(mean))
     if not names:
         raise DataError("mean is empty; give one expected return per asset")
-    if len(set(names)) < len(names):
-        raise DataError(f"mean names {pd.Index(names)[pd.Index(names).duplicated()][0]!r} twice")
-    if CASH in names:
-        raise DataError("mean has an entry 'cash'; give its return as cash_return")
-    return names
+    return list(checked_labels(names, "mean", reserved=CASH))
 
 
 def _check_same_names(given: pd.Index[Any], names: Sequence[Hashable], what: str) -> None:
-    unknown = [name for name in given if name not in names]
-    missing = [name for name in names if name not in given]
+    wanted, found = set(names), set(given)
+    unknown = [name for name in given if name not in wanted]
+    missing = [name for name in names if name not in found]
     if unknown or missing or len(given) != len(names):
         raise DataError(
             f"the {what} do not match the assets: unknown {unknown}, missing {missing}; give "

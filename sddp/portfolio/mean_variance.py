@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
 
+from sddp.allocation.model import PerAsset
 from sddp.errors import DataError, ModelError
 from sddp.portfolio.cvar_matching import match_cvar
 from sddp.portfolio.inputs import (
     Law,
-    PerAsset,
     ReadMoments,
     Weights,
     check_feasible,

@@ -18,6 +18,7 @@ from sklearn.covariance import ledoit_wolf
 from sddp.allocation.outlook import outlook
 from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, ModelError
+from sddp.labels import label_index
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import FittedFactorModel, Regimes, asset_moments
 from sddp.statistics.tables import TableLike, read_table
@@ -41,7 +42,7 @@ class Moments:
     @classmethod
     def of(cls, mean: Floats, covariance: Floats, names: Sequence[Hashable] | None) -> Moments:
         """Moments from arrays; assets are called ``asset1``, ... where they have no names."""
-        labels = pd.Index(asset_labels(names, len(mean)))
+        labels = label_index(asset_labels(names, len(mean)))
         return cls(
             pd.Series(mean, index=labels),
             pd.DataFrame(covariance, index=labels, columns=labels),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import CASH
 from sddp.arrays import Floats
+from sddp.labels import CASH, label_index
 from sddp.portfolio.inputs import read_outcomes
 from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp, KinkedSolution
 from sddp.portfolio.moments import Outcomes
@@ -135,9 +135,7 @@ def result_of(
     problem: KinkedQp, solution: KinkedSolution, names: Sequence[Hashable]
 ) -> MeanVarianceResult:
     """Label a solution."""
-    labels: list[Any] = [CASH, *names]
-    positions = pd.Index(labels)
-    assets = positions[1:]
+    positions, assets = label_index([CASH, *names]), label_index(names)
     weights, cash = solution.weights, solution.cash
     holdings = pd.Series(np.concatenate([[cash], weights]), index=positions)
     cost = problem.cost(weights)

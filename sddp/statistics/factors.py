@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
@@ -34,7 +34,7 @@ class FittedFactorModel:
         Covariance (variances on its diagonal, not standard deviations) of `e` per period.
     r_squared : array, shape (n_assets,)
         Share of each asset's variance that the factors explain, in sample.
-    asset_names, factor_names : sequence of str, optional
+    asset_names, factor_names : sequence of hashable, optional
         Labels, where the data had them.
 
     Raises
@@ -47,8 +47,8 @@ class FittedFactorModel:
     loadings: Floats
     residual_covariance: Floats
     r_squared: Floats
-    asset_names: Sequence[str] | None = None
-    factor_names: Sequence[str] | None = None
+    asset_names: Sequence[Hashable] | None = None
+    factor_names: Sequence[Hashable] | None = None
 
     def __post_init__(self) -> None:
         loadings = read_only(self.loadings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats, Ints, read_only
 from sddp.errors import DataError, FitWarning, ModelError
+from sddp.labels import Labels, checked_labels
 from sddp.statistics.em import EMSettings, Parameters
 from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardise
 from sddp.statistics.hmm_kernels import (
@@ -57,7 +58,7 @@ class Regimes:
         Probability of the next regime; row = from, column = to.
     start_probabilities : array, shape (K,)
         Law of the regime of the first row of each sequence.
-    variable_names : sequence of str, optional
+    variable_names : sequence of hashable, optional
         Labels of the d variables.
 
     Raises
@@ -71,7 +72,7 @@ class Regimes:
     covariances: Floats
     transition_matrix: Floats
     start_probabilities: Floats
-    variable_names: Sequence[str] | None = None
+    variable_names: Sequence[Hashable] | None = None
 
     def __post_init__(self) -> None:
         means = read_only(self.means)
@@ -358,7 +359,7 @@ def _fitted(
     best: Climb,
     fit_log: pd.DataFrame,
     problem: FitProblem,
-    names: tuple[str, ...] | None,
+    names: Labels | None,
     requested: int,
 ) -> FittedRegimes:
     data, result = problem.data, best.result
@@ -432,10 +433,10 @@ def _check_positive_definite(covariances: Floats) -> None:
             raise DataError(f"covariances[{k}] is not symmetric and positive definite")
 
 
-def _names(names: Sequence[str] | None, length: int) -> tuple[str, ...] | None:
+def _names(names: Sequence[Hashable] | None, length: int) -> Labels | None:
     if names is None:
         return None
-    labels = tuple(str(name) for name in names)
-    if len(labels) != length or len(set(labels)) != length:
-        raise DataError(f"variable_names = {labels}; give {length} different names")
+    labels = checked_labels(names, "variable_names")
+    if len(labels) != length:
+        raise DataError(f"variable_names={labels}: must be {length} different names")
     return labels

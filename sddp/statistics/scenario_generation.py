@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from scipy.linalg import block_diag
 
 from sddp.arrays import Floats
 from sddp.errors import DataError
+from sddp.labels import same_labels
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics.factors import FittedFactorModel
 from sddp.statistics.regimes import Regimes
@@ -148,12 +149,12 @@ def _check_factors(regimes: Regimes, assets: FittedFactorModel) -> None:
             f"assets has {assets.n_factors} factors; regimes has {regimes.n_variables} variables"
         )
     names, factors = regimes.variable_names, assets.factor_names
-    if names and factors and tuple(names) != tuple(factors):
+    if names and factors and not same_labels(names, factors):
         raise DataError(
             f"assets was fitted on the factors {list(factors)}, regimes on {list(names)}; "
             "fit both on the same columns"
         )
 
 
-def _asset_names(regimes: Regimes, assets: FittedFactorModel | None) -> Sequence[str] | None:
+def _asset_names(regimes: Regimes, assets: FittedFactorModel | None) -> Sequence[Hashable] | None:
     return regimes.variable_names if assets is None else assets.asset_names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import DataError
+from sddp.labels import Labels, checked_labels, same_labels
 
 TableLike = pd.DataFrame | ArrayLike
 
@@ -23,14 +24,14 @@ class Table:
     ----------
     values : array, shape (n_rows, n_columns)
         The observations.
-    names : tuple of str or None
+    names : tuple of labels or None
         Column names of the DataFrame the values came from, None for a bare array.
     rows : pandas.Index or None
         Its row labels.
     """
 
     values: Floats
-    names: tuple[str, ...] | None
+    names: Labels | None
     rows: pd.Index | None
 
     def column(self, position: int) -> str:
@@ -49,9 +50,10 @@ def read_table(data: TableLike, argument: str, *, gaps: bool = False) -> Table:
     ------
     DataError
         `data` is not two-dimensional, holds no row or column, or an entry that is not a finite
-        number.
+        number, or its columns have labels that cannot be told apart (see `checked_labels`).
     """
-    table = Table(_two_dimensional(data, argument), _column_names(data), _row_labels(data))
+    names = checked_labels(data.columns, argument) if isinstance(data, pd.DataFrame) else None
+    table = Table(_two_dimensional(data, argument), names, _row_labels(data))
     good = np.isfinite(table.values) | (gaps & np.isnan(table.values))
     bad = np.argwhere(~good)
     if bad.size:
@@ -63,7 +65,9 @@ def read_table(data: TableLike, argument: str, *, gaps: bool = False) -> Table:
     return table
 
 
-def check_columns(table: Table, names: Sequence[str] | None, n_columns: int, argument: str) -> None:
+def check_columns(
+    table: Table, names: Sequence[Hashable] | None, n_columns: int, argument: str
+) -> None:
     """Refuse a table whose columns are not those of an earlier fit.
 
     Raises
@@ -75,7 +79,7 @@ def check_columns(table: Table, names: Sequence[str] | None, n_columns: int, arg
         raise DataError(
             f"{argument} has {table.values.shape[1]} columns; the fit has {n_columns} variables"
         )
-    if names and table.names and tuple(names) != table.names:
+    if names and table.names and not same_labels(names, table.names):
         raise DataError(
             f"{argument} has the columns {list(table.names)}; "
             f"the fit has {list(names)}: select them in this order"
@@ -116,10 +120,6 @@ def _two_dimensional(data: TableLike, argument: str) -> Floats:
     if values.size == 0:
         raise DataError(f"{argument} has shape {values.shape}; it needs rows and columns")
     return values
-
-
-def _column_names(data: TableLike) -> tuple[str, ...] | None:
-    return tuple(str(name) for name in data.columns) if isinstance(data, pd.DataFrame) else None
 
 
 def _row_labels(data: TableLike) -> pd.Index | None:

@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sddp.backtest.page_parts import png
+from sddp.labels import with_text_labels
 from sddp.studies.folder import RECORD, ResultFolder
 
 PACKAGES = (
@@ -49,8 +50,8 @@ class RunFiles:
         self.out = Path(out)
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write ``<name>.csv``."""
-        table.to_csv(self.out / f"{name}.csv", float_format="%.10g")
+        """Write ``<name>.csv``; labels of columns are their texts."""
+        with_text_labels(table).to_csv(self.out / f"{name}.csv", float_format="%.10g")
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Write ``<name>.png``."""

@@ -63,7 +63,7 @@ def value(
     case: Case, policy: AllocationPolicy, amounts: Any, stage: int = 0, regime: int = 0
 ) -> float:
     """The value function under the policy's cuts."""
-    return policy.engine.value((stage, regime), {"holdings": case.as_holdings(amounts)})
+    return policy.engine.value((stage, regime), {"holdings": amounts})
 
 
 def random_states(case: Case, n: int, seed: int = 0) -> Iterator[tuple[np.ndarray, int, int]]:

@@ -364,7 +364,7 @@ def certified_value(
     unbiased whatever the cuts are worth, and every decision met is checked to be feasible.
     """
     raw = policy.engine.simulate(n_paths, rng=rng, record=["purchases", "sales"])
-    names = [f"holdings[{p}]" for p in case.positions]
+    names = policy.problem.engine.labels
     arrived = raw[[f"{n}.in" for n in names]].to_numpy()
     after = raw[[f"{n}.out" for n in names]].to_numpy()
     traded = raw[[c for c in raw if c.startswith(("purchases[", "sales["))]].to_numpy()

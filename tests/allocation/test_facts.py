@@ -296,7 +296,7 @@ def test_without_costs_and_regimes_any_horizon_decides_alike(limit):
         np.testing.assert_allclose(decision.holdings, first.holdings, atol=1e-6)
         if n_stages < 4:
             form = extensive_form(result.policy.problem.engine)
-            myopic = form.solve(first_state={"holdings": dict(first.holdings)})
+            myopic = form.solve(first_state={"holdings": first.holdings.to_numpy()})
             assert myopic.value == pytest.approx(growth**n_stages, rel=1e-9)
 
 

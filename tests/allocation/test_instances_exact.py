@@ -135,7 +135,7 @@ def test_bound_and_first_decision_are_the_exact_ones(case, change, value, holdin
     np.testing.assert_allclose(decision.holdings, holdings, atol=HOLDINGS_TOLERANCE * wealth)
     form = extensive_form(result.policy.problem.engine)
     assert form.solve().value == pytest.approx(value, rel=VALUE_TOLERANCE)
-    fixed = form.solve(first_state={"holdings": dict(decision.holdings)})
+    fixed = form.solve(first_state={"holdings": decision.holdings.to_numpy()})
     assert fixed.value == pytest.approx(value, rel=VALUE_TOLERANCE)
 
 

@@ -10,6 +10,7 @@ import warnings
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sddp.allocation.model import AllocationModel
@@ -33,32 +34,47 @@ ASSETS = replace(random_case(0), names={"asset_names": ("gold", "stocks")}).scen
         ({"cvar_confidence": 1.0}, r"cvar_confidence = 1\.0; give"),
         ({"cvar_confidence": 95}, r"cvar_confidence = 95; give"),
         ({"cvar_confidence": NAN}, r"cvar_confidence = nan; give"),
-        ({"cvar_limit": -0.01}, r"cvar_limit = -0\.01; give a fraction of wealth >= 0, or None"),
-        ({"cvar_limit": NAN}, r"cvar_limit = nan; give"),
-        ({"cvar_limit": INF}, r"cvar_limit = inf; give"),
+        (
+            {"cvar_limit": -0.01},
+            r"cvar_limit = -0\.01: must be a fraction of wealth",
+        ),
+        ({"cvar_limit": NAN}, r"cvar_limit = nan: must be"),
+        ({"cvar_limit": INF}, r"cvar_limit = inf: must be"),
+        ({"cvar_limit": 5}, r"cvar_limit = 5: must be a fraction .*; give 0\.05 for 5 %"),
         ({"cvar_limit": 0.1, "cvar_penalty": 0.0}, r"cvar_penalty = 0\.0; give a positive"),
         ({"cvar_limit": 0.1, "cvar_penalty": -1.0}, r"cvar_penalty = -1\.0; give a positive"),
         ({"cvar_limit": 0.1, "cvar_penalty": NAN}, r"cvar_penalty = nan; give a positive"),
         ({"cvar_limit": 0.1, "cvar_penalty": INF}, r"cvar_penalty = inf; give a positive"),
         ({"cvar_penalty": 1.0}, r"cvar_penalty is given but cvar_limit is None; give both"),
         ({"terminal_value": "sold"}, r"terminal_value = 'sold'; give 'marked' or 'liquidated'"),
-        ({"transaction_cost": -0.01}, r"transaction_cost of 'gold' is -0\.01; give a decimal"),
-        ({"transaction_cost": 1.0}, r"transaction_cost of 'gold' is 1\.0; give a decimal"),
+        (
+            {"transaction_cost": -0.01},
+            r"^transaction_cost = -0\.01: must be at least 0",
+        ),
+        ({"transaction_cost": 1.0}, r"^transaction_cost = 1: must be at least"),
         ({"transaction_cost": [0.0, 0.5, 0.0]}, r"transaction_cost has shape \(3,\); .* 2 of them"),
-        ({"transaction_cost": [0.0, NAN]}, r"transaction_cost = .*nan.* not finite"),
-        ({"transaction_cost": [0.0, 2.0]}, r"transaction_cost of 'stocks' is 2\.0; give"),
-        ({"sale_cost": [0.0, -0.1]}, r"sale_cost of 'stocks' is -0\.1; give a decimal"),
+        ({"transaction_cost": [0.0, NAN]}, r"^transaction_cost\[1\] = nan: must be"),
+        ({"transaction_cost": [0.0, 2.0]}, r"^transaction_cost\[1\] = 2: must be"),
+        ({"sale_cost": [0.0, -0.1]}, r"^sale_cost\[1\] = -0\.1: must be at least 0"),
+        ({"sale_cost": {"gold": -0.1}}, r"^sale_cost of 'gold' = -0\.1: must be at least 0"),
+        ({"sale_cost": pd.Series({"a": -0.1})}, r"^sale_cost of 'a' = -0\.1: must be at least 0"),
+        ({"sale_cost": "free"}, r"^sale_cost='free': must hold numbers"),
         (
             {"transaction_cost": {"gold": 0.1, "silver": 0.1}},
             r"transaction_cost: unknown assets \['silver'\], missing assets \['stocks'\]",
         ),
         ({"sale_cost": {"gold": 0.1}}, r"sale_cost: unknown assets \[\], missing assets \['sto"),
-        ({"weight_limit": {"cash": 1.0}}, r"weight_limit: unknown assets \['cash'\], missing"),
-        ({"weight_limit": [0.5, -0.5]}, r"weight_limit holds -0\.5; give shares of wealth >= 0"),
-        ({"weight_limit": NAN}, r"weight_limit = nan .* not finite"),
+        ({"weight_limit": {"cash": 1.0}}, r"weight_limit: unknown assets \['cash'\]"),
+        (
+            {"weight_limit": [0.5, -0.5]},
+            r"^weight_limit\[1\] = -0\.5: must be a share",
+        ),
+        ({"weight_limit": NAN}, r"^weight_limit = nan: must be a share"),
+        ({"weight_limit": 20}, r"^weight_limit = 20: must be a share .* give 0\.2 for 20 %"),
         ({"cash_return": [0.01, 0.01]}, r"cash_return has shape \(2,\); .* 3 of them"),
-        ({"cash_return": -1.0}, r"cash_return holds -1\.0; cash cannot lose everything"),
-        ({"cash_return": INF}, r"cash_return = inf .* not finite"),
+        ({"cash_return": -1.0}, r"^cash_return = -1: must be a decimal return above -1"),
+        ({"cash_return": INF}, r"^cash_return = inf: must be"),
+        ({"cash_return": [0.0, 5, 0.0]}, r"^cash_return\[1\] = 5: must be .* at most 1"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
@@ -77,8 +93,9 @@ def test_a_parameter_out_of_range_is_refused_with_words(parameters, words):
         ((0.001, 0.002), [0.001, 0.002]),
         (np.array([0.001, 0.002]), [0.001, 0.002]),
         ({"stocks": 0.002, "gold": 0.001}, [0.001, 0.002]),
+        (pd.Series({"stocks": 0.002, "gold": 0.001}), [0.001, 0.002]),
     ],
-    ids=["number", "integer", "list", "tuple", "array", "mapping in another order"],
+    ids=["number", "integer", "list", "tuple", "array", "mapping in another order", "series"],
 )
 def test_numbers_per_asset_may_be_given_in_three_ways(given, spread):
     terms = AllocationModel(transaction_cost=given, sale_cost=given, weight_limit=given).on(ASSETS)

@@ -211,8 +211,11 @@ def test_an_unknown_policy_is_refused():
         (frame(a=[1.0, 0.0, 3.0, 4.0]), "prices = 0 at a on 2020-01-02; it must be positive"),
         (frame(a=[1.0, 2.0, -3.0, 4.0]), "prices = -3 at a on 2020-01-03.*Market.from_returns"),
         (frame(a=[1.0, np.inf, 3.0, 4.0]), "prices is infinite at a on 2020-01-02"),
-        (frame(cash=[1.0, 2.0, 3.0, 4.0]), "column 'cash'"),
-        (pd.DataFrame([[1.0, 2.0]], DATES[:1], ["a", "a"]), "two columns 'a'"),
+        (frame(cash=[1.0, 2.0, 3.0, 4.0]), "label 'cash' at position 0 names the riskless"),
+        (
+            pd.DataFrame([[1.0, 2.0]], DATES[:1], ["a", "a"]),
+            "label 'a' at position 0 and label 'a'",
+        ),
         (pd.DataFrame({"a": [1.0, 2.0]}, [DATES[0], pd.NaT]), "missing date"),
     ],
 )

@@ -84,7 +84,7 @@ def test_without_cash_its_return_means_nothing():
         ({"sale_cost": {"gold": 0.0, "stocks": 1.0, "euro": 0.0}}, "sale_cost of 'stocks' is 1.0"),
         ({"held": {"silver": 0.1}}, r"current_weights: unknown assets \['silver'\]"),
         ({"held": {"gold": 0.1, "cash": 0.8}}, "current_weights sum to 0.9 with cash"),
-        ({"held": {"gold": np.nan}}, "current_weights = .* not finite"),
+        ({"held": {"gold": np.nan}}, "current_weights of 'gold' = nan: must be finite"),
         ({"held": [0.1, 0.2]}, "current_weights has shape"),
         ({"risk_aversion": -1.0}, "risk_aversion = -1.0; give a number of at least 0"),
         ({"risk_aversion": np.nan}, "risk_aversion = nan; give a finite number"),
@@ -102,8 +102,14 @@ def test_a_model_that_makes_no_sense_is_refused(options, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mean": MEAN.rename({"gold": "cash"})}, "mean has an entry 'cash'"),
-        ({"mean": MEAN.rename({"gold": "euro"})}, "mean names 'euro' twice"),
+        (
+            {"mean": MEAN.rename({"gold": "cash"})},
+            "label 'cash' at position . names the riskless",
+        ),
+        (
+            {"mean": MEAN.rename({"gold": "euro"})},
+            "label 'euro' at position 0 and label",
+        ),
         ({"mean": MEAN.iloc[:0]}, "mean is empty"),
         ({"mean": MEAN.replace(0.012, np.nan)}, r"mean\[1\] = nan is not finite"),
         ({"mean": [0.1, 0.2], "covariance": np.eye(3)}, r"covariance has shape \(3, 3\)"),

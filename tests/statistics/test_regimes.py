@@ -77,7 +77,10 @@ def test_viterbi_equals_hmmlearn():
         ({"start_probabilities": [1.5, -0.5, 0.0]}, "start_probabilities .* sum to 1"),
         ({"means": np.full((3, 2), np.nan)}, "means holds a number that is not finite"),
         ({"covariances": np.zeros((3, 2, 2))}, r"covariances\[0\] is not symmetric and positive"),
-        ({"variable_names": ["a", "a"]}, "give 2 different names"),
+        (
+            {"variable_names": ["a", "a"]},
+            "label 'a' at position 0 and label 'a'",
+        ),
     ],
 )
 def test_a_wrong_model_is_refused(change, words):
