@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp import CVaR, Iterations, MultiCut
-from sddp.allocation.policy import load_allocation_policy
+import sddp
+from sddp import AllocationModel, CVaR, Iterations, MarkovScenarios, MultiCut, train_allocation
+from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.errors import ModelError, PolicyFileError, SddpError
 from tests.allocation.asking import NAMED, TIGHT, assert_same, converged, digits
 from tests.allocation.oracles import enumerated_policy_value, outcomes
@@ -173,7 +174,8 @@ _LOADER = """
 import json, sys
 from sddp.allocation.policy import load_allocation_policy
 from tests.allocation.asking import NAMED, digits
-print(json.dumps(digits(load_allocation_policy(sys.argv[1], NAMED.problem()))))
+for problem in (NAMED.problem(), None):
+    print(json.dumps(digits(load_allocation_policy(sys.argv[1], problem))))
 """
 
 
@@ -189,7 +191,61 @@ def test_a_saved_policy_decides_bit_for_bit_in_a_new_process(tmp_path):
         check=False,
     )
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout) == digits(policy)
+    expected = digits(policy)
+    assert [json.loads(line) for line in found.stdout.splitlines()] == [expected, expected]
+
+
+@pytest.mark.parametrize("name", ["named", "stationary"])
+def test_a_file_opens_by_itself(name, tmp_path):
+    """With its scenarios, names and limits; decisions under beliefs and simulations included."""
+    path = tmp_path / "policy.json"
+    if name == "named":
+        policy = converged("named")
+    else:
+        rng = np.random.default_rng(3)
+        chain = [[0.7, 0.3], [0.15, 0.85]]
+        scenarios = MarkovScenarios(rng.normal(0.005, 0.05, (2, 20, 3)), chain, n_stages=3)
+        policy = train_allocation(
+            AllocationModel(transaction_cost=0.005, cvar_limit=0.05),
+            scenarios,
+            initial_holdings={"cash": 1.0},
+            rng=np.random.default_rng(0),
+            stopping=Iterations(12),
+            progress=False,
+        ).policy
+    policy.save(path)
+    loaded = AllocationPolicy.load(path)
+    scenarios, found = policy.problem.scenarios, loaded.problem.scenarios
+    assert found.stationary == scenarios.stationary
+    assert (found.asset_names, found.state_names) == (scenarios.asset_names, scenarios.state_names)
+    assert found.probabilities.tobytes() == scenarios.probabilities.tobytes()
+    assert loaded.problem.model == policy.problem.model
+    belief = np.full(scenarios.n_states, 1.0 / scenarios.n_states)
+    for regime in (0, belief):
+        asked = {"stage": 1, "regime": regime, "holdings": {"cash": 3.0}}
+        assert_same(loaded.decide(**asked), policy.decide(**asked))
+    tables = [p.simulate(5, rng=np.random.default_rng(0)) for p in (policy, loaded)]
+    assert tables[0].equals(tables[1])
+    engine = sddp.load_policy(path)
+    assert engine.bound == policy.bound
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_a_file_of_the_engine_is_no_allocation_policy(tmp_path):
+    path = tmp_path / "policy.json"
+    converged("named").engine.save(path)
+    with pytest.raises(PolicyFileError, match=r"use sddp\.load_policy"):
+        AllocationPolicy.load(path)
+
+
+def test_other_names_are_another_problem(tmp_path):
+    policy, path = converged("named"), tmp_path / "policy.json"
+    policy.save(path)
+    scenarios = replace(policy.problem.scenarios, state_names=("x", "y", "z"))
+    other = replace(policy.problem, scenarios=scenarios)
+    with pytest.raises(PolicyFileError, match=r"its state_names are .* the given problem's"):
+        load_allocation_policy(path, other)
 
 
 def test_feasibility_cuts_and_measures_survive_a_file(tmp_path):

@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 from scipy.optimize import linprog
 
 import sddp
-from sddp.errors import InfeasibleProblem
+from sddp.errors import InfeasibleProblem, SolverError
 from tests.engine.support import Reaches, train
 
 DECIMALS = np.array([0.1, 0.2, 0.3, 0.7, 0.8, 1.0, -0.1, -0.3, -0.7, -1.0, 3.0, 0.01])
@@ -117,13 +117,13 @@ class Chain:
 def exact_value(problem: sddp.Problem) -> float:
     """Value of the extensive form; infinity where it is infeasible.
 
-    HiGHS's presolve calls some feasible problems with redundant rows infeasible: solved again
-    without it, by scipy.
+    HiGHS's presolve calls some feasible problems with redundant rows infeasible or unknown: solved
+    again without it, by scipy.
     """
     form = sddp.extensive_form(problem)
     try:
         return form.solve().value
-    except InfeasibleProblem:
+    except (InfeasibleProblem, SolverError):
         arrays = form._lp.arrays()
     equal = arrays.row_lower == arrays.row_upper
     assert np.isfinite(arrays.row_lower).all()  # rows are equalities, or "at least"
@@ -137,6 +137,8 @@ def exact_value(problem: sddp.Problem) -> float:
         method="highs-ds",
         options={"presolve": False},
     )
+    if result.status not in (0, 2):  # solved, infeasible
+        raise SolverError(result.message)
     return problem.sign * result.fun if result.status == 0 else np.inf
 
 
