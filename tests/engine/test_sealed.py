@@ -157,7 +157,9 @@ class Scaled(Circle):
 
     def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         """See `RowGenerator`."""
-        return super().violated(np.array([*values[:2], values[2] * self.radius[0]]), tolerance)
+        size = self.radius[0]
+        rows, upper = super().violated(np.array([*values[:2], values[2] * size]), tolerance)
+        return rows * [1.0, 1.0, size], upper
 
     def digest(self) -> str:
         """See `RowGenerator`."""
