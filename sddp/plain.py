@@ -151,7 +151,7 @@ class Decoder:
     ) -> None:
         self._accepted = accepted
         self._classes = {name: kind for kind, name in names.items()}
-        self._arrays = {key: _numbers(document) for key, document in arrays.items()}
+        self._documents, self._arrays = arrays, dict[str, Any]()
 
     def decode(self, document: Any) -> Any:
         """The value that was encoded."""
@@ -175,7 +175,10 @@ class Decoder:
         return {self.decode(key): self.decode(value) for key, value in document["map"]}
 
     def _read_array(self, document: Mapping[str, Any]) -> Any:
-        array = self._arrays[document["array"]]
+        key = document["array"]
+        if key not in self._arrays:  # those that are not asked for are not unpacked
+            self._arrays[key] = _numbers(self._documents[key])
+        array = self._arrays[key]
         return np.broadcast_to(array, document["shape"]) if "shape" in document else array
 
     def _read_sparse(self, document: Mapping[str, Any]) -> sp.csr_array:

@@ -1,7 +1,7 @@
 """Random chains of equality rows, with noise, redundant and inconsistent rows.
 
-``python -m tests.engine.equality_chains 10000`` compares training with the extensive form on that
-many; a few hundred are part of the tests. Coefficients are decimals whose sums cancel up to
+``python -m tests.engine.equality_chains 10000 [FIRST]`` compares training with the extensive form
+on that many; a few hundred are part of the tests. Coefficients are decimals whose sums cancel up to
 rounding (0.1 + 0.2 - 0.3), and redundant rows are sums of others in other units.
 """
 
@@ -158,10 +158,10 @@ def miss(seed: int) -> float:
     return abs(bound - exact) / max(1.0, abs(exact))
 
 
-def main(n: int) -> None:
+def main(n: int, first: int = 0) -> None:
     """Print every seed whose two values differ by more than 1e-7, and their number."""
     wrong = 0
-    for seed in range(n):
+    for seed in range(first, first + n):
         try:
             found: float | str = miss(seed)
         except sddp.errors.SddpError as error:
@@ -173,4 +173,4 @@ def main(n: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

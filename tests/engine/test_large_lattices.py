@@ -107,7 +107,7 @@ def naive_box(problem: sddp.Problem, name: Hashable) -> bounds.Box:
         if parent == problem.graph.root:
             boxes.append((problem.initial_state(name),) * 2)
         else:
-            box = bounds._outgoing_box(problem.stages[parent])
+            box = bounds.outgoing_box(problem.stages[parent])
             boxes.append(bounds._arriving_box(compiled.transition, box))
     return np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
 
