@@ -53,7 +53,10 @@ def checked_probabilities(values: ArrayLike | None, length: int, where: str) -> 
     """
     if values is None:
         return read_only(np.full(length, 1.0 / length))
-    p = np.asarray(values, dtype=float)
+    try:
+        p = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{where}: probabilities are not numbers: {error}") from error
     if p.shape != (length,):
         raise ModelError(f"{where}: probabilities has shape {p.shape}; it needs ({length},)")
     if not np.isfinite(p).all() or p.min() < 0.0 or abs(p.sum() - 1.0) > PROBABILITY_TOLERANCE:

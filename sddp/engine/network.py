@@ -170,7 +170,8 @@ class Network:
 
     def _check_extra(self, compiled: CompiledStage, arcs: Arcs, name: str) -> None:
         total = sum(p for _, p in arcs)
-        if not arcs or min(p for _, p in arcs) < 0.0 or total > 1.0 + PROBABILITY_TOLERANCE:
+        valid = all(p >= 0.0 for _, p in arcs) and total <= 1.0 + PROBABILITY_TOLERANCE
+        if not arcs or not valid:  # NaN is not valid
             raise ModelError(
                 f"{name}: arcs have probabilities {[p for _, p in arcs]}; give at least one, none "
                 "negative, that sum to at most 1"
@@ -327,11 +328,6 @@ class Network:
         value_function = self.value_functions[name]
         for cut in self.problem.initial_cuts[name]:
             slope = self.problem.sign * np.asarray(cut.slope, dtype=float)
-            if slope.shape != (self.problem.n_components,):
-                raise ModelError(
-                    f"node {name!r}: an initial cut has slope of shape {slope.shape}; it needs "
-                    f"({self.problem.n_components},)"
-                )
             for pool in value_function.pools:
                 pool.add(slope, self.problem.sign * cut.intercept)
         if name in self.exact:

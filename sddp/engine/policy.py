@@ -296,6 +296,7 @@ class Policy:
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
         node = self._network.nodes[name]
+        self._check_known(name, node)
         state, size = self._network.normalised(incoming)
         with one_blas_thread():
             start = self._start(name)
@@ -310,6 +311,18 @@ class Policy:
                 position = noise_position(node.compiled, noise, name)
                 solution = node.solve(state, position, self.snapshot.tolerance)
         return self._feasible(solution, node), size
+
+    def _check_known(self, name: NodeName, node: NodeProblem) -> None:
+        """Refuse a node behind which training could learn nothing."""
+        follows = node.cost_to_go
+        if follows is None or node.theta_lower > -np.inf or follows.outcomes.ready:
+            return
+        child = next(c.name for c in follows.outcomes.children if not c.value_function.ready)
+        raise ModelError(
+            f"node {name!r} cannot be asked: no path of positive probability leads to it, so "
+            f"training found no cuts for node {child!r}, which follows it; give the arcs into "
+            f"{name!r} a positive probability (a small one is enough) and train again"
+        )
 
     def _feasible(
         self, solution: StageSolution | FeasibilityCut, node: NodeProblem

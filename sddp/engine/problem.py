@@ -74,7 +74,10 @@ class Problem:
                 if key not in shared:
                     shared[key] = prepared(compiled, where)
                 ready[name] = shared[key]
-            initial_cuts[name] = [_closed(cut, where) for cut in stage.initial_cuts]
+            n = len(ready[name].compiled.incoming)
+            initial_cuts[name] = [
+                _closed(cut, i, n, where) for i, cut in enumerate(stage.initial_cuts)
+            ]
         stages = {name: stage.compiled for name, stage in ready.items()}
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "prepared", ready)
@@ -219,8 +222,10 @@ class Problem:
             if name is not None and name not in self.stages:
                 raise ModelError(f"cost_to_go_bound names node {name!r}, which is unknown")
             if value is not None and not (isinstance(value, Real) and np.isfinite(value)):
+                of_node = "" if name is None else f" of node {name!r}"
                 raise ModelError(
-                    f"cost_to_go_bound = {value} is not finite or no number; leave it out instead"
+                    f"cost_to_go_bound{of_node} = {value!r}: must be a finite number; leave it out "
+                    "instead"
                 )
 
 
@@ -255,9 +260,27 @@ def _no_cone(where: str, why: str) -> ModelError:
     )
 
 
-def _closed(cut: InitialCut, where: str) -> InitialCut:
-    """The same with numbers of its own."""
+def _closed(cut: InitialCut, position: int, n_components: int, where: str) -> InitialCut:
+    """The same with numbers of its own: finite, one slope for each state component."""
+    what = f"{where}: initial cut {position}"
     try:
-        return replace(cut, slope=read_only(cut.slope), intercept=float(cut.intercept))
+        closed = replace(cut, slope=read_only(cut.slope), intercept=float(cut.intercept))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{where}: {cut!r} is not an InitialCut of numbers: {error}") from error
+    slope: Floats = np.asarray(closed.slope)
+    if slope.shape != (n_components,):
+        raise ModelError(
+            f"{what} has a slope of shape {slope.shape}; it needs ({n_components},), one number "
+            "for each state component"
+        )
+    bad = np.flatnonzero(~np.isfinite(slope))
+    if len(bad):
+        raise ModelError(
+            f"{what}: slope[{bad[0]}] = {slope[bad[0]]}: must be finite; leave the cut out, or "
+            "give a slope that bounds the value function"
+        )
+    if not np.isfinite(closed.intercept):
+        raise ModelError(
+            f"{what}: intercept = {closed.intercept}: must be finite; leave the cut out instead"
+        )
+    return closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sddp.engine.passes import Visit, check_homogeneity, forward_pass, path_cost
 from sddp.engine.sampling import InSample, SamplingScheme, Step, check_path, position_of
 from sddp.engine.solutions import NoiseSolutions, StageSolution
 from sddp.engine.stopping import LogEntry, Progress, StoppingRule
+from sddp.errors import ModelError
 from sddp.risk import RiskMeasure
 
 # A bound that is met to this, relative to itself, is active.
@@ -59,6 +61,14 @@ class Tolerances:
     start: float = 1e-4
     share: float = 0.3
     final: float = 1e-9
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("share", self.share), ("final", self.final)):
+            if not (isinstance(value, Real) and np.isfinite(value) and value >= 0.0):
+                raise ModelError(
+                    f"Tolerances: {name} = {value!r}: must be a finite number >= 0, relative to "
+                    "the value"
+                )
 
     def next(self, tolerance: float, moved: float) -> float:
         """Tolerance of the next iteration, from this one's and a relative move of the bound."""

@@ -269,7 +269,7 @@ def compile_transition(
         scale = _full_scale(transition, sizes, where)
         n_realisations = len(scale)
     p = checked_probabilities(transition.probabilities, n_realisations, where)
-    shift = _shift(transition.shift, (n_realisations, n), where)
+    shift = _shift(transition.shift, n_realisations, sizes, where)
     possible = np.flatnonzero(p)
     shift = None if shift is None else read_only(shift[possible])
     if transition.matrix is not None:
@@ -293,9 +293,20 @@ def _full_scale(transition: LinearTransition, sizes: Mapping[str, int], where: s
             f"{where}: scale has shape {full.shape}; it needs one row for each realisation and "
             f"{sum(sizes.values())} columns, one for each state component"
         )
-    if not np.isfinite(full).all():
-        raise ModelError(f"{where}: scale holds a number that is not finite")
+    _check_finite(full, "scale", sizes, where)
     return read_only(full)
+
+
+def _check_finite(values: Floats, what: str, sizes: Mapping[str, int], where: str) -> None:
+    """Refuse NaN and infinity in a table of realizations and components, with the place."""
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        e, component = bad[0].tolist()
+        labels = [f"{n}[{i}]" if size > 1 else n for n, size in sizes.items() for i in range(size)]
+        raise ModelError(
+            f"{where}: {what} of realization {e}, state {labels[component]} is "
+            f"{values[e, component]}; give a finite number"
+        )
 
 
 def _scale_by_state(scale: Mapping[str, ArrayLike], sizes: Mapping[str, int], where: str) -> Floats:
@@ -331,8 +342,14 @@ def _blocks(matrix: Any, n: int, where: str) -> list[Any]:
     shapes = {block.shape for block in blocks}
     if shapes != {(n, n)}:
         raise ModelError(f"{where}: matrix has blocks of shape {shapes}; it needs {(n, n)}")
-    if not all(np.isfinite(block.data if sparse else block).all() for block in blocks):
-        raise ModelError(f"{where}: matrix holds a number that is not finite")
+    for e, block in enumerate(blocks):
+        entries = sp.coo_array(block)
+        for i, j, value in zip(*entries.coords, entries.data, strict=True):
+            if not np.isfinite(value):
+                raise ModelError(
+                    f"{where}: matrix of realization {e}, row {i}, column {j} is {value}; give a "
+                    "finite number"
+                )
     return blocks
 
 
@@ -342,10 +359,16 @@ def _stacked(blocks: list[Any]) -> Any:
     return sp.vstack(blocks, format="csr")
 
 
-def _shift(values: ArrayLike | None, shape: tuple[int, int], where: str) -> Floats | None:
+def _shift(
+    values: ArrayLike | None, n_realisations: int, sizes: Mapping[str, int], where: str
+) -> Floats | None:
     if values is None:
         return None
-    shift = np.atleast_2d(np.asarray(values, dtype=float))
-    if shift.shape != shape or not np.isfinite(shift).all():
-        raise ModelError(f"{where}: shift has shape {shift.shape}; it needs {shape}, all finite")
+    shift, shape = (
+        np.atleast_2d(np.asarray(values, dtype=float)),
+        (n_realisations, sum(sizes.values())),
+    )
+    if shift.shape != shape:
+        raise ModelError(f"{where}: shift has shape {shift.shape}; it needs {shape}")
+    _check_finite(shift, "shift", sizes, where)
     return read_only(shift) if shift.any() else None

@@ -174,8 +174,8 @@ def test_a_scale_of_zero_or_below_keeps_an_unbounded_state_bounded():
 @pytest.mark.parametrize(
     ("bound", "words"),
     [
-        (float("inf"), "cost_to_go_bound = inf is not finite"),
-        (float("nan"), "cost_to_go_bound = nan is not finite"),
+        (float("inf"), "cost_to_go_bound = inf: must be a finite"),
+        (float("nan"), "cost_to_go_bound = nan: must be a finite"),
         ({7: 0.0}, "cost_to_go_bound names node 7, which is unknown"),
     ],
 )
