@@ -56,29 +56,13 @@ FIELDS = (
     )
     | {"stock splits", "capital gains", "change %", "adj open", "adj high", "adj low", "adj volume"}
 )
-LABEL_WORDS = frozenset(
-    [
-        "ticker",
-        "tickers",
-        "symbol",
-        "symbols",
-        "asset",
-        "name",
-        "isin",
-        "ric",
-        "code",
-        "id",
-        "instrument",
-        "security",
-        "permno",
-        "sedol",
-        "cusip",
-        "variable",
-        "series",
-        "stock",
-        "tic",
-    ]
+# Columns that name the asset of each row; where there are several, the first of this order.
+LABEL_WORDS = (
+    *("ticker", "tickers", "symbol", "symbols", "tic", "ric", "permno", "isin", "cusip", "sedol"),
+    *("code", "asset", "instrument", "security", "stock", "id", "variable", "series", "name"),
 )
+
+SAMPLE = 500  # cells that tell a column of text from one of numbers
 
 
 @dataclass(frozen=True)
@@ -159,6 +143,9 @@ def select(
                 "option names the only asset of a file"
             )
         return Selection([replace(columns[0], label=options.asset)])
+    alike = [c.label for c in columns if normal(c.label) in FIELDS] if levels else []
+    if alike:
+        notes.cautions.append(f"columns named like fields are read as assets: {some(alike)}")
     return Selection(columns)
 
 
@@ -237,7 +224,9 @@ def _field(columns: Sequence[Column], notes: Notes, options: FieldOptions) -> Co
 def _label_column(columns: Sequence[Column], repeated: bool) -> int | None:
     """Position of the column that names the asset of each row; None in a wide table."""
     texts = [j for j, column in enumerate(columns) if not _numeric(column.cells)]
-    named = [j for j, column in enumerate(columns) if normal(column.names[-1]) in LABEL_WORDS]
+    order = {word: i for i, word in enumerate(LABEL_WORDS)}
+    named = [j for j, column in enumerate(columns) if normal(column.names[-1]) in order]
+    named.sort(key=lambda j: order[normal(columns[j].names[-1])])
     for j in named:
         if j in texts or (repeated and len(columns) > 1 and _whole(columns[j].cells)):
             return j
@@ -249,7 +238,8 @@ def _numeric(cells: Sequence[Any]) -> bool:
     array = np.asarray(cells)
     if array.dtype.kind in "iuf":
         return True
-    texts = [str(cell) for cell in pd.unique(pd.Series(list(cells), dtype=object))]
+    some_cells = list(cells)[:: max(1, len(cells) // SAMPLE)]
+    texts = [str(cell) for cell in pd.unique(pd.Series(some_cells, dtype=object))]
     filled = [text for text in texts if text.strip()]
     digits = [text for text in filled if re.match(r"[-+($€£¥]*\s*[\d.,]", text)]
     return 2 * len(digits) > len(filled)

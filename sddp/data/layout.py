@@ -38,6 +38,7 @@ DATE_WORDS = frozenset(
 ) | {"trade date", "trading date", "as of date", "valuation date"}
 
 DEEPEST_HEADER = 6  # rows looked at for the word "date"
+SAMPLE = 300  # rows looked at for dates
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def may_be_date(text: str) -> bool:
 def _date_position(rows: list[list[str]], width: int, notes: Notes, date_column: str | None) -> int:
     """Position of the column of dates."""
     tail = rows[-max(1, (2 * len(rows)) // 3) :]
+    tail = tail[:: max(1, len(tail) // SAMPLE)]
     top = rows[:DEEPEST_HEADER]
     if date_column is not None:
         found = [j for row in top for j, cell in enumerate(row) if cell == date_column]

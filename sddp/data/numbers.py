@@ -56,6 +56,11 @@ def _pattern(mark: str, group: str) -> re.Pattern[str]:
 
 
 PATTERNS = {".": _pattern(".", ","), ",": _pattern(",", ".")}
+# Columns of digits with at most one point, one cell a line; and a cell whose point is no mark of
+# thousands.
+PLAIN = re.compile(rf"(?:[+-]?\d+(?:\.\d*)?{EXPONENT})?(?:\n(?:[+-]?\d+(?:\.\d*)?{EXPONENT})?)*")
+NO_THOUSANDS = re.compile(r"^(?![+-]?[1-9]\d{0,2}\.\d{3}$)[^\n]*\.", re.MULTILINE)
+LOOKS_LIKE_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}\.\d{3}$", re.MULTILINE)
 MARKS = {".": "point", ",": "comma"}
 
 
@@ -101,6 +106,11 @@ def parse_numbers(
     """
     if options.decimal not in (None, *MARKS):
         raise notes.error(f"decimal={options.decimal!r} (--decimal): must be '.' or ','")
+    plain = _plain([cells for _, cells in columns], options, point_is_decimal)
+    if plain is not None:
+        if point_is_decimal and options.decimal is None:
+            _say_points(columns, notes)
+        return Numbers(plain, False)
     parts = [_Cells.of(cells, options) for _, cells in columns]
     written = [cells.texts for cells in parts if cells.is_text]
     texts = [str(text) for text in pd.unique(np.concatenate(written))] if written else []
@@ -113,6 +123,36 @@ def parse_numbers(
     ]
     _report(parts, texts, mark, percent, notes)
     return Numbers(found, percent)
+
+
+def _plain(
+    columns: Sequence[Sequence[Any]], options: NumberOptions, point_is_decimal: bool
+) -> list[Floats] | None:
+    """Numbers of text columns in which nothing has to be decided; None where something has."""
+    if options.decimal == "," or options.missing_values:
+        return None
+    found, decided = [], point_is_decimal or options.decimal == "."
+    points = False
+    for cells in columns:
+        if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+            return None
+        text = "\n".join(cells)
+        if not PLAIN.fullmatch(text):
+            return None
+        points = points or "." in text
+        decided = decided or NO_THOUSANDS.search(text) is not None
+        found.append(np.array([cell or "nan" for cell in cells], dtype=float))
+    too_large = any(np.isinf(numbers).any() for numbers in found)
+    return found if (decided or not points) and not too_large else None
+
+
+def _say_points(columns: Sequence[tuple[str, Sequence[Any]]], notes: Notes) -> None:
+    """Say so where points stand before exactly three digits in every cell that has one."""
+    texts = ["\n".join(cells) for _, cells in columns]
+    shown = next((found for found in map(LOOKS_LIKE_THOUSANDS.search, texts) if found), None)
+    if shown is not None and not any(map(NO_THOUSANDS.search, texts)):
+        value = float(shown[0])
+        notes.guessed.append(f"points are decimal marks: {shown[0]!r} is {value:.15g} (--decimal)")
 
 
 @dataclass(frozen=True)

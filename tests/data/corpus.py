@@ -159,6 +159,7 @@ NUMBERS = [
         "a point before three digits in a file with commas",
         rows("date,A", "2020-01-30,1.234", "2020-01-31,1.250", "2020-02-03,1.244"),
         columns={"A": (1.234, 1.25, 1.244)},
+        says="points are decimal marks: '1.234' is 1.234 .--decimal",
     ),
     Case(
         "both decimal marks",
@@ -186,6 +187,7 @@ NUMBERS = [
         instead={"missing_values": ("closed",)},
         columns={"A": (1.0, NAN, 3.0), "B": (4.0, 5.0, 6.0)},
     ),
+    Case("too large", PLAIN.replace("101.25", "1e999"), words="A is '1e999' at line 3, no number"),
     Case("infinite", PLAIN.replace("101.25", "inf"), words="A is 'inf' at line 3, no number"),
     Case(
         "a decimal comma that cuts cells",
@@ -460,6 +462,7 @@ LAYOUTS = [
         "assets named like prices",
         table(DAYS, header="date,LOW,OPEN"),
         columns={"LOW": PRICES["A"], "OPEN": PRICES["B"]},
+        says="read as assets: LOW, OPEN",
     ),
     Case(
         "Nasdaq: newest first, dollars, close/last",
@@ -505,6 +508,14 @@ LAYOUTS = [
             "symbol,date,open,close,volume",
             *(f"{n},{d},1,{PRICES[n][i]},7" for n in "AB" for i, d in enumerate(DAYS)),
         ),
+    ),
+    Case(
+        "long, with names beside tickers",
+        rows(
+            "date,name,ticker,close",
+            *(f"{d},Alphabet,{n},{PRICES[n][i]}" for n in "AB" for i, d in enumerate(DAYS)),
+        ),
+        says="assets in column 'ticker'",
     ),
     Case(
         "long, with a pair twice",

@@ -359,7 +359,7 @@ def test_without_prices_it_says_how_to_get_them(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("date,ibov\n2008-01-02,1\n", "lacks cdi, eur, gold, usd"),
+        ("date,ibov\n2008-01-02,1\n2008-01-03,1\n", "lacks cdi, eur, gold, usd"),
         ("", "none.csv"),
     ],
 )
