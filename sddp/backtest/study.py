@@ -274,8 +274,10 @@ def _outcomes(
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
             for name, outcome in parallel(work):
                 found[name] = outcome
-                failed = isinstance(outcome, Failure)
-                shown.done(name, f"failed, {outcome}" if failed else "finished")
+                said = "finished"
+                if isinstance(outcome, Failure):
+                    said = f"failed on {day(outcome.date)}: {outcome.reason}"
+                shown.done(name, said)
     except KeyboardInterrupt as interrupt:
         kept = (
             "give a store to keep finished windows"

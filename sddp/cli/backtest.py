@@ -185,11 +185,18 @@ def prepare(options: argparse.Namespace, tables: PriceTables) -> Job:
 
 def _shorter_window(settings: Settings, market: Market, notes: Notes) -> Settings:
     """A default window that leaves rows for decisions after it."""
+    from sddp.errors import DataError
+
     n_returns = len(market.dates) - 1
+    if n_returns < 2 * settings.period + settings.lag + 1:
+        raise DataError(
+            f"--period {settings.period}: {n_returns + 1} rows of prices hold no decision after a "
+            "window of two periods; give a smaller --period or more prices"
+        )
     needed = FEWEST_DECISIONS * settings.period + settings.lag + 1
     if n_returns - settings.window >= needed:
         return settings
-    window = max(2 * n_returns // 3, 2 * settings.period)
+    window = min(max(2 * n_returns // 3, 2 * settings.period), n_returns - settings.lag - 1)
     notes.add(
         f"There are {len(market.dates)} rows: the window is {window} instead of "
         f"{settings.window} rows, to leave some for the backtest (--window sets it)."

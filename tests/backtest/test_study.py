@@ -376,7 +376,7 @@ def test_a_failing_cell_does_not_lose_the_others(market, capsys):
         ended.report(["good", "bad"])
     assert "raise self.how" in ended.failures[0].trace
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "bad: failed, bad on 2021-09-20: DataError: fell over (1 of 3)"
+    assert told[0] == "bad: failed on 2021-09-20: DataError: fell over (1 of 3)"
     assert told[1] == "good: finished (2 of 3)"
     alone = run_study(market, {"good": grid["good"]}, **OPTIONS)
     alone.check()
