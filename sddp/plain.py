@@ -12,18 +12,58 @@ import datetime
 import hashlib
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
+from fractions import Fraction
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from sddp.imports import class_path, found_class, importable
 
 # Random numbers hardly shrink, so the fastest level is as good as any.
 COMPRESSION = 1
+
+
+class Label(NamedTuple):
+    """How a value that labels something is written: by parts of JSON, and the way back."""
+
+    kind: type
+    parts: Callable[[Any], Any]
+    back: Callable[[Any], Any]
+
+
+def _timestamp(parts: Sequence[Any]) -> pd.Timestamp:
+    text, zone = parts
+    stamp = pd.Timestamp(text)
+    return stamp if zone is None else stamp.tz_convert(zone)
+
+
+# Subclasses stand before their bases.
+LABELS: Mapping[str, Label] = {
+    "timestamp": Label(
+        pd.Timestamp, lambda t: [t.isoformat(), None if t.tz is None else str(t.tz)], _timestamp
+    ),
+    "datetime": Label(
+        datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat
+    ),
+    "date": Label(datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "pandas timedelta": Label(pd.Timedelta, lambda d: d.isoformat(), pd.Timedelta),
+    "timedelta": Label(
+        datetime.timedelta,
+        lambda d: [d.days, d.seconds, d.microseconds],
+        lambda parts: datetime.timedelta(*parts),
+    ),
+    "period": Label(pd.Period, lambda p: [str(p), p.freqstr], lambda parts: pd.Period(*parts)),
+    "fraction": Label(Fraction, str, Fraction),
+    "decimal": Label(Decimal, str, Decimal),
+    "complex": Label(complex, repr, complex),
+    "bytes": Label(bytes, bytes.hex, bytes.fromhex),
+}
 
 
 class NotPlain(TypeError):
@@ -55,6 +95,9 @@ class Encoder:
             return value
         if isinstance(value, np.bool_):
             return bool(value)
+        for name, label in LABELS.items():
+            if isinstance(value, label.kind):
+                return {"label": name, "parts": label.parts(value)}
         if isinstance(value, Integral):
             return int(value)
         if isinstance(value, Real):
@@ -64,8 +107,10 @@ class Encoder:
             return self._array(value, where)
         if sp.issparse(value):
             return self._sparse(value, where)
-        if isinstance(value, datetime.date):
-            return {"date": value.isoformat(), "kind": class_path(type(value))}
+        if isinstance(value, frozenset):
+            return {"set": self.encode(sorted(value, key=repr), where)}
+        if isinstance(value, pd.Interval):
+            return {"interval": self.encode([value.left, value.right, value.closed], where)}
         if isinstance(value, tuple):
             return {"tuple": [self.encode(v, f"{where}[{i}]") for i, v in enumerate(value)]}
         if isinstance(value, list):
@@ -185,11 +230,14 @@ class Decoder:
         data, indices, pointer = (self._read_array(part) for part in document["sparse"])
         return sp.csr_array((data, indices, pointer), shape=tuple(document["shape"]))
 
-    def _read_date(self, document: Mapping[str, Any]) -> Any:
-        kind = found_class(document["kind"])
-        if not issubclass(kind, datetime.date):
-            raise ValueError(f"{document['kind']} is no date")
-        return kind.fromisoformat(document["date"])
+    def _read_label(self, document: Mapping[str, Any]) -> Any:
+        return LABELS[document["label"]].back(document["parts"])
+
+    def _read_set(self, document: Mapping[str, Any]) -> frozenset[Any]:
+        return frozenset(self.decode(document["set"]))
+
+    def _read_interval(self, document: Mapping[str, Any]) -> Any:
+        return pd.Interval(*self.decode(document["interval"]))
 
     def _read_own(self, document: Mapping[str, Any]) -> Any:
         kind = self._classes[document["is"]]
@@ -214,7 +262,9 @@ _READERS: Mapping[str, Callable[[Decoder, Mapping[str, Any]], Any]] = {
     "map": Decoder._read_map,
     "array": Decoder._read_array,
     "sparse": Decoder._read_sparse,
-    "date": Decoder._read_date,
+    "label": Decoder._read_label,
+    "set": Decoder._read_set,
+    "interval": Decoder._read_interval,
     "is": Decoder._read_own,
     "class": Decoder._read_class,
 }

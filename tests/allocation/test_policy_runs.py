@@ -23,6 +23,7 @@ from sddp.errors import ModelError, PolicyFileError, SddpError
 from tests.allocation.asking import NAMED, TIGHT, assert_same, converged, digits
 from tests.allocation.oracles import enumerated_policy_value, outcomes
 from tests.allocation.problems import TINY, TINY2, varying_case
+from tests.tickers import LABELS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -230,6 +231,26 @@ def test_a_file_opens_by_itself(name, tmp_path):
     assert engine.bound == policy.bound
     loaded.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_labels_of_every_kind_survive_a_file(tmp_path):
+    names = tuple(label for k, label in enumerate(LABELS) if not isinstance(label, str) or k < 5)
+    returns = np.random.default_rng(0).normal(0.01, 0.05, (1, 10, len(names)))
+    scenarios = MarkovScenarios(returns, [[1.0]], asset_names=names, n_stages=2)
+    policy = train_allocation(
+        AllocationModel(transaction_cost=0.005, cvar_limit=0.05),
+        scenarios,
+        initial_holdings={"cash": 1.0},
+        rng=np.random.default_rng(0),
+        stopping=Iterations(2),
+        progress=False,
+    ).policy
+    policy.save(tmp_path / "policy.json")
+    loaded = AllocationPolicy.load(tmp_path / "policy.json")
+    assert loaded.problem.scenarios.asset_names == names
+    assert [*map(type, loaded.problem.scenarios.asset_names)] == [*map(type, names)]
+    asked = {"stage": 0, "regime": 0, "holdings": {names[0]: 1.0}}
+    assert_same(loaded.decide(**asked), policy.decide(**asked))
 
 
 def test_a_file_of_the_engine_is_no_allocation_policy(tmp_path):
