@@ -66,6 +66,7 @@ class _Assembly:
         self.reader = FormReader(positions, self.column)
         self.columns: dict[int, int] = {}
         self.variables: list[Any] = []
+        self.column_names: list[str] = []
         self.row_names: list[str] = []
         self.positions: dict[str, list[tuple[int, ...]]] = {place: [] for place in PLACES}
         self.entries: dict[str, list[Coefficient]] = {place: [] for place in PLACES}
@@ -81,6 +82,7 @@ class _Assembly:
                 )
             position = self.columns[id(variable)] = len(self.variables)
             self.variables.append(variable)
+            self.column_names.append(variable.name)
         return position
 
     def form(self, expression: Any, name: str) -> Form:
@@ -106,8 +108,7 @@ class _Assembly:
 
     def label(self, place: str, position: Sequence[int]) -> str:
         """What an entry is, in words."""
-        columns = [variable.name for variable in self.variables]
-        return entry_label(place, position, columns, self.row_names)
+        return entry_label(place, position, self.column_names, self.row_names)
 
     def free_bound(self, expression: Any, name: str, missing: float) -> float:
         """A bound that is no constraint; noise in it does not count as an occurrence."""
@@ -176,7 +177,7 @@ def compile_stage(stage: Stage, where: str) -> CompiledStage:
     arrays = with_entries(arrays, noise, {p: values[0] for p, values in noise.values.items()})
     return CompiledStage(
         sign=sign,
-        column_names=tuple(v.name for v in assembly.variables),
+        column_names=tuple(assembly.column_names),
         column_groups=tuple(v.parent_component().name for v in assembly.variables),
         row_names=tuple(assembly.row_names),
         cost=read_only(arrays.cost),
@@ -298,7 +299,7 @@ def _states(stage: Stage, assembly: _Assembly) -> tuple[list[int], list[int], St
     for position in used:
         if used.count(position) > 1:
             raise ModelError(
-                f"{assembly.where}: variable {assembly.variables[position].name} is used twice: "
+                f"{assembly.where}: variable {assembly.column_names[position]} is used twice: "
                 "one variable serves two states or directions; give each state variables of its own"
             )
     if outgoing and len(outgoing) < len(incoming):
@@ -357,7 +358,7 @@ def _column_bounds(assembly: _Assembly, given: Collection[int]) -> tuple[Floats,
     for position, variable in enumerate(assembly.variables):
         for side, missing in (("lower", -np.inf), ("upper", np.inf)):
             bound = variable.value if variable.fixed else getattr(variable, side)
-            name = f"the {side} bound of {variable.name}"
+            name = f"the {side} bound of {assembly.column_names[position]}"
             if bound is None and variable.fixed:
                 raise ModelError(f"{assembly.where}: {variable.name} is fixed without a value")
             if bound is None:
