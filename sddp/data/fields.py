@@ -44,7 +44,6 @@ FIELDS = (
             "dividend",
             "repaired?",
             "change",
-            "%",
             "vwap",
             "turnover",
             "trades",

@@ -269,6 +269,12 @@ def _grid(text: str, notes: Notes, delimiter: str | None) -> tuple[Grid, str]:
             raise notes.error(f"delimiter={delimiter!r} (--delimiter): must be one character")
     chosen = delimiter or _delimiter(text, notes)
     rows, lines = _split(text, chosen, notes)
+    if chosen != BLANKS:
+        mark = re.escape(chosen)
+        end = lines[1] - 1 if len(lines) > 1 else None  # a name may hold a line feed
+        header = "\n".join(text.split("\n")[:end])
+        if re.search(rf'(?:^|{mark})"? +[^ ]|[^ ] +"?(?:{mark}|$)', header):
+            notes.done.append("blanks around the names of the header removed")
     return _without_blanks(rows, lines, notes), chosen
 
 

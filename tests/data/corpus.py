@@ -100,7 +100,7 @@ DIALECTS = [
         PLAIN.replace("\n", ",,\n"),
         says="2 empty columns left out",
     ),
-    Case("blanks around cells", PLAIN.replace(",", " , ")),
+    Case("blanks around cells", PLAIN.replace(",", " , "), says="blanks around the names"),
     Case(
         "letters in no known encoding",
         PLAIN.replace("A", "Münch").encode("cp1252"),

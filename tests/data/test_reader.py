@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import re
@@ -13,6 +14,7 @@ import pytest
 from sddp.data import Reading, read_factors, read_prices, read_returns
 from sddp.errors import DataError
 from tests.data.corpus import CORPUS, DAYS, PLAIN, PRICES, Case
+from tests.tickers import TEXTS
 
 READERS = {"prices": read_prices, "returns": read_returns, "factors": read_factors}
 
@@ -214,3 +216,30 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
         check_exact=True,
         check_freq=False,
     )
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(("delimiter", "decimal"), [(",", "."), (";", ","), ("\t", ".")])
+def test_names_of_all_kinds_are_read_as_they_stand(delimiter, decimal, tmp_path):
+    """Wide and long; of blanks around a name nothing is kept, and one of blanks is none."""
+    names = [name for name in TEXTS if name.strip()]
+    levels = 100.0 + np.arange(10.0)[:, None] * 1.25 + np.arange(len(names)) / 8.0
+    dates = [f"2020-01-{day:02d}" for day in range(6, 16)]
+    wide, long = tmp_path / "wide.csv", tmp_path / "long.csv"
+    numbers = [[repr(x).replace(".", decimal) for x in row] for row in levels.tolist()]
+    with wide.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["date", *names])
+        writer.writerows([day, *row] for day, row in zip(dates, numbers, strict=True))
+    with long.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["date", "ticker", "close"])
+        for day, row in zip(dates, numbers, strict=True):
+            writer.writerows([day, *pair] for pair in zip(names, row, strict=True))
+    for path in (wide, long):
+        table = read_prices(path).table
+        assert list(table.columns) == [name.strip() for name in names]
+        np.testing.assert_array_equal(table.to_numpy(), levels)
+    assert "blanks around the names" in str(read_prices(wide).report)
