@@ -260,7 +260,7 @@ def market(kind: str) -> Market:
 
 def strategies(labels: Sequence) -> dict:
     estimator = RegimeEstimator(
-        rng=np.random.default_rng(7),
+        seed=7,
         window=60,
         regimes=GaussianRegimes(2, n_starts=1),
         n_scenarios=8,
@@ -282,7 +282,7 @@ def strategies(labels: Sequence) -> dict:
                 MeanVarianceStrategy(matched, RegimeForecaster(estimator, refit_every=2)),
                 MultistageStrategy(
                     model,
-                    np.random.default_rng(8),
+                    8,
                     estimator,
                     n_stages=2,
                     stopping=sddp.Iterations(2),

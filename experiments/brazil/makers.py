@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from experiments.brazil import variants as names
@@ -65,7 +64,7 @@ def cell(variant: Variant, config: Config, caches: Caches) -> Cell:
 def estimator(variant: Variant, config: Config, caches: Caches) -> RegimeEstimator:
     """Regimes and scenarios of a variant."""
     return RegimeEstimator(
-        rng=np.random.default_rng(variant.seed),
+        seed=variant.seed,
         window=variant.window,
         regimes=GaussianRegimes(n_states=variant.n_states, n_starts=variant.n_starts),
         n_scenarios=config.n_scenarios,
@@ -98,7 +97,7 @@ def _multistage(kind: str) -> Maker:
                 cvar_limit=variant.limit,
                 terminal_value=variant.terminal_value,
             ),
-            rng=np.random.default_rng(variant.seed),
+            seed=variant.seed,
             estimator=estimator(variant, config, caches),
             n_stages=config.n_stages,
             stopping=Iterations(variant.iterations),

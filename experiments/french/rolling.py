@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FrenchData, market
-from experiments.streams import stream
+from experiments.streams import seed_of
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import (
     BacktestReport,
@@ -169,7 +169,7 @@ def estimator(config: Config, fits: FitCache, *, excess: bool = True) -> Any:
     """Regimes and scenarios on an expanding window."""
     make: Callable[..., RegimeEstimator] = ExcessRegimeEstimator if excess else RegimeEstimator
     return make(
-        rng=stream(config.seed, Purpose.ROLLING),
+        seed=seed_of(config.seed, Purpose.ROLLING),
         window=config.n_training,
         expanding=True,
         regimes=GaussianRegimes(n_states=config.n_states, n_starts=config.n_starts),
@@ -189,7 +189,7 @@ def multistage(
             cvar_confidence=config.cvar_confidence,
             cvar_limit=config.cvar_limit,
         ),
-        rng=stream(config.seed, Purpose.TRAINING),
+        seed=seed_of(config.seed, Purpose.TRAINING),
         estimator=own,
         n_stages=config.n_decisions,
         mode="run-through",

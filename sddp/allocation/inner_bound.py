@@ -28,9 +28,9 @@ from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.engine import inner_bound as engine
 from sddp.engine.inner_points import visited_states
-from sddp.engine.sampling import check_generator
 from sddp.errors import DataError, InfeasibleState, ModelError
 from sddp.labels import label_index
+from sddp.rng import Rng, generator
 from sddp.threads import one_blas_thread
 
 # Values are true up to this, relative to wealth: what HiGHS's tolerances leave over the stages.
@@ -130,9 +130,7 @@ class InnerBound:
         return GuaranteedDecision(held, -step.value)
 
 
-def inner_bound(
-    policy: AllocationPolicy, *, rng: np.random.Generator, n_points: int = 50
-) -> InnerBound:
+def inner_bound(policy: AllocationPolicy, *, rng: Rng, n_points: int = 50) -> InnerBound:
     """A deterministic interval for a trained policy's problem, without simulation error.
 
     Parameters
@@ -140,7 +138,7 @@ def inner_bound(
     policy : AllocationPolicy
         It chooses the portfolios; the better it is, the narrower the interval. Any policy gives
         a true one.
-    rng : Generator
+    rng : int, SeedSequence or Generator
         Draws the states in which the policy is asked.
     n_points : int
         Decisions drawn for each stage and regime, in tens: with the same `rng` ten more never
@@ -152,11 +150,11 @@ def inner_bound(
         No combination of the drawn portfolios is feasible all the way: nothing is guaranteed.
         Possible only where a limit is below what selling out costs; draw more points.
     ModelError
-        `n_points` is below 1, or `rng` is no generator.
+        `n_points` is below 1, or `rng` is none.
     """
     if n_points < 1:
         raise ModelError(f"n_points = {n_points}; draw at least one decision a stage and regime")
-    check_generator(rng)
+    rng = generator(rng)
     started, problem = time.perf_counter(), policy.problem
     risk, root_risk = policy.engine.snapshot.risk, policy.engine.snapshot.root_risk
     with one_blas_thread():

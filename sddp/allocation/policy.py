@@ -19,6 +19,7 @@ from sddp.engine.policy import Decision, Policy
 from sddp.engine.storage import load_file, save_policy
 from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
 from sddp.labels import label_index
+from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
 
 Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
@@ -122,13 +123,13 @@ class AllocationPolicy:
         cash = self.problem.cash_value
         return self.engine.certificate(effort=effort, seed=seed, reference=cash)
 
-    def simulate(self, n_paths: int, *, rng: np.random.Generator) -> pd.DataFrame:
+    def simulate(self, n_paths: int, *, rng: Rng) -> pd.DataFrame:
         """Follow the policy in sample.
 
         Parameters
         ----------
         n_paths : int
-        rng : Generator
+        rng : int, SeedSequence or Generator
             Draws regimes and scenarios; equal states, equal tables.
 
         Returns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, Holdings
@@ -21,6 +20,7 @@ from sddp.engine.training import TrainingResult, train
 from sddp.errors import ModelError
 from sddp.labels import CASH
 from sddp.risk import Expectation, RiskMeasure
+from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
 
 DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(500)
@@ -66,7 +66,7 @@ def train_allocation(
     scenarios: MarkovScenarios,
     *,
     initial_holdings: Holdings,
-    rng: np.random.Generator,
+    rng: Rng,
     initial_regime: int | str = 0,
     risk: RiskMeasure | None = None,
     stopping: StoppingRule = DEFAULT_STOPPING,
@@ -86,7 +86,7 @@ def train_allocation(
     scenarios : MarkovScenarios
     initial_holdings : mapping or Series from position to money
         With ``"cash"``; positions left out are 0.
-    rng : Generator
+    rng : int, SeedSequence or Generator
         Draws the sampled paths.
     initial_regime : int or str
         Regime at the first decision.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sddp.errors import ModelError
 from sddp.labels import HOLDS_LABELS
+from sddp.rng import Seed, seed_sequence
 
 _T = TypeVar("_T")
 
@@ -90,6 +91,8 @@ def _describe_object(thing: Any) -> Any:
         return {"array": list(thing.shape), "sha256": _array_hash(thing)}
     if isinstance(thing, np.random.Generator):
         return _describe_generator(thing)
+    if isinstance(thing, np.random.SeedSequence):
+        return _describe_seed(thing)
     if is_dataclass(thing) and not isinstance(thing, type):
         told = [f for f in fields(thing) if f.init and f.metadata.get("described", True)]
         return {"class": _name(type(thing))} | {f.name: _describe_field(thing, f) for f in told}
@@ -114,49 +117,34 @@ def _describe_label(label: Hashable) -> Any:
 
 
 def _describe_generator(rng: np.random.Generator) -> dict[str, Any]:
-    seed = seed_sequence(rng)
-    entropy = seed.entropy
-    plain = list(entropy) if isinstance(entropy, (list, tuple)) else entropy
-    return {
-        "generator": type(rng.bit_generator).__name__,
-        "entropy": plain,
-        "spawn_key": [int(word) for word in seed.spawn_key],
-    }
-
-
-def seed_sequence(rng: np.random.Generator) -> np.random.SeedSequence:
-    """Seed of a generator.
-
-    Raises
-    ------
-    ModelError
-        `rng` is no generator, or has no seed that others could be derived from.
-    """
-    if not isinstance(rng, np.random.Generator):
-        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
     seed = rng.bit_generator.seed_seq
     if not isinstance(seed, np.random.SeedSequence):
-        raise ModelError("rng was not made from a seed; give numpy.random.default_rng(seed)")
-    return seed
+        raise ModelError(f"rng = {rng!r}: must be made from a seed; give default_rng(seed)")
+    return {"generator": type(rng.bit_generator).__name__} | _describe_seed(seed)
 
 
-def keyed(rng: np.random.Generator, *key: Any) -> np.random.Generator:
-    """Generator that depends on the seed of another and on a key, not on any draw or call before.
+def _describe_seed(seed: np.random.SeedSequence) -> dict[str, Any]:
+    entropy = seed.entropy
+    plain = list(entropy) if isinstance(entropy, (list, tuple)) else entropy
+    return {"entropy": plain, "spawn_key": [int(word) for word in seed.spawn_key]}
+
+
+def keyed(seed: Seed, *key: Any) -> np.random.Generator:
+    """Generator that depends on a seed and on a key, not on any draw or call before.
 
     The numbers of a date are thus the same whichever dates were asked for first, in whichever
     process.
 
-    >>> rng = np.random.default_rng(1)
-    >>> first = keyed(rng, "regimes", pd.Timestamp("2020-01-01")).random()
-    >>> _ = rng.random(), keyed(rng, "regimes", pd.Timestamp("2020-01-02")).random()
-    >>> keyed(rng, "regimes", pd.Timestamp("2020-01-01")).random() == first
+    >>> first = keyed(1, "regimes", pd.Timestamp("2020-01-01")).random()
+    >>> _ = keyed(1, "regimes", pd.Timestamp("2020-01-02")).random()
+    >>> keyed(1, "regimes", pd.Timestamp("2020-01-01")).random() == first
     True
     """
-    seed = seed_sequence(rng)
+    given = seed_sequence(seed)
     words = np.frombuffer(bytes.fromhex(key_of(describe(key))), dtype=">u4")
-    spawn_key = (*seed.spawn_key, *(int(word) for word in words))
-    child = np.random.SeedSequence(seed.entropy, spawn_key=spawn_key, pool_size=seed.pool_size)
-    return np.random.Generator(type(rng.bit_generator)(child))
+    spawn_key = (*given.spawn_key, *(int(word) for word in words))
+    child = np.random.SeedSequence(given.entropy, spawn_key=spawn_key, pool_size=given.pool_size)
+    return np.random.default_rng(child)
 
 
 def _is_frozen(thing: Any) -> bool:

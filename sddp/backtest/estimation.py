@@ -16,10 +16,11 @@ import pandas as pd
 
 from sddp.allocation.outlook import Outlook, outlook
 from sddp.arrays import Floats, Ints
-from sddp.backtest.describe import NOT_DESCRIBED, keyed, seed_sequence
+from sddp.backtest.describe import NOT_DESCRIBED, keyed
 from sddp.backtest.fits import Fit, FitCache
 from sddp.backtest.market import View
 from sddp.errors import DataError, ModelError
+from sddp.rng import Seed, seed_sequence
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import FactorModel, GaussianRegimes, Regimes, markov_scenarios
 
@@ -39,9 +40,9 @@ class RegimeEstimator:
 
     Parameters
     ----------
-    rng : Generator
-        Its seed is what counts, together with the date: fit and scenarios of a date are the same
-        whatever was drawn before. Estimators with the same seed draw the same numbers.
+    seed : int or SeedSequence
+        Counts together with the date: fit and scenarios of a date are the same whatever was drawn
+        before. Estimators with the same seed draw the same numbers.
     window : int
         Rows used, ending today; the fewest, with `expanding`.
     expanding : bool
@@ -66,10 +67,10 @@ class RegimeEstimator:
     Raises
     ------
     ModelError
-        `window` or `period` make no sense, or `rng` is no generator with a seed.
+        `window` or `period` make no sense, or `seed` is neither an integer nor a SeedSequence.
     """
 
-    rng: np.random.Generator
+    seed: Seed
     window: int = 504
     expanding: bool = False
     period: int = 1
@@ -85,7 +86,7 @@ class RegimeEstimator:
                 f"window = {self.window}, period = {self.period}; give period >= 1 and a window "
                 "of many periods"
             )
-        seed_sequence(self.rng)
+        seed_sequence(self.seed)
 
     def estimate(self, view: View, *, start: Fit | None = None) -> RegimeEstimate:
         """Regimes and scenarios from the rows of a view.
@@ -104,7 +105,7 @@ class RegimeEstimator:
         """
         start = start if self.carry else None
         table, lengths = self.drivers(view)
-        rng = keyed(self.rng, "regimes", view.date)
+        rng = keyed(self.seed, "regimes", view.date)
         fit = self.cache.fit(self._per_sequence(), table, lengths, start=start, rng=rng)
         assets = None
         if view.factors is not None:
@@ -114,7 +115,7 @@ class RegimeEstimator:
             assets,
             n_stages=1,
             n_scenarios=self.n_scenarios,
-            rng=keyed(self.rng, "scenarios", view.date),
+            rng=keyed(self.seed, "scenarios", view.date),
             sampling=self.sampling,
         )
         return self._estimate(view, start, fit, _with_unseen_changes(drawn))

@@ -13,6 +13,7 @@ from sddp.backtest import inference, promises
 from sddp.backtest.inference import Resampling, Sample
 from sddp.backtest.tables import checked_series, day
 from sddp.errors import DataError, ModelError
+from sddp.rng import Rng, generator
 
 if TYPE_CHECKING:
     from sddp.backtest.report import BacktestReport
@@ -126,7 +127,7 @@ class Evidence:
         return list(self.report.ledgers if chosen is None else chosen)
 
 
-def gather(report: BacktestReport, contents: Contents, rng: np.random.Generator | None) -> Evidence:
+def gather(report: BacktestReport, contents: Contents, rng: Rng | None) -> Evidence:
     """Everything a page shows; without `rng` no intervals and no tests.
 
     Raises
@@ -143,13 +144,13 @@ def gather(report: BacktestReport, contents: Contents, rng: np.random.Generator 
     periods = promises.promises(report.ledgers, journals, lag=report.lag, period=contents.period)
     promised, uncertainty = promises.promise_table(periods), None
     if rng is not None:
-        rng, tail_rng = rng.spawn(2)
-        uncertainty = _uncertainty(report, contents, confidence, bool(journals), rng)
+        first, tail_rng = generator(rng).spawn(2)
+        uncertainty = _uncertainty(report, contents, confidence, bool(journals), first)
         promised = promised.join(_tail_intervals(periods, contents, tail_rng))
     return Evidence(report, contents, confidence, journals, periods, promised, uncertainty)
 
 
-def _check(report: BacktestReport, contents: Contents, rng: np.random.Generator | None) -> None:
+def _check(report: BacktestReport, contents: Contents, rng: Rng | None) -> None:
     for name in (*(contents.detail or ()), contents.reference, contents.benchmark):
         if name is not None:
             report.ledger(name)
@@ -160,8 +161,8 @@ def _check(report: BacktestReport, contents: Contents, rng: np.random.Generator 
         )
     if rng is None and contents.reference is not None:
         raise ModelError(
-            f"reference = {contents.reference!r} without rng; give a Generator: differences are "
-            "shown with intervals only"
+            f"reference = {contents.reference!r} without rng; give one, such as rng=1: "
+            "differences are shown with intervals only"
         )
 
 

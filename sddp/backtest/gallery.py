@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from sddp.backtest import figures, metrics, promises
@@ -17,6 +16,7 @@ from sddp.backtest.page_parts import Picture, interval, money, number, percent
 from sddp.backtest.tables import day
 from sddp.errors import DataError
 from sddp.labels import CASH
+from sddp.rng import Rng
 
 if TYPE_CHECKING:
     from sddp.backtest.report import BacktestReport
@@ -30,7 +30,7 @@ def write_figures(
     folder: str | PathLike[str],
     *,
     contents: Contents | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Rng | None = None,
 ) -> list[Path]:
     """Write the figures of a report's page as PNG files; existing ones are overwritten.
 

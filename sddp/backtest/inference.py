@@ -32,6 +32,7 @@ from sddp.backtest.resampling import (
 )
 from sddp.backtest.tables import cells
 from sddp.errors import DataError, ModelError
+from sddp.rng import Rng, generator
 
 # Fewer periods hold too few blocks for an interval to mean anything; and with fewer of them in the
 # tail many draws hold no loss beyond their own VaR, and so no error of the CVaR.
@@ -99,7 +100,7 @@ class Resampling:
 
     Parameters
     ----------
-    rng : Generator
+    rng : int, SeedSequence or Generator
         Equal states, equal numbers.
     n_draws : int, default 5000
     level : float, default 0.95
@@ -116,12 +117,13 @@ class Resampling:
         `level` lies outside (0, 1), `n_draws` below 100, or `block_length` below 1.
     """
 
-    rng: np.random.Generator
+    rng: Rng
     n_draws: int = 5000
     level: float = 0.95
     block_length: float | None = None
 
     def __post_init__(self) -> None:
+        generator(self.rng)
         if not 0.0 < self.level < 1.0:
             raise ModelError(f"level = {self.level}; give a probability such as 0.95")
         if self.n_draws < MINIMUM_DRAWS:
@@ -243,7 +245,7 @@ def intervals(sample: Sample, how: Resampling, *, confidence: float) -> pd.DataF
     names = list(sample.returns.columns)
     tables = [
         _interval_table(metric, names, _bootstrap(metric, _alone, how, stream), how.level)
-        for metric, stream in zip(metrics, how.rng.spawn(len(metrics)), strict=True)
+        for metric, stream in zip(metrics, generator(how.rng).spawn(len(metrics)), strict=True)
     ]
     return _by_strategy(pd.concat(tables), names)
 
@@ -283,7 +285,7 @@ def differences(sample: Sample, reference: Hashable, how: Resampling) -> pd.Data
     ]
     compared = [names[column] for column in others]
     tables = []
-    for metric, stream in zip(metrics, how.rng.spawn(len(metrics)), strict=True):
+    for metric, stream in zip(metrics, generator(how.rng).spawn(len(metrics)), strict=True):
         drawn = _bootstrap(metric, lambda v: v[:, others] - v[:, [base]], how, stream)
         table = _interval_table(metric, compared, drawn, how.level)
         table.insert(1, "reference", reference)
@@ -312,7 +314,8 @@ def mean_interval(
         Bounds are NaN for fewer than 30 rows, or where draws have no error.
     """
     metric = _Metric("", values[:, None], estimator, _alone)
-    table = _interval_table(metric, [""], _bootstrap(metric, _alone, how, how.rng), how.level)
+    found = _bootstrap(metric, _alone, how, generator(how.rng))
+    table = _interval_table(metric, [""], found, how.level)
     value, low, high = table[["value", "low", "high"]].to_numpy()[0]
     return float(value), float(low), float(high)
 

@@ -15,13 +15,14 @@ from sddp.allocation.outlook import outlook
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
 from sddp.allocation.training import AllocationResult, cost_free_policy
 from sddp.arrays import Floats
-from sddp.backtest.describe import NOT_DESCRIBED, keyed, seed_sequence
+from sddp.backtest.describe import NOT_DESCRIBED, keyed
 from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
 from sddp.backtest.market import View
 from sddp.backtest.trainings import TrainingCache
 from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
 from sddp.labels import CASH, places_of
+from sddp.rng import Seed, seed_sequence
 
 Mode = Literal["receding", "run-through"]
 Future = Literal["trained", "cost-free"]
@@ -57,9 +58,9 @@ class MultistageStrategy:
     model : AllocationModel
         What the strategy believes of costs and limits; its `cash_return` is replaced by the cash
         rate known at each training, compounded over a period.
-    rng : Generator
-        For the paths of training; its seed is what counts, together with the date. Estimates
-        have their own, that of `estimator`.
+    seed : int or SeedSequence
+        For the paths of training, together with the date. Estimates have their own, that of
+        `estimator`.
     estimator : RegimeEstimator
         Regimes and scenarios.
     n_stages : int
@@ -102,7 +103,7 @@ class MultistageStrategy:
     """
 
     model: AllocationModel
-    rng: np.random.Generator
+    seed: Seed
     estimator: RegimeEstimator
     n_stages: int = 12
     mode: Mode = "receding"
@@ -129,7 +130,7 @@ class MultistageStrategy:
                 f"refit_every = {self.refit_every} runs through more than the n_stages = "
                 f"{self.n_stages} of the policy; refit sooner, or use mode='receding'"
             )
-        seed_sequence(self.rng)
+        seed_sequence(self.seed)
         self._rolling = RollingEstimate(self.estimator, self.refit_every)
 
     @property
@@ -233,7 +234,7 @@ class MultistageStrategy:
             scenarios,
             initial_regime=int(estimate.belief(view).argmax()),
             stopping=self.stopping if self.n_stages > 1 else ONE_STAGE,
-            rng=keyed(self.rng, "training", view.date),
+            rng=keyed(self.seed, "training", view.date),
         )
         self.result, self.training_log = trained.result, trained.log
         self.policy = trained.policy

@@ -20,6 +20,7 @@ from sddp.backtest.inference import MINIMUM_PERIODS, Resampling, mean_interval
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.tables import day
 from sddp.errors import DataError
+from sddp.rng import generator
 
 # A portfolio all but in cash promises next to nothing, and what then decides whether the promise
 # is kept is the drift between decision and execution. One basis point of wealth:
@@ -113,9 +114,10 @@ def promise_tests(periods: Mapping[str, pd.DataFrame], how: Resampling) -> pd.Da
     DataError
         A strategy's promises are of several confidences.
     """
+    streams = generator(how.rng).spawn(len(periods))
     rows = {
         name: _tests(name, table, how, stream)
-        for (name, table), stream in zip(periods.items(), how.rng.spawn(len(periods)), strict=True)
+        for (name, table), stream in zip(periods.items(), streams, strict=True)
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
 

@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
@@ -20,6 +19,7 @@ from sddp.backtest.tables import day
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
 from sddp.labels import CASH
+from sddp.rng import Rng
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +115,7 @@ class BacktestReport:
     def intervals(
         self,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         level: float = 0.95,
         n_draws: int = 5000,
         confidence: float = 0.95,
@@ -144,7 +144,7 @@ class BacktestReport:
         self,
         reference: str,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         level: float = 0.95,
         n_draws: int = 5000,
         block_length: float | None = None,
@@ -167,7 +167,7 @@ class BacktestReport:
     def risk_tests(
         self,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         level: float = 0.95,
         n_draws: int = 5000,
         block_length: float | None = None,
@@ -285,7 +285,7 @@ class BacktestReport:
         *,
         title: str = "Backtest",
         contents: Contents | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Rng | None = None,
         caveats: Sequence[str] = (),
         provenance: Mapping[str, Any] | None = None,
     ) -> Path:
@@ -303,7 +303,7 @@ class BacktestReport:
         title : str
         contents : Contents, optional
             What is shown: strategies in detail, reference, benchmark, market, windows.
-        rng : Generator, optional
+        rng : int, SeedSequence or Generator, optional
             For intervals and tests; without it there are none.
         caveats : sequence of str
             What a reader must know before the numbers.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sddp.arrays import Floats, Ints
+from sddp.rng import Rng, generator
 
 # Rows drawn at a time: what they take stays near the processor, whatever the number of draws.
 CHUNK_ROWS = 400_000
@@ -80,7 +81,7 @@ class Blocks:
 
 
 def stationary_blocks(
-    n_rows: int, *, block_length: float, n_draws: int, rng: np.random.Generator
+    n_rows: int, *, block_length: float, n_draws: int, rng: Rng
 ) -> Iterator[Blocks]:
     """Draws of the stationary bootstrap, some at a time.
 
@@ -91,12 +92,13 @@ def stationary_blocks(
         Mean length, at least 1: after each row a new block starts with probability
         ``1 / block_length``.
     n_draws : int
-    rng : Generator
+    rng : int, SeedSequence or Generator
 
     Yields
     ------
     Blocks
     """
+    rng = generator(rng)
     at_a_time = max(CHUNK_ROWS // n_rows, 1)
     for done in range(0, n_draws, at_a_time):
         yield _blocks(n_rows, block_length, min(at_a_time, n_draws - done), rng)

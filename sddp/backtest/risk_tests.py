@@ -21,6 +21,7 @@ from scipy.stats import binomtest, chi2
 
 from sddp.arrays import Floats
 from sddp.errors import DataError
+from sddp.rng import Rng, generator
 
 # Draws simulated at a time, times periods: 8 MB an array.
 CHUNK_ROWS = 1_000_000
@@ -111,7 +112,7 @@ def shortfall_test(
     cvar: ArrayLike,
     *,
     confidence: float,
-    rng: np.random.Generator,
+    rng: Rng,
     n_draws: int = 10_000,
 ) -> ShortfallTest:
     """Whether the CVaR was understated (Acerbi and Szekely, Backtesting expected shortfall, 2014).
@@ -135,7 +136,7 @@ def shortfall_test(
         CVaR above 0 and not below the VaR.
     confidence : float
         c.
-    rng : Generator
+    rng : int, SeedSequence or Generator
     n_draws : int
 
     Raises
@@ -153,7 +154,7 @@ def shortfall_test(
         )
     ratios, exceeded = z / s, violations(z, v)
     expected = (1.0 - confidence) * len(z)
-    sums, counts = _simulated_tails(v / s, 1.0 - confidence, rng, n_draws)
+    sums, counts = _simulated_tails(v / s, 1.0 - confidence, generator(rng), n_draws)
     total, hits = float(ratios[exceeded].sum()), int(exceeded.sum())
     # A draw without a violation has no Z1 and is left out.
     means = sums[counts > 0] / counts[counts > 0]

@@ -88,9 +88,7 @@ class TrainedModel:
             The view lacks rows, or variables that the regimes were fitted to.
         """
         # Only its data window counts here; nothing is drawn.
-        reader = RegimeEstimator(
-            rng=np.random.default_rng(0), window=self.window, period=self.period
-        )
+        reader = RegimeEstimator(seed=0, window=self.window, period=self.period)
         table, lengths = reader.drivers(view)
         names = self.fit.variable_names
         if names is not None and not same_labels(names, tuple(table.columns)):

@@ -222,8 +222,6 @@ def strategy(
     on_iteration: Callable[[int], object] | None = None,
 ) -> MultistageStrategy:
     """The multi-stage policy with these settings, its fits and trainings kept in a store."""
-    import numpy as np
-
     from sddp.allocation.model import AllocationModel
     from sddp.backtest import FitCache, MultistageStrategy, RegimeEstimator, TrainingCache
     from sddp.engine.stopping import Iterations
@@ -235,10 +233,10 @@ def strategy(
             cvar_confidence=settings.cvar_confidence,
             cvar_limit=settings.cvar_limit,
         ),
-        rng=np.random.default_rng(settings.seed),
+        seed=settings.seed,
         n_stages=settings.n_stages,
         estimator=RegimeEstimator(
-            rng=np.random.default_rng(settings.seed),
+            seed=settings.seed,
             window=settings.window,
             period=settings.period,
             regimes=GaussianRegimes(n_states=settings.n_states, n_starts=settings.n_starts),

@@ -32,6 +32,7 @@ from sddp.engine.storage import load_file, save_policy
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
 from sddp.risk import RiskMeasure, as_risk_measure
+from sddp.rng import Rng
 from sddp.threads import one_blas_thread
 
 
@@ -212,7 +213,7 @@ class Policy:
         self,
         n_paths: int,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         record: Sequence[str] = (),
         sampling: SamplingScheme | None = None,
     ) -> pd.DataFrame:

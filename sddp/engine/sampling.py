@@ -119,18 +119,6 @@ class OutOfSample:
         return [Step(name, *self.draw(problem.graph.node(name), rng)) for name in names]
 
 
-def check_generator(rng: np.random.Generator) -> None:
-    """Refuse what is no generator, such as a seed.
-
-    Raises
-    ------
-    ModelError
-        `rng` is something else.
-    """
-    if not isinstance(rng, np.random.Generator):
-        raise ModelError(f"rng = {rng!r}; give a generator, numpy.random.default_rng(seed)")
-
-
 def check_path(problem: Problem, path: Sequence[Step]) -> None:
     """Refuse a path on which training cannot learn: it does so at nodes and noise of the problem.
 

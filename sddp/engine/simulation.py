@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.engine.graph import NodeName
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme, Step, check_generator
+from sddp.engine.sampling import InSample, SamplingScheme, Step
 from sddp.engine.solutions import StageSolution
 from sddp.engine.transition import LinearTransition, compile_transition
 from sddp.errors import ModelError
+from sddp.rng import Rng, generator
 
 
 class Decider(Protocol):
@@ -33,7 +33,7 @@ def simulate(
     policy: Decider,
     n_paths: int,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     record: Sequence[str] = (),
     sampling: SamplingScheme | None = None,
 ) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def simulate(
     ----------
     policy : Policy
     n_paths : int
-    rng : Generator
+    rng : int, SeedSequence or Generator
         Draws the paths; equal states give equal tables.
     record : sequence of str
         Pyomo variables to keep, by the name that Pyomo gives them (``"thermal"``,
@@ -69,7 +69,7 @@ def simulate(
     """
     if n_paths < 1:
         raise ModelError(f"n_paths = {n_paths}; simulate at least one path")
-    check_generator(rng)
+    rng = generator(rng)
     sampling = sampling or InSample()
     columns = {name: _columns(policy, name, record) for name in policy.problem.graph.nodes}
     _check_record(policy, record)

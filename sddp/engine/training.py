@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from numbers import Integral
 
-import numpy as np
 import pandas as pd
 
 from sddp.engine.certificate import Certificate
@@ -23,12 +22,13 @@ from sddp.engine.network import Network, RiskChoice
 from sddp.engine.node_problem import Work
 from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme, check_generator
+from sddp.engine.sampling import InSample, SamplingScheme
 from sddp.engine.session import Session, Tolerances
 from sddp.engine.stopping import Gap, Iterations, LogEntry, StoppingRule
 from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
+from sddp.rng import Rng, generator
 from sddp.threads import one_blas_thread
 
 # `TrainingResult.stopped_because` after Ctrl-C.
@@ -92,7 +92,7 @@ class TrainingResult:
 def train(
     problem: Problem,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     stopping: StoppingRule = DEFAULT_STOPPING,
     risk: RiskChoice = None,
     root_risk: RiskMeasure | None = None,
@@ -110,7 +110,7 @@ def train(
     Parameters
     ----------
     problem : Problem
-    rng : Generator
+    rng : int, SeedSequence or Generator
         Draws the sampled paths; the same generator state gives the same policy.
     stopping : StoppingRule
         Checked after each iteration.
@@ -156,10 +156,10 @@ def train(
     ModelError
         A bound on the cost-to-go is needed and was not given.
     """
-    _check_arguments(rng, stopping, cuts, n_paths, n_jobs)
+    _check_arguments(stopping, cuts, n_paths, n_jobs)
     tolerances = tolerances or Tolerances()
     display = Display(progress, sys.stderr)
-    forward, backward, checks = rng.spawn(3)
+    forward, backward, checks = generator(rng).spawn(3)
     with deferred_interrupt() as interrupt, one_blas_thread():
         first, build = _network(problem, risk, cuts, start, tolerances.final)
         with Crew(first, build, backward.spawn(n_paths), n_jobs) as crew:
@@ -193,13 +193,11 @@ def train(
 
 
 def _check_arguments(
-    rng: np.random.Generator,
     stopping: StoppingRule,
     cuts: CutForm | None,
     n_paths: int,
     n_jobs: int,
 ) -> None:
-    check_generator(rng)
     for name, value in (("n_paths", n_paths), ("n_jobs", n_jobs)):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ModelError(f"{name} = {value!r}; give a whole number of at least 1")

@@ -16,6 +16,7 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
+from sddp.rng import Rng, generator
 from sddp.statistics.factors import FactorModel
 from sddp.statistics.return_paths import ReturnPaths, Shocks
 from sddp.statistics.sampling import NormalSampler, match_moments, monte_carlo_normal, scheme
@@ -145,7 +146,7 @@ class ReturnAutoregression:
         n_paths: int,
         n_periods: int,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         start: ArrayLike | None = None,
     ) -> ReturnPaths:
         """Draw independent paths from the exact law.
@@ -153,7 +154,7 @@ class ReturnAutoregression:
         Parameters
         ----------
         n_paths, n_periods : int
-        rng : numpy.random.Generator
+        rng : int, SeedSequence or Generator
             More paths leave the earlier ones as they were.
         start : array, shape (n_factors,) or (n_paths, n_factors), optional
             Factors at date 0; by default drawn from their stationary law.
@@ -167,7 +168,7 @@ class ReturnAutoregression:
         """
         if n_paths < 1 or n_periods < 1:
             raise DataError(f"n_paths = {n_paths}, n_periods = {n_periods}; give at least 1")
-        first, shocks = rng.spawn(2)
+        first, shocks = generator(rng).spawn(2)
         factors = np.empty((n_paths, n_periods + 1, self.n_factors))
         factors[:, 0] = self._start(n_paths, start, first)
         size = self.n_assets + self.n_factors
@@ -182,7 +183,7 @@ class ReturnAutoregression:
         self,
         n_points: int,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         sampling: str | NormalSampler = "sobol",
         moment_matching: bool = False,
     ) -> Shocks:
@@ -194,13 +195,13 @@ class ReturnAutoregression:
         Parameters
         ----------
         n_points : int
-        rng : numpy.random.Generator
+        rng : int, SeedSequence or Generator
         sampling : {"sobol", "latin hypercube", "monte carlo"} or function
         moment_matching : bool
             Give the points exactly mean 0 and the covariance of the law.
         """
         mean = np.zeros(self.n_assets + self.n_factors)
-        points = scheme(sampling)(mean, self.covariance, n_points, rng=rng)
+        points = scheme(sampling)(mean, self.covariance, n_points, rng=generator(rng))
         if moment_matching:
             points = match_moments(points, mean, self.covariance)
         return Shocks(np.exp(points[:, : self.n_assets]), points[:, self.n_assets :])

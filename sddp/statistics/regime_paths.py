@@ -8,6 +8,7 @@ import numpy as np
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import DataError
+from sddp.rng import Rng, generator
 from sddp.statistics.factors import FittedFactorModel
 from sddp.statistics.regimes import Regimes
 from sddp.threads import one_blas_thread
@@ -67,7 +68,7 @@ def simulate_regimes(
     start: Floats,
     n_paths: int,
     n_periods: int,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> RegimePaths:
     """Draw paths.
 
@@ -80,13 +81,14 @@ def simulate_regimes(
     start : array, shape (n_states,)
         Law of the regime at the first date.
     n_paths, n_periods : int
-    rng : Generator
+    rng : int, SeedSequence or Generator
 
     Raises
     ------
     DataError
         `start` is no law of the regimes, or a count is below 1.
     """
+    rng = generator(rng)
     law = np.asarray(start, dtype=float)
     if law.shape != (regimes.n_states,) or law.min() < 0.0 or abs(law.sum() - 1.0) > 1e-6:
         raise DataError(f"start = {law}; give one probability for each of {regimes.n_states}")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sddp.arrays import Floats, Ints, read_only
 from sddp.errors import DataError, FitWarning, ModelError
 from sddp.labels import Labels, checked_labels
+from sddp.rng import Rng, generator
 from sddp.statistics.em import EMSettings, Parameters
 from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardise
 from sddp.statistics.hmm_kernels import (
@@ -280,7 +281,7 @@ class GaussianRegimes:
         *,
         lengths: ArrayLike | None = None,
         start: Regimes | None = None,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> FittedRegimes:
         """Estimate the regimes.
 
@@ -295,7 +296,7 @@ class GaussianRegimes:
         start : Regimes, optional
             Earlier parameters, used as the first of the `n_starts` starts wherever as many
             regimes are fitted as they have.
-        rng : numpy.random.Generator
+        rng : int, SeedSequence or Generator
             Draws the starts. More starts leave the earlier ones as they were.
 
         Returns
@@ -329,9 +330,10 @@ class GaussianRegimes:
         *,
         lengths: ArrayLike | None = None,
         start: Regimes | None = None,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> FittedRegimes:
         """`fit` without its warnings, for callers that read `n_states` and `converged`."""
+        rng = generator(rng)
         table = read_table(log_returns, "log_returns")
         if start is not None:
             check_columns(table, start.variable_names, start.n_variables, "log_returns")

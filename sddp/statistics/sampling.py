@@ -15,6 +15,7 @@ from scipy.stats import qmc
 
 from sddp.arrays import Floats
 from sddp.errors import DataError, ModelError
+from sddp.rng import Rng, generator
 
 # Sums of products round: an eigenvalue this far below 0, relative to the largest, is a zero.
 ROUNDING = 1e-10
@@ -32,9 +33,7 @@ class NormalSampler(Protocol):
         """Return the points, shape (n, d)."""
 
 
-def monte_carlo_normal(
-    mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: np.random.Generator
-) -> Floats:
+def monte_carlo_normal(mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: Rng) -> Floats:
     """Draw independent normal points.
 
     Parameters
@@ -44,7 +43,7 @@ def monte_carlo_normal(
         Symmetric, positive semidefinite.
     n : int
         Number of points.
-    rng : numpy.random.Generator
+    rng : int, SeedSequence or Generator
 
     Returns
     -------
@@ -56,6 +55,7 @@ def monte_carlo_normal(
         Shapes disagree, a number is not finite, `covariance` is not symmetric and positive
         semidefinite, or `n` is below 1.
     """
+    rng = generator(rng)
     centre, root = _location_and_root(mean, covariance, n)
     points: Floats = centre + rng.standard_normal((n, len(centre))) @ root.T
     return points
@@ -66,7 +66,7 @@ def latin_hypercube_normal(
     covariance: ArrayLike,
     n: int,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     placement: Literal["midpoint", "random"] = "midpoint",
 ) -> Floats:
     """Draw a Latin hypercube whose ranks are those of a normal draw.
@@ -90,6 +90,7 @@ def latin_hypercube_normal(
     ModelError
         `placement` is another word.
     """
+    rng = generator(rng)
     if placement not in ("midpoint", "random"):
         raise ModelError(f"placement = {placement!r}; give 'midpoint' or 'random'")
     draw = monte_carlo_normal(mean, covariance, n, rng=rng)
@@ -100,9 +101,7 @@ def latin_hypercube_normal(
     return points
 
 
-def sobol_normal(
-    mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: np.random.Generator
-) -> Floats:
+def sobol_normal(mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: Rng) -> Floats:
     """Draw scrambled Sobol points through the normal quantile and the Cholesky factor.
 
     The first n points of the sequence (Owen's scrambling in scipy); n a power of two is best
@@ -118,6 +117,7 @@ def sobol_normal(
     DataError
         As in `monte_carlo_normal`, or more variables than scipy's 21,201 directions.
     """
+    rng = generator(rng)
     centre, root = _location_and_root(mean, covariance, n)
     _check_directions(len(centre))
     engine = qmc.Sobol(len(centre), scramble=True, bits=SOBOL_BITS, rng=rng)

@@ -10,6 +10,7 @@ from scipy.linalg import block_diag
 from sddp.arrays import Floats
 from sddp.errors import DataError
 from sddp.labels import same_labels
+from sddp.rng import Rng, generator
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics.factors import FittedFactorModel
 from sddp.statistics.regimes import Regimes
@@ -23,7 +24,7 @@ def markov_scenarios(
     *,
     n_stages: int,
     n_scenarios: int,
-    rng: np.random.Generator,
+    rng: Rng,
     sampling: str | NormalSampler = "sobol",
     moment_matching: bool = False,
     fresh_each_stage: bool = False,
@@ -45,7 +46,7 @@ def markov_scenarios(
         Number of decisions.
     n_scenarios : int
         Scenarios in each regime (and each stage, with `fresh_each_stage`).
-    rng : numpy.random.Generator
+    rng : int, SeedSequence or Generator
         More stages leave the draws of the earlier ones as they were.
     sampling : {"sobol", "latin hypercube", "monte carlo"} or function
         How the points are placed; a function has the form of `monte_carlo_normal`.
@@ -67,6 +68,7 @@ def markov_scenarios(
     ModelError
         `sampling` is an unknown name.
     """
+    rng = generator(rng)
     if assets is not None:
         _check_factors(regimes, assets)
     if n_stages < 1 or n_scenarios < 1:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.errors import ModelError
+from sddp.rng import Rng, generator
 from sddp.statistics.regimes import FittedRegimes, GaussianRegimes
 from sddp.statistics.tables import TableLike, read_table
 
@@ -23,7 +24,7 @@ def choose_n_states(
     log_returns: TableLike,
     candidates: Sequence[int] = CANDIDATES,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     regimes: GaussianRegimes | None = None,
     training_shares: Sequence[float] = TRAINING_SHARES,
     block_share: float = BLOCK_SHARE,
@@ -40,7 +41,7 @@ def choose_n_states(
         Log returns per period of one sequence, oldest first.
     candidates : sequence of int
         Numbers of regimes to compare.
-    rng : numpy.random.Generator
+    rng : int, SeedSequence or Generator
         One stream per candidate: adding candidates leaves the others as they were.
     regimes : GaussianRegimes, optional
         Settings of the fits; its `n_states` is not used.
@@ -63,6 +64,7 @@ def choose_n_states(
     DataError
         As in `GaussianRegimes.fit`; the shortest window must carry the largest candidate.
     """
+    rng = generator(rng)
     table = read_table(log_returns, "log_returns")
     if not len(candidates):
         raise ModelError("candidates is empty; give numbers of regimes to compare")

@@ -444,8 +444,8 @@ def test_what_is_refused():
     policy = converged("tiny")
     with pytest.raises(ModelError, match="n_points = 0"):
         bounded(policy, 0)
-    with pytest.raises(ModelError, match="give a generator"):
-        inner_bound(policy, rng=7)
+    with pytest.raises(ModelError, match=r"^rng = .seven.: must be"):
+        inner_bound(policy, rng="seven")
     bound = bounded(policy, 2)
     with pytest.raises(ModelError, match="stage = 9"):
         bound.decide(stage=9, regime=0, holdings={"cash": 1.0})

@@ -47,7 +47,7 @@ def made(rate: pd.Series | float = 0.0, *, holes: bool = False, **options) -> Ma
 
 def estimator(kind=RegimeEstimator, **changes):
     settings = {
-        "rng": np.random.default_rng(3),
+        "seed": 3,
         "window": 60,
         "expanding": True,
         "regimes": ONE,
@@ -146,7 +146,7 @@ def strategy(**changes) -> MultistageStrategy:
         "model": AllocationModel(
             transaction_cost={"a": 0.001, "b": 0.001, "c": 0.002}, cvar_limit=0.1
         ),
-        "rng": np.random.default_rng(3),
+        "seed": 3,
         "estimator": estimator(),
         "n_stages": 2,
         "stopping": Iterations(2),

@@ -313,7 +313,7 @@ def test_an_unknown_strategy_is_named(report, tmp_path, argument):
 
 
 def test_a_reference_needs_draws(report, tmp_path):
-    with pytest.raises(ModelError, match="reference = '1/N' without rng; give a Generator"):
+    with pytest.raises(ModelError, match="reference = '1/N' without rng; give one"):
         report.to_html(tmp_path / "a.html", contents=Contents(reference="1/N"))
 
 

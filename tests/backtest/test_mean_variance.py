@@ -50,7 +50,7 @@ def strategy(forecaster=None, **changes) -> MeanVarianceStrategy:
 
 def regimes(**changes) -> RegimeForecaster:
     estimator = RegimeEstimator(
-        rng=np.random.default_rng(3),
+        seed=3,
         window=25,
         regimes=GaussianRegimes(n_states=1, n_starts=1, min_count=5),
         n_scenarios=40,
@@ -187,7 +187,7 @@ def test_the_myopic_policy_earns_at_least_what_the_matched_one_does(rising):
     )
     myopic = MultistageStrategy(
         AllocationModel(transaction_cost=COST, cvar_limit=limit),
-        np.random.default_rng(1),
+        1,
         regimes().estimator,
         n_stages=1,
     )

@@ -32,7 +32,7 @@ LIMIT = 0.006
 
 def small_estimator(**changes) -> RegimeEstimator:
     settings = {
-        "rng": np.random.default_rng(3),
+        "seed": 3,
         "window": 12,
         "regimes": GaussianRegimes(n_states=1, n_starts=1, min_count=5),
         "n_scenarios": 20,
@@ -43,7 +43,7 @@ def small_estimator(**changes) -> RegimeEstimator:
 def small_strategy(**changes) -> MultistageStrategy:
     settings = {
         "model": AllocationModel(transaction_cost=0.002, cvar_limit=LIMIT),
-        "rng": np.random.default_rng(3),
+        "seed": 3,
         "n_stages": 2,
         "estimator": small_estimator(),
         "stopping": Iterations(2),
@@ -66,8 +66,7 @@ def two_regime_market(n_rows: int = 260) -> Market:
 
 
 def seeded(seed: int) -> MultistageStrategy:
-    rng = np.random.default_rng(seed)
-    return small_strategy(rng=rng, estimator=small_estimator(rng=rng))
+    return small_strategy(seed=seed, estimator=small_estimator(seed=seed))
 
 
 def run(strategy: MultistageStrategy, market: Market, n_decisions: int, every: int = 5):
@@ -128,7 +127,7 @@ def test_beliefs_follow_the_market():
     assert (journal[["regime 1", "regime 2"]].sum(axis=1) - 1.0).abs().max() < 1e-9
 
 
-def test_same_generator_same_decisions_and_another_one_differs():
+def test_same_seed_same_decisions_and_another_one_differs():
     market = two_regime_market(n_rows=195)  # ends calm: there is something to hold
     weights = [run(seeded(seed), market, 4)[0].weights("tested") for seed in (3, 3, 4)]
     assert weights[0].equals(weights[1])
@@ -434,7 +433,7 @@ def test_where_no_trade_keeps_the_limit_everything_is_sold():
         ({"on_failure": "skip"}, "on_failure = 'skip'; known are raise, keep"),
         ({"mode": "run-through"}, r"refit_every = 5 runs through more than the n_stages = 2"),
         ({"refit_every": 0}, "refit_every = 0; give 1 or more"),
-        ({"rng": 1}, "rng = 1; give a generator"),
+        ({"seed": np.random.default_rng(1)}, "seed = Generator.*: must be an integer"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, words):

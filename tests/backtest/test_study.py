@@ -333,7 +333,7 @@ def test_a_store_that_knows_the_future_does_not_tell(future, data, other_data, t
     base = small_strategy(
         estimator=small_estimator(cache=FitCache(tmp_path)),
         refit_every=8,
-        rng=small_estimator().rng,
+        seed=small_estimator().seed,
     )
     strategies = variants(base) | {
         "equal": EqualWeight(),
