@@ -263,6 +263,5 @@ def test_an_initial_cut_that_bounds_within_the_limits_is_enough():
 
 
 def test_initial_cuts_need_one_slope_for_each_component():
-    problem = shortage(cuts=[sddp.InitialCut([1.0, 2.0])])
     with pytest.raises(ModelError, match=r"slope of shape \(2,\); it needs \(1,\)"):
-        train(problem, 1)
+        shortage(cuts=[sddp.InitialCut([1.0, 2.0])])
