@@ -1,0 +1,1 @@
+"""Random campaigns: problems of every kind against answers from elsewhere."""
