@@ -29,6 +29,7 @@ _HOMES = {
     "sddp.engine.graph": ("Graph", "Node", "linear_graph", "markov_graph"),
     "sddp.engine.policy": ("Policy", "load_policy"),
     "sddp.engine.problem": ("Problem",),
+    "sddp.engine.risk_adjusted": ("RiskAdjusted",),
     "sddp.engine.sampling": ("Historical", "InSample", "OutOfSample", "Step"),
     "sddp.engine.session": ("Tolerances",),
     "sddp.engine.stage": ("InitialCut", "Noise", "RowGenerator", "Stage", "State"),

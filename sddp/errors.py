@@ -48,6 +48,10 @@ class BoundWarning(SddpWarning):
     """An assumed bound on the cost-to-go is still active after training."""
 
 
+class ConvergenceWarning(SddpWarning):
+    """Training ended without a certificate, or a bound and a simulation contradict each other."""
+
+
 class NumericalWarning(SddpWarning):
     """A computed quantity misses a property it should have, by more than the tolerance."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted"
 STATUS = {
-    "bound stalled": "converged",
+    "bound stalled; not certified": "converged",
     "iteration limit": "iteration_limit",
     "time limit": "time_limit",
     INTERRUPTED: INTERRUPTED,
@@ -66,12 +66,13 @@ def run(options: argparse.Namespace) -> Result:
     """Read, train, decide, simulate."""
     # Training's imports come first, so that once the file is read the work begins.
     from sddp.allocation import instances, training
-    from sddp.errors import RecourseWarning
+    from sddp.errors import ConvergenceWarning, RecourseWarning
 
     instance = instances.read_instance(options.file)
     with warnings.catch_warnings():
         # A limit below the cost is the instance's choice; a truly infeasible one is an error.
         warnings.simplefilter("ignore", RecourseWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `status` says how training ended
         answer = solve(instance, options, training.train_allocation)
     return Result(answer, lambda width: _text(instance, answer, width))
 

@@ -53,11 +53,13 @@ class Support:
 class Evaluation(NamedTuple):
     """The cost-to-go of one decision.
 
-    `q` and `offset` are what the risk measure makes of the probabilities; `active` holds, for
-    each pool of each child, the cut that is largest in each realisation.
+    `values` are those of the outcomes, `q` and `offset` what the risk measure makes of their
+    probabilities; `active` holds, for each pool of each child, the cut that is largest in each
+    realisation.
     """
 
     value: float
+    values: Floats
     q: Floats
     offset: float
     active: list[Ints]
@@ -126,7 +128,7 @@ class Outcomes:
             parts.append(np.zeros(1))
         values = np.concatenate(parts)
         q, offset = self.adjusted(values)
-        return Evaluation(float(q @ values) + offset, q, offset, active)
+        return Evaluation(float(q @ values) + offset, values, q, offset, active)
 
     def values(self, outgoing: Floats) -> Floats:
         """The cost-to-go at many states, shape (n, n_components), under the present cuts."""

@@ -31,8 +31,8 @@ from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
 from sddp.engine.news import News
 from sddp.engine.node_problem import Work
-from sddp.engine.passes import Visit, backward_pass, forward_pass, path_cost
-from sddp.engine.sampling import Step
+from sddp.engine.passes import Visit, backward_pass, follow_first, forward_pass, path_cost
+from sddp.engine.sampling import AdaptivePath, Step
 from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 from sddp.threads import one_blas_thread
@@ -50,18 +50,25 @@ class Order(NamedTuple):
     Attributes
     ----------
     path : sequence of Step
+        All its steps; where `rest` is given, those known beforehand.
     tolerance : float
         To which rows are refined.
     averaging : float
         Share of earlier decisions in the trial points.
     first : StageSolution or None
         The first decision, where it is known.
+    rest : AdaptivePath or None
+        Chooses the steps after those of `path`.
+    beside : tuple of (Step, StageSolution) or None
+        Another first decision, to be followed backwards before the path.
     """
 
     path: Sequence[Step]
     tolerance: float
     averaging: float
     first: StageSolution | None = None
+    rest: AdaptivePath | None = None
+    beside: tuple[Step, StageSolution] | None = None
 
 
 class Report(NamedTuple):
@@ -71,6 +78,8 @@ class Report(NamedTuple):
     ----------
     cost : float
         Of the whole path, engine units.
+    unvisited_mass : float
+        Largest adjusted weight, over its decisions, of outcomes that no path had followed.
     news : News
         What was learnt along it.
     work : Work
@@ -78,6 +87,7 @@ class Report(NamedTuple):
     """
 
     cost: float
+    unvisited_mass: float
     news: News
     work: Work
 
@@ -93,13 +103,19 @@ class Follower:
         """Learn along a path, after taking in what others have learnt."""
         for news in heard:
             self.network.hear(news)
+        interrupt.check()
+        if order.beside is not None:
+            follow_first(self.network, *order.beside, order.tolerance, self._rng)
         self.visits = forward_pass(
-            self.network, order.path, order.tolerance, interrupt, order.first
+            self.network, order.path, order.tolerance, interrupt, order.first, order.rest
         )
-        backward_pass(
+        self.network.note_path([visit.step for visit in self.visits])
+        unvisited = backward_pass(
             self.network, self.visits, order.tolerance, self._rng, order.averaging, interrupt
         )
-        return Report(path_cost(self.visits), self.network.take_news(), self.network.work)
+        return Report(
+            path_cost(self.visits), unvisited, self.network.take_news(), self.network.work
+        )
 
 
 class _Team:

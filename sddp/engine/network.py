@@ -12,6 +12,7 @@ from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
 from sddp.engine.bounds import cost_to_go_bounds
 from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes, Support
+from sddp.engine.coverage import Coverage
 from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowPool
@@ -20,6 +21,7 @@ from sddp.engine.node_problem import NodeProblem, Work
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage
 from sddp.engine.problem import Problem
+from sddp.engine.sampling import Branch, Step, Successors
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import NoiseSolutions
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
@@ -99,6 +101,7 @@ class Network:
         self.references: dict[NodeName, Floats] = {}
         # Running means of the decisions at each node, of size 1 where that has a meaning.
         self.averages_of_decisions: dict[NodeName, Floats] = {}
+        self.coverage = Coverage(problem)
         self._news = News()
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
         # Averaged cuts of each node's cost-to-go; filled by `AverageCut` only.
@@ -240,6 +243,58 @@ class Network:
         self.averages[name].add_if_better(support.slope, support.constant, outgoing)
         self._news.averages.append(AveragedCut(name, support, outgoing))
 
+    def note_path(self, steps: Sequence[Step]) -> None:
+        """Count the outcomes that a path has followed."""
+        self.coverage.note_path(steps)
+        self._news.followed.extend(steps)
+
+    def note_trip(self, name: NodeName, step: Step) -> None:
+        """Count an outcome that was followed beside a path, after a decision at `name`."""
+        self.coverage.note_trip(name, step)
+        self._news.trips.append((name, step))
+
+    def successors(self, name: NodeName, outgoing: Floats) -> Successors:
+        """What may follow a decision at a node, as sampling schemes see it."""
+        cost_to_go = self.nodes[name].cost_to_go
+        outcomes = cost_to_go.outcomes if cost_to_go else None
+        children = outcomes.children if outcomes else ()
+        branches = [
+            Branch(c.name, len(c.value_function.pools), c.transition.n_realisations)
+            for c in children
+        ]
+        n = sum(branch.n_noises * branch.n_arrivals for branch in branches)
+        probabilities = outcomes.weights[:n] if outcomes else np.zeros(0)
+
+        def evaluate() -> tuple[Floats, Floats]:
+            if outcomes is None or not outcomes.ready:
+                return np.full(n, np.nan), probabilities
+            found = outcomes.evaluate(outgoing)
+            return found.values[:n], found.q[:n]
+
+        stop = outcomes.stop_probability if outcomes else 1.0
+        visits = self.coverage.visits
+        return Successors(
+            self.problem, name, outgoing, branches, probabilities, stop, evaluate, visits
+        )
+
+    def first_successors(
+        self, values: Callable[[], Floats] | None, root_risk: RiskMeasure
+    ) -> Successors:
+        """What may come before the first decision; `values` of its outcomes, where known."""
+        problem = self.problem
+        probabilities = np.array([p for _, _, p in problem.first_outcomes()])
+
+        def evaluate() -> tuple[Floats, Floats]:
+            if values is None:
+                return np.full(len(probabilities), np.nan), probabilities
+            known = values()
+            return known, root_risk.adjust(probabilities, known)[0]
+
+        names = [name for name, _ in problem.graph.children(problem.graph.root)]
+        branches = [Branch(n, problem.stages[n].noise.n_realisations, 1) for n in names]
+        visits = self.coverage.visits
+        return Successors(problem, None, None, branches, probabilities, 0.0, evaluate, visits)
+
     def take_news(self) -> News:
         """What was learnt here since the last call."""
         rows = [pool.take_fresh() for pool in self._row_pools.values()]
@@ -256,6 +311,9 @@ class Network:
             self.value_functions[name].refuse(cut.slope, cut.intercept)
         for pool, rows in zip(self._row_pools.values(), news.rows, strict=True):
             pool.take_in(rows)
+        self.coverage.note_path(news.followed)
+        for name, step in news.trips:
+            self.coverage.note_trip(name, step)
 
     def first_solutions(self, tolerance: float) -> dict[NodeName, NoiseSolutions]:
         """Solutions of the first nodes at the initial state, of size 1 where homogeneous.
@@ -285,12 +343,15 @@ class Network:
         self, firsts: Mapping[NodeName, NoiseSolutions], root_risk: RiskMeasure
     ) -> float:
         """Value of the problem, in engine units, by the solutions of its first nodes."""
-        values: list[float] = []
-        for name, solutions in firsts.items():
-            _, size = self.normalised(self.problem.initial_state(name))
-            values.extend((size * solutions.values).tolist())
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
-        return root_risk.evaluate(weights, values)
+        return root_risk.evaluate(weights, self.first_values(firsts))
+
+    def first_values(self, firsts: Mapping[NodeName, NoiseSolutions]) -> Floats:
+        """What each outcome before the first decision is worth, by the first nodes' solutions."""
+        sizes = [self.normalised(self.problem.initial_state(name))[1] for name in firsts]
+        return np.concatenate(
+            [size * found.values for size, found in zip(sizes, firsts.values(), strict=True)]
+        )
 
     def _take_in_cuts(
         self, name: NodeName, state: Floats, slopes: Floats, intercepts: Floats

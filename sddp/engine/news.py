@@ -10,6 +10,7 @@ from sddp.arrays import Floats
 from sddp.engine.cost_to_go import Support
 from sddp.engine.graph import NodeName
 from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.sampling import Step
 
 
 class CutsAt(NamedTuple):
@@ -33,7 +34,9 @@ class AveragedCut(NamedTuple):
 class News:
     """Cuts, feasibility cuts, and generated rows of each pool, as they came.
 
-    `decisions` are outgoing states of solutions, for the inner bound; nobody hears them.
+    `decisions` are outgoing states of solutions, for the inner bound; nobody hears them. `followed`
+    are the outcomes that a path has followed, `trips` those followed beside it, with the node (or
+    root) before.
     """
 
     cuts: list[CutsAt] = field(default_factory=list)
@@ -41,3 +44,5 @@ class News:
     refusals: list[tuple[NodeName, FeasibilityCut]] = field(default_factory=list)
     decisions: list[tuple[NodeName, Floats]] = field(default_factory=list)
     rows: Sequence[Sequence[tuple[Floats, float]]] = ()
+    followed: list[Step] = field(default_factory=list)
+    trips: list[tuple[NodeName, Step]] = field(default_factory=list)

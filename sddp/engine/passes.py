@@ -18,7 +18,7 @@ from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.network import Network
 from sddp.engine.phase_one import FeasibilityCut
-from sddp.engine.sampling import Step, draw_position, position_of
+from sddp.engine.sampling import AdaptivePath, Step, check_step, draw_position, position_of
 from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 
@@ -38,26 +38,32 @@ class Visit:
 
     Attributes
     ----------
-    node : hashable
+    step : Step
     incoming : array
         State on arrival, scaled to size 1 where the problem is homogeneous.
-    noise : int
     solution : StageSolution
         At that state.
     scale : float
         Size of the true state (1 where the problem is not homogeneous).
-    next_arrival : int or None
-        Realisation with which the path goes on, and None where it ends.
-    next_node : hashable or None
+    following : Step or None
+        With which the path goes on, and None where it ends.
     """
 
-    node: NodeName
+    step: Step
     incoming: Floats
-    noise: int
     solution: StageSolution
     scale: float
-    next_node: NodeName | None
-    next_arrival: int
+    following: Step | None = None
+
+    @property
+    def node(self) -> NodeName:
+        """Where the decision was taken."""
+        return self.step.node
+
+    @property
+    def noise(self) -> int:
+        """Position of the noise seen before it."""
+        return position_of(self.step.noise)
 
     @property
     def stage_cost(self) -> float:
@@ -71,11 +77,13 @@ def forward_pass(
     tolerance: float,
     interrupt: Interrupt,
     first: StageSolution | None = None,
+    rest: AdaptivePath | None = None,
 ) -> list[Visit]:
     """Decide along a path; `first` is the first decision, where it is known already.
 
-    A node that turns out infeasible hands a feasibility cut to the decision before, which is
-    then taken again (and may hand one further back).
+    `rest` chooses the steps after those of `path`, each after the decision before it. A node that
+    turns out infeasible hands a feasibility cut to the decision before, which is then taken again
+    (and may hand one further back); steps chosen once stay.
 
     Raises
     ------
@@ -85,11 +93,11 @@ def forward_pass(
         Feasibility cuts do not end.
     """
     visits: list[Visit] = []
-    states = [network.problem.initial_state(path[0].node)]
+    steps, states = list(path), [network.problem.initial_state(path[0].node)]
     steps_back = 0
-    while len(visits) < len(path):
+    while len(visits) < len(steps):
         interrupt.check()
-        step = path[len(visits)]
+        step = steps[len(visits)]
         state, scale = network.normalised(states[-1])
         known, first = first, None
         solution = known or _decide(network, step, state, tolerance)
@@ -98,9 +106,25 @@ def forward_pass(
             steps_back += 1
             _check_steps_back(steps_back, step.node, solution)
             continue
-        visits.append(_visit(path, len(visits), state, solution, scale))
-        states.append(_arrive(network, visits[-1], solution))
+        if rest is not None and len(steps) == len(visits) + 1:
+            rest = _lengthen(network, steps, solution, rest)
+        following = steps[len(visits) + 1] if len(visits) + 1 < len(steps) else None
+        visits.append(Visit(step, state, solution, scale, following))
+        states.append(_arrive(network, visits[-1]))
     return visits
+
+
+def _lengthen(
+    network: Network, steps: list[Step], solution: StageSolution, rest: AdaptivePath
+) -> AdaptivePath | None:
+    """Append the step that follows the last decision; None where the path ends."""
+    before = steps[-1].node
+    step = rest.next_step(network.successors(before, solution.outgoing))
+    if step is None:
+        return None
+    check_step(network.problem, before, step, len(steps))
+    steps.append(step)
+    return rest
 
 
 def backward_pass(
@@ -110,14 +134,52 @@ def backward_pass(
     rng: np.random.Generator,
     averaging: float,
     interrupt: Interrupt,
-) -> None:
+) -> float:
     """Add cuts along a forward pass, from its end to its beginning.
 
-    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points.
+    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points. Returns the
+    largest adjusted weight of outcomes of one of the decisions that no path has followed.
     """
+    unvisited = 0.0
     for visit in reversed(visits):
         interrupt.check()
+        successors = network.successors(visit.node, visit.solution.outgoing)
+        rare = network.coverage.rare_step(successors)
+        if rare is not None:
+            _follow_rare(network, visit, rare, tolerance, rng)
+        unvisited = max(unvisited, network.coverage.unvisited_mass(successors))
         study(network, visit, tolerance, rng, averaging)
+    return unvisited
+
+
+def follow_first(
+    network: Network,
+    step: Step,
+    solution: StageSolution,
+    tolerance: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add cuts for a first decision that the path does not take."""
+    incoming, scale = network.normalised(network.problem.initial_state(step.node))
+    network.note_trip(network.problem.graph.root, step)
+    study(network, Visit(step, incoming, solution, scale), tolerance, rng, 0.0)
+
+
+def _follow_rare(
+    network: Network, visit: Visit, step: Step, tolerance: float, rng: np.random.Generator
+) -> None:
+    """Decide after a rare outcome beside the path, and add cuts where that leads."""
+    transition = network.problem.stages[step.node].transition
+    arrived = transition.arrive(visit.solution.outgoing, position_of(step.arrival))
+    incoming, scale = network.normalised(arrived)
+    network.note_trip(visit.node, step)
+    solution = _decide(network, step, incoming, tolerance)
+    if isinstance(solution, FeasibilityCut):
+        network.refuse(step.node, solution)
+        return
+    study(network, Visit(step, incoming, solution, scale), tolerance, rng, 0.0)
+    if transition.n_realisations > 1 and step.node not in network.exact:
+        network.learn(step.node, incoming, network.solve_noises(step.node, incoming, tolerance))
 
 
 def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.Generator) -> None:
@@ -163,22 +225,12 @@ def _decide(
     return solution
 
 
-def _visit(
-    path: Sequence[Step], at: int, incoming: Floats, solution: StageSolution, scale: float
-) -> Visit:
-    node, noise = path[at].node, position_of(path[at].noise)
-    if at + 1 == len(path):
-        return Visit(node, incoming, noise, solution, scale, None, 0)
-    following = path[at + 1]
-    arrival = position_of(following.arrival)
-    return Visit(node, incoming, noise, solution, scale, following.node, arrival)
-
-
-def _arrive(network: Network, visit: Visit, solution: StageSolution) -> Floats:
-    if visit.next_node is None:
-        return solution.outgoing
-    transition = network.problem.stages[visit.next_node].transition
-    return visit.scale * transition.arrive(solution.outgoing, visit.next_arrival)
+def _arrive(network: Network, visit: Visit) -> Floats:
+    following, outgoing = visit.following, visit.solution.outgoing
+    if following is None:
+        return outgoing
+    transition = network.problem.stages[following.node].transition
+    return visit.scale * transition.arrive(outgoing, position_of(following.arrival))
 
 
 def _check_steps_back(steps_back: int, name: NodeName, cut: FeasibilityCut) -> None:
@@ -249,9 +301,10 @@ def _study_children(
     for child in outcomes.children:
         if child.name in network.exact:
             continue
+        following = visit.following
         arrival = (
-            visit.next_arrival
-            if child.name == visit.next_node
+            position_of(following.arrival)
+            if following is not None and child.name == following.node
             else draw_position(child.transition.cumulated, rng)
         )
         state = child.transition.arrive(trial, arrival)

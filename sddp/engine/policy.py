@@ -22,7 +22,7 @@ from sddp.engine.noise_choice import NoiseChoice, noise_entries, noise_position
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import SamplingScheme
+from sddp.engine.sampling import SamplingScheme, Successors
 from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import StageSolution
@@ -293,6 +293,16 @@ class Policy:
         with self._lock:
             return self._solve_step(name, incoming, noise)
 
+    def successors(self, name: NodeName | None, outgoing: Floats | None) -> Successors:
+        """What may follow a decision, or come before the first one (None): for sampling schemes.
+
+        `outgoing` is the state handed on, of size 1 where the problem is homogeneous.
+        """
+        if name is None or outgoing is None:
+            return self._network.first_successors(self._first_values, self.snapshot.root_risk)
+        with self._lock:
+            return self._network.successors(name, outgoing)
+
     def _solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
@@ -356,12 +366,17 @@ class Policy:
         return self.problem.stages[name]
 
     def _root_value(self) -> float:
-        values, weights = [], []
-        for name, noise, probability in self.problem.first_outcomes():
-            solution, size = self.solve_step(name, self.problem.initial_state(name), noise)
-            values.append(size * solution.value)
-            weights.append(probability)
-        return self.snapshot.root_risk.evaluate(weights, values)
+        weights = [probability for _, _, probability in self.problem.first_outcomes()]
+        return self.snapshot.root_risk.evaluate(weights, self._first_values())
+
+    def _first_values(self) -> Floats:
+        """Engine values of everything that may come before the first decision."""
+        problem = self.problem
+        firsts = [
+            self.solve_step(name, problem.initial_state(name), noise)
+            for name, noise, _ in problem.first_outcomes()
+        ]
+        return np.array([size * solution.value for solution, size in firsts])
 
     def _start(self, name: NodeName) -> _Start:
         """What every answer of a node starts from."""

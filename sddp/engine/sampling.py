@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from numbers import Integral
 from typing import Protocol
@@ -39,11 +40,158 @@ class Step:
     arrival: int | LinearTransition = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A node that may follow a decision, with the outcomes ``(noise, arrival)`` seen there.
+
+    `n_noises` is 1 where the value function is the mean over the noise of the node: its values
+    do not tell one noise from another, and no measure but the expectation looks at them.
+    """
+
+    node: NodeName
+    n_noises: int
+    n_arrivals: int
+
+
+class Successors:
+    """Everything that may follow a decision, as a sampling scheme sees it.
+
+    An outcome is a triple (node, noise, arrival); outcomes are numbered node by node, then noise
+    by noise. The end of the process is no outcome: its probability is `stop_probability`.
+
+    Parameters
+    ----------
+    problem : Problem
+    node : hashable or None
+        Where the decision was taken; None before the first decision.
+    outgoing : array or None
+        State handed on, of size 1 where the problem is homogeneous; None before the first.
+    branches : sequence of Branch
+    probabilities : array, shape (n_outcomes,)
+        They sum to 1 less `stop_probability`.
+    stop_probability : float
+    evaluate : callable returning (values, adjusted probabilities)
+        Of all outcomes, in engine units (costs); called once, when first needed.
+    visits : mapping from node name to int
+        How often paths of this training have visited each node; nodes left out have none.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        node: NodeName | None,
+        outgoing: Floats | None,
+        branches: Sequence[Branch],
+        probabilities: Floats,
+        stop_probability: float,
+        evaluate: Callable[[], tuple[Floats, Floats]],
+        visits: Mapping[NodeName, int],
+    ) -> None:
+        self.problem, self.node, self.outgoing = problem, node, outgoing
+        self.branches, self.probabilities = tuple(branches), probabilities
+        self.stop_probability, self._evaluate, self.visits = stop_probability, evaluate, visits
+
+    @property
+    def values(self) -> Floats:
+        """What each outcome is worth by the present cuts, user's units, shape (n_outcomes,).
+
+        NaN as long as some outcome has no cut.
+        """
+        values: Floats = self.problem.sign * self._evaluated[0]
+        return values
+
+    @property
+    def adjusted(self) -> Floats:
+        """Probabilities as the node's risk measure adjusts them, shape (n_outcomes,).
+
+        The nominal ones as long as some outcome has no cut.
+        """
+        return self._evaluated[1]
+
+    @cached_property
+    def _evaluated(self) -> tuple[Floats, Floats]:
+        return self._evaluate()
+
+    def joint(self, weights: Floats) -> list[Floats]:
+        """Weights of all (noise, arrival) pairs of each branch's node, one table a branch."""
+        tables, start = [], 0
+        for branch in self.branches:
+            size = branch.n_noises * branch.n_arrivals
+            table = weights[start : start + size].reshape(branch.n_noises, branch.n_arrivals)
+            noise = self.problem.stages[branch.node].noise.probabilities
+            tables.append(table if len(table) == len(noise) else np.outer(noise, table))
+            start += size
+        return tables
+
+    def outcomes(self) -> list[Step]:
+        """All outcomes, every noise of an averaged value function by itself."""
+        tables = zip(self.branches, self.joint(self.probabilities), strict=True)
+        return [
+            Step(branch.node, w, e) for branch, table in tables for w, e in np.ndindex(table.shape)
+        ]
+
+    def step(self, outcome: int, rng: np.random.Generator) -> Step:
+        """The step to an outcome; a noise that outcomes do not tell apart is drawn."""
+        for branch in self.branches:
+            size = branch.n_noises * branch.n_arrivals
+            if outcome < size:
+                noise, arrival = divmod(outcome, branch.n_arrivals)
+                if branch.n_noises == 1:
+                    stage = self.problem.stages[branch.node]
+                    noise = draw_index(stage.noise.probabilities, rng)
+                return Step(branch.node, noise, arrival)
+            outcome -= size
+        raise IndexError(f"outcome {outcome} is outside the {len(self.probabilities)} outcomes")
+
+    def draw(self, weights: Floats, rng: np.random.Generator) -> Step | None:
+        """A step drawn with given weights of the outcomes; None where the process stops.
+
+        It stops with its own probability, whatever the weights: by adjusted ones a path through
+        a cycle might never end, or end at once.
+        """
+        if not self.branches:
+            return None
+        if self.stop_probability > 0.0 and rng.random() < self.stop_probability:
+            return None
+        if not weights.any():
+            weights = self.probabilities
+        return self.step(draw_index(weights, rng), rng)
+
+
+class AdaptivePath(Protocol):
+    """A path that is chosen decision by decision.
+
+    It is sent to the process that follows it, so it must be possible to pickle it, and it draws
+    from a generator of its own (``rng.spawn(1)[0]``): then numbers are the same for every
+    ``n_jobs``.
+    """
+
+    def next_step(self, successors: Successors) -> Step | None:
+        """The next step, after a decision (or before the first one); None ends the path."""
+        ...
+
+
+def begin_path(
+    sampled: Sequence[Step] | AdaptivePath, root: Successors
+) -> tuple[Sequence[Step], AdaptivePath | None]:
+    """The steps of a sampled path that are known beforehand, and what chooses those after them."""
+    if isinstance(sampled, Sequence):
+        return sampled, None
+    step = sampled.next_step(root)
+    return ([], None) if step is None else ([step], sampled)
+
+
 class SamplingScheme(Protocol):
     """Chooses the paths."""
 
-    def sample(self, problem: Problem, number: int, rng: np.random.Generator) -> list[Step]:
-        """The path of a given number (from 0), from the first decision to the last."""
+    def sample(
+        self, problem: Problem, number: int, rng: np.random.Generator
+    ) -> Sequence[Step] | AdaptivePath:
+        """The path of a given number (from 0).
+
+        All its steps, from the first decision to the last; or an `AdaptivePath`, where a step
+        depends on the decision before it.
+        """
         ...
 
 
@@ -61,13 +209,7 @@ class InSample:
 
     def sample(self, problem: Problem, number: int, rng: np.random.Generator) -> list[Step]:
         """See `SamplingScheme`."""
-        steps: list[Step] = []
-        for name in islice(walk(problem, rng), self.maximal_steps):
-            stage = problem.stages[name]
-            noise = draw_index(stage.noise.probabilities, rng)
-            arrival = draw_position(stage.transition.cumulated, rng) if steps else 0
-            steps.append(Step(name, noise, arrival))
-        return steps
+        return draw_noise(problem, islice(walk(problem, rng), self.maximal_steps), rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,27 +262,45 @@ class OutOfSample:
 
 
 def check_path(problem: Problem, path: Sequence[Step]) -> None:
-    """Refuse a path on which training cannot learn: it does so at nodes and noise of the problem.
+    """Refuse a path on which training cannot add cuts: it does so at outcomes of the problem.
 
     Raises
     ------
     ModelError
-        The path is empty, or leaves the problem.
+        The path is empty, leaves the problem, or takes a step that no arc allows.
     """
     if not path:
         raise ModelError("the sampling scheme returned an empty path; give at least one decision")
+    before = problem.graph.root
     for number, step in enumerate(path):
-        stage = problem.stages.get(step.node)
-        if stage is None:
-            raise ModelError(f"step {number} of a path is at node {step.node!r}, which is unknown")
-        sizes = {"noise": stage.noise.n_realisations, "arrival": stage.transition.n_realisations}
-        for what, size in sizes.items():
-            position = position_of(getattr(step, what))
-            if not 0 <= position < size:
-                raise ModelError(
-                    f"step {number} of a path, node {step.node!r}: {what} = {position} is outside "
-                    f"0..{size - 1}"
-                )
+        check_step(problem, before, step, number)
+        before = step.node
+
+
+def check_step(problem: Problem, before: NodeName, step: Step, number: int) -> None:
+    """Refuse a step, from the node (or root) `before`, that is no outcome of the problem.
+
+    Raises
+    ------
+    ModelError
+        See `check_path`.
+    """
+    stage = problem.stages.get(step.node)
+    where = f"step {number} of a path"
+    if stage is None:
+        raise ModelError(f"{where} is at node {step.node!r}, which is unknown")
+    if not problem.graph.arcs.get((before, step.node), 0.0) > 0.0:
+        raise ModelError(
+            f"{where} leads from {before!r} to {step.node!r}, but the graph has no arc of positive "
+            "probability between them; give paths of the graph, or add the arc"
+        )
+    sizes = {"noise": stage.noise.n_realisations, "arrival": stage.transition.n_realisations}
+    for what, size in sizes.items():
+        position = position_of(getattr(step, what))
+        if not 0 <= position < size:
+            raise ModelError(
+                f"{where}, node {step.node!r}: {what} = {position} is outside 0..{size - 1}"
+            )
 
 
 def position_of(value: object) -> int:
@@ -169,9 +329,22 @@ def draw_position(cumulated: Floats, rng: np.random.Generator) -> int:
     return min(at, len(cumulated) - 1)
 
 
-def walk(problem: Problem, rng: np.random.Generator) -> Iterator[NodeName]:
-    """Nodes of a path, drawn one by one."""
-    name = _draw_child(problem, problem.graph.root, rng)
+def draw_noise(problem: Problem, names: Iterable[NodeName], rng: np.random.Generator) -> list[Step]:
+    """A path along given nodes, noise and transitions drawn with their probabilities."""
+    steps: list[Step] = []
+    for name in names:
+        stage = problem.stages[name]
+        noise = draw_index(stage.noise.probabilities, rng)
+        arrival = draw_position(stage.transition.cumulated, rng) if steps else 0
+        steps.append(Step(name, noise, arrival))
+    return steps
+
+
+def walk(
+    problem: Problem, rng: np.random.Generator, start: NodeName | None = None
+) -> Iterator[NodeName]:
+    """Nodes of a path after `start` (the root by default), drawn one by one."""
+    name = _draw_child(problem, problem.graph.root if start is None else start, rng)
     while name is not None:
         yield name
         name = _draw_child(problem, name, rng)

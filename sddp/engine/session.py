@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -12,11 +13,19 @@ import numpy as np
 
 from sddp.arrays import Floats
 from sddp.engine.certificate import Certificate, Certifier
-from sddp.engine.crew import Crew, Order
+from sddp.engine.crew import Crew, Order, Report
 from sddp.engine.graph import NodeName
 from sddp.engine.interrupt import Interrupt
 from sddp.engine.passes import Visit, check_homogeneity, forward_pass, path_cost
-from sddp.engine.sampling import InSample, SamplingScheme, Step, check_path, position_of
+from sddp.engine.sampling import (
+    InSample,
+    SamplingScheme,
+    Step,
+    Successors,
+    begin_path,
+    check_path,
+    position_of,
+)
 from sddp.engine.solutions import NoiseSolutions, StageSolution
 from sddp.engine.stopping import LogEntry, Progress, StoppingRule
 from sddp.errors import ModelError
@@ -112,7 +121,9 @@ class Session:
         averaging = 0.0
         if self.network.problem.homogeneous:  # elsewhere decisions in other states are unlike
             averaging = min(1.0, AVERAGED_ITERATIONS / (len(self.log) + 1))
-        orders = [self._order(tolerance, averaging) for _ in range(n_paths)]
+        root = self._root()
+        orders = [self._order(root, tolerance, averaging) for _ in range(n_paths)]
+        orders[0] = orders[0]._replace(beside=self._beside(root, orders[0].path[0], tolerance))
         reports = self.crew.follow(orders, self.interrupt)
         self.visits = self.crew.first_visits
         for report in reports:
@@ -123,7 +134,7 @@ class Session:
             check_homogeneity(self.network, self.visits, self.rngs[1])
         before = self.bound
         self.find_bound(max(self.tolerances.final, tolerance / LARGEST_STEP))
-        self.log.append(self._entry([report.cost for report in reports], tolerance))
+        self.log.append(self._entry(reports, tolerance))
         self.moves.append((self.bound - before) / (self.scale() or 1.0))
         return self.log[-1]
 
@@ -138,14 +149,41 @@ class Session:
         self.find_bound(self.tolerances.final)
         self.log[-1] = replace(self.log[-1], bound=self.network.problem.sign * self.bound)
         if self.certified is not None:
-            self.certified = self.certifier.certificate(self.log[-1].bound)
+            entry = self.log[-1]
+            self.certified = self.certifier.certificate(entry.bound, entry.unvisited_mass)
 
-    def _order(self, tolerance: float, averaging: float) -> Order:
+    def _root(self) -> Successors:
+        """What may come before the first decision, by the decisions of the last bound."""
+        firsts = self.firsts
+        values = partial(self.network.first_values, firsts) if firsts else None
+        return self.network.first_successors(values, self.root_risk)
+
+    def _order(self, root: Successors, tolerance: float, averaging: float) -> Order:
+        problem, number = self.network.problem, self.n_sampled
         self.n_sampled += 1
-        problem = self.network.problem
-        path = self.sampling.sample(problem, self.n_sampled - 1, self.rngs[0])
+        sampled = self.sampling.sample(problem, number, self.rngs[0])
+        path, rest = begin_path(sampled, root)
         check_path(problem, path)
-        return Order(path, tolerance, averaging, self._first_decision(path[0], tolerance))
+        return Order(path, tolerance, averaging, self._first_decision(path[0], tolerance), rest)
+
+    def _beside(
+        self, root: Successors, taken: Step, tolerance: float
+    ) -> tuple[Step, StageSolution] | None:
+        """The first decision followed least so far, unless the first path takes it.
+
+        Each is solved in every iteration, for the bound needs it; none may rest on cuts of the
+        others for good.
+        """
+        outcomes = root.outcomes()
+        if len(outcomes) < 2 or not self.firsts or self.firsts_tolerance > tolerance:
+            return None
+        counts = np.array([self.network.coverage.count(step) for step in outcomes])
+        least = np.flatnonzero(counts == counts.min())
+        step = outcomes[int(least[root.adjusted[least].argmax()])]
+        if (step.node, step.noise) == (taken.node, position_of(taken.noise)):
+            return None
+        solution = self._first_decision(step, tolerance)
+        return None if solution is None else (step, solution)
 
     def _first_decision(self, step: Step, tolerance: float) -> StageSolution | None:
         """What the bound was found by, if it was refined far enough: nobody need solve it again."""
@@ -155,16 +193,18 @@ class Session:
         assert isinstance(found, StageSolution)
         return found
 
-    def _entry(self, costs: Sequence[float], tolerance: float) -> LogEntry:
+    def _entry(self, reports: Sequence[Report], tolerance: float) -> LogEntry:
         sign, work = self.network.problem.sign, self.crew.work()
+        unvisited = self.network.coverage.unvisited_mass(self._root())
         return LogEntry(
             iteration=len(self.log) + 1,
             bound=sign * self.bound,
-            simulated=sign * float(np.mean(costs)),
+            simulated=sign * float(np.mean([report.cost for report in reports])),
             seconds=time.perf_counter() - self.started,
             solves=work.lp.solves,
             tolerance=tolerance,
             warnings=work.warnings,
+            unvisited_mass=max(unvisited, *(report.unvisited_mass for report in reports)),
         )
 
     def progress(self) -> Progress:

@@ -10,7 +10,14 @@ import pandas as pd
 from sddp.arrays import Floats
 from sddp.engine.graph import NodeName
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme, Step
+from sddp.engine.sampling import (
+    AdaptivePath,
+    InSample,
+    SamplingScheme,
+    Step,
+    Successors,
+    begin_path,
+)
 from sddp.engine.solutions import StageSolution
 from sddp.engine.transition import LinearTransition, compile_transition
 from sddp.errors import ModelError
@@ -26,6 +33,10 @@ class Decider(Protocol):
         self, name: NodeName, incoming: Floats, noise: int | Mapping[str, float] | None
     ) -> tuple[StageSolution, float]:
         """Solution at a state vector, for the state at size 1, and that size."""
+        ...
+
+    def successors(self, name: NodeName | None, outgoing: Floats | None) -> Successors:
+        """What may follow a decision, or come before the first one (None)."""
         ...
 
 
@@ -50,7 +61,7 @@ def simulate(
         ``"buy[gold]"``, ``"buy['BRK.B']"``), or the name of an indexed variable for all its
         members.
     sampling : SamplingScheme, optional
-        `InSample` by default; `Historical` and `OutOfSample` follow other paths.
+        `InSample` by default; `Historical`, `OutOfSample` and `RiskAdjusted` follow other paths.
 
     Returns
     -------
@@ -75,19 +86,21 @@ def simulate(
     _check_record(policy, record)
     rows: list[dict[str, Any]] = []
     for number in range(n_paths):
-        path = sampling.sample(policy.problem, number, rng)
-        rows.extend(_follow(policy, path, number, columns))
+        sampled = sampling.sample(policy.problem, number, rng)
+        rows.extend(_follow(policy, sampled, number, columns))
     return pd.DataFrame(rows).set_index(["path", "stage"])
 
 
 def _follow(
     policy: Decider,
-    path: Sequence[Step],
+    sampled: Sequence[Step] | AdaptivePath,
     number: int,
     columns: dict[NodeName, dict[str, int]],
 ) -> list[dict[str, Any]]:
     problem = policy.problem
     labels = problem.labels
+    path, rest = begin_path(sampled, policy.successors(None, None))
+    path = list(path)
     if not path:
         raise ModelError(f"path {number} is empty; give at least one decision")
     for step in path:
@@ -96,11 +109,13 @@ def _follow(
     rows: list[dict[str, Any]] = []
     state = problem.initial_state(path[0].node)
     outgoing = state
-    for stage, step in enumerate(path):
+    for stage, step in enumerate(path):  # a path that is chosen step by step grows meanwhile
         if stage > 0:
             state = _arrive(policy, step, outgoing)
         solution, size = policy.solve_step(step.node, state, step.noise)
         outgoing = size * solution.outgoing
+        if rest is not None:
+            path.extend(_next_steps(rest, policy.successors(step.node, solution.outgoing)))
         row = {
             "path": number,
             "stage": stage,
@@ -114,6 +129,11 @@ def _follow(
         row |= {n: size * solution.columns[c] for n, c in columns[step.node].items()}
         rows.append(row)
     return rows
+
+
+def _next_steps(rest: AdaptivePath, successors: Successors) -> list[Step]:
+    step = rest.next_step(successors)
+    return [] if step is None else [step]
 
 
 def _arrive(policy: Decider, step: Step, outgoing: Floats) -> Floats:

@@ -14,6 +14,9 @@ from sddp.arrays import Floats
 from sddp.engine.certificate import Certificate
 from sddp.errors import ModelError
 
+# The reason of `BoundStalling`.
+STALLED = "bound stalled"
+
 
 @dataclass(frozen=True)
 class LogEntry:
@@ -27,8 +30,8 @@ class LogEntry:
         Best bound so far, optimistic for the user: the value under the cuts by rows refined to a
         tenth of `tolerance`, in the last iteration as far as training goes.
     simulated : float
-        Mean total of the iteration's forward paths: a few draws under cuts that have changed since,
-        no estimate of the policy's value.
+        Mean total of the iteration's forward paths: a few draws, not all with the nominal
+        probabilities, under cuts that have changed since; no estimate of the policy's value.
     seconds : float
         Since training began.
     solves : int
@@ -37,6 +40,10 @@ class LogEntry:
         To which rows were refined in this iteration, relative.
     warnings : int
         Numerical warnings since training began.
+    unvisited_mass : float
+        At the decisions of the iteration's paths, and before the first: the largest probability,
+        as the risk measure adjusts it, of outcomes (node, noise, arrival) that no path of this
+        training has followed. What happens there rests on cuts made elsewhere.
     """
 
     iteration: int
@@ -46,6 +53,7 @@ class LogEntry:
     solves: int
     tolerance: float
     warnings: int
+    unvisited_mass: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,11 +194,11 @@ class BoundStalling(StoppingRule):
         if window[1].tolerance > progress.final_tolerance:
             progress.refine()
             return None
-        return "bound stalled"
+        return STALLED
 
 
 # `Gap` without a certificate.
-NOT_CERTIFIED = "bound stalled; not certified"
+NOT_CERTIFIED = f"{STALLED}; not certified"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from numbers import Integral
 
@@ -22,11 +22,12 @@ from sddp.engine.network import Network, RiskChoice
 from sddp.engine.node_problem import Work
 from sddp.engine.policy import Policy
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import InSample, SamplingScheme
+from sddp.engine.risk_adjusted import default_sampling
+from sddp.engine.sampling import Historical, SamplingScheme, check_path
 from sddp.engine.session import Session, Tolerances
-from sddp.engine.stopping import Gap, Iterations, LogEntry, StoppingRule
+from sddp.engine.stopping import NOT_CERTIFIED, STALLED, Gap, Iterations, LogEntry, StoppingRule
 from sddp.engine.storage import problem_digest
-from sddp.errors import BoundWarning, ModelError
+from sddp.errors import BoundWarning, ConvergenceWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.rng import Rng, generator
 from sddp.threads import one_blas_thread
@@ -52,6 +53,8 @@ class TrainingResult:
         the last one is all that the cuts say, unless training was interrupted.
     stopped_because : str
         In the words of the stopping rule, or ``"interrupted"``.
+    unvisited_mass : float
+        `LogEntry.unvisited_mass` of the last iteration; 1 where there was none.
     active_bounds : tuple
         Nodes at which the bound on the cost-to-go, not the cuts, set the value of the last
         forward pass. Where the bound was computed it is valid, and training stopped early; where
@@ -67,6 +70,7 @@ class TrainingResult:
     policy: Policy
     log: pd.DataFrame
     stopped_because: str
+    unvisited_mass: float
     active_bounds: tuple[NodeName, ...]
     work: Work
     certified: Certificate | None = None
@@ -81,7 +85,8 @@ class TrainingResult:
         """
         if self.certified is not None:
             return self.certified
-        return self.policy.certificate(effort=LEAST_EFFORT, reference=self.reference)
+        found = self.policy.certificate(effort=LEAST_EFFORT, reference=self.reference)
+        return replace(found, unvisited_mass=self.unvisited_mass)
 
     @property
     def bound(self) -> float:
@@ -122,7 +127,8 @@ def train(
     cuts : CutForm, optional
         `LazyAggregation` (default), `MultiCut` or `AverageCut`: the same values, other speeds.
     sampling : SamplingScheme, optional
-        Paths of the forward passes; `InSample` by default.
+        Paths of the forward passes; by default `RiskAdjusted`, with ``share=0`` where every
+        measure is the expectation.
     tolerances : Tolerances, optional
         Refinement of rows.
     reference : float, optional
@@ -157,17 +163,21 @@ def train(
         A bound on the cost-to-go is needed and was not given.
     """
     _check_arguments(stopping, cuts, n_paths, n_jobs)
+    if isinstance(sampling, Historical):  # before anything is solved
+        for path in sampling.paths:
+            check_path(problem, path)
     tolerances = tolerances or Tolerances()
     display = Display(progress, sys.stderr)
     forward, backward, checks = generator(rng).spawn(3)
     with deferred_interrupt() as interrupt, one_blas_thread():
         first, build = _network(problem, risk, cuts, start, tolerances.final)
+        root_risk = _root_risk(root_risk, start)
         with Crew(first, build, backward.spawn(n_paths), n_jobs) as crew:
             session = Session(
                 crew,
-                _root_risk(root_risk, start),
+                root_risk,
                 reference,
-                sampling or InSample(),
+                sampling or default_sampling(*first.risk.values(), root_risk),
                 tolerances,
                 int(n_paths),
                 (forward, checks),
@@ -179,12 +189,15 @@ def train(
             reason = INTERRUPTED
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
+    unvisited = session.log[-1].unvisited_mass if session.log else 1.0
+    reason = _with_certificate(reason, unvisited)
     columns = list(LogEntry.__dataclass_fields__)
     log = pd.DataFrame([asdict(entry) for entry in session.log], columns=columns)
     return TrainingResult(
         policy,
         log.set_index("iteration"),
         reason,
+        unvisited,
         active,
         crew.work(),
         session.certified,
@@ -210,6 +223,20 @@ def _check_arguments(
         raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
     if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
         raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
+
+
+def _with_certificate(reason: str, unvisited_mass: float) -> str:
+    """Why training ended, and a warning where it only stalled."""
+    if reason not in (STALLED, NOT_CERTIFIED):
+        return reason
+    warnings.warn(
+        f"training ended because its bound stalled, which certifies nothing: outcomes of adjusted "
+        f"probability {unvisited_mass:.3g} after one of the last decisions were followed by no "
+        "path; train on (start=result.policy) with a longer BoundStalling and compare the bounds",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
+    return NOT_CERTIFIED
 
 
 def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:

@@ -353,7 +353,7 @@ def test_training_goes_on_where_it_stopped(options):
     assert on.bound < before - 1e-7  # there was something left to learn
     assert on.log["bound"].iloc[0] <= before + 1e-9
     assert short.policy.bound == before  # the earlier policy stays as it was
-    assert on.stopped_because == "bound stalled"
+    assert on.stopped_because == "bound stalled; not certified"
 
 
 def test_training_goes_on_from_the_holdings_of_the_problem_given():

@@ -266,9 +266,8 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
             network.learn(name, x, network.solve_noises(name, x, SOLVER))
     if type(cuts) is sddp.AverageCut:  # it keeps cuts of its own, made at decisions
         for _ in range(10):
-            visit = passes.Visit(
-                parent, state, 0, network.nodes[parent].solve(state, 0, SOLVER), 1.0, None, 0
-            )
+            solution = network.nodes[parent].solve(state, 0, SOLVER)
+            visit = passes.Visit(sddp.Step(parent), state, solution, 1.0)
             passes.study(network, visit, SOLVER, np.random.default_rng(0), 0.0)
     if twin:
         asked.hear(network.take_news())

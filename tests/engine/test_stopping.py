@@ -52,7 +52,7 @@ def test_seconds_stop_between_iterations():
 
 def test_stopping_rules_stop_real_trainings_in_their_own_words():
     words = {
-        sddp.BoundStalling(5, 1e-6): "bound stalled",
+        sddp.BoundStalling(5, 1e-6): "bound stalled; not certified",
         sddp.PolicyStability(n_paths=10, period=4): "policy stable",
         sddp.Statistical(n_paths=50, period=5): "bound inside the confidence interval",
     }

@@ -20,7 +20,9 @@ from sddp.errors import ModelError, SolverError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, Reaches, train
 
-COLUMNS = ["bound", "simulated", "seconds", "solves", "tolerance", "warnings"]
+COLUMNS = [
+    *("bound", "simulated", "seconds", "solves", "tolerance", "warnings", "unvisited_mass"),
+]
 
 
 # ---------------------------------------------------------------- log and sameness
