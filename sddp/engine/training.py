@@ -143,8 +143,9 @@ def train(
         have one.
     n_jobs : int
         Processes that follow paths side by side; more than `n_paths` are of no use. The numbers
-        are the same for every `n_jobs`. Under Linux they are forked; elsewhere the problem must
-        be one that can be pickled, and a script wants its ``if __name__ == "__main__"``.
+        are the same for every `n_jobs`. Under Linux they are forked; elsewhere they are sent the
+        problem, whatever its builder was (classes of the user, such as a risk measure or a row
+        generator, must be importable), and a script wants its ``if __name__ == "__main__"``.
     progress : bool
         Lines on standard error once training takes longer than some seconds.
 
