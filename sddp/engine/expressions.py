@@ -73,10 +73,14 @@ class Coefficient:
 
     def as_code(self) -> Code:
         """The whole coefficient in postfix order."""
-        code: list[Token] = [self.number]
+        parts: list[Code] = []
+        if self.number or not (self.linear or self.code):
+            parts.append((self.number,))
         for position, factor in self.linear.items():
-            code += [factor, position, "*", "+"]
-        return (*code, *self.code, "+") if self.code else tuple(code)
+            parts.append((position,) if factor == 1.0 else (factor, position, "*"))
+        if self.code:
+            parts.append(self.code)
+        return (*parts[0], *(token for part in parts[1:] for token in (*part, "+")))
 
 
 Value = float | Coefficient

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from pyomo.core.expr.relational_expr import RangedExpression
 
 import sddp
 from sddp.engine.compile import arrays_at, noise_values
@@ -344,6 +345,16 @@ def random_factor(m: Any, rng: np.random.Generator, depth: int, kinds: int = 11)
     if kind == 9:
         return -(one**3)
     return pyo.Expr_if(IF=two >= 0.3, THEN=one, ELSE=-one)
+
+
+def test_conditions_on_noise_may_be_ranges():
+    m = reservoir()
+    limits = ((False, False), (True, True), (True, False))
+    for strict in limits:
+        inside = RangedExpression((0, m.w, 50), strict)
+        m.o.set_value(pyo.Expr_if(IF=inside, THEN=m.w, ELSE=-1.0) * m.g + m.g)
+        costs = compile_stage(stage_of(m), "node 0").noise.values["cost"][:, 0]
+        assert costs.tolist() == [0.0 if strict[0] else 1.0, 0.0 if strict[1] else 51.0, 0.0]
 
 
 @pytest.mark.parametrize("seed", range(40))
