@@ -20,8 +20,8 @@ class ProgressDisplay:
 
     Parameters
     ----------
-    total : int
-        Units of the whole work.
+    total : int or None
+        Units of the whole work; None where nobody knows, and then there is no time left.
     unit : str
         One of them, such as ``"row"``.
     done : int
@@ -30,7 +30,7 @@ class ProgressDisplay:
         False is silent.
     """
 
-    def __init__(self, total: int, unit: str, *, done: int = 0, wanted: bool = True) -> None:
+    def __init__(self, total: int | None, unit: str, *, done: int = 0, wanted: bool = True) -> None:
         self._total, self._unit, self._first, self._done = total, unit, done, done
         self._started = time.monotonic()
         self._next_line = SECONDS_BEFORE
@@ -41,7 +41,7 @@ class ProgressDisplay:
     def update(self, done: int) -> None:
         """So many units are done, in all."""
         with self._lock:
-            self._done = max(self._done, min(done, self._total))
+            self._done = max(self._done, done if self._total is None else min(done, self._total))
             elapsed = time.monotonic() - self._started
             if not self._wanted or elapsed < SECONDS_BEFORE:
                 return
@@ -71,6 +71,8 @@ class ProgressDisplay:
         self._bar.refresh()
 
     def _line(self, elapsed: float) -> str:
+        if self._total is None:
+            return f"{self._done} {self._unit}s in {duration(elapsed)}"
         text = f"{self._done} of {self._total} {self._unit}s"
         fresh = self._done - self._first
         if fresh <= 0:

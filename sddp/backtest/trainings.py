@@ -16,7 +16,7 @@ from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.backtest.describe import describe
 from sddp.backtest.store import Record, read_record, store_key, write_record
-from sddp.engine.stopping import Progress, StoppingRule
+from sddp.engine.stopping import StoppingRule, Told
 from sddp.engine.training import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
 from sddp.labels import CASH
@@ -94,7 +94,7 @@ class TrainingCache:
             scenarios,
             initial_holdings=START,
             initial_regime=initial_regime,
-            stopping=stopping if self.on_iteration is None else _Told(stopping, self.on_iteration),
+            stopping=stopping if self.on_iteration is None else Told(stopping, self.on_iteration),
             rng=rng,
             progress=False,
         )
@@ -110,19 +110,6 @@ class TrainingCache:
             return None
         key = store_key(describe(arguments))
         return Path(self.folder) / "policies" / key[:2] / f"{key}.json"
-
-
-@dataclass(frozen=True)
-class _Told(StoppingRule):
-    """A rule that tells how far training is."""
-
-    rule: StoppingRule
-    on_iteration: Callable[[int], object]
-
-    def reason(self, progress: Progress) -> str | None:
-        """That of the rule."""
-        self.on_iteration(len(progress.log))
-        return self.rule.reason(progress)
 
 
 def _kept(

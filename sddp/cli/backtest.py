@@ -262,20 +262,20 @@ def store_of(options: argparse.Namespace) -> Iterator[str]:
     """Folder of finished work; with ``--no-resume`` one that is empty and goes at the end."""
     from sddp.errors import DataError
 
-    if options.resume:
-        yield options.store
-        return
     try:
         Path(options.store).mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix="afresh-", dir=options.store)
-    except OSError as error:
+        fresh = tempfile.mkdtemp(prefix="afresh-", dir=options.store)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"--store {options.store}: cannot be written to ({error.strerror}); name another folder"
+            f"--store {options.store}: cannot be written to ({reason}); name another folder"
         ) from error
     try:
-        yield folder
+        if options.resume:
+            Path(fresh).rmdir()
+        yield options.store if options.resume else fresh
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def cells(job: Job, store: str) -> dict[str, Cell]:

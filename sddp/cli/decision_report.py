@@ -84,7 +84,7 @@ def sentences(decision: TodaysDecision) -> list[str]:
     """What the orders do, cost and are worth."""
     wealth, cost = decision.wealth, decision.cost
     tail = 1.0 - decision.cvar_confidence
-    period = "row" if decision.period == 1 else f"{decision.period} rows"
+    period = "1 row" if decision.period == 1 else f"{decision.period} rows"
     return [
         f"Wealth {wealth:,.2f}; the orders cost {cost:,.2f} ({cost / wealth:.3%} of it); cash "
         f"{decision.cash_before:,.2f} before, {decision.cash_after:,.2f} after.",
@@ -97,10 +97,20 @@ def sentences(decision: TodaysDecision) -> list[str]:
             for name, share, mean, volatility in _regimes(decision)
         )
         + f". In brackets the equal-weighted mean of the assets over one period ({period}).",
-        f"Expected gain over {decision.n_stages} decisions: {decision.expected_gain:,.2f} "
-        f"({decision.expected_gain / wealth:.2%} of wealth), in the model and at best.",
+        f"Expected gain over {decision.n_stages} decisions: {_amount(decision.expected_gain)} "
+        f"({_share(decision.expected_gain / wealth)} of wealth), in the model and at best.",
         _not_trading(decision),
     ]
+
+
+def _amount(money: float) -> str:
+    """Money to two decimals; what rounds to nothing has no sign."""
+    return f"{round(money, 2) + 0.0:,.2f}"
+
+
+def _share(fraction: float) -> str:
+    """Percent to two decimals; what rounds to nothing has no sign."""
+    return f"{round(fraction, 4) + 0.0:.2%}"
 
 
 def _limit(decision: TodaysDecision) -> str:

@@ -12,8 +12,8 @@ import math
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -138,6 +138,18 @@ def deliver(result: Result, stream: ResultStream, *, json_file: str | None, quie
     if shown and wanted:
         say(f"{shown}".rstrip("\n"))
     stream.write(text)
+
+
+@contextmanager
+def shown_iterations(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Progress of a training: a callable that takes the iterations done."""
+    from sddp.progress import ProgressDisplay
+
+    display = ProgressDisplay(total, "iteration", wanted=not quiet)
+    try:
+        yield display.update
+    finally:
+        display.close()
 
 
 def filled(lines: Iterable[str], width: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
-from sddp.cli.output import Result, filled
+from sddp.cli.output import Result, filled, shown_iterations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,17 +83,20 @@ def solve(
     """Answer of the command, as its JSON holds it; `train` is `train_allocation`."""
     import numpy as np
 
+    from sddp.engine.stopping import Told
+
     training_rng, simulation_rng = np.random.default_rng(options.seed).spawn(2)
-    result = train(
-        instance.model,
-        instance.scenarios,
-        initial_holdings=instance.initial_holdings,
-        initial_regime=instance.initial_regime,
-        rng=training_rng,
-        stopping=_stopping(options),
-        cvar=options.cvar,
-        progress=not options.quiet,
-    )
+    with shown_iterations(options.iterations, quiet=options.quiet) as on_iteration:
+        result = train(
+            instance.model,
+            instance.scenarios,
+            initial_holdings=instance.initial_holdings,
+            initial_regime=instance.initial_regime,
+            rng=training_rng,
+            stopping=Told(_stopping(options), on_iteration),
+            cvar=options.cvar,
+            progress=False,
+        )
     decision = result.policy.decide(
         regime=instance.initial_regime, holdings=instance.initial_holdings
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
 from sddp.cli.backtest import STORE, store_of
 from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
-from sddp.cli.output import Result, filled
+from sddp.cli.output import Result, filled, shown_iterations
 from sddp.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -116,20 +114,9 @@ def trained_model(
     """Estimate and train, or find what an earlier run of the same has kept."""
     from sddp.backtest.today import TrainedModel
 
-    with _iterations(settings.iterations, quiet=quiet) as on_iteration:
+    with shown_iterations(settings.iterations, quiet=quiet) as on_iteration:
         strategy = model_settings.strategy(settings, store=store, on_iteration=on_iteration)
         return TrainedModel.of(strategy, view), strategy
-
-
-@contextmanager
-def _iterations(total: int, *, quiet: bool) -> Iterator[Any]:
-    from sddp.progress import ProgressDisplay
-
-    display = ProgressDisplay(total, "iteration", wanted=not quiet)
-    try:
-        yield display.update
-    finally:
-        display.close()
 
 
 def _sentences(model: TrainedModel, results: dict[str, Any], out: str) -> list[str]:

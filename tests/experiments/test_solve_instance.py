@@ -222,7 +222,7 @@ def test_iterations_and_seconds_end_training(file, capsys):
     took = time.perf_counter() - start
     assert timed["status"] == "time_limit"
     assert timed["seconds"] >= 0.4
-    assert timed["log"][-2]["seconds"] < 0.4
+    assert all(row["seconds"] < 0.4 for row in timed["log"][:-1])
     assert timed["seconds"] <= took  # training only: reading and building are not in it
     whichever = _answer(capsys, file(case), "--seconds", "3600", "--iterations", "2")
     assert whichever["status"] == "iteration_limit"
