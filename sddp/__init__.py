@@ -43,6 +43,7 @@ _HOMES = {
     ),
     "sddp.engine.training": ("TrainingResult", "train"),
     "sddp.engine.transition": ("LinearTransition",),
+    "sddp.one_call": ("allocate",),
     "sddp.portfolio": ("CVaRMatched", "MeanVariance", "VolatilityDriven"),
     "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),
     "sddp.scenarios": ("MarkovScenarios",),

@@ -10,15 +10,16 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.errors import DataError
-from sddp.labels import CASH, HOLDS_LABELS, checked_labels
+from sddp.labels import CASH, HOLDS_LABELS, checked_labels, label_index
+from sddp.shown import Shown, listed
 
 # Published probabilities are rounded (the authors' test case to 8 digits): rows this near
 # to 1 are renormalised, anything further away is a mistake of the caller.
 ROW_SUM_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class MarkovScenarios:
+@dataclass(frozen=True, eq=False, repr=False)
+class MarkovScenarios(Shown):
     """Asset returns in a finite Markov chain of market regimes.
 
     At stage ``t`` the market is in state ``k`` and a decision is taken; the market then moves to
@@ -151,6 +152,31 @@ class MarkovScenarios:
         if not 0 <= state < self.n_states:
             raise DataError(f"regime {state} is outside 0..{self.n_states - 1}")
         return int(state)
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "assets": listed(self.asset_names or ()),
+            "regimes": listed(self.state_names or ()),
+            "scenarios": str(self.n_scenarios),
+            "stages": str(self.n_stages),
+            "law": "one for all stages" if self.stationary else "by stage",
+        }
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        assert self.probabilities is not None
+        weights, returns = self.probabilities[0], self.returns[0]
+        mean = np.einsum("js,jsn->jn", weights, returns)
+        variance = np.einsum("js,jsn->jn", weights, (returns - mean[:, None]) ** 2)
+        index, names = label_index(self.asset_names or ()), self.state_names or ()
+        parts = {}
+        for j, name in enumerate(names):
+            parts[f"mean, {name}"] = mean[j]
+            parts[f"volatility, {name}"] = np.sqrt(variance[j])
+        chain = pd.DataFrame(self.transition_matrix[0], index=list(names), columns=list(names))
+        return {
+            "Returns of a period at the first stage": pd.DataFrame(parts, index=index),
+            "Probability of the next regime": chain,
+        }
 
 
 def _finite(values: object, name: str) -> Floats:

@@ -21,18 +21,22 @@ from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
 from sddp.labels import label_index
 from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
+from sddp.shown import Shown, number
 
 Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
 
 # Names in a policy file.
 NAMES: Mapping[type, str] = {AllocationModel: "allocation_model", MarkovScenarios: "scenarios"}
 
+# Trades below this share of wealth are what solvers' tolerances leave.
+SEEN = 1e-9
+
 # Beliefs come out of filters in floating point.
 BELIEF_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class AllocationDecision:
+@dataclass(frozen=True, eq=False, repr=False)
+class AllocationDecision(Shown):
     """One decision, in money where not said otherwise.
 
     Attributes
@@ -62,8 +66,26 @@ class AllocationDecision:
     value: float
     marginal_value: pd.Series[float]
 
+    def _facts(self) -> dict[str, str]:
+        return {
+            "trades": str(int((self.trades.abs() > SEEN * self.holdings.sum()).sum())),
+            "cash": f"{self.weights.iloc[0]:.1%}",
+            "cost": number(self.cost),
+            "CVaR": f"{self.cvar:.2%}",
+            "value": number(self.value),
+        }
 
-class AllocationPolicy:
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        trades = np.concatenate([[np.nan], self.trades.to_numpy()])
+        table = pd.DataFrame(
+            {"trade": trades, "holdings": self.holdings, "weight": self.weights},
+            index=self.holdings.index,
+        )
+        order = np.argsort(-self.holdings.to_numpy(), kind="stable")
+        return {"Largest holdings": table.iloc[order]}
+
+
+class AllocationPolicy(Shown):
     """Decisions in money, by asset name. Made by `train_allocation` or `load_allocation_policy`."""
 
     def __init__(self, problem: AllocationProblem, engine: Policy) -> None:
@@ -239,6 +261,9 @@ class AllocationPolicy:
             value=decision.value,
             marginal_value=pd.Series(decision.slope, index=positions),
         )
+
+    def _facts(self) -> dict[str, str]:
+        return self.problem._facts()
 
 
 def belief_over_regimes(problem: AllocationProblem, regime: Regime) -> Floats:

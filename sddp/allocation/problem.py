@@ -20,10 +20,11 @@ from sddp.engine.transition import LinearTransition
 from sddp.errors import ModelError
 from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios
+from sddp.shown import Shown, listed
 
 
-@dataclass(frozen=True, eq=False)
-class AllocationProblem:
+@dataclass(frozen=True, eq=False, repr=False)
+class AllocationProblem(Shown):
     """What a policy is trained on. Made by `allocation_problem`.
 
     Attributes
@@ -86,6 +87,16 @@ class AllocationProblem:
         if isinstance(rows, TailRows):
             return ready.with_rows(replace(rows, outlook=view))
         return ready
+
+    def _facts(self) -> dict[str, str]:
+        limit = self.model.cvar_limit
+        return {
+            "assets": listed(self.asset_names),
+            "regimes": listed(self.scenarios.state_names or ()),
+            "decisions": str(self.n_stages),
+            "scenarios": str(self.scenarios.n_scenarios),
+            "CVaR limit": "none" if limit is None else f"{limit:.2%}",
+        }
 
 
 def allocation_problem(

@@ -22,12 +22,13 @@ from sddp.labels import CASH
 from sddp.risk import Expectation, RiskMeasure
 from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
+from sddp.shown import Shown
 
 DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(500)
 
 
-@dataclass(frozen=True, eq=False)
-class AllocationResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class AllocationResult(Shown):
     """What came out of `train_allocation`.
 
     Attributes
@@ -59,6 +60,12 @@ class AllocationResult:
     def stopped_because(self) -> str:
         """Why training ended."""
         return self.training.stopped_because
+
+    def _facts(self) -> dict[str, str]:
+        return self.policy._facts() | self.training._facts()
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return self.training._tables()
 
 
 def train_allocation(

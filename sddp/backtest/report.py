@@ -20,6 +20,7 @@ from sddp.dates import periods_per_year
 from sddp.errors import DataError
 from sddp.labels import CASH
 from sddp.rng import Rng
+from sddp.shown import as_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -332,6 +333,12 @@ class BacktestReport:
             return html.page(evidence, title=title, caveats=caveats, provenance=provenance or {})
 
         return html.write_whole(Path(path), page)
+
+    def _repr_html_(self) -> str:
+        dates = self.cash_rate.index
+        facts = {"rows": f"{day(dates[0])} to {day(dates[-1])}", "execution": self.timing}
+        shown = ["annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]
+        return as_html("BacktestReport", facts, {"Net of costs, a year": self.summary()[shown]})
 
     def __repr__(self) -> str:
         dates = self.cash_rate.index

@@ -31,13 +31,14 @@ from sddp.engine.stage_file import checked_path, stage_model
 from sddp.engine.storage import load_file, save_policy
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
-from sddp.risk import RiskMeasure, as_risk_measure
+from sddp.risk import Expectation, RiskMeasure, as_risk_measure
 from sddp.rng import Rng
+from sddp.shown import Shown, number
 from sddp.threads import one_blas_thread
 
 
-@dataclass(frozen=True, eq=False)
-class Decision:
+@dataclass(frozen=True, eq=False, repr=False)
+class Decision(Shown):
     """What a policy does in one state.
 
     Attributes
@@ -65,8 +66,19 @@ class Decision:
         """Stage objective plus cost-to-go."""
         return self.stage_objective + self.cost_to_go
 
+    def _facts(self) -> dict[str, str]:
+        return {
+            "value": number(self.value),
+            "stage objective": number(self.stage_objective),
+            "cost-to-go": number(self.cost_to_go),
+            "variables": str(len(self.variables)),
+        }
 
-class Policy:
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {"Variables": pd.DataFrame({"value": pd.Series(self.variables, dtype=float)})}
+
+
+class Policy(Shown):
     """Decisions by trained cuts. Made by `train` or `load_policy`.
 
     A node asked for the first time is solved at its reference state; every answer starts from the
@@ -388,6 +400,19 @@ class Policy:
             rows = node.programme.rows.table()
             self._starts[name] = _Start(replace(memory, rows=rows), basis)
         return self._starts[name]
+
+    def _facts(self) -> dict[str, str]:
+        pools = [pool for node in self.snapshot.nodes.values() for pool in node.pools]
+        return {
+            **self.problem._facts(),
+            "cuts": str(sum(len(pool.intercepts) for pool in pools)),
+            "risk": repr(self.snapshot.root_risk) if self._averse else "expectation",
+        }
+
+    @property
+    def _averse(self) -> bool:
+        measures = (self.snapshot.root_risk, *self.snapshot.risk.values())
+        return any(not isinstance(measure, Expectation) for measure in measures)
 
 
 class _Start(NamedTuple):

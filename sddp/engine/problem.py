@@ -21,14 +21,15 @@ from sddp.engine.stage import InitialCut, Stage
 from sddp.engine.stage_file import checked_path, stage_model
 from sddp.engine.translation import compile_stage
 from sddp.errors import ModelError
+from sddp.shown import Shown, listed
 
 # Inside the LP file the wealth 1 of a homogeneous problem becomes this: HiGHS's absolute
 # tolerances are then 1e-12 of wealth, which daily returns need.
 HOMOGENEOUS_UNIT = 1_000.0
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
+@dataclass(frozen=True, eq=False, repr=False)
+class Problem(Shown):
     """A linear multistage stochastic program; compiled once, on construction.
 
     A problem is closed: it keeps neither the builder nor its models, so it can be pickled, and what
@@ -227,6 +228,15 @@ class Problem:
                     f"cost_to_go_bound{of_node} = {value!r}: must be a finite number; leave it out "
                     "instead"
                 )
+
+    def _facts(self) -> dict[str, str]:
+        distinct = len({id(stage) for stage in self.stages.values()})
+        return {
+            "nodes": str(len(self.stages)),
+            "different stages": str(distinct),
+            "state": listed(self.labels),
+            "sense": "maximize" if self.sign < 0.0 else "minimize",
+        }
 
 
 def check_cone(stage: CompiledStage, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import sys
 import warnings
@@ -30,7 +31,10 @@ from sddp.engine.storage import problem_digest
 from sddp.errors import BoundWarning, ConvergenceWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.rng import Rng, generator
+from sddp.shown import Shown, number
 from sddp.threads import one_blas_thread
+
+_log = logging.getLogger("sddp")
 
 # `TrainingResult.stopped_because` after Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -41,8 +45,8 @@ DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(1_000)
 LEAST_EFFORT = 10
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingResult(Shown):
     """What came out of `train`.
 
     Attributes
@@ -92,6 +96,20 @@ class TrainingResult:
     def bound(self) -> float:
         """Bound on the optimal value, user's units: optimistic; by rows refined to `final`."""
         return self.policy.bound
+
+    def _facts(self) -> dict[str, str]:
+        seconds = float(self.log["seconds"].iloc[-1]) if len(self.log) else 0.0
+        known = "not asked" if self.certified is None else str(self.certified)
+        return {
+            "bound": number(self.bound),
+            "iterations": str(len(self.log)),
+            "stopped because": self.stopped_because,
+            "certificate": known,
+            "seconds": f"{seconds:.1f}",
+        }
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {"Last iterations": self.log.iloc[-5:]}
 
 
 def train(
@@ -188,6 +206,7 @@ def train(
             policy = Policy.from_network(first, session.root_risk, tolerances.final)
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
+    _log.info("training ended after %d iterations: %s", len(session.log), reason)
     active = session.active_bounds()
     _warn_about_bounds(problem, active)
     unvisited = session.log[-1].unvisited_mass if session.log else 1.0
@@ -292,7 +311,9 @@ def _run(session: Session, stopping: StoppingRule, display: Display, *, goes_on:
         if goes_on:  # there are cuts already
             session.find_bound(session.tolerances.final)
         while True:
-            display.show(session.iterate(tolerance))
+            entry = session.iterate(tolerance)
+            display.show(entry)
+            _log.debug("iteration %d: bound %.8g", entry.iteration, entry.bound)
             reason = stopping.reason(session.progress())
             if reason:
                 session.settle()

@@ -20,12 +20,13 @@ from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, ModelError
 from sddp.labels import label_index
 from sddp.scenarios import MarkovScenarios
+from sddp.shown import Shown, listed
 from sddp.statistics import FittedFactorModel, Regimes, asset_moments
 from sddp.statistics.tables import TableLike, read_table
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
+@dataclass(frozen=True, eq=False, repr=False)
+class Moments(Shown):
     """Mean and covariance by asset.
 
     Parameters
@@ -47,6 +48,13 @@ class Moments:
             pd.Series(mean, index=labels),
             pd.DataFrame(covariance, index=labels, columns=labels),
         )
+
+    def _facts(self) -> dict[str, str]:
+        return {"assets": listed(list(self.mean.index))}
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        table = {"mean": self.mean, "volatility": np.sqrt(np.diag(self.covariance))}
+        return {"Simple returns of a period": pd.DataFrame(table, index=self.mean.index)}
 
 
 class Outcomes(NamedTuple):

@@ -15,6 +15,7 @@ from sddp.portfolio.inputs import read_outcomes
 from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp, KinkedSolution
 from sddp.portfolio.moments import Outcomes
 from sddp.risk import tail_probabilities, weighted_cvar
+from sddp.shown import Shown
 
 # Tail weights below this are what rounding leaves of the next outcome.
 ROUNDING = 1e-12
@@ -49,8 +50,8 @@ class Duals:
     marginal_cost: pd.Series[float]
 
 
-@dataclass(frozen=True, eq=False)
-class MeanVarianceResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanVarianceResult(Shown):
     """An optimal one-period portfolio. Amounts are fractions of the wealth before trading.
 
     Attributes
@@ -123,6 +124,20 @@ class MeanVarianceResult:
         held: Floats = np.asarray(self.holdings, dtype=float)
         losses = losses_of(law.returns, held[1:], self.cash_return * held[0] - self.cost)
         return losses, law.probabilities
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "expected return": f"{self.expected_return:.3%}",
+            "volatility": f"{np.sqrt(self.variance):.3%}",
+            "cash": f"{self.weights.iloc[0]:.1%}",
+            "cost": f"{self.cost:.3%}",
+            "risk aversion": f"{self.risk_aversion:.4g}",
+        }
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        table = pd.DataFrame({"weight": self.weights, "holdings": self.holdings})
+        order = np.argsort(-self.holdings.to_numpy(), kind="stable")
+        return {"Largest holdings": table.iloc[order]}
 
 
 def losses_of(returns: Floats, weights: Floats, certain: float) -> Floats:

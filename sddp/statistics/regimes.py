@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats, Ints, read_only
 from sddp.errors import DataError, FitWarning, ModelError
-from sddp.labels import Labels, checked_labels
+from sddp.labels import Labels, checked_labels, label_index
 from sddp.rng import Rng, generator
+from sddp.shown import Shown, listed
 from sddp.statistics.em import EMSettings, Parameters
 from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardise
 from sddp.statistics.hmm_kernels import (
@@ -40,8 +41,8 @@ FEWEST_ROWS = 20
 ROW_SUM_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Regimes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Regimes(Shown):
     """Hidden Markov chain of regimes, each of which emits normal log returns.
 
     Row t of a table of observations is emitted by the regime of period t: a log return earned
@@ -164,8 +165,29 @@ class Regimes:
         densities = log_densities(table.values, self.means, self.covariances)
         return list(split(densities, sequence_lengths(lengths, len(densities))))
 
+    def _facts(self) -> dict[str, str]:
+        return {
+            "regimes": str(self.n_states),
+            "variables": listed(self.variable_names or range(self.n_variables)),
+            "staying": ", ".join(f"{p:.1%}" for p in np.diag(self.transition_matrix)),
+        }
 
-@dataclass(frozen=True, eq=False)
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        names = label_index(self.variable_names or range(self.n_variables))
+        parts = {}
+        for k in range(self.n_states):
+            parts[f"mean, regime {k + 1}"] = self.means[k]
+            parts[f"volatility, regime {k + 1}"] = np.sqrt(np.diag(self.covariances[k]))
+        regimes = [f"regime {k + 1}" for k in range(self.n_states)]
+        return {
+            "Log returns of a period": pd.DataFrame(parts, index=names),
+            "Probability of the next regime": pd.DataFrame(
+                self.transition_matrix, index=regimes, columns=regimes
+            ),
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedRegimes(Regimes):
     """Regimes estimated from data, calmest first, with the record of the fit.
 
@@ -206,6 +228,13 @@ class FittedRegimes(Regimes):
         """Bayesian information criterion of the fit (smaller is better; Schwarz 1978)."""
         n_parameters = count_parameters(self.n_states, self.n_variables)
         return -2.0 * self.log_likelihood + n_parameters * float(np.log(self.n_observations))
+
+    def _facts(self) -> dict[str, str]:
+        return super()._facts() | {
+            "rows": str(self.n_observations),
+            "log-likelihood": f"{self.log_likelihood:.6g}",
+            "converged": "yes" if self.converged else "no",
+        }
 
 
 @dataclass(frozen=True)
