@@ -367,7 +367,9 @@ def _dropped(
     complete = np.all([table.notna().all(axis=1) for table in tables.values()], axis=0)
     kept = np.flatnonzero(complete)
     if not kept.size:
-        raise DataError('missing = "drop" leaves no row: every one holds a gap; use "carry"')
+        raise DataError(
+            'missing = "drop" leaves no row: every one holds a gap; use "carry" (--missing carry)'
+        )
     starts = np.concatenate([[0], kept[:-1] + 1])
     growth = 1.0 + cash_rate.to_numpy()[: kept[-1] + 1]
     compounded = np.multiply.reduceat(growth, starts) - 1.0

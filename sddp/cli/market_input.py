@@ -201,9 +201,24 @@ def read_tables(
     return PriceTables(
         *tables.align(prices, levels),
         source=str(options.prices),
+        caveats=_flattering(prices, options),
         kind=report.kind,
         reports=reports,
         delisting_return=options.delisting_return,
+    )
+
+
+def _flattering(prices: pd.DataFrame, options: argparse.Namespace) -> tuple[str, ...]:
+    """What a delisting without its return does to a backtest."""
+    from sddp.backtest.departures import ended
+    from sddp.data.notes import some
+
+    gone = [str(name) for name in ended(prices, 0.0)]
+    if not gone or options.missing != "carry" or options.delisting_return is not None:
+        return ()
+    return (
+        f"prices of {some(gone)} end before the table does: a holding is sold at the last price, "
+        "which flatters if it was delisted (--delisting-return)",
     )
 
 

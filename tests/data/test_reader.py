@@ -104,6 +104,17 @@ def test_parquet(tmp_path):
     same(read_prices(tmp_path / "long.parquet"))
 
 
+@pytest.mark.parametrize(("start", "package"), [(b"PK\x03\x04", "openpyxl"), (b"PAR1", "pyarrow")])
+def test_a_library_that_is_not_there_is_named(start, package, monkeypatch):
+    def absent(*_, **__):
+        raise ImportError(package)
+
+    monkeypatch.setattr(pd, "read_excel", absent)
+    monkeypatch.setattr(pd, "read_parquet", absent)
+    with pytest.raises(DataError, match=rf"need the package {package}: pip install"):
+        read_prices(io.BytesIO(start + b"..."))
+
+
 def test_an_archive_and_an_open_file(tmp_path):
     (tmp_path / "p.csv.gz").write_bytes(gzip.compress(PLAIN.encode()))
     same(read_prices(tmp_path / "p.csv.gz"))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sddp import cli
+from sddp.cli.market_input import read_tables
 from sddp.data import DataReport, read_factors, read_numbers, read_prices, read_returns
 
 N = 60
@@ -188,3 +189,17 @@ def test_every_option_that_a_message_names_exists():
         assert named - {"--prices"} - known <= (
             {"--missing", "--delisting-return"} if "check" in command else set()
         ), command
+
+
+def test_a_delisting_without_a_return_is_said_to_flatter(tmp_path):
+    prices = table(A=walk(1), B=walk(2))
+    prices.iloc[40:, 1] = np.nan
+    prices.to_csv(tmp_path / "p.csv")
+    parser = cli.parser()
+
+    def caveats(*given: str) -> tuple[str, ...]:
+        return read_tables(parser.parse_args(["backtest", str(tmp_path / "p.csv"), *given])).caveats
+
+    assert "prices of B end before" in caveats("--missing", "carry")[0]
+    assert caveats("--missing", "carry", "--delisting-return", "-0.3") == ()
+    assert caveats() == ()
