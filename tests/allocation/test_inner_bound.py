@@ -78,9 +78,7 @@ class Hull:
         limit = None if model.weight_limit is None else np.full(n, model.weight_limit)
         terms = Terms(costs, costs, np.zeros(1), limit)
         view = Outlook(np.zeros((1, n)), np.ones(1), 0.0)
-        names = [f"asset{i}" for i in range(n)]
-        start = dict.fromkeys(["cash", *names], 1.0)
-        stage = decision_stage(StageInputs(model, terms, names, view, "lazy"), None, start)
+        stage = decision_stage(StageInputs(model, terms, view, "lazy"), None, np.ones(n + 1))
         compiled = compile_stage(stage, "test")
         if stage.rows is not None:
             compiled = replace(compiled, rows=GivenCvar(stage.rows, cvar))
@@ -451,7 +449,7 @@ def test_what_is_refused():
         bound.decide(stage=9, regime=0, holdings={"cash": 1.0})
     with pytest.raises(ModelError, match="regime"):
         bound.decide(regime="storm", holdings={"cash": 1.0})
-    with pytest.raises(ModelError, match="positions are"):
+    with pytest.raises(ModelError, match="unknown assets"):
         bound.decide(regime=0, holdings={"gold": 1.0})
 
 
