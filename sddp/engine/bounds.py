@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 
 from sddp.arrays import Floats
+from sddp.engine.beforehand import bounded_beforehand
 from sddp.engine.compile import CompiledStage
 from sddp.engine.graph import NodeName
 from sddp.engine.problem import Problem
@@ -40,7 +41,7 @@ def cost_to_go_bounds(
     """
     graph = problem.graph
     followed = [name for name in graph.nodes if graph.children(name)]
-    bounded = {name for name in graph.nodes if problem.initial_cuts[name] or problem.is_exact(name)}
+    bounded = {name for name in graph.nodes if bounded_beforehand(problem, name)}
     known = {n: bound for n in followed if (bound := _known(problem, n, bounded)) is not None}
     if len(known) == len(followed):
         return known

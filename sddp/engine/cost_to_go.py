@@ -24,6 +24,7 @@ from sddp.engine.cut_selection import CutSelection
 from sddp.engine.cuts import CutPool, Cuts, ValueFunction
 from sddp.engine.graph import NodeName
 from sddp.engine.transition import StateMap
+from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 
 
@@ -89,6 +90,14 @@ class Outcomes:
         self, children: Sequence[Child], stop_probability: float, risk: RiskMeasure
     ) -> None:
         self.children = tuple(children)
+        means = [child.name for child in children if child.value_function.averaged]
+        if means and not isinstance(risk, Expectation):
+            raise ModelError(
+                f"risk={risk!r}: the cuts of node {means[0]!r} bound the mean over its noise, for "
+                "every decision before it was trained by the expectation, and a risk measure needs "
+                "each realization; train with a risk measure at a node before it "
+                "(train(..., risk={node: measure})), or leave risk out"
+            )
         self.stop_probability = stop_probability
         self.risk = risk
         parts = [child.weights().ravel() for child in self.children]

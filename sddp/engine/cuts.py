@@ -43,6 +43,10 @@ class CutPool:
         """Shape (n_cuts,)."""
         return self._intercepts[: self._n]
 
+    def clear(self) -> None:
+        """Forget all cuts."""
+        self._n = 0
+
     def extend(self, slopes: Floats, intercepts: Floats) -> None:
         """Append many cuts."""
         for slope, intercept in zip(slopes, intercepts, strict=True):
@@ -80,6 +84,8 @@ class ValueFunction:
     ----------
     weights : array, shape (n_pools,)
         Probability of each pool's noise; a single 1 where the noise is averaged.
+    averaged : bool
+        Whether the one pool bounds the mean over several noises: only the expectation may look.
     pools : list of CutPool
     feasibility : CutPool
         A state is refused where the maximum of these cuts is positive.
@@ -87,6 +93,7 @@ class ValueFunction:
 
     n_components: int
     weights: Floats
+    averaged: bool = False
     pools: list[CutPool] = field(init=False)
     feasibility: CutPool = field(init=False)
 
@@ -104,6 +111,15 @@ class ValueFunction:
         pool = self.feasibility
         if not np.any((pool.slopes == slope).all(axis=1) & (pool.intercepts == intercept)):
             pool.add(slope, intercept)
+
+    def replace(self, slopes: Floats, intercepts: Floats, probabilities: Floats) -> None:
+        """Hold one cut per noise realisation, or their mean, and nothing else."""
+        if self.averaged:
+            slopes = (probabilities @ slopes)[None, :]
+            intercepts = np.array([probabilities @ intercepts])
+        for pool, slope, intercept in zip(self.pools, slopes, intercepts, strict=True):
+            pool.clear()
+            pool.add(slope, float(intercept))
 
     def learn(
         self, state: Floats, slopes: Floats, intercepts: Floats, probabilities: Floats

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
+from sddp.engine.beforehand import add_exact_cuts, value_function
 from sddp.engine.bounds import cost_to_go_bounds
 from sddp.engine.compile import CompiledStage
 from sddp.engine.cost_to_go import Child, CutForm, LazyAggregation, Outcomes, Support
 from sddp.engine.coverage import Coverage
-from sddp.engine.cuts import CutPool, Cuts, ValueFunction
+from sddp.engine.cuts import CutPool, Cuts
 from sddp.engine.graph import NodeName
 from sddp.engine.lazy_rows import RowPool
 from sddp.engine.news import AveragedCut, CutsAt, News
@@ -26,7 +27,7 @@ from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import NoiseSolutions
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
 from sddp.lp import FEASIBILITY_TOLERANCE
-from sddp.risk import Expectation, RiskMeasure, as_risk_measure
+from sddp.risk import RiskMeasure, as_risk_measure
 
 RiskChoice = RiskMeasure | Mapping[NodeName, RiskMeasure] | None
 Arcs = Sequence[tuple[NodeName, float]]
@@ -90,6 +91,7 @@ class Network:
                 "homogeneous, so cuts could not be shared between states of different size; use "
                 "CVaR, or drop the declaration"
             )
+        self.value_functions = {n: value_function(problem, n, self.risk) for n in self.risk}
         if theta_lower is None:
             theta_lower = (
                 snapshot.theta_lower
@@ -106,7 +108,6 @@ class Network:
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
         # Averaged cuts of each node's cost-to-go; filled by `AverageCut` only.
         self.averages = {n: CutPool(problem.n_components) for n in problem.graph.nodes}
-        self.value_functions = {n: self._value_function(n) for n in problem.graph.nodes}
         self._learn_beforehand(snapshot)
         self._trains_to = trains_to
         self._row_pools = {} if trains_to is None else _row_pools(problem)
@@ -370,41 +371,12 @@ class Network:
                 stacklevel=2,
             )
 
-    def _value_function(self, name: NodeName) -> ValueFunction:
-        graph, stage = self.problem.graph, self.problem.stages[name]
-        parents = [parent for parent in graph.parents(name) if parent != graph.root]
-        neutral = all(isinstance(self.risk[parent], Expectation) for parent in parents)
-        weights = read_only([1.0]) if neutral else stage.noise.probabilities
-        return ValueFunction(self.problem.n_components, weights)
-
     def _learn_beforehand(self, snapshot: Snapshot | None) -> None:
         for name in self.problem.graph.nodes:
             if snapshot:
                 self._recall(name, snapshot.nodes[name])
-            else:
-                self._learn_initially(name)
-
-    def _learn_initially(self, name: NodeName) -> None:
-        """Initial cuts; and a last stage without decisions is its own cut."""
-        value_function = self.value_functions[name]
-        for cut in self.problem.initial_cuts[name]:
-            slope = self.problem.sign * np.asarray(cut.slope, dtype=float)
-            for pool in value_function.pools:
-                pool.add(slope, self.problem.sign * cut.intercept)
-        if name in self.exact:
-            self._learn_exactly(name)
-
-    def _learn_exactly(self, name: NodeName) -> None:
-        reduced, table = self.problem.prepared[name].reduced, self.problem.stages[name].noise
-        n, declared = self.problem.n_components, self.problem.stages[name]
-        slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
-        at = table.positions["cost"]
-        # What substitutions added to a coefficient stays when noise replaces the declared one.
-        slopes[:, reduced.column_position()[at]] += table.values["cost"] - declared.cost[at]
-        constants = np.full(len(slopes), reduced.arrays.offset)
-        if len(table.positions["offset"]):
-            constants += table.values["offset"][:, 0] - declared.offset
-        self.value_functions[name].learn(np.ones(n), slopes, constants, table.probabilities)
+            elif name in self.exact:
+                add_exact_cuts(self.problem, name, self.value_functions[name])
 
     def _memory(self, name: NodeName) -> NodeMemory:
         function, node = self.value_functions[name], self.nodes[name]
@@ -419,6 +391,7 @@ class Network:
     def _recall(self, name: NodeName, memory: NodeMemory) -> None:
         function = self.value_functions[name]
         for pool, cuts in zip(function.pools, memory.pools, strict=True):
+            pool.clear()  # of the initial cuts, which are among those stored
             pool.extend(cuts.slopes, cuts.intercepts)
         function.feasibility.extend(memory.feasibility.slopes, memory.feasibility.intercepts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import ArrayLike
 
@@ -55,14 +55,26 @@ class Noise:
 
 @dataclass(frozen=True, eq=False)
 class InitialCut:
-    """A bound on the value function known before training.
+    """A bound on the value function of a node known before training.
 
     ``V(x) >= intercept + slope.x`` for costs, ``<=`` for rewards; `slope` has one number for
-    each state component, in the order of the stage's states.
+    each state component, in the order of the stage's states. Without noise before the decision
+    there is one value ``V(x)``; with it, `noise` says what the bound is about.
+
+    Parameters
+    ----------
+    slope : array, shape (n_components,)
+    intercept : float
+    noise : None, int or "each"
+        None: the mean over the node's noise, as `Policy.value` states it without `noise`. A
+        position in the support: the value under that realization. ``"each"``: the value under
+        every one of them. A mean fits only where no risk measure looks at single realizations:
+        where the node before takes the expectation.
     """
 
     slope: ArrayLike
     intercept: float = 0.0
+    noise: int | Literal["each"] | None = None
 
 
 class RowGenerator(Protocol):
