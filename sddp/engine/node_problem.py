@@ -418,6 +418,11 @@ class NodeProblem:
             rows = np.concatenate([rows, others[deep]])
             upper = np.concatenate([upper, others_upper[deep]])
         self._before = values
+        if not (np.isfinite(rows).all() and np.isfinite(upper).all()):
+            raise ModelError(
+                f"{self.name}: the row generator {generator!r} returned a row with a number that "
+                "is not finite; a row that says nothing is left out"
+            )
         if self.compiled.homogeneous and np.any(upper):
             raise ModelError(
                 f"{self.name} declares homogeneous=True, but its row generator returned a row "

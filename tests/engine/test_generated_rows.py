@@ -5,7 +5,7 @@ The constraints are the tangents ``cos(a) x + sin(a) y <= 1`` of a circle, 64 of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
+from sddp.errors import ModelError
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 
 ANGLES = np.linspace(0.0, 2 * np.pi, 64, endpoint=False)
@@ -63,6 +64,29 @@ def circle_stage(*, lazily: bool) -> sddp.Stage:
 def circle(*, lazily: bool) -> sddp.Problem:
     """Three stages of `circle_stage`."""
     return sddp.Problem(sddp.linear_graph(3), lambda node: circle_stage(lazily=lazily))
+
+
+@dataclass(frozen=True, eq=False)
+class Broken(Circle):
+    """Returns a number that is none in a coefficient or on the right-hand side."""
+
+    in_upper: bool = False
+
+    def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """See `RowGenerator`."""
+        rows, upper = Circle.violated(self, values, tolerance)
+        return (rows, upper + np.inf) if self.in_upper else (rows * np.nan, upper)
+
+
+@pytest.mark.parametrize("in_upper", [False, True])
+def test_generated_rows_that_are_no_numbers_are_refused(in_upper):
+    def build(node: sddp.Node) -> sddp.Stage:
+        stage = circle_stage(lazily=True)
+        return replace(stage, rows=Broken(in_upper=in_upper))
+
+    problem = sddp.Problem(sddp.linear_graph(3), build)
+    with pytest.raises(ModelError, match=r"node \d: the row generator Broken.* is not finite"):
+        train(problem, 3)
 
 
 @cache
