@@ -34,8 +34,10 @@ class ProgressDisplay:
         self._total, self._unit, self._first, self._done = total, unit, done, done
         self._started = time.monotonic()
         self._next_line = SECONDS_BEFORE
-        self._wanted, self._lock = wanted, threading.Lock()
-        self._on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._lock = threading.Lock()
+        listens = sys.stderr is not None and not sys.stderr.closed
+        self._wanted = wanted and listens
+        self._on_terminal = self._wanted and sys.stderr.isatty()
         self._bar: tqdm[object] | None = None
 
     def update(self, done: int) -> None:

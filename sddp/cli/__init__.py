@@ -62,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def execute(parsed: Callable[[], argparse.Namespace]) -> int:
     """Parse, run the command that was parsed, deliver its result; returns the exit code."""
+    known: set[str] = set()  # options of the command
 
     def work() -> int:
         options = parsed()
+        known.update("--" + name.replace("_", "-") for name in vars(options))
         run: Callable[[argparse.Namespace], Any] = options.run
         check_file(options.json)
         with ResultStream() as stream:
@@ -72,4 +74,4 @@ def execute(parsed: Callable[[], argparse.Namespace]) -> int:
             deliver(result, stream, json_file=options.json, quiet=options.quiet)
         return int(result.code)
 
-    return guarded(work, explain=by_option)
+    return guarded(work, explain=lambda text: by_option(text, known))

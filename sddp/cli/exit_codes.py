@@ -60,6 +60,11 @@ def guarded(
         return READER_GONE
     except OSError as error:
         return _fail(_about_file(error), WRONG_INPUT)
+    except ImportError as error:
+        return _fail(
+            f"the package {error.name} cannot be imported ({error}): install it with pip",
+            WRONG_INPUT,
+        )
     except MemoryError:
         return _fail(
             "not enough memory: reduce the number of scenarios, assets or stages", WRONG_INPUT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,19 +144,21 @@ OPTION_OF: Final[Mapping[str, str]] = {
 }
 
 
-def by_option(text: str) -> str:
-    """An error of the library in the words of the command line.
+def by_option(text: str, known: Container[str]) -> str:
+    """An error of the library in the words of a command line that knows some options.
 
     Arguments become the options that set them, and the options of a remedy are named.
 
-    >>> by_option("n_stages = 0: give at least 1")
+    >>> known = {"--stages", "--window", "--states"}
+    >>> by_option("n_stages = 0: give at least 1", known)
     '--stages 0: give at least 1'
-    >>> by_option("9 regimes are more than the rows carry: give more rows or fewer states")
+    >>> by_option("9 regimes are more than the rows carry: give more rows or fewer states", known)
     '9 regimes are more than the rows carry: give more rows or fewer states (--window, --states)'
     """
     for name, option in OPTION_OF.items():
-        text = re.sub(rf"(?<![\w-]){name} ?= ?", f"{option} ", text)
-    remedies = [option for phrase, option in REMEDIES.items() if phrase in text]
+        if option in known:
+            text = re.sub(rf"(?<![\w-]){name} ?= ?", f"{option} ", text)
+    remedies = [option for phrase, option in REMEDIES.items() if phrase in text and option in known]
     missing = [option for option in dict.fromkeys(remedies) if option not in text]
     return f"{text} ({', '.join(missing)})" if missing else text
 

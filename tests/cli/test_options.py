@@ -105,8 +105,10 @@ def test_every_remedy_exists_as_an_option():
 
 
 def test_an_error_of_the_library_is_said_by_options():
-    assert by_option("cvar_limit = 5; give a fraction") == "--cvar-limit 5; give a fraction"
-    assert by_option("windows = 5") == "windows = 5"
+    said = "cvar_limit = 5; give a fraction"
+    assert by_option(said, {"--cvar-limit"}) == "--cvar-limit 5; give a fraction"
+    assert by_option(said, ()) == said
+    assert by_option("windows = 5", {"--window"}) == "windows = 5"
 
 
 def test_every_command_has_help_with_an_example_and_its_common_options(capsys, monkeypatch):

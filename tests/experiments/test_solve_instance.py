@@ -269,7 +269,7 @@ def test_a_limit_below_the_cost_is_solved_in_silence(file, capsys):
         ({"P": [[0.8, 0.1], [0.4, 0.6]]}, "DataError: transition_matrix[0, 0] sums to"),
         ({"k0": 7}, "regime 7 is outside 0..1"),
         ({"alpha": 1.5}, "cvar_confidence = 1.5"),
-        ({"tau": -0.1}, "transaction_cost of 'asset1' is -0.1"),
+        ({"tau": -0.1}, "transaction_cost = -0.1"),
         ({"tau": float("nan")}, "nan"),
         ({"x0": [0.0, 0.0, 0.0]}, "holdings are all 0"),
         ({"x0": [2.0, -1.0, 0.0]}, "holdings of 'asset1' are -1.0"),
