@@ -88,18 +88,18 @@ class KnownBases:
             values[kept] = floor[kept]
         return values, floor
 
-    def answer_with_last(
-        self, states: Floats, noises: Ints, answers: Floats, floor: Floats
-    ) -> None:
-        """Fill in what the basis found last answers; `answers` and `floor` are updated."""
+    def answered_by_last(
+        self, states: Floats, noises: Ints, floor: Floats
+    ) -> tuple[NDArray[np.bool_], Floats]:
+        """Where the basis found last is optimal, and its values; it raises `floor` in place."""
         basis = self._bases[-1]
-        offered = states @ basis.slope + basis.constants[noises]
+        offered: Floats = states @ basis.slope + basis.constants[noises]
         # A basis is optimal only where no other one's duals ask for more.
-        room = ROUNDING * (1.0 + np.abs(offered))
-        asked = np.flatnonzero(np.isnan(answers) & (offered >= floor - room))
-        kept = asked[basis.keeps_signs(states[asked], noises[asked])]
-        answers[kept] = offered[kept]
+        answered = offered >= floor - ROUNDING * (1.0 + np.abs(offered))
+        asked = np.flatnonzero(answered)
+        answered[asked] = basis.keeps_signs(states[asked], noises[asked])
         np.maximum(floor, offered, out=floor)
+        return answered, offered
 
     def add(self, basis: Basis, state: Floats, noise: int, value: float) -> bool:
         """Keep a basis; False where its maps do not give the value that it was found with."""
@@ -131,98 +131,73 @@ class _Region:
 
 
 class _Anatomy:
-    """What all bases of a program share: which bounds there are, and which are not 0."""
+    """What all bases of a program share. Rows stand behind columns, their activities as values."""
 
     def __init__(self, lp: FormProgram) -> None:
         self.lp, self.dense = lp, lp.matrix.toarray()
-        finite_lower, finite_upper = np.isfinite(lp.lower), np.isfinite(lp.upper)
+        # The activity of a row is that of the decisions alone: the state moves its sides.
+        self.lower = np.concatenate([lp.lower, lp.row_lower], axis=1)
+        self.upper = np.concatenate([lp.upper, lp.row_upper], axis=1)
+        self.lower_in = np.concatenate([lp.lower_in, -lp.row_in])
+        self.upper_in = np.concatenate([lp.upper_in, -lp.row_in])
         # Where a side is infinite under one noise, it is under all of a form.
-        self.below, self.above = finite_lower[0], finite_upper[0]
-        self.row_below, self.row_above = np.isfinite(lp.row_lower[0]), np.isfinite(lp.row_upper[0])
-        # Columns that may rest on something else than 0 when they are at their lower bound.
-        lower = np.where(finite_lower, lp.lower, 0.0)
-        self.raised = lower.any(axis=0) | lp.lower_in.any(axis=1)
-        self.free = ~(self.below | self.above)
+        self.below, self.above = np.isfinite(self.lower[0]), np.isfinite(self.upper[0])
+        # Columns that may rest on something else than 0.
+        lower = np.where(self.below, self.lower, 0.0).any(axis=0) | self.lower_in.any(axis=1)
+        self.special = np.flatnonzero((lower | self.above | ~self.below)[: len(lp.cost)])
 
     def region(self, basis: Basis) -> _Region | None:
         """A basis as affine maps; None where it is singular, or rests on a bound that is none."""
-        lp, dense = self.lp, self.dense
-        basic, slack = np.flatnonzero(basis.columns == BASIC), np.flatnonzero(basis.rows == BASIC)
-        n, n_rows = len(basic), len(dense)
-        if n + len(slack) != n_rows:
+        lp, n_rows = self.lp, len(self.dense)
+        columns, slack = np.flatnonzero(basis.columns == BASIC), basis.rows == BASIC
+        n = len(columns)
+        if n + np.count_nonzero(slack) != n_rows:
             return None
-        resting = self._resting(basis)
-        tight = self._tight(basis)
-        if resting is None or tight is None:
+        slacks, tight = np.flatnonzero(slack), np.flatnonzero(~slack)
+        resting = self.special[basis.columns[self.special] != BASIC]
+        at, at_in = self._bounds(resting, basis.columns[resting] == AT_UPPER)
+        behind = tight + len(lp.cost)
+        sides, _ = self._bounds(behind, basis.rows[tight] == AT_UPPER)
+        if not (np.isfinite(at).all() and np.isfinite(sides).all()):
             return None
-        columns, at, at_in = resting
-        rows, sides = tight
-        right = np.zeros((len(lp.offset), n_rows))
-        right[:, rows] = sides
-        right_in = np.zeros((n_rows, lp.row_in.shape[1]))
-        right_in[rows] = -lp.row_in[rows]
-        slope, constants = lp.cost_in, lp.offset
-        if len(columns):
-            right -= at @ dense[:, columns].T
-            right_in -= dense[:, columns] @ at_in
-            slope = slope + lp.cost[columns] @ at_in
-            constants = constants + at @ lp.cost[columns]
+        right = np.zeros((n_rows, len(lp.offset) + lp.row_in.shape[1]))
+        right[tight, : len(lp.offset)] = sides.T
+        right[tight, len(lp.offset) :] = -lp.row_in[tight]
+        rest = np.concatenate([at.T, at_in], axis=1)
+        right -= self.dense[:, resting] @ rest
         square = np.zeros((n_rows, n_rows))
-        square[:, :n] = dense[:, basic]
-        square[slack, np.arange(n, n_rows)] = -1.0
+        square[:, :n] = self.dense[:, columns]
+        square[slacks, np.arange(n, n_rows)] = -1.0
         try:
-            solved = np.linalg.solve(square, np.concatenate([right.T, right_in], axis=1))
+            basics = np.asarray(np.linalg.solve(square, right), dtype=float)
         except np.linalg.LinAlgError:
             return None
-        basics, basics_in = solved[:, : len(right)].T, solved[:, len(right) :]
-        slope = slope + lp.cost[basic] @ basics_in[:n]
-        constants = constants + basics[:, :n] @ lp.cost[basic]
-        return _Region(slope, constants, *self._room(basic, slack, basics, basics_in))
+        total = lp.cost[columns] @ basics[:n] + lp.cost[resting] @ rest
+        constants = total[: len(lp.offset)] + lp.offset
+        slope = total[len(lp.offset) :] + lp.cost_in
+        where = np.concatenate([columns, slacks + len(lp.cost)])
+        return _Region(slope, constants, *self._room(where, basics))
 
-    def _resting(self, basis: Basis) -> tuple[Ints, Floats, Floats] | None:
-        """Columns that rest on a bound other than 0, with its constants and maps."""
-        lp, nonbasic = self.lp, basis.columns != BASIC
-        at_upper = np.flatnonzero(nonbasic & (basis.columns == AT_UPPER) & ~self.free)
-        at_lower = np.flatnonzero(nonbasic & (basis.columns != AT_UPPER) & self.raised)
-        unbounded = nonbasic & ~self.free & (basis.columns != AT_UPPER) & ~self.below
-        at = np.concatenate([lp.upper[:, at_upper], lp.lower[:, at_lower]], axis=1)
-        if unbounded.any() or not np.isfinite(at).all():
-            return None
-        at_in = np.concatenate([lp.upper_in[at_upper], lp.lower_in[at_lower]])
-        return np.concatenate([at_upper, at_lower]), at, at_in
+    def _bounds(self, where: Ints, upper: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """The bounds that columns or rows rest on; 0 for those that have none."""
+        upper = (upper & self.above[where]) | ~self.below[where]
+        at = np.where(upper, self.upper[:, where], self.lower[:, where])
+        at_in = np.where(upper[:, None], self.upper_in[where], self.lower_in[where])
+        at[:, ~(self.below[where] | self.above[where])] = 0.0
+        return at, at_in
 
-    def _tight(self, basis: Basis) -> tuple[Ints, Floats] | None:
-        """Rows that are not basic, with the sides that they are at."""
-        lp, rows = self.lp, np.flatnonzero(basis.rows != BASIC)
-        upper = (basis.rows[rows] == AT_UPPER) & self.row_above[rows]
-        upper |= ~self.row_below[rows]
-        sides = np.where(upper, lp.row_upper[:, rows], lp.row_lower[:, rows])
-        return (rows, sides) if np.isfinite(sides).all() else None
-
-    def _room(
-        self, basic: Ints, slack: Ints, basics: Floats, basics_in: Floats
-    ) -> tuple[Floats, Floats]:
+    def _room(self, where: Ints, basics: Floats) -> tuple[Floats, Floats]:
         """Distances of the basic columns and rows from their bounds, as affine maps."""
-        lp, n = self.lp, len(basic)
-        room, room_in = [], []
-        # The activity of a row is that of the decisions alone: the state moves its sides.
-        for first, where, lower, upper, lower_in, upper_in, below, above in (
-            (0, basic, lp.lower, lp.upper, lp.lower_in, lp.upper_in, self.below, self.above),
-            (
-                n,
-                slack,
-                lp.row_lower,
-                lp.row_upper,
-                -lp.row_in,
-                -lp.row_in,
-                self.row_below,
-                self.row_above,
+        n_noises = len(self.lp.offset)
+        constants, maps = basics[:, :n_noises].T, basics[:, n_noises:]
+        above = np.flatnonzero(self.above[where])
+        bounded = where[above]
+        return (
+            np.concatenate(
+                [constants - self.lower[:, where], self.upper[:, bounded] - constants[:, above]],
+                axis=1,
             ),
-        ):
-            at = np.flatnonzero(below[where])
-            room.append(basics[:, first + at] - lower[:, where[at]])
-            room_in.append(basics_in[first + at] - lower_in[where[at]])
-            at = np.flatnonzero(above[where])
-            room.append(upper[:, where[at]] - basics[:, first + at])
-            room_in.append(upper_in[where[at]] - basics_in[first + at])
-        return np.concatenate(room, axis=1), np.concatenate(room_in)
+            np.concatenate(
+                [maps - self.lower_in[where], self.upper_in[bounded] - maps[above]],
+            ),
+        )

@@ -92,15 +92,22 @@ class InnerProgram:
         if self.program.matrix.shape[1] == 0:
             return self._without_decisions(states, noises)
         answers, floor = self.bases.values(states, noises)
-        for i in np.flatnonzero(np.isnan(answers)):
-            if not np.isnan(answers[i]):
-                continue
-            answers[i] = self.solve(states[i], int(noises[i]))
+        left = np.flatnonzero(np.isnan(answers))
+        states, noises, groups, floor = states[left], noises[left], groups[left], floor[left]
+        while len(left):
+            value = answers[left[0]] = self.solve(states[0], int(noises[0]))
             yield
-            if np.isinf(answers[i]):
-                answers[np.isnan(answers) & (groups == groups[i])] = np.inf
-            elif self.bases.add(self._lp.basis(), states[i], int(noises[i]), float(answers[i])):
-                self.bases.answer_with_last(states, noises, answers, floor)
+            done = np.zeros(len(left), dtype=bool)
+            if np.isinf(value):
+                done = groups == groups[0]
+                answers[left[done]] = np.inf
+            elif self.bases.add(self._lp.basis(), states[0], int(noises[0]), value):
+                done, offered = self.bases.answered_by_last(states, noises, floor)
+                done[0] = False
+                answers[left[done]] = offered[done]
+            done[0] = True
+            left, floor = left[~done], floor[~done]
+            states, noises, groups = states[~done], noises[~done], groups[~done]
         return answers
 
     def _without_decisions(self, states: Floats, noises: Ints) -> Floats:
