@@ -12,7 +12,14 @@ from sddp.arrays import Floats
 from sddp.engine.evaluation import MOST_NODES, policy_cost, tree_size
 from sddp.engine.graph import NodeName
 from sddp.engine.inner_bound import InnerBound, Sweep
-from sddp.engine.inner_points import ByStage, Trained, distinct, normal, visited_states
+from sddp.engine.inner_points import (
+    ByStage,
+    Trained,
+    distinct,
+    merged,
+    normal,
+    visited_states,
+)
 from sddp.engine.problem import Problem
 from sddp.engine.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
@@ -145,16 +152,22 @@ def certify(
     effort: int,
     rng: np.random.Generator,
     reference: float | None,
+    trial_states: ByStage,
     unvisited_mass: float | None = None,
 ) -> Certificate:
-    """Certify a trained policy; see `Policy.certificate`."""
+    """Certify a trained policy; see `Policy.certificate`.
+
+    The first `effort` of a stage's `trial_states` are points beside those that are drawn.
+    """
     if isinstance(effort, bool) or not isinstance(effort, int | np.integer) or effort < 1:
         raise ModelError(f"effort={effort!r}: must be a positive integer.")
     problem, watched = policy.problem, _Watched(policy)
     if problem.graph.reverse_topological() is None:
         known = Known(np.inf, None, CYCLE, 0)
     else:
-        known = _inner(watched, risk, root_risk, effort, rng)
+        drawn = visited_states(watched, risk, effort, rng)
+        tried = {stage: states[:effort] for stage, states in trial_states.items()}
+        known = _inner(watched.problem, risk, root_risk, merged(drawn, tried))
         if tree_size(problem) <= min(MOST_NODES, ENUMERATED * effort):
             cost = policy_cost(watched, risk, root_risk)
             solves = known.solves + watched.solves
@@ -176,15 +189,14 @@ CYCLE = "the graph has a cycle; an inner bound is built back from an end"
 
 
 def _inner(
-    policy: _Watched,
+    problem: Problem,
     risk: Mapping[NodeName, RiskMeasure],
     root_risk: RiskMeasure,
-    effort: int,
-    rng: np.random.Generator,
+    states: ByStage,
 ) -> Known:
-    inner = InnerBound(policy.problem, risk, root_risk)
+    inner = InnerBound(problem, risk, root_risk)
     try:
-        for _ in inner.sweep(visited_states(policy, risk, effort, rng)):
+        for _ in inner.sweep(states):
             pass
     except SolverError as error:
         return Known(np.inf, None, str(error), inner.effort.solves)
@@ -247,7 +259,7 @@ class Certifier:
         """One last sweep when training ends: of the latest points, and the known ones afresh."""
         if self._inner is None or not self.possible:
             return
-        self._sweep = self._inner.sweep(self._latest(LAST_POINTS), afresh=True)
+        self._sweep = self._inner.sweep(self.latest(LAST_POINTS), afresh=True)
         while self._sweep is not None:
             self._step()
 
@@ -273,12 +285,12 @@ class Certifier:
         points, programs = self._last
         if points and self.solves + programs / points * wanted > allowed:
             return False
-        self._sweep, self._started_at = self._inner.sweep(self._latest(wanted)), self.solves
+        self._sweep, self._started_at = self._inner.sweep(self.latest(wanted)), self.solves
         self._taken = wanted
         return True
 
-    def _latest(self, n: int) -> ByStage:
-        """The last different trial points of each stage."""
+    def latest(self, n: int = MOST_RECENT) -> ByStage:
+        """The last different trial points of each stage, the latest first."""
         return {
             stage: distinct(np.array(recent[::-1]))[:n] for stage, recent in self._recent.items()
         }

@@ -22,6 +22,9 @@ DIGITS = 10
 # Lines of descent that are drawn together.
 BATCH = 10
 
+# Noises seen before the decision in each drawn state: all, where there are no more.
+NOISES_EACH = 4
+
 # A box has 2^d corners; with more states than this only those that differ from the lowest one
 # in a single component.
 MOST_CORNERED = 6
@@ -53,10 +56,11 @@ def visited_states(
 ) -> ByStage:
     """What a policy hands on at each stage.
 
-    Every node gets `n_points` draws, so that rare ones are known too. The state in which it is
-    entered is drawn with the probabilities of what comes before: states that mostly follow from
-    unlikely nodes would leave the likely paths without support. After a decision under a risk
-    measure half of the weight is spread evenly, for there unlikely outcomes count. Draws come in
+    Every node is entered in `n_points` states and decides under up to four noises in each, so
+    that rare ones are known too. The states are drawn with the probabilities of what comes
+    before: states that mostly follow from unlikely nodes would leave the likely paths without
+    support. After a decision under a risk measure half of the weight is spread evenly, for there
+    unlikely outcomes count. Draws come in
     batches with random numbers of their own: with the same `rng`, the states of whole batches
     stay when more are drawn.
     """
@@ -74,6 +78,15 @@ def by_stage(problem: Problem, batches: list[ByNode]) -> ByStage:
             if problem.graph.children(name) and len(outgoing):
                 found.setdefault(problem.graph.node(name).stage, []).append(outgoing)
     return {stage: distinct(np.vstack(parts)) for stage, parts in found.items()}
+
+
+def merged(some: ByStage, others: ByStage) -> ByStage:
+    """The states of both, each once."""
+    stages = {**some, **others}
+    return {
+        stage: distinct(np.vstack([given[stage] for given in (some, others) if stage in given]))
+        for stage in stages
+    }
 
 
 def distinct(states: Floats) -> Floats:
@@ -154,7 +167,8 @@ def _arrived(
     problem, root = policy.problem, policy.problem.graph.root
     if sources == [(root, sources[0][1])]:
         n_noises = problem.stages[name].noise.n_realisations
-        return np.tile(problem.initial_state(name), (min(n_points, n_noises), 1))
+        n = min(n_points, -(-n_noises // NOISES_EACH))
+        return np.tile(problem.initial_state(name), (n, 1))
     known = [(p, w) for p, w in sources if p != root and w > 0.0 and len(held.get(p, ()))]
     if not known:
         return np.zeros((0, problem.n_components))
@@ -200,8 +214,11 @@ def _decided(
     problem, stage = policy.problem, policy.problem.stages[name]
     if not problem.graph.children(name):
         return np.zeros((0, problem.n_components))
-    noises = np.zeros(len(states), dtype=np.int64)
-    if stage.noise.n_realisations > 1 and len(states):
+    n_noises = stage.noise.n_realisations
+    each = min(n_noises, NOISES_EACH)
+    states = np.repeat(states, each, axis=0)
+    noises = np.tile(np.arange(each), len(states) // each)
+    if n_noises > NOISES_EACH and len(states):
         weights = _spread(stage.noise.probabilities, averse)
         noises = rng.permutation(_evenly(weights, len(states), rng))
     asked = np.column_stack([states, noises])

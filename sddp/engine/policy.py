@@ -92,6 +92,8 @@ class Policy(Shown):
         self._starts: dict[NodeName, _Start] = {}
         self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
+        # Points of training for `certificate`, the latest first; not part of copies and files.
+        self.trial_states: dict[int, Floats] = {}
 
     @classmethod
     def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
@@ -203,8 +205,9 @@ class Policy(Shown):
         Parameters
         ----------
         effort : int
-            Decisions of the policy that are drawn at each node, in tens: they are the points
-            between which the inner bound interpolates. Time grows a little faster.
+            States in which the policy is asked at each node, in tens: its decisions there, and as
+            many trial points of each stage where it was trained just now, are the points between
+            which the inner bound interpolates. Time grows a little faster.
         seed : int
             Of the draws.
         reference : float, optional
@@ -219,6 +222,7 @@ class Policy(Shown):
                 effort=effort,
                 rng=np.random.default_rng(seed),
                 reference=reference,
+                trial_states=self.trial_states,
             )
 
     def simulate(
