@@ -153,11 +153,13 @@ def certify(
     rng: np.random.Generator,
     reference: float | None,
     trial_states: ByStage,
+    attained: float = np.inf,
     unvisited_mass: float | None = None,
 ) -> Certificate:
     """Certify a trained policy; see `Policy.certificate`.
 
-    The first `effort` of a stage's `trial_states` are points beside those that are drawn.
+    The first `effort` of a stage's `trial_states` are points beside those that are drawn;
+    `attained` is a cost, engine units, that an inner bound has shown before.
     """
     if isinstance(effort, bool) or not isinstance(effort, int | np.integer) or effort < 1:
         raise ModelError(f"effort={effort!r}: must be a positive integer.")
@@ -175,6 +177,8 @@ def certify(
             if cost <= known.cost + NO_SIZE * max(watched.largest_cost, abs(cost)):
                 known = Known(cost, EXACT_EVALUATION, None, solves)
             known = known._replace(solves=solves)
+        if attained < known.cost:
+            known = Known(attained, INNER_BOUND, None, known.solves)
     return stated(
         problem,
         bound,
@@ -236,6 +240,11 @@ class Certifier:
         return self.why_not is None
 
     @property
+    def cost(self) -> float:
+        """Cost that is attained, engine units; infinite as long as nothing is guaranteed."""
+        return self._inner.cost if self._inner else np.inf
+
+    @property
     def solves(self) -> int:
         """Linear programs solved so far."""
         return self._inner.effort.solves if self._inner else 0
@@ -265,7 +274,7 @@ class Certifier:
 
     def certificate(self, bound: float, unvisited_mass: float | None = None) -> Certificate:
         """What is known now."""
-        cost = self._inner.cost if self._inner else np.inf
+        cost = self.cost
         why_not = self.why_not
         if why_not is None and self._inner is not None and not np.isfinite(cost):
             why_not = self._inner.explanation()

@@ -92,8 +92,10 @@ class Policy(Shown):
         self._starts: dict[NodeName, _Start] = {}
         self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
-        # Points of training for `certificate`, the latest first; not part of copies and files.
+        # Points of training for `certificate`, the latest first, and the cost that it has shown
+        # to be attained; not part of copies and files.
         self.trial_states: dict[int, Floats] = {}
+        self.attained_cost = np.inf
 
     @classmethod
     def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
@@ -223,6 +225,7 @@ class Policy(Shown):
                 rng=np.random.default_rng(seed),
                 reference=reference,
                 trial_states=self.trial_states,
+                attained=self.attained_cost,
             )
 
     def simulate(

@@ -205,6 +205,7 @@ def train(
             reason = _run(session, stopping, display, goes_on=start is not None)
             policy = Policy.from_network(first, session.root_risk, tolerances.final)
             policy.trial_states = session.certifier.latest()
+            policy.attained_cost = session.certifier.cost
         if interrupt.requested:  # also where the last check came before the key was pressed
             reason = INTERRUPTED
     _log.info("training ended after %d iterations: %s", len(session.log), reason)

@@ -378,6 +378,7 @@ def test_allocation_counts_the_gain_over_cash():
     found, cash = result.certificate, result.policy.problem.cash_value
     assert found.relative_gap == pytest.approx(found.gap / (found.value - cash))
     assert found.value <= solve_tree(case).value + 1e-9
+    assert result.policy.certificate(effort=1).gap <= found.gap + 1e-12  # never wider
     refined = result.policy.certificate(effort=50)
     assert refined.relative_gap <= 1e-3
     assert result.stopped_because.startswith("gap certified")
