@@ -1,291 +1,455 @@
-"""The only file that talks to HiGHS: a linear programme that is built once and then edited.
+"""A linear program that is built once and then edited, solved by HiGHS, checked by us.
 
-Values are multiplied by one constant (`unit`) on the way in and divided on the way out, so that
-the solver's absolute tolerances become relative to it; duals do not change. After each edit the
-simplex method restarts from the last basis.
+The program is kept twice, in the solver and beside it, in units in which its numbers are of size
+one (`Scaling`); callers see their own units. After each edit the simplex method restarts from the
+last basis. A solution is handed out only after it was checked against the copy (`ModelCopy`): the
+solver's status is a claim. Where a check fails the program is solved again by other means, each
+checked in the same way, before the solve counts as failed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import re
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import highspy
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import SolverError
+from sddp.highs import (
+    AT_LOWER,
+    AT_UPPER,
+    BASIC,
+    FEASIBILITY_TOLERANCE,
+    Basis,
+    Status,
+    accept,
+    basis_of,
+    by_row,
+    claim_of,
+    kept_entries,
+    new_solver,
+    ray_of,
+    set_basis,
+    set_coefficient,
+    words_of,
+    write_model,
+)
+from sddp.lp_model import CHECK_TOLERANCE, Arrays, ModelCopy, Point, clamped
+from sddp.lp_scaling import Scaling, fitted_scaling, row_units
 
-# HiGHS's default of 1e-7 stalls cut loops at 1e-4 relative on daily returns; 1e-10 is its least.
-FEASIBILITY_TOLERANCE = 1e-9
-
-Statuses = NDArray[np.int8]
-
-# Codes of `Basis`.
-AT_LOWER = int(highspy.HighsBasisStatus.kLower)
-BASIC = int(highspy.HighsBasisStatus.kBasic)
-AT_UPPER = int(highspy.HighsBasisStatus.kUpper)
-
-
-class Status(Enum):
-    """How a solve ended; everything unexpected is `FAILED`."""
-
-    OPTIMAL = "optimal"
-    INFEASIBLE = "infeasible"
-    UNBOUNDED = "unbounded"
-    FAILED = "failed"
-
-
-_STATUS = {
-    highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
-    highspy.HighsModelStatus.kInfeasible: Status.INFEASIBLE,
-    highspy.HighsModelStatus.kUnbounded: Status.UNBOUNDED,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """A minimisation ``cost.z + offset`` over ``row_lower <= matrix z <= row_upper`` and bounds."""
-
-    cost: Floats
-    matrix: sp.csr_array
-    row_lower: Floats
-    row_upper: Floats
-    column_lower: Floats
-    column_upper: Floats
-    offset: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Basis:
-    """Simplex basis as HiGHS status codes of columns and rows."""
-
-    columns: Statuses
-    rows: Statuses
+__all__ = [
+    "AT_LOWER",
+    "AT_UPPER",
+    "BASIC",
+    "FEASIBILITY_TOLERANCE",
+    "Arrays",
+    "Basis",
+    "Effort",
+    "LinearProgram",
+    "ModelCopy",
+    "Scaling",
+    "Status",
+    "fitted_scaling",
+    "new_solver",
+    "solve_once",
+    "write_model",
+]
 
 
 @dataclass
 class Effort:
-    """Counters of the work done; added up over the linear programmes of a problem."""
+    """Counters of the work done; added up over the linear programs of a problem.
+
+    Attributes
+    ----------
+    solves, pivots : int
+    seconds : float
+        In the solver.
+    retries : dict of str to int
+        Solves that succeeded only by other means, by what these were.
+    free_cost : float
+        The largest reduced cost left on a column without a bound on that side, relative to the
+        terms it is the sum of: by so much times the column a dual value may be too high.
+    """
 
     solves: int = 0
     pivots: int = 0
     seconds: float = 0.0
+    retries: dict[str, int] = field(default_factory=dict)
+    free_cost: float = 0.0
 
     def add(self, other: Effort) -> None:
         """Count another's work too."""
         self.solves += other.solves
         self.pivots += other.pivots
         self.seconds += other.seconds
+        for name, number in other.retries.items():
+            self.retries[name] = self.retries.get(name, 0) + number
+        self.free_cost = max(self.free_cost, other.free_cost)
 
 
-@dataclass
 class LinearProgram:
     """One HiGHS model, kept and edited.
 
     Parameters
     ----------
     arrays : Arrays
-    unit : float
-        Constant by which primal values are multiplied inside the solver.
-    effort : Effort
+    scaling : Scaling, optional
+        Units inside the solver; the caller's own by default.
+    effort : Effort, optional
         Where solves, simplex pivots and seconds are counted.
     presolve : bool
-        For a large programme that is solved once; a re-solve from a basis wants none.
+        For a large program that is solved once; a re-solve from a basis wants none.
+
+    Attributes
+    ----------
+    model : ModelCopy
+        The program in the solver's units, to read.
+    offset : float
+        Constant of the objective, the caller's to set.
     """
 
-    arrays: Arrays
-    unit: float = 1.0
-    effort: Effort = field(default_factory=Effort)
-    presolve: bool = False
-
-    def __post_init__(self) -> None:
-        self._highs = new_solver(presolve=self.presolve)
-        self._n_columns = len(self.arrays.cost)
-        self._n_rows = 0
-        columns = np.arange(self._n_columns, dtype=np.int32)
-        _accepted(
-            self._highs.addVars(
-                self._n_columns,
-                self._scaled(self.arrays.column_lower),
-                self._scaled(self.arrays.column_upper),
-            )
+    def __init__(
+        self,
+        arrays: Arrays,
+        scaling: Scaling | None = None,
+        effort: Effort | None = None,
+        *,
+        presolve: bool = False,
+    ) -> None:
+        scaling = scaling or Scaling.uniform(arrays)
+        inside = scaling.inside(arrays)
+        self.model, self.offset = ModelCopy(inside), arrays.offset
+        self.effort = Effort() if effort is None else effort
+        self.column_units, self.row_units, self.money = (
+            scaling.columns,
+            scaling.rows,
+            scaling.money,
         )
-        _accepted(
-            self._highs.changeColsCost(self._n_columns, columns, np.asarray(self.arrays.cost))
-        )
-        self.offset = self.arrays.offset
-        self.add_rows(self.arrays.matrix, self.arrays.row_lower, self.arrays.row_upper)
+        self._point: Point | None = None
+        self._claims: list[tuple[str, Status, str]] = []
+        # Ways to solve that were not tried yet after the last solve.
+        self._left: Iterator[tuple[str, Callable[[], Status | None]]] | None = None
+        self._highs = new_solver(presolve=presolve)
+        columns = np.arange(len(inside.cost), dtype=np.int32)
+        accept(self._highs.addVars(len(columns), inside.column_lower, inside.column_upper))
+        accept(self._highs.changeColsCost(len(columns), columns, inside.cost))
+        self._send_rows(inside.matrix, inside.row_lower, inside.row_upper)
 
     @property
     def n_columns(self) -> int:
         """Number of columns."""
-        return self._n_columns
+        return self.model.n_columns
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self._n_rows
+        return self.model.n_rows
+
+    # ------------------------------------------------------------------ edits
 
     def set_column_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace bounds of some columns."""
-        _accepted(
-            self._highs.changeColsBounds(
-                len(columns), columns, self._scaled(lower), self._scaled(upper)
-            )
-        )
+        both = clamped(np.array((lower, upper)) / self.column_units[columns])
+        accept(self._highs.changeColsBounds(len(columns), columns, both[0], both[1]))
+        self.model.set_columns(columns, both)
 
     def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
         """Replace cost coefficients of some columns."""
-        _accepted(self._highs.changeColsCost(len(columns), columns, np.asarray(costs, dtype=float)))
+        costs = np.asarray(costs, dtype=float) * (self.column_units[columns] / self.money)
+        accept(self._highs.changeColsCost(len(columns), columns, costs))
+        self.model.cost[columns] = costs
 
     def set_row_bounds(self, rows: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace both sides of some rows."""
-        _accepted(
-            self._highs.changeRowsBounds(len(rows), rows, self._scaled(lower), self._scaled(upper))
-        )
+        both = clamped(np.array((lower, upper)) * self.row_units[rows])
+        accept(self._highs.changeRowsBounds(len(rows), rows, both[0], both[1]))
+        self.model.set_rows(rows, both)
 
     def set_coefficients(self, rows: Ints, columns: Ints, values: Floats) -> None:
         """Replace entries of the matrix."""
-        for row, column, value in zip(rows, columns, values, strict=True):
-            _accepted(self._highs.changeCoeff(int(row), int(column), float(value)))
+        if len(rows) == 0:
+            return
+        values = values * self.row_units[rows] * self.column_units[columns]
+        for row, column, value in zip(rows, columns, kept_entries(values), strict=True):
+            set_coefficient(self._highs, int(row), int(column), float(value))
+        self.model.set_coefficients(rows, columns, values)
 
-    def add_columns(self, cost: Floats, lower: Floats, upper: Floats, entries: Floats) -> None:
-        """Append columns; `entries` is dense, shape (n_columns, n_rows)."""
-        starts, rows, values = _by_row(entries)
-        _accepted(
-            self._highs.addCols(
-                len(cost),
-                cost,
-                self._scaled(lower),
-                self._scaled(upper),
-                len(values),
-                starts,
-                rows,
-                values,
-            )
-        )
-        self._n_columns += len(cost)
+    def add_columns(
+        self,
+        cost: Floats,
+        lower: Floats,
+        upper: Floats,
+        entries: Floats,
+        units: Floats | None = None,
+    ) -> None:
+        """Append columns; `entries` is dense, shape (n_columns, n_rows), `units` their units."""
+        units = np.ones(len(cost)) if units is None else units
+        cost, both = cost * (units / self.money), clamped(np.array((lower, upper)) / units)
+        entries = entries * self.row_units * units[:, None]
+        starts, rows, values = by_row(entries)
+        accept(self._highs.addCols(len(cost), cost, *both, len(values), starts, rows, values))
+        self.model.add_columns(cost, both, entries)
+        self.column_units = np.concatenate([self.column_units, units])
 
     def delete_columns(self, columns: Ints) -> None:
         """Remove columns; later ones move up. The basis survives if they were not basic."""
         if len(columns):
-            _accepted(self._highs.deleteCols(len(columns), np.asarray(columns, dtype=np.int32)))
-            self._n_columns -= len(columns)
+            accept(self._highs.deleteCols(len(columns), np.asarray(columns, dtype=np.int32)))
+            self.model.delete_columns(columns)
+            self.column_units = np.delete(self.column_units, columns)
 
     def add_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
         """Append rows, given as a sparse or dense matrix over all columns."""
-        n_rows = matrix.shape[0]
-        if n_rows == 0:
+        if matrix.shape[0] == 0:
             return
-        starts, columns, values = _by_row(matrix)
-        _accepted(
-            self._highs.addRows(
-                n_rows,
-                self._scaled(lower),
-                self._scaled(upper),
-                len(values),
-                starts,
-                columns,
-                values,
-            )
-        )
-        self._n_rows += n_rows
+        if isinstance(matrix, np.ndarray):
+            matrix = matrix * self.column_units
+            units = row_units(np.abs(matrix).max(axis=1, initial=0.0))
+            matrix *= units[:, None]
+        else:
+            matrix = sp.csr_array(matrix @ sp.diags_array(self.column_units))
+            units = row_units(abs(matrix).max(axis=1).toarray().ravel())
+            matrix = sp.csr_array(sp.diags_array(units) @ matrix)
+        both = clamped(np.array((lower, upper)) * units)
+        self._send_rows(matrix, *both)
+        self.model.add_rows(matrix, both)
+        self.row_units = np.concatenate([self.row_units, units])
 
     def delete_rows(self, rows: Ints) -> None:
         """Remove rows; later ones move up. The basis survives if they were basic (slack)."""
         if len(rows):
-            _accepted(self._highs.deleteRows(len(rows), np.asarray(rows, dtype=np.int32)))
-            self._n_rows -= len(rows)
+            accept(self._highs.deleteRows(len(rows), np.asarray(rows, dtype=np.int32)))
+            self.model.delete_rows(rows)
+            self.row_units = np.delete(self.row_units, rows)
+
+    def _send_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
+        starts, columns, values = by_row(matrix)
+        accept(self._highs.addRows(len(lower), lower, upper, len(values), starts, columns, values))
+
+    # ------------------------------------------------------------------ solves
 
     def solve(self) -> Status:
-        """Solve from the present basis."""
+        """Solve from the present basis; by other means where the answer fails its check.
+
+        Returns
+        -------
+        Status
+            `OPTIMAL` where a solution passed the checks. `INFEASIBLE` and `UNBOUNDED` where a ray
+            proves it, or where nothing else was said by any means. `FAILED` otherwise.
+        """
+        self._claims = []
+        if self.n_columns == 0:
+            return self._status_without_columns()
+        self._point = None
+        status = self._attempt("warm")
+        if status is not None:
+            self._left = None
+            return status
+        self._left = self._other_means()
+        return self.solve_otherwise()
+
+    def solve_otherwise(self) -> Status:
+        """Solve by the means that are left after the last solve; see `solve`."""
+        self._point = None
+        if self._left is None:
+            self._left = self._other_means()
+        for means, attempt in self._left:
+            status = attempt()
+            if status is not None:
+                self.effort.retries[means] = self.effort.retries.get(means, 0) + 1
+                return status
+        claimed = {status for _, status, _ in self._claims if status is not Status.FAILED}
+        return claimed.pop() if claimed in _WITHOUT_SOLUTION else Status.FAILED
+
+    def solve_loosely(self) -> Status:
+        """Solve afresh with a feasibility tolerance a thousand times the usual one."""
+        self._claims, self._point = [], None
+        tolerance = 1_000.0 * FEASIBILITY_TOLERANCE
+        self._highs.clearSolver()
+        with self._options({"primal_feasibility_tolerance": tolerance}):
+            return self._attempt("loosely", tolerance) or Status.FAILED
+
+    def _other_means(self) -> Iterator[tuple[str, Callable[[], Status | None]]]:
+        """Ways to solve where the usual one failed; each starts from what the one before left."""
+        yield "refactorized", self._refactorized
+        yield "cold", lambda: self._cold("cold", {"presolve": "off"})
+        yield "rescaled", self._rescaled
+        yield "primal simplex", lambda: self._cold("primal simplex", {"simplex_strategy": 4})
+        yield "presolve", lambda: self._cold("presolve", {"presolve": "on"})
+        yield "interior point", lambda: self._cold("interior point", INTERIOR_POINT)
+
+    def _attempt(self, means: str, tolerance: float = CHECK_TOLERANCE) -> Status | None:
+        """Run the solver; None where what it says cannot be confirmed."""
         start = time.perf_counter()
         self._highs.run()
         self.effort.seconds += time.perf_counter() - start
         self.effort.solves += 1
-        self.effort.pivots += max(self._highs.getInfoValue("simplex_iteration_count")[1], 0)
-        status = self._highs.getModelStatus()
-        if status == highspy.HighsModelStatus.kModelEmpty:
-            return self._status_without_columns()
-        return _STATUS.get(status, Status.FAILED)
+        self.effort.pivots += max(self._highs.getInfo().simplex_iteration_count, 0)
+        status = claim_of(self._highs)
+        if status is Status.OPTIMAL:
+            solution = self._highs.getSolution()
+            return self._checked(means, solution.col_value, solution.row_dual, tolerance)
+        self._claims.append((means, status, words_of(self._highs)))
+        return status if self._is_proven(status) else None
+
+    def _checked(
+        self, means: str, primal: Values, duals: Values, tolerance: float
+    ) -> Status | None:
+        """Keep a solution in the solver's units if it passes the checks."""
+        if len(primal) == self.n_columns and len(duals) == self.n_rows:
+            point = self.model.point(primal, duals)
+            miss = self.model.miss(point, tolerance)
+            if miss > tolerance:
+                point, miss = self._refined(point, miss, tolerance)
+            if miss <= tolerance:
+                self._point = point
+                return Status.OPTIMAL
+        else:
+            miss = np.inf
+        self._claims.append((means, Status.FAILED, f"Optimal, but wrong by {miss:.1e}"))
+        return None
+
+    def _is_proven(self, status: Status) -> bool:
+        if status is Status.INFEASIBLE:
+            return self.model.crossed or self.model.proves_infeasible(
+                ray_of(self._highs.getDualRay(), self.n_rows)
+            )
+        if status is Status.UNBOUNDED:
+            ray = ray_of(self._highs.getPrimalRay(), self.n_columns)
+            return self.model.proves_unbounded(ray)
+        return False
+
+    def _refactorized(self) -> Status | None:
+        self.start_from(self.basis())
+        return self._attempt("refactorized")
+
+    def _cold(self, means: str, options: Mapping[str, Any]) -> Status | None:
+        self._highs.clearSolver()
+        with self._options(options):
+            return self._attempt(means)
+
+    def _rescaled(self) -> Status | None:
+        """Solve a copy in units fitted to the rows and columns that the program has now."""
+        arrays = self.model.arrays()
+        copy = LinearProgram(arrays, fitted_scaling(arrays), self.effort)
+        status = copy._attempt("rescaled")
+        self._claims.extend(copy._claims)
+        if status is Status.OPTIMAL:
+            status = self._checked("rescaled", copy.primal(), copy.row_duals(), CHECK_TOLERANCE)
+            self.start_from(copy.basis())
+        return status
 
     def _status_without_columns(self) -> Status:
-        """HiGHS does not look at the rows of a programme without columns."""
-        lp = self._highs.getLp()
-        room = FEASIBILITY_TOLERANCE
-        holds = np.all(np.array(lp.row_lower_) <= room) and np.all(np.array(lp.row_upper_) >= -room)
-        return Status.OPTIMAL if holds else Status.INFEASIBLE
+        """HiGHS does not look at the rows of a program without columns."""
+        point = self.model.point(np.zeros(0), np.zeros(self.n_rows))
+        self.effort.solves += 1
+        if self.model.miss(point) > CHECK_TOLERANCE:
+            return Status.INFEASIBLE
+        self._point = point
+        return Status.OPTIMAL
 
-    def solve_afresh(self) -> Status:
-        """Forget basis and factorisation, then solve with all the help there is."""
-        return self._solve_with({"presolve": "on", "simplex_scale_strategy": 2})
-
-    def solve_loosely(self) -> Status:
-        """Solve afresh with a feasibility tolerance a thousand times the usual one."""
-        return self._solve_with({"primal_feasibility_tolerance": 1_000.0 * FEASIBILITY_TOLERANCE})
-
-    def _solve_with(self, options: dict[str, Any]) -> Status:
-        self._highs.clearSolver()
+    @contextmanager
+    def _options(self, options: Mapping[str, Any]) -> Iterator[None]:
         before = {name: self._highs.getOptionValue(name)[1] for name in options}
         for name, value in options.items():
-            self._highs.setOptionValue(name, value)
+            accept(self._highs.setOptionValue(name, value))
         try:
-            return self.solve()
+            yield
         finally:
             for name, value in before.items():
-                self._highs.setOptionValue(name, value)
+                accept(self._highs.setOptionValue(name, value))
+
+    def refine_duals(self) -> None:
+        """Bring reduced costs of basic columns to rounding level by solving for the basis again."""
+        point = self._solution
+        self._point = self._refined(point, self.model.miss(point), CHECK_TOLERANCE)[0]
+
+    def _refined(self, point: Point, miss: float, tolerance: float) -> tuple[Point, float]:
+        """A point with multipliers solved for once more, and its miss, if that is better."""
+        basis, n = self.basis(), self.n_columns
+        if len(basis.rows) != self.n_rows or len(basis.columns) != n:
+            return point, miss
+        tight, basic = basis.rows != BASIC, basis.columns == BASIC
+        duals = self.model.refined_duals(point.weights[n:], basic, tight)
+        refined = self.model.point(point.values[:n], duals)
+        found = self.model.miss(refined, tolerance)
+        return (refined, found) if found <= max(miss, tolerance) else (point, miss)
+
+    # ------------------------------------------------------------------ the last solution
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the last solve ended with a solution."""
+        return self._point is not None
+
+    @property
+    def _solution(self) -> Point:
+        if self._point is None:
+            raise SolverError("the linear program was not solved to optimality: it has no solution")
+        return self._point
 
     def objective(self) -> float:
-        """Optimal value, offset included; of the last solve, until the programme is edited."""
-        return float(self._highs.getObjectiveValue()) / self.unit + self.offset
+        """Optimal value, offset included."""
+        return self._solution.objective * self.money + self.offset
 
     def primal(self) -> Floats:
         """Values of the columns."""
-        return np.array(self._highs.getSolution().col_value) / self.unit
+        values: Floats = self._solution.values[: self.n_columns] * self.column_units
+        return values
 
     def reduced_costs(self) -> Floats:
         """Derivative of the optimal value with respect to each column's active bound."""
-        return np.array(self._highs.getSolution().col_dual)
+        n = self.n_columns
+        costs: Floats = self._solution.weights[:n] * (self.money / self.column_units)
+        return costs
 
     def row_duals(self) -> Floats:
         """Derivative of the optimal value with respect to each row's active side."""
-        return np.array(self._highs.getSolution().row_dual)
+        duals: Floats = self._solution.weights[self.n_columns :] * (self.money * self.row_units)
+        return duals
 
     def row_activities(self) -> Floats:
         """Values of the rows."""
-        return np.array(self._highs.getSolution().row_value) / self.unit
+        values: Floats = self._solution.values[self.n_columns :] / self.row_units
+        return values
+
+    def minorant(self, columns: Ints) -> tuple[float, Floats]:
+        """Constant and slope of a lower bound on the value, affine in fixed columns."""
+        point, slope = self._solution, self.reduced_costs()[columns]
+        weights = point.weights.copy()
+        weights[columns] = weights[point.free] = 0.0
+        constant = float(self.model.sides.wanted(weights) @ weights)
+        return constant * self.money + self.offset, slope
+
+    def dual_value(self) -> float:
+        """Lower bound on the optimal value that the multipliers give; see `Point`."""
+        return self._solution.dual_objective * self.money + self.offset
+
+    def point(self) -> Point:
+        """The last solution in the solver's units."""
+        return self._solution
 
     def basis(self) -> Basis:
         """The present basis."""
-        basis = self._highs.getBasis()
-        return Basis(_codes(basis.col_status), _codes(basis.row_status))
+        return basis_of(self._highs)
 
     def start_from(self, basis: Basis | None) -> None:
         """Forget everything the solver remembers and start from `basis` (None: all slack)."""
         self._highs.clearSolver()
-        if basis is not None:
-            highs_basis = highspy.HighsBasis()
-            highs_basis.col_status = [highspy.HighsBasisStatus(int(c)) for c in basis.columns]
-            highs_basis.row_status = [highspy.HighsBasisStatus(int(c)) for c in basis.rows]
-            highs_basis.valid = True
-            _accepted(self._highs.setBasis(highs_basis))
+        if basis is not None and len(basis.columns) == self.n_columns:
+            set_basis(self._highs, basis)
 
     def write(self, stem: str) -> str:
-        """Write the present model for inspection; returns the path, or why there is none."""
+        """Write the model, in the solver's units; returns the path, or why there is none."""
         try:
             with tempfile.NamedTemporaryFile(prefix=f"{stem}-", suffix=".lp", delete=False) as file:
                 path = Path(file.name)
@@ -295,171 +459,24 @@ class LinearProgram:
         return str(path)
 
     def status_text(self) -> str:
-        """HiGHS's own words for how the last solve ended."""
-        return str(self._highs.modelStatusToString(self._highs.getModelStatus()))
-
-    def _scaled(self, values: Floats) -> Floats:
-        scaled: Floats = np.asarray(values, dtype=float) * self.unit
-        return scaled
-
-
-def _accepted(status: Any) -> None:
-    """Nothing is left undone in silence: what HiGHS refuses leaves the programme as it was."""
-    if status == highspy.HighsStatus.kError:
-        raise SolverError(
-            "HiGHS refused a change of a linear programme: a position it does not have, or a "
-            "number that is none; please report how it came about"
-        )
+        """How the last solve ended: what was said by each of the means that were tried."""
+        if self._point is not None:
+            return "Optimal"
+        if len(self._claims) == 1:
+            return self._claims[0][2]
+        return "; ".join(f"{means}: {text}" for means, _, text in self._claims)
 
 
-_FIRST_SOLVER = threading.Lock()
-_first_solver_made = False
+# A list as the solver hands it out, or an array.
+Values = Sequence[float] | Floats
+
+# Claims of all means together that are believed without a ray.
+_WITHOUT_SOLUTION = ({Status.INFEASIBLE}, {Status.UNBOUNDED})
+
+INTERIOR_POINT = {"solver": "ipm", "run_crossover": "on", "presolve": "off"}
 
 
-def _silent_highs() -> Any:
-    """Make a HiGHS object without output.
-
-    From version 1.16 HiGHS prints its banner on the C-level standard output when the first object
-    of a process is made, before `output_flag` can be set.
-    """
-    global _first_solver_made
-    if _first_solver_made:
-        return highspy.Highs()
-    with _FIRST_SOLVER, _standard_output_discarded():
-        highs = highspy.Highs()
-        _first_solver_made = True
-    return highs
-
-
-@contextmanager
-def _standard_output_discarded() -> Iterator[None]:
-    """Point file descriptor 1 at the null device; C's buffers are flushed on both sides."""
-    with suppress(AttributeError, OSError, ValueError):  # no stream, or one that is closed
-        sys.stdout.flush()
-    try:
-        saved = os.dup(1)
-    except OSError:  # descriptor 1 is closed: there is nothing to keep clean
-        yield
-        return
-    try:
-        _flush_c_streams()
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.close(null)
-        yield
-    finally:
-        _flush_c_streams()
-        os.dup2(saved, 1)
-        os.close(saved)
-
-
-def _flush_c_streams() -> None:
-    with suppress(OSError, AttributeError, TypeError):  # Windows does not open the null library
-        ctypes.CDLL(None).fflush(None)
-
-
-def new_solver(*, presolve: bool) -> Any:
-    """Make a HiGHS object with the options of this package; the only place that makes one."""
-    highs = _silent_highs()
-    options = {
-        "output_flag": False,
-        "presolve": "on" if presolve else "off",
-        "solver": "simplex",
-        "threads": 1,
-        "simplex_scale_strategy": 0,  # the numbers are of one size; scaling each time costs a tenth
-        "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
-        "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
-    }
-    for name, value in options.items():
-        highs.setOptionValue(name, value)
-    return highs
-
-
-def _by_row(matrix: Any) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
-    """Start of each row, columns and values of the entries, row by row."""
-    if not isinstance(matrix, np.ndarray):
-        block = matrix.tocsr()
-        return block.indptr[:-1].astype(np.int32), block.indices.astype(np.int32), block.data
-    # Dense rows come one by one in the hot loop, where building a sparse matrix costs more
-    # than the solve.
-    rows, columns = np.nonzero(matrix)
-    starts = np.searchsorted(rows, np.arange(len(matrix)))
-    return starts.astype(np.int32), columns.astype(np.int32), matrix[rows, columns]
-
-
-def _codes(statuses: Any) -> Statuses:
-    return np.array([int(status) for status in statuses], dtype=np.int8)
-
-
-def solve_once(arrays: Arrays, unit: float = 1.0) -> tuple[Status, LinearProgram]:
-    """Build and solve a linear programme that is needed only once."""
-    programme = LinearProgram(arrays, unit)
-    return programme.solve(), programme
-
-
-# What no name may hold in an LP file (operators, brackets, blanks, comments), and words with a
-# meaning there.
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.(),#$%&!?@{}~]")
-# fmt: off
-_RESERVED = frozenset((
-    "bin", "binaries", "binary", "bound", "bounds", "end", "free", "gen", "general", "generals",
-    "inf", "infinity", "int", "integer", "integers", "max", "maximise", "maximize", "maximum",
-    "min", "minimise", "minimize", "minimum", "obj", "s.t.", "sec", "semi", "sos", "st", "st.",
-    "such", "subject", "that", "to",
-))
-# fmt: on
-
-
-def write_model(
-    arrays: Arrays,
-    path: Path,
-    *,
-    column_names: Sequence[str],
-    row_names: Sequence[str],
-    maximize: bool = False,
-) -> None:
-    """Write a linear program to a file in the format of its ending, ``.lp`` or ``.mps``.
-
-    Square brackets become round ones, and what the formats forbid in names becomes ``_``; names
-    that are equal then get a number.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = arrays.matrix.shape
-    model.sense_ = highspy.ObjSense.kMaximize if maximize else highspy.ObjSense.kMinimize
-    model.offset_, model.col_cost_ = arrays.offset, np.asarray(arrays.cost, dtype=float)
-    model.col_lower_, model.col_upper_ = arrays.column_lower, arrays.column_upper
-    model.row_lower_, model.row_upper_ = arrays.row_lower, arrays.row_upper
-    matrix = sp.csr_array(arrays.matrix)
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = matrix.indptr.astype(np.int32)
-    model.a_matrix_.index_ = matrix.indices.astype(np.int32)
-    model.a_matrix_.value_ = np.asarray(matrix.data, dtype=float)
-    model.col_names_, model.row_names_ = _file_names(column_names), _file_names(row_names)
-    highs = new_solver(presolve=False)
-    highs.setOptionValue("small_matrix_value", 1e-12)  # the least that HiGHS allows
-    _accepted(highs.passModel(model))
-    with path.open("wb"):  # HiGHS says no more than that it failed
-        pass
-    _accepted(highs.writeModel(str(path)))
-
-
-def _file_names(names: Sequence[str]) -> list[str]:
-    used: dict[str, int] = {}
-    found = []
-    for name in names:
-        clean = _NOT_IN_NAMES.sub("_", name.replace("[", "(").replace("]", ")")) or "_"
-        if not (clean[0].isalpha() or clean[0] == "_") or _has_a_meaning(clean):
-            clean = f"_{clean}"
-        used[clean] = used.get(clean, 0) + 1
-        found.append(clean if used[clean] == 1 else f"{clean}~{used[clean]}")
-    return found
-
-
-def _has_a_meaning(name: str) -> bool:
-    """Reserved words; and ``e3`` after a coefficient is read as its exponent."""
-    return name.lower() in _RESERVED or re.match(r"[eE][0-9.+-]*$", name) is not None
+def solve_once(arrays: Arrays, scaling: Scaling | None = None) -> tuple[Status, LinearProgram]:
+    """Build and solve a linear program that is needed only once, in fitted units by default."""
+    program = LinearProgram(arrays, scaling or fitted_scaling(arrays))
+    return program.solve(), program

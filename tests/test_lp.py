@@ -15,7 +15,8 @@ import pytest
 import scipy.sparse as sp
 
 from sddp.errors import SolverError
-from sddp.lp import AT_LOWER, BASIC, Arrays, Basis, Effort, LinearProgram, Status, solve_once
+from sddp.highs import AT_LOWER, BASIC, Basis, Status
+from sddp.lp import Arrays, Effort, LinearProgram, Scaling, solve_once
 from tests.oracles import solve_lp
 
 SOLVER = 1e-9
@@ -168,7 +169,7 @@ def test_one_kind_of_edit(edit, unit):
     for seed in range(5):
         rng = np.random.default_rng(seed)
         arrays = random_arrays(rng)
-        programme = LinearProgram(arrays, unit)
+        programme = LinearProgram(arrays, Scaling.uniform(arrays, 1.0 / unit))
         assert_equals(programme, arrays)
         for _ in range(4):
             arrays = edit(rng, programme, arrays)
@@ -180,7 +181,7 @@ def test_one_kind_of_edit(edit, unit):
 def test_edits_of_every_kind_in_a_row(seed):
     rng = np.random.default_rng(100 + seed)
     arrays = random_arrays(rng)
-    programme = LinearProgram(arrays, unit=10.0)
+    programme = LinearProgram(arrays, Scaling.uniform(arrays, 0.1))
     for _ in range(20):
         arrays = EDITS[rng.integers(len(EDITS))](rng, programme, arrays)
         assert_equals(programme, arrays)
@@ -188,7 +189,7 @@ def test_edits_of_every_kind_in_a_row(seed):
 
 def test_appended_columns_enter_the_rows_they_are_given():
     arrays = random_arrays(np.random.default_rng(0))
-    programme = LinearProgram(arrays, unit=5.0)
+    programme = LinearProgram(arrays, Scaling.uniform(arrays, 0.2))
     n_rows = programme.n_rows
     entries = np.random.default_rng(1).normal(size=(2, n_rows))
     lower, upper = np.array([-0.5, 0.0]), np.array([1.0, 2.0])
@@ -244,7 +245,7 @@ def test_the_unit_changes_values_inside_the_solver_only():
     arrays = random_arrays(np.random.default_rng(2))
     answers = []
     for unit in (1.0, 1e3, 1e-2):
-        programme = LinearProgram(arrays, unit)
+        programme = LinearProgram(arrays, Scaling.uniform(arrays, 1.0 / unit))
         programme.solve()
         answers.append((programme.objective(), programme.primal(), programme.reduced_costs()))
     for objective, primal, reduced in answers[1:]:
@@ -378,7 +379,8 @@ def test_effort_is_counted_over_programmes_that_share_a_counter():
     programmes = [LinearProgram(arrays, effort=effort) for _ in range(2)]
     for programme in programmes:
         programme.solve()
-    programmes[0].solve_afresh()
+    programmes[0].start_from(None)
+    programmes[0].solve()
     assert effort.solves == 3
     assert effort.pivots > 0
     assert effort.seconds > 0.0
@@ -394,12 +396,13 @@ def test_a_programme_can_be_written_for_inspection(tmp_path, monkeypatch):
     assert LinearProgram(one_row(1.0, 2.0, 5.0)).write("stem").startswith("(not written:")
 
 
-def test_what_highs_refuses_is_no_silence():
+def test_what_highs_refuses_is_an_error():
     programme = LinearProgram(one_row(1.0, 2.0, 5.0))
-    for position in (-1, programme.n_columns):
-        at = np.array([position], dtype=np.int32)
-        with pytest.raises(SolverError, match="HiGHS refused a change"):
-            programme.set_column_bounds(at, np.zeros(1), np.ones(1))
+    at = np.array([-1], dtype=np.int32)
+    with pytest.raises(SolverError, match="HiGHS refused a change"):
+        programme.set_column_bounds(at, np.zeros(1), np.ones(1))
+    with pytest.raises(IndexError):
+        programme.set_column_bounds(at + 2, np.zeros(1), np.ones(1))
     assert programme.solve() is Status.OPTIMAL
 
 
@@ -423,8 +426,8 @@ def test_making_solvers_leaves_standard_output_alone():
 def test_a_solver_can_be_made_where_standard_output_is_closed():
     code = (
         "import os; os.close(1)\n"
-        "from sddp import lp\n"
-        "lp.new_solver(presolve=False)\n"
-        "lp.new_solver(presolve=False)\n"
+        "from sddp import highs\n"
+        "highs.new_solver(presolve=False)\n"
+        "highs.new_solver(presolve=False)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

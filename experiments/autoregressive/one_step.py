@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from sddp.arrays import Floats
 from sddp.errors import SolverError
-from sddp.lp import Arrays, LinearProgram, Status
+from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.cost_free import CostFreePolicy, conditional_law, expected_growth
 from sddp.portfolio.cvar_limit import LIMIT_TOLERANCE, UNIT, ReturnLaw
 from sddp.statistics import ReturnAutoregression, Shocks
@@ -96,7 +96,9 @@ class _Trade:
         free = np.full(len(rows), -np.inf)
         matrix = sp.csr_array(np.array(rows))
         arrays = Arrays(-gains, matrix, free, np.array(sides), np.zeros(2 * n), upper)
-        return self.wealth * self._solved(LinearProgram(arrays, unit=UNIT), tails)
+        return self.wealth * self._solved(
+            LinearProgram(arrays, Scaling.uniform(arrays, UNIT)), tails
+        )
 
     def _solved(self, lp: LinearProgram, tails: deque[Floats]) -> Floats:
         """Solve, adding the tails that solutions break."""

@@ -15,11 +15,11 @@ from sddp.allocation.model import AllocationModel, Terms
 from sddp.allocation.outlook import Outlook, outlook
 from sddp.arrays import Floats
 from sddp.errors import SolverError
-from sddp.lp import Arrays, LinearProgram, Status
+from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.scenarios import MarkovScenarios
 
-# Wealth 1 inside the LP file, as in the engine's homogeneous problems.
-UNIT = 1_000.0
+# Unit of wealth in the LPs, as in the engine's homogeneous problems: tolerances are 1e-12 of it.
+UNIT = 2.0**-10
 LIMIT_TOLERANCE = 1e-10
 
 
@@ -80,7 +80,7 @@ class _OneStep:
             np.zeros(n + 1),
             upper,
         )
-        self._lp = LinearProgram(arrays, UNIT)
+        self._lp = LinearProgram(arrays, Scaling.uniform(arrays, UNIT))
 
     def best(self, rewards: Floats) -> float:
         lp, model = self._lp, self._model

@@ -37,7 +37,7 @@ def value_function(
     apart = any(_is_position(cut.noise) for cut in problem.initial_cuts[name])
     averaged = neutral and not apart and noise.n_realisations > 1
     weights = read_only([1.0]) if averaged else noise.probabilities
-    function = ValueFunction(problem.n_components, weights, averaged)
+    function = ValueFunction(problem.n_components, weights, averaged, problem.money)
     for cut in problem.initial_cuts[name]:
         slope = problem.sign * np.asarray(cut.slope, dtype=float)
         for pool in _pools(function, cut, name, noise.n_realisations, apart):

@@ -84,7 +84,7 @@ def _acyclic(
                 raise _unbounded(child)
         values = [least[c] + bounds.get(c, 0.0) for c, _ in children] + [0.0]
         weights = [p for _, p in children] + [problem.graph.stop_probability(name)]
-        bounds[name] = _safe(risk(name).evaluate(weights, values))
+        bounds[name] = _safe(risk(name).evaluate(weights, values), problem.money)
     return bounds
 
 
@@ -103,11 +103,13 @@ def _cyclic(problem: Problem, risk: Callable[[NodeName], RiskMeasure]) -> dict[N
     cost = np.array([least[name] for name in names])
     system = sp.csc_array(sp.eye_array(len(names)) - chain)
     values = scipy.sparse.linalg.spsolve(system, cost)
-    return {name: _safe(float(v)) for name, v in zip(names, chain @ values, strict=True)}
+    return {
+        name: _safe(float(v), problem.money) for name, v in zip(names, chain @ values, strict=True)
+    }
 
 
-def _safe(bound: float) -> float:
-    return bound - SAFETY * max(1.0, abs(bound))
+def _safe(bound: float, money: float) -> float:
+    return bound - SAFETY * max(money, abs(bound))
 
 
 def _least_costs(problem: Problem, names: Iterable[NodeName]) -> dict[NodeName, float]:

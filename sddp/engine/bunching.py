@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.stage_programme import SolvedView, StageProgramme
-from sddp.lp import AT_UPPER, BASIC
+from sddp.engine.stage_programme import StageProgramme
+from sddp.lp import AT_UPPER, BASIC, FEASIBILITY_TOLERANCE, Basis, LinearProgram
+from sddp.lp_model import HUGE_PRODUCT
 
 # The system of the rows that hold the solution is solved densely: with more of them a warm solve of
 # each realisation is faster. So it is where the whole matrix, made dense, has many entries.
@@ -35,9 +36,7 @@ class RightHandSides(NamedTuple):
         return RightHandSides(self.rows, self.lower[chosen], self.upper[chosen])
 
 
-def responses(
-    programme: StageProgramme, sides: RightHandSides, tolerance: float
-) -> tuple[Ints, Floats]:
+def responses(programme: StageProgramme, sides: RightHandSides) -> tuple[Ints, Floats]:
     """What the present optimal basis answers to other right-hand sides.
 
     Parameters
@@ -45,8 +44,6 @@ def responses(
     programme : StageProgramme
         Just solved to optimality.
     sides : RightHandSides
-    tolerance : float
-        By which a bound may be missed.
 
     Returns
     -------
@@ -54,45 +51,49 @@ def responses(
         Positions of the realisations for which the basis is optimal, and all columns there, shape
         (n_optimal, n_columns).
     """
-    if programme.lp.n_rows * programme.lp.n_columns > MOST_ENTRIES:
+    lp = programme.lp
+    if lp.n_rows * lp.n_columns > MOST_ENTRIES:
         return _nothing(programme)
-    basis = programme.lp.basis()
-    if len(basis.rows) != programme.lp.n_rows or np.count_nonzero(basis.rows != BASIC) > MOST_TIGHT:
+    basis = lp.basis()
+    if len(basis.rows) != lp.n_rows or np.count_nonzero(basis.rows != BASIC) > MOST_TIGHT:
         return _nothing(programme)
-    view = programme.solved_view(basis)
-    basic, tight = view.basis.columns == BASIC, view.basis.rows != BASIC
-    moved = view.moved[sides.rows]
-    lower, upper = sides.lower - moved, sides.upper - moved
-    at_upper = _held_from_above(view)
-    held = np.tile(np.where(at_upper, view.row_upper, view.row_lower), (len(lower), 1))
+    model, solution = lp.model, lp.point().values[: lp.n_columns]
+    matrix = model.matrix if isinstance(model.matrix, np.ndarray) else model.matrix.toarray()
+    basic, tight = basis.columns == BASIC, basis.rows != BASIC
+    moved, units = programme.sides_taken(sides.rows), lp.row_units[sides.rows]
+    lower, upper = (sides.lower - moved) * units, (sides.upper - moved) * units
+    at_upper = _held_from_above(lp, basis)
+    own = np.where(at_upper, model.rows[1], model.rows[0])
+    held = np.tile(own, (len(lower), 1))
     held[:, sides.rows] = np.where(at_upper[sides.rows], upper, lower)
     held = held[:, tight]
-    bounded = np.all(np.isfinite(held), axis=1)
+    bounded = np.all(np.abs(held) < HUGE_PRODUCT, axis=1)
     held[~bounded] = 0.0
     try:
-        square = view.matrix[np.ix_(tight, basic)]
-        change = np.linalg.solve(square, (held - view.matrix[tight] @ view.primal).T)
+        square = matrix[np.ix_(tight, basic)]
+        change = np.linalg.solve(square, (held - matrix[tight] @ solution).T)
     except np.linalg.LinAlgError:  # no basis, or one that is singular in floating point
         return _nothing(programme)
-    primal = np.tile(view.primal, (len(lower), 1))
+    primal = np.tile(solution, (len(lower), 1))
     primal[:, basic] += change.T
-    activity = primal @ view.matrix.T
-    inside = (primal >= view.column_lower - tolerance) & (primal <= view.column_upper + tolerance)
-    kept = (activity >= view.row_lower - tolerance) & (activity <= view.row_upper + tolerance)
+    activity, room = primal @ matrix.T, FEASIBILITY_TOLERANCE
+    inside = (primal >= model.columns[0] - room) & (primal <= model.columns[1] + room)
+    kept = (activity >= model.rows[0] - room) & (activity <= model.rows[1] + room)
     activity = activity[:, sides.rows]
-    kept[:, sides.rows] = (activity >= lower - tolerance) & (activity <= upper + tolerance)
+    kept[:, sides.rows] = (activity >= lower - room) & (activity <= upper + room)
     optimal = np.flatnonzero(bounded & np.all(inside, axis=1) & np.all(kept, axis=1))
-    return optimal, programme.whole(primal[optimal])
+    return optimal, programme.whole(primal[optimal] * lp.column_units)
 
 
-def _held_from_above(view: SolvedView) -> NDArray[np.bool_]:
+def _held_from_above(lp: LinearProgram, basis: Basis) -> NDArray[np.bool_]:
     """Rows that hold the solution from above.
 
     HiGHS calls an equality "at its lower side" whatever the sign of its dual. Under another
     realisation the row may be a range, and only one of its sides goes with that sign.
     """
-    equal = view.row_lower == view.row_upper
-    above: NDArray[np.bool_] = np.where(equal, view.row_duals < 0.0, view.basis.rows == AT_UPPER)
+    equal = lp.model.rows[0] == lp.model.rows[1]
+    negative = lp.point().weights[lp.n_columns :] < 0.0
+    above: NDArray[np.bool_] = np.where(equal, negative, basis.rows == AT_UPPER)
     return above
 
 

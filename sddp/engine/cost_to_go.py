@@ -225,6 +225,7 @@ class CostToGo:
 
     n_columns: int = 1
     solves_every_realisation: bool = False
+    money: float = 1.0  # size of the costs: tolerances are relative to it at least
 
     def __init__(self, outcomes: Outcomes) -> None:
         self.outcomes = outcomes
@@ -270,7 +271,7 @@ class _Lazy(CostToGo):
         found = self.outcomes.evaluate(outgoing, chosen)
         if selection and chosen is None:
             selection.note(found.active)
-        if theta[0] >= found.value - tolerance * max(1.0, abs(found.value)):
+        if theta[0] >= found.value - tolerance * max(self.money, abs(found.value)):
             if selection and chosen is not None:
                 selection.kept()
             return None
@@ -282,7 +283,7 @@ class _Lazy(CostToGo):
             return np.ones(len(outgoing), dtype=bool)
         values = self.outcomes.values(outgoing)
         kept: NDArray[np.bool_] = theta[:, 0] >= values - tolerance * np.maximum(
-            1.0, np.abs(values)
+            self.money, np.abs(values)
         )
         return kept
 
@@ -342,7 +343,7 @@ class _Multi(CostToGo):
             values[-1] = 0.0
         q, offset = self.outcomes.adjusted(values)
         value = float(q @ values) + offset
-        if theta[0] >= value - tolerance * max(1.0, abs(value)):
+        if theta[0] >= value - tolerance * max(self.money, abs(value)):
             return None
         return self._risk_row(q, offset)
 

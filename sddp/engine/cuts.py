@@ -23,12 +23,16 @@ class Cuts:
 
 
 class CutPool:
-    """Growing list of cuts ``intercept + slope.x``; its value is their maximum."""
+    """Growing list of cuts ``intercept + slope.x``; its value is their maximum.
 
-    def __init__(self, n_components: int) -> None:
+    What is small beside `money`, the size of the costs, is no improvement.
+    """
+
+    def __init__(self, n_components: int, money: float = 1.0) -> None:
         self._slopes = np.empty((8, n_components))
         self._intercepts = np.empty(8)
         self._n = 0
+        self._money = money
 
     def __len__(self) -> int:
         return self._n
@@ -70,7 +74,7 @@ class CutPool:
     def add_if_better(self, slope: Floats, intercept: float, state: Floats) -> bool:
         """Append a cut made at `state` if it lifts the pool there; tells whether it did."""
         new, old = intercept + float(slope @ state), self.value(state)
-        if new <= old + IMPROVEMENT_TOLERANCE * max(1.0, abs(old)):
+        if new <= old + IMPROVEMENT_TOLERANCE * max(self._money, abs(old)):
             return False
         self.add(slope, intercept)
         return True
@@ -86,6 +90,8 @@ class ValueFunction:
         Probability of each pool's noise; a single 1 where the noise is averaged.
     averaged : bool
         Whether the one pool bounds the mean over several noises: only the expectation may look.
+    money : float
+        Size of the costs.
     pools : list of CutPool
     feasibility : CutPool
         A state is refused where the maximum of these cuts is positive.
@@ -94,11 +100,12 @@ class ValueFunction:
     n_components: int
     weights: Floats
     averaged: bool = False
+    money: float = 1.0
     pools: list[CutPool] = field(init=False)
     feasibility: CutPool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pools = [CutPool(self.n_components) for _ in self.weights]
+        self.pools = [CutPool(self.n_components, self.money) for _ in self.weights]
         self.feasibility = CutPool(self.n_components)
 
     @property

@@ -20,7 +20,7 @@ from sddp.engine.network import RiskChoice, risk_by_node
 from sddp.engine.problem import Problem
 from sddp.engine.transition import StateMap
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
-from sddp.lp import Arrays, LinearProgram, Status
+from sddp.lp import Arrays, LinearProgram, Status, fitted_scaling
 from sddp.risk import RiskMeasure, as_risk_measure
 
 MAXIMAL_VERTICES = 200_000
@@ -96,7 +96,9 @@ class ExtensiveForm:
         SolverError
             The LP is unbounded or fails.
         """
-        programme = LinearProgram(self._lp.arrays(), self.problem.unit, presolve=True)
+        arrays = self._lp.arrays()
+        scaling = fitted_scaling(arrays).finer(self.problem.accuracy)
+        programme = LinearProgram(arrays, scaling, presolve=True)
         if first_state is not None:
             self._fix_first(programme, first_state)
         while True:
@@ -105,7 +107,7 @@ class ExtensiveForm:
                 raise InfeasibleProblem("the extensive form is infeasible: no policy exists")
             if status is not Status.OPTIMAL:
                 raise SolverError(
-                    f"the extensive form ended {programme.status_text()!r}; written to "
+                    f"the extensive form was not solved ({programme.status_text()}); written to "
                     f"{programme.write('sddp-extensive')}"
                 )
             primal = programme.primal()

@@ -126,7 +126,7 @@ class InnerBound:
                 self._forms_of(name),
                 points,
                 self.problem.homogeneous,
-                self.problem.unit,
+                self.problem.accuracy,
                 f"node {name!r}",
                 self.effort,
             )

@@ -45,7 +45,7 @@ class InnerHull:
     points : KnownPoints or None
         None where nothing follows.
     homogeneous : bool
-    unit : float
+    accuracy : float
         See `LinearProgram`.
     name : str
         For error messages.
@@ -57,7 +57,7 @@ class InnerHull:
     forms: Sequence[StageForm]
     points: KnownPoints | None
     homogeneous: bool
-    unit: float
+    accuracy: float
     name: str
     effort: Effort
     _programs: dict[int, InnerProgram] = field(default_factory=dict, repr=False)
@@ -124,7 +124,7 @@ class InnerHull:
                 self.forms[number],
                 self.points,
                 homogeneous=self.homogeneous,
-                unit=self.unit,
+                accuracy=self.accuracy,
                 name=self.name,
                 effort=self.effort,
             )

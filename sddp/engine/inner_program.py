@@ -15,7 +15,7 @@ from sddp.engine.inner_bases import FormProgram, KnownBases
 from sddp.engine.inner_stage import StageForm, stacked
 from sddp.engine.reduction import as_operator
 from sddp.errors import SolverError
-from sddp.lp import Arrays, Effort, LinearProgram, Status
+from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
 
 # Generated rows are refined until none is broken by more than this, relative.
 ROW_TOLERANCE = 1e-10
@@ -66,7 +66,7 @@ class InnerProgram:
         points: KnownPoints | None,
         *,
         homogeneous: bool,
-        unit: float,
+        accuracy: float,
         name: str,
         effort: Effort,
     ) -> None:
@@ -78,11 +78,10 @@ class InnerProgram:
         self._ups, self._downs = _directions(points, generator is not None)
         self.program = self._program(homogeneous, combines)
         lp = self.program
-        self._lp = LinearProgram(
-            Arrays(lp.cost, lp.matrix, lp.row_lower[0], lp.row_upper[0], lp.lower[0], lp.upper[0]),
-            unit,
-            effort,
+        arrays = Arrays(
+            lp.cost, lp.matrix, lp.row_lower[0], lp.row_upper[0], lp.lower[0], lp.upper[0]
         )
+        self._lp = LinearProgram(arrays, fitted_scaling(arrays).finer(accuracy), effort)
         self._operator = as_operator(lp.matrix)
         remembers = self._generator is None and lp.matrix.shape[0] <= MOST_ROWS
         self.bases = KnownBases(lp, remembers)
@@ -126,15 +125,11 @@ class InnerProgram:
         self._state, self._noise = state, noise
         self._write_sides()
         for _ in range(MAXIMAL_ROUNDS):
-            status = self._lp.solve()
-            value = self._checked(status)
-            if value is None:
-                status = self._lp.solve_afresh()
-                value = self._checked(status)
+            value = self._checked(self._lp.solve())
             if value is None:
                 raise SolverError(
-                    f"inner bound, {self.name}: {self._lp.status_text()!r} from scratch, or a "
-                    f"solution that breaks its rows; written to {self._lp.write('sddp')}"
+                    f"inner bound, {self.name}: not solved ({self._lp.status_text()}); written to "
+                    f"{self._lp.write('sddp')}"
                 )
             if not np.isfinite(value) or not self._add_broken_rows():
                 return value

@@ -21,7 +21,7 @@ from sddp.engine.graph import NodeName
 from sddp.engine.inner_stage import StageForm, stacked
 from sddp.engine.problem import Problem
 from sddp.engine.transition import StateMap
-from sddp.lp import Arrays, Effort, LinearProgram, Status
+from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
 from sddp.risk import RiskMeasure
 
 # A solution that breaks a row by more than this, relative to the row's terms, is none.
@@ -112,7 +112,7 @@ class Slopes:
     ) -> float | None:
         """Least cost of a recession direction that takes in `direction`; None without any."""
         arrays, constant = _recession(form, direction, slopes)
-        program = LinearProgram(arrays, 1.0, self._effort)
+        program = LinearProgram(arrays, fitted_scaling(arrays), self._effort)
         if program.solve() is not Status.OPTIMAL:
             return None
         y = np.clip(program.primal(), arrays.column_lower, arrays.column_upper)

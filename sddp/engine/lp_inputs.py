@@ -1,4 +1,4 @@
-"""What changes in a stage LP between solves: the incoming state and the noise."""
+"""What noise changes in a stage LP between solves."""
 
 from __future__ import annotations
 
@@ -12,41 +12,6 @@ from sddp.engine.bunching import RightHandSides
 from sddp.engine.compile import CompiledStage
 from sddp.engine.reduction import ReducedStage
 from sddp.engine.stage_programme import StageProgramme
-
-# A state that misses a moving bound by rounding is not infeasible: the interval is closed.
-CLOSING_TOLERANCE = 1e-9
-
-
-class StateInput:
-    """Writes an incoming state into the LP and reads the slope with respect to it.
-
-    Incoming components are columns with given values, so their reduced costs are the slope; a
-    bound that moves with the state adds its own dual times how it moves.
-    """
-
-    def __init__(self, reduced: ReducedStage, n_components: int) -> None:
-        self._n = n_components
-        self._bound_columns = reduced.bound_columns
-        self._lower, self._upper = reduced.bound_lower, reduced.bound_upper
-
-    def write(self, programme: StageProgramme, incoming: Floats) -> None:
-        """Give the incoming state and move the bounds."""
-        programme.set_state(incoming)
-        if len(self._bound_columns) == 0:
-            return
-        lower, upper = self._lower.at(incoming), self._upper.at(incoming)
-        crossed = (lower > upper) & (lower <= upper + CLOSING_TOLERANCE)
-        upper = np.where(crossed, lower, upper)
-        programme.set_column_bounds(self._bound_columns, lower, upper)
-
-    def slope(self, reduced_costs: Floats) -> Floats:
-        """Derivative of the optimal value with respect to the incoming state."""
-        slope = reduced_costs[: self._n].copy()
-        if len(self._bound_columns):
-            duals = reduced_costs[self._bound_columns]
-            slope += self._lower.slope(np.maximum(duals, 0.0))
-            slope += self._upper.slope(np.minimum(duals, 0.0))
-        return slope
 
 
 class NoiseInput:

@@ -107,7 +107,9 @@ class Network:
         self._news = News()
         self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
         # Averaged cuts of each node's cost-to-go; filled by `AverageCut` only.
-        self.averages = {n: CutPool(problem.n_components) for n in problem.graph.nodes}
+        self.averages = {
+            n: CutPool(problem.n_components, problem.money) for n in problem.graph.nodes
+        }
         self._learn_beforehand(snapshot)
         self._trains_to = trains_to
         self._row_pools = {} if trains_to is None else _row_pools(problem)
@@ -214,8 +216,7 @@ class Network:
             self.refuse(name, cut)
         if solutions.refused:
             return
-        slopes = solutions.slopes
-        intercepts = solutions.values - slopes @ incoming
+        slopes, intercepts = solutions.slopes, solutions.intercepts.copy()
         if self.problem.homogeneous:
             self._check_origin(name, intercepts)
             intercepts[:] = 0.0
@@ -362,7 +363,7 @@ class Network:
 
     def _check_origin(self, name: NodeName, intercepts: Floats) -> None:
         miss = float(np.abs(intercepts).max())
-        if miss > HOMOGENEITY_TOLERANCE:
+        if miss > HOMOGENEITY_TOLERANCE * self.problem.money:
             self.work.warnings += 1
             warnings.warn(
                 f"node {name!r}: a cut misses the origin by {miss:g} though the stage is declared "
@@ -427,7 +428,9 @@ class Network:
             stage,
             cuts.attach(self.outcomes(arcs, risk)) if arcs else None,
             theta_lower=theta_lower,
-            unit=self.problem.unit,
+            money=self.problem.money,
+            scaling=self.problem.scaling(stage.compiled),
+            accuracy=self.problem.accuracy,
             name=name,
             work=self.work,
             row_pool=self._row_pool(stage.compiled),

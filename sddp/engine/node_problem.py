@@ -15,19 +15,20 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.bunching import responses
+from sddp.engine.bunching import RightHandSides, responses
 from sddp.engine.conflict import explain
 from sddp.engine.cost_to_go import CostToGo, Rows
 from sddp.engine.lazy_rows import RowPool, RowTable
-from sddp.engine.lp_inputs import NoiseInput, StateInput
+from sddp.engine.lp_inputs import NoiseInput
 from sddp.engine.phase_one import FeasibilityCut, feasibility_cut
 from sddp.engine.prepared import PreparedStage
 from sddp.engine.snapshot import NodeMemory
 from sddp.engine.solutions import Bunch, NoiseSolutions, StageSolution
 from sddp.engine.stage_file import AddedRows
-from sddp.engine.stage_programme import StageProgramme
+from sddp.engine.stage_programme import Movement, StageProgramme
+from sddp.engine.stage_scaling import check_range, reduced_scaling
 from sddp.errors import ModelError, SolverError
-from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Status
+from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Scaling, Status
 
 # To see whether an assumed bound holds the result it is lowered by this, relative to itself.
 LOWERED_BOUND = 1e3
@@ -91,8 +92,8 @@ class NodeProblem:
         None where nothing follows.
     theta_lower : float
         Bound on the cost-to-go column; may be minus infinity.
-    unit : float
-        See `LinearProgram`.
+    money, scaling, accuracy :
+        See `Problem`; the scaling is that of the declared columns and rows.
     name : str
         For error messages.
     work : Work
@@ -107,7 +108,9 @@ class NodeProblem:
         cost_to_go: CostToGo | None,
         *,
         theta_lower: float,
-        unit: float,
+        money: float,
+        scaling: Scaling,
+        accuracy: float,
         name: str,
         work: Work,
         row_pool: RowPool | None,
@@ -115,14 +118,26 @@ class NodeProblem:
         self.compiled, self.reduced, self._expansion = stage[:3]
         compiled, reduced, self.cost_to_go = self.compiled, self.reduced, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
-        self.unit = unit
         self.n_theta = cost_to_go.n_columns if cost_to_go else 0
+        if cost_to_go:
+            cost_to_go.money = money
         arrays = _with_theta(reduced.arrays, self.n_theta, theta_lower)
         n_state = len(compiled.incoming)
-        self.programme = StageProgramme(arrays, n_state, reduced.resting, unit, work.lp)
+        self._declared_scaling = scaling
+        self._scaling = reduced_scaling(scaling, reduced, self.n_theta, money, accuracy)
+        movement = Movement(reduced.bound_columns, reduced.bound_lower, reduced.bound_upper)
+        self.programme = StageProgramme(
+            arrays,
+            n_state,
+            reduced.resting,
+            self._scaling,
+            work.lp,
+            movement if len(reduced.bound_columns) else None,
+        )
         self._row_pool = row_pool
-        self._least_breach = 2.0 * FEASIBILITY_TOLERANCE / unit
-        self._state = StateInput(reduced, n_state)
+        self._money = money
+        self._least_breach = 2.0 * FEASIBILITY_TOLERANCE * accuracy
+        self._far = FAR * self._scaling.money
         self._noise = NoiseInput(compiled, reduced, self.programme)
         self._sides = self._noise.right_hand_sides()
         self._last: tuple[Floats, Floats] | None = None
@@ -158,20 +173,31 @@ class NodeProblem:
     def _bunch(self, noises: Ints, tolerance: float) -> Bunch:
         """Solutions at those of other realisations that the basis of the last solve answers."""
         assert self._sides is not None
-        room = FEASIBILITY_TOLERANCE / self.unit
-        optimal, primals = responses(self.programme, self._sides.of(noises), room)
-        noises = noises[optimal]
+        sides = self._sides.of(noises)
+        optimal, primals = responses(self.programme, sides)
+        values = self._dual_values(sides)[optimal]
+        agree = self.programme.agree(primals, values)
+        noises, primals, values = noises[optimal][agree], primals[agree], values[agree]
+        values += self._noise.offsets()[noises]
         outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
         keeps = self._keeps_rows(primals, outgoing, tolerance)
-        noises, primals = noises[keeps], primals[keeps]
+        noises, primals, values = noises[keeps], primals[keeps], values[keeps]
         self.work.bunched += len(noises)
         return Bunch(
             noises,
-            self.programme.values(primals) + self._noise.offsets()[noises],
+            values,
+            values - self.programme.objective() + self.programme.minorant.intercept,
             primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises)),
             self._expansion.declared_values(primals),
             outgoing[keeps],
         )
+
+    def _dual_values(self, sides: RightHandSides) -> Floats:
+        """Dual values, without the offset, of the last multipliers under other sides of rows."""
+        programme = self.programme
+        here = programme.value_of_sides(sides.rows, *programme.sides(sides.rows))
+        change = programme.value_of_sides(sides.rows, sides.lower, sides.upper) - here
+        return programme.objective() - programme.offset + change
 
     def _keeps_rows(self, primals: Floats, outgoing: Floats, tolerance: float) -> NDArray[np.bool_]:
         """Whether each of some solutions, shape (n, n_columns), breaks no row."""
@@ -194,6 +220,7 @@ class NodeProblem:
         self, incoming: Floats, entries: Mapping[str, Floats], tolerance: float
     ) -> StageSolution | FeasibilityCut:
         """Solve at noise entries outside the support (from `noise_values`)."""
+        check_range(self.compiled, entries, self.name)
         self._noise.to_entries(entries)
         return self._refined_solve(incoming, tolerance, "noise outside the support")
 
@@ -229,7 +256,7 @@ class NodeProblem:
         """
         if not self.n_theta or solution.theta > self.theta_lower + tolerance:
             return False
-        lowered = self.theta_lower - LOWERED_BOUND * max(1.0, abs(self.theta_lower))
+        lowered = self.theta_lower - LOWERED_BOUND * max(self._money, abs(self.theta_lower))
         self._bound_theta(lowered)
         try:
             again = self.solve(incoming, noise, FEASIBILITY_TOLERANCE)
@@ -250,11 +277,11 @@ class NodeProblem:
     def _refined_solve(
         self, incoming: Floats, tolerance: float, noise: str
     ) -> StageSolution | FeasibilityCut:
-        self._state.write(self.programme, incoming)
+        self.programme.set_state(incoming)
         self.write_new_rows()
         self._refresh(tolerance)
         self._before = None
-        effort, unmoved = self.work.lp, (0, 0)
+        last = np.full(1, np.nan)
         for _ in range(MAXIMAL_ROUNDS):
             if self._run(incoming, noise) is Status.INFEASIBLE:
                 cut = self._infeasible(incoming, noise)
@@ -266,7 +293,7 @@ class NodeProblem:
             broken = self._broken_rows(primal, outgoing, tolerance)
             # Rows are still broken though one more solve moved nothing: they are broken within
             # the LP's own tolerance.
-            stuck = bool(broken) and (effort.solves, effort.pivots) == unmoved
+            stuck = bool(broken) and np.array_equal(primal, last)
             if stuck or not broken:
                 self.work.warnings += int(stuck)
                 solution = self._solution(primal, outgoing)
@@ -274,7 +301,7 @@ class NodeProblem:
                 return solution
             for table in broken:
                 self.programme.append(table)
-            unmoved = (effort.solves + 1, effort.pivots)
+            last = primal
         raise SolverError(
             f"{self.name}, {noise}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
             f"written to {self.programme.lp.write('sddp')}"
@@ -293,23 +320,21 @@ class NodeProblem:
                 self.programme.append(self._expansion.cost_to_go_rows(rows, returns=True))
 
     def _run(self, incoming: Floats, noise: str) -> Status:
-        if self.programme.solve() is Status.OPTIMAL:
-            return Status.OPTIMAL
-        lp = self.programme.lp
-        first = lp.status_text()
-        if first == "Unbounded" and self.theta_lower == -np.inf and self.n_theta:
+        status = self.programme.solve()
+        if status is Status.UNBOUNDED and self.theta_lower == -np.inf and self.n_theta:
             # The cuts bound the cost-to-go, the rows written so far do not: let it fall far, and
             # the cuts will say what it is where it lands.
             self._fenced = True
-            self._bound_theta(-FAR / self.unit)
-        second = self.programme.solve_afresh()
-        if second in (Status.OPTIMAL, Status.INFEASIBLE):
-            return second
-        unbounded = second is Status.UNBOUNDED
+            self._bound_theta(-self._far)
+            status = self.programme.solve()
+        if status in (Status.OPTIMAL, Status.INFEASIBLE):
+            return status
+        unbounded = status is Status.UNBOUNDED
         hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
+        lp = self.programme.lp
         raise SolverError(
-            f"{self.name}, {noise}, incoming state {incoming}: the LP ended {first!r} and, from "
-            f"scratch, {lp.status_text()!r}{hint}; written to {lp.write('sddp')}"
+            f"{self.name}, {noise}, incoming state {incoming}: the LP was not solved "
+            f"({lp.status_text()}){hint}; written to {lp.write('sddp')}"
         )
 
     def _take_fence_away(self) -> bool:
@@ -320,7 +345,7 @@ class NodeProblem:
         return fenced
 
     def _check_far(self, solution: StageSolution, noise: str) -> None:
-        if self._take_fence_away() and solution.theta <= -0.9 * FAR / self.unit:
+        if self._take_fence_away() and solution.theta <= -0.9 * self._far:
             raise SolverError(
                 f"{self.name}, {noise}: the cuts known so far do not bound the cost-to-go; give "
                 "Problem a cost_to_go_bound, or initial cuts that bound it"
@@ -336,7 +361,7 @@ class NodeProblem:
             self.reduced.kept,
             incoming,
             self._noise.realisation,
-            self.unit,
+            self._declared_scaling.finer(self._scaling.accuracy),
             where,
         )
         if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
@@ -435,12 +460,14 @@ class NodeProblem:
 
     def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
         self._last = (outgoing, primal[len(primal) - self.n_theta :])
+        minorant = self.programme.minorant
         return StageSolution(
             value=self.programme.objective(),
             theta=float(primal[len(primal) - self.n_theta]) if self.n_theta else 0.0,
             columns=self._expansion.declared_values(primal),
             outgoing=outgoing,
-            slope=self._state.slope(self.programme.reduced_costs()),
+            slope=minorant.slope,
+            intercept=minorant.intercept,
         )
 
 

@@ -201,7 +201,7 @@ def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.
             agree = type(base) is type(scaled)
         else:
             miss = abs(scaled.value - factor * base.value)
-            agree = miss <= 10.0 * SCALING_TOLERANCE * max(1.0, abs(base.value))
+            agree = miss <= 10.0 * SCALING_TOLERANCE * max(network.problem.money, abs(base.value))
         if not agree:
             raise ModelError(
                 f"node {visit.node!r} declares homogeneous=True, but its value at a state scaled "

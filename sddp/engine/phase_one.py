@@ -1,8 +1,9 @@
 """Feasibility cuts: by how much a state misses feasibility, and in which direction to move.
 
 The phase-one problem lets every row be broken at cost 1 per unit; rows that were added later all
-by the same amount, for many of them may state one constraint. Its value is convex in the incoming
-state, zero where the stage is feasible; a supporting line of it is a feasibility cut.
+by the same amount, for many of them may state one constraint. Its value is convex
+in the incoming state, zero where the stage is feasible; a supporting line of it, found from the
+multipliers, is a feasibility cut.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from sddp.arrays import Floats, Ints
 from sddp.engine.compile import CompiledStage, arrays_at
 from sddp.engine.lazy_rows import RowTable
 from sddp.errors import SolverError
-from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Status, solve_once
+from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Scaling, Status, solve_once
+from sddp.lp_scaling import row_units
 
-# A slope below this is the LP's rounding of 0.
+# A slope below this, in units of the state, is the LP's rounding of 0.
 SLOPE_TOLERANCE = 1e-11
 
 
@@ -27,9 +29,9 @@ SLOPE_TOLERANCE = 1e-11
 class FeasibilityCut:
     """``intercept + slope.x <= 0`` for every incoming state `x` from which a decision exists.
 
-    `shortfall` is by how much the rows must be broken at the state asked for, in their units;
-    `hopeless` where no state would be feasible. It was found at state `incoming` and at a
-    realization of the noise (None: values outside the support).
+    `shortfall` is by how much the rows must be broken at the state asked for, in their units (in
+    those of the scaling for rows added later); `hopeless` where no state would be feasible. It was
+    found at state `incoming` and at a realization of the noise (None: values outside the support).
     """
 
     slope: Floats
@@ -51,14 +53,14 @@ def feasibility_cut(
     kept: Ints,
     incoming: Floats,
     realisation: int | None,
-    unit: float,
+    scaling: Scaling,
     where: str,
 ) -> FeasibilityCut | None:
     """Solve the phase-one problem of a stage that is infeasible at `incoming`.
 
     `noise` are the entries at `realisation`, `lazy` the rows added to the stage's own LP, whose
-    first columns are those at `kept`, and `unit` is that LP's. None where no shortfall is found:
-    then the state misses feasibility by rounding only.
+    first columns are those at `kept`, and `scaling` is that of the declared columns and rows. None
+    where no shortfall is found: then the state misses feasibility by rounding only.
 
     Raises
     ------
@@ -66,23 +68,32 @@ def feasibility_cut(
         The phase-one problem, which always has a solution, ends otherwise.
     """
     arrays, _ = constraints(compiled, noise, lazy, kept, incoming)
-    status, programme = solve_once(elastic(arrays, len(compiled.row_lower)), unit)
+    n_static, n_columns = len(compiled.row_lower), len(arrays.cost)
+    sizes = scaling.columns / scaling.accuracy
+    rows = _row_sizes(arrays.matrix, scaling.rows * scaling.accuracy, sizes)
+    # In the unit of its row, each amount by which a row is broken is scaled with it.
+    common = 1.0 / rows[n_static:].max(initial=1e-300) if len(rows) > n_static else 1.0
+    amounts = np.concatenate([np.tile(1.0 / rows[:n_static], 2), [common]])
+    money = float(np.exp2(np.round(np.log2(amounts).mean())))
+    units = Scaling(np.concatenate([sizes, amounts]), rows, money).finer(scaling.accuracy)
+    status, programme = solve_once(elastic(arrays, n_static), units)
     if status is Status.INFEASIBLE:
         return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf, incoming, realisation)
     if status is not Status.OPTIMAL:
         raise SolverError(
-            f"{where}, incoming state {incoming}: infeasible by the stage LP, but phase one ended "
-            f"{programme.status_text()!r}; written to {programme.write('sddp')}"
+            f"{where}, incoming state {incoming}: infeasible by the stage LP, but phase one was "
+            f"not solved ({programme.status_text()}); written to {programme.write('sddp')}"
         )
-    shortfall = programme.objective()
-    if shortfall <= 2.0 * FEASIBILITY_TOLERANCE / unit:
+    broken = float((programme.primal()[n_columns:] / amounts).sum())  # in the units of the rows
+    if broken <= 2.0 * FEASIBILITY_TOLERANCE * scaling.accuracy:
         return None
-    slope = programme.reduced_costs()[compiled.incoming]
-    slope[np.abs(slope) < SLOPE_TOLERANCE] = 0.0
-    size = float(np.abs(slope).max(initial=0.0)) or 1.0
-    intercept = shortfall - float(slope @ incoming)
+    intercept, slope = programme.minorant(compiled.incoming)
+    size = float((np.abs(slope) * sizes[compiled.incoming]).max(initial=0.0))
+    if size < SLOPE_TOLERANCE:
+        slope, size = np.zeros_like(slope), 1.0
     if compiled.homogeneous:
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
+    shortfall = programme.objective()
     return FeasibilityCut(slope / size, intercept / size, shortfall, incoming, realisation)
 
 
@@ -116,6 +127,12 @@ def constraints(
     return with_rows, chosen
 
 
+def _row_sizes(matrix: sp.csr_array, static: Floats, columns: Floats) -> Floats:
+    """Scaling of the rows: the given one, and by their largest entries for rows added later."""
+    added = abs(matrix[len(static) :] @ sp.diags_array(columns)).max(axis=1)
+    return np.concatenate([static, row_units(added.toarray().ravel())])
+
+
 def elastic(arrays: Arrays, n_static: int) -> Arrays:
     """The phase-one problem: each row may be broken at cost 1 per unit.
 
@@ -123,11 +140,11 @@ def elastic(arrays: Arrays, n_static: int) -> Arrays:
     """
     n_rows, n_columns = arrays.matrix.shape
     own = sp.eye_array(n_rows, n_static, format="csr")
-    common = sp.csr_array((np.arange(n_rows) >= n_static).astype(float)[:, None])
+    common = (np.arange(n_rows) >= n_static).astype(float)[:, None]
     n_added = 2 * n_static + 1
     return Arrays(
         cost=np.concatenate([np.zeros(n_columns), np.ones(n_added)]),
-        matrix=sp.hstack([arrays.matrix, own, -own, common], format="csr"),
+        matrix=sp.hstack([arrays.matrix, own, -own, sp.csr_array(common)], format="csr"),
         row_lower=arrays.row_lower,
         row_upper=arrays.row_upper,
         column_lower=np.concatenate([arrays.column_lower, np.zeros(n_added)]),

@@ -19,13 +19,15 @@ from sddp.engine.noise_choice import NoiseChoice, noise_entries
 from sddp.engine.prepared import PreparedStage, prepared
 from sddp.engine.stage import InitialCut, Stage
 from sddp.engine.stage_file import checked_path, stage_model
+from sddp.engine.stage_scaling import stage_scaling, state_sizes
 from sddp.engine.translation import compile_stage
 from sddp.errors import ModelError
+from sddp.lp import Scaling
 from sddp.shown import Shown, listed
 
-# Inside the LP file the wealth 1 of a homogeneous problem becomes this: HiGHS's absolute
-# tolerances are then 1e-12 of wealth, which daily returns need.
-HOMOGENEOUS_UNIT = 1_000.0
+# The states of a homogeneous problem are of size 1 and its LPs are solved in units of this, so
+# that HiGHS's absolute tolerances are 1e-12 of the state: daily returns need it.
+HOMOGENEOUS_ACCURACY = 2.0**-10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,9 +115,31 @@ class Problem(Shown):
         return all(compiled.homogeneous for compiled in self.stages.values())
 
     @property
-    def unit(self) -> float:
-        """Constant by which the LPs' values are multiplied inside the solver."""
-        return HOMOGENEOUS_UNIT if self.homogeneous else 1.0
+    def accuracy(self) -> float:
+        """Units of the LPs as a share of the sizes of their numbers; see `Scaling`."""
+        return HOMOGENEOUS_ACCURACY if self.homogeneous else 1.0
+
+    @cached_property
+    def money(self) -> float:
+        """Size of the largest stage's costs, a power of two: below it nothing is relative."""
+        costly = {id(stage): stage for stage in self.stages.values() if stage.cost.any()}
+        return max((self.scaling(stage).money for stage in costly.values()), default=1.0)
+
+    def scaling(self, stage: CompiledStage) -> Scaling:
+        """Units of the declared columns and rows of a stage, of the problem or beside it."""
+        known, scaling = self._scalings.get(id(stage), (None, None))
+        if known is not stage or scaling is None:  # identities are others after unpickling
+            scaling = stage_scaling(stage, self._state_sizes)
+            self._scalings[id(stage)] = (stage, scaling)
+        return scaling
+
+    @cached_property
+    def _scalings(self) -> dict[int, tuple[CompiledStage, Scaling]]:
+        return {}  # the stage is kept, so that no other one gets its identity
+
+    @cached_property
+    def _state_sizes(self) -> Floats:
+        return state_sizes({id(stage): stage for stage in self.stages.values()}.values())
 
     def initial_state(self, name: NodeName) -> Floats:
         """State that enters a first node."""

@@ -261,7 +261,7 @@ class Session:
     def active_bounds(self) -> tuple[NodeName, ...]:
         """Nodes of the last pass whose assumed bound is active."""
         visits = self.visits
-        scale = max([1.0, *(abs(visit.solution.theta) for visit in visits)])
+        scale = max([self.network.problem.money, *(abs(visit.solution.theta) for visit in visits)])
         return tuple(
             dict.fromkeys(
                 visit.node

@@ -19,15 +19,15 @@ class StageSolution:
     Attributes
     ----------
     value : float
-        Stage cost plus cost-to-go.
+        Stage cost plus cost-to-go, by the multipliers: a lower bound that the solution attains.
     theta : float
         The cost-to-go column.
     columns : array
         Values of the declared columns.
     outgoing : array
         State handed on (empty where nothing is).
-    slope : array
-        A subgradient of `value` with respect to the incoming state.
+    slope, intercept : array, float
+        ``intercept + slope.x`` is a lower bound on the value at every incoming state x.
     """
 
     value: float
@@ -35,6 +35,7 @@ class StageSolution:
     columns: Floats
     outgoing: Floats
     slope: Floats
+    intercept: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class Bunch:
 
     noises: Ints
     values: Floats
+    intercepts: Floats
     thetas: Floats
     columns: Floats
     outgoing: Floats
@@ -53,7 +55,7 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
 
     Attributes
     ----------
-    values : array, shape (n_realisations,)
+    values, intercepts : array, shape (n_realisations,)
     slopes : array, shape (n_realisations, n_components)
     refused : dict
         Feasibility cut of each realisation that has no solution; its values mean nothing.
@@ -61,7 +63,7 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
 
     def __init__(self, n_realisations: int, n_columns: int, n_components: int, n_out: int) -> None:
         self.values, self._thetas = np.zeros(n_realisations), np.zeros(n_realisations)
-        self.slopes = np.zeros((n_realisations, n_components))
+        self.slopes, self.intercepts = np.zeros((n_realisations, n_components)), self.values.copy()
         self._columns = np.zeros((n_realisations, n_columns))
         self._outgoing = np.zeros((n_realisations, n_out))
         self.refused: dict[int, FeasibilityCut] = {}
@@ -73,13 +75,13 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
             return
         self.values[noise], self._thetas[noise] = solution.value, solution.theta
         self._columns[noise], self._outgoing[noise] = solution.columns, solution.outgoing
-        self.slopes[noise] = solution.slope
+        self.slopes[noise], self.intercepts[noise] = solution.slope, solution.intercept
 
     def put_bunch(self, bunch: Bunch, slope: Floats) -> None:
         """Store what one basis answered."""
         self.values[bunch.noises], self._thetas[bunch.noises] = bunch.values, bunch.thetas
         self._columns[bunch.noises], self._outgoing[bunch.noises] = bunch.columns, bunch.outgoing
-        self.slopes[bunch.noises] = slope
+        self.slopes[bunch.noises], self.intercepts[bunch.noises] = slope, bunch.intercepts
 
     @property
     def outgoing(self) -> Floats:
@@ -107,4 +109,5 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
             self._columns[at],
             self._outgoing[at],
             self.slopes[at],
+            float(self.intercepts[at]),
         )

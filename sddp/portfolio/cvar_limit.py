@@ -15,11 +15,11 @@ import scipy.sparse as sp
 
 from sddp.arrays import Floats
 from sddp.errors import DataError, ModelError, SolverError
-from sddp.lp import Arrays, LinearProgram, Status
+from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.risk import tail_probabilities
 
-# Wealth 1 inside the LP file, as in the engine's homogeneous problems.
-UNIT = 1_000.0
+# Unit of wealth in the LPs, as in the engine's homogeneous problems: tolerances are 1e-12 of it.
+UNIT = 2.0**-10
 # Of wealth: a breach below this is the solver's own accuracy.
 LIMIT_TOLERANCE = 1e-10
 
@@ -94,9 +94,8 @@ class LimitedPortfolio:
         free, one = np.full(1, -np.inf), np.ones(1)
         budget = sp.csr_array(np.ones((1, n_assets)))
         lower, upper = np.zeros(n_assets), np.ones(n_assets)
-        self._lp = LinearProgram(
-            Arrays(np.zeros(n_assets), budget, free, one, lower, upper), unit=UNIT
-        )
+        arrays = Arrays(np.zeros(n_assets), budget, free, one, lower, upper)
+        self._lp = LinearProgram(arrays, Scaling.uniform(arrays, UNIT))
 
     def best(self, rewards: Floats) -> Floats:
         """Weights of largest reward, shape (n_assets,).

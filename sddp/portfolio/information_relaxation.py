@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
-from sddp.lp import Arrays, LinearProgram, Status
+from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.cost_free import CostFreePolicy
 from sddp.portfolio.cvar_limit import UNIT, TailMeans, check_limit
 from sddp.statistics.return_paths import ReturnPaths
@@ -193,7 +193,8 @@ def _best_on_path(
     law: Callable[[int], TailMeans],
 ) -> float:
     """Optimum of one path; the rows of the limit are written as solutions break them."""
-    lp = LinearProgram(template.arrays(gross, penalties), unit=UNIT)
+    arrays = template.arrays(gross, penalties)
+    lp = LinearProgram(arrays, Scaling.uniform(arrays, UNIT))
     laws = [law(t) for t in range(template.n_stages)]
     last = np.full(lp.n_columns, np.nan)
     while True:
