@@ -15,6 +15,7 @@ import pandas as pd
 from sddp.arrays import Floats
 from sddp.engine.certificate import Certificate, certify
 from sddp.engine.compile import CompiledStage, noise_values
+from sddp.engine.contradiction import warn_of_contradiction
 from sddp.engine.graph import NodeName
 from sddp.engine.network import Arcs, Network
 from sddp.engine.node_problem import NodeProblem
@@ -22,7 +23,7 @@ from sddp.engine.noise_choice import NoiseChoice, noise_entries, noise_position
 from sddp.engine.phase_one import FeasibilityCut
 from sddp.engine.prepared import PreparedStage, prepare_stage
 from sddp.engine.problem import Problem
-from sddp.engine.sampling import SamplingScheme, Successors
+from sddp.engine.sampling import InSample, SamplingScheme, Successors
 from sddp.engine.simulation import simulate
 from sddp.engine.snapshot import NodeMemory, Snapshot
 from sddp.engine.solutions import StageSolution
@@ -239,8 +240,17 @@ class Policy(Shown):
         """Follow the policy along paths: a row per decision, indexed by path and stage.
 
         See `sddp.engine.simulation.simulate` for parameters, columns and errors.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The mean contradicts the bound by more than its error (`InSample`, risk neutral).
         """
-        return simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
+        table = simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
+        measures = (*self.snapshot.risk.values(), self.snapshot.root_risk)
+        if sampling in (None, InSample()) and all(isinstance(m, Expectation) for m in measures):
+            warn_of_contradiction(self.problem, self.bound, table)
+        return table
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the policy and its problem to a file, exactly; read it with `load_policy`.
