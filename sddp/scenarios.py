@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from sddp.arrays import Floats
 from sddp.errors import DataError
 from sddp.labels import CASH, HOLDS_LABELS, checked_labels, label_index
 from sddp.shown import Shown, listed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Published probabilities are rounded (the authors' test case to 8 digits): rows this near
 # to 1 are renormalised, anything further away is a mistake of the caller.
@@ -152,6 +156,26 @@ class MarkovScenarios(Shown):
         if not 0 <= state < self.n_states:
             raise DataError(f"regime {state} is outside 0..{self.n_states - 1}")
         return int(state)
+
+    def plot(self, *, stage: int = 0) -> Figure:
+        """Returns of the period after a stage, by asset and regime.
+
+        Raises
+        ------
+        DataError
+            There is no such stage.
+        """
+        from sddp.figures import scenario_figure
+
+        if not 0 <= stage < self.returns.shape[0]:
+            raise DataError(f"stage = {stage}: must be in 0..{self.returns.shape[0] - 1}")
+        assert self.probabilities is not None
+        return scenario_figure(
+            self.returns[stage],
+            self.probabilities[stage],
+            self.asset_names or (),
+            [str(name) for name in self.state_names or ()],
+        )
 
     def _facts(self) -> dict[str, str]:
         return {

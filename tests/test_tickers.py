@@ -37,9 +37,9 @@ from sddp.backtest import (
     run_study,
 )
 from sddp.backtest.figures import allocation_figure
-from sddp.backtest.fonts import drawable
 from sddp.backtest.tables import SHOWN
 from sddp.errors import DataError, ModelError
+from sddp.fonts import drawable
 from sddp.labels import label_index
 from sddp.portfolio import ExponentialMoments, LedoitWolfMoments, SampleMoments
 from sddp.statistics import FactorModel, GaussianRegimes, markov_scenarios

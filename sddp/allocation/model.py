@@ -97,15 +97,7 @@ class AllocationModel:
             raise ModelError(
                 f"terminal_value = {self.terminal_value!r}; give 'marked' or 'liquidated'"
             )
-        for name, (valid, wanted) in _RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, pd.Series):
-                # Plain data, as files hold it; a label that is repeated is refused here.
-                labels = checked_labels(value.index, name)
-                value = dict(zip(labels, value.tolist(), strict=True))
-                object.__setattr__(self, name, value)
-            if value is not None:
-                _check_range(value, name, valid, wanted)
+        check_parameters(self, tuple(_RANGES))
 
     def on(self, scenarios: MarkovScenarios) -> Terms:
         """The model's numbers, one per asset and stage of some scenarios.
@@ -212,6 +204,28 @@ _RANGES: dict[str, tuple[Callable[[Floats], NDArray[np.bool_]], str]] = {
         "a share of wealth from 0 to 1; give 0.2 for 20 %, and leave out what has no limit",
     ),
 }
+
+
+def check_parameters(model: Any, names: Sequence[str]) -> None:
+    """Check what a frozen model says of costs, limits and returns, whatever the assets are.
+
+    A Series becomes a dictionary: plain data, as files hold it.
+
+    Raises
+    ------
+    ModelError
+        A number is out of its range, or none; names the parameter and the asset.
+    DataError
+        A Series names an asset twice.
+    """
+    for name in names:
+        value = getattr(model, name)
+        if isinstance(value, pd.Series):
+            labels = checked_labels(value.index, name)
+            value = dict(zip(labels, value.tolist(), strict=True))
+            object.__setattr__(model, name, value)
+        if value is not None:
+            _check_range(value, name, *_RANGES[name])
 
 
 def _check_range(

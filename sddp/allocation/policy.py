@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,10 @@ from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
 from sddp.labels import label_index
 from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
-from sddp.shown import Shown, number
+from sddp.shown import Shown, listed, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Regime = int | str | Sequence[float] | Floats | Mapping[str, float]
 
@@ -30,6 +33,12 @@ NAMES: Mapping[type, str] = {AllocationModel: "allocation_model", MarkovScenario
 
 # Trades below this share of wealth are what solvers' tolerances leave.
 SEEN = 1e-9
+
+# Shares of wealth at which a value function is drawn.
+GRID = 31
+
+# What the sum of shares may miss 1 by.
+ROUNDING = 1e-12
 
 # Beliefs come out of filters in floating point.
 BELIEF_TOLERANCE = 1e-6
@@ -181,6 +190,86 @@ class AllocationPolicy(Shown):
         return table.join(
             pd.DataFrame(held, index=raw.index, columns=[f"holdings[{p!s}]" for p in positions])
         )
+
+    def plot(
+        self,
+        what: Literal["wealth", "value"] = "wealth",
+        *,
+        assets: Sequence[Hashable] = (),
+        stage: int = 0,
+        regime: int | str = 0,
+        rng: Rng | None = None,
+        n_paths: int = 500,
+    ) -> Figure:
+        """Simulated wealth by stage, or the value function over what is held on arrival.
+
+        Parameters
+        ----------
+        what : {"wealth", "value"}
+        assets : sequence of one or two labels
+            ``"value"``: with one asset a line for each regime, with two a map for `regime`; the
+            rest of wealth is in cash.
+        stage, regime :
+            Of the value function.
+        rng : int, SeedSequence or Generator
+            ``"wealth"`` draws `n_paths` paths.
+
+        Raises
+        ------
+        ModelError
+            An unknown picture, asset, stage or regime; ``"wealth"`` without `rng`.
+        """
+        from sddp import figures
+
+        if what == "wealth":
+            if rng is None:
+                raise ModelError("rng = None: must be given to draw paths, such as rng=1")
+            paths = self.simulate(n_paths, rng=rng)["wealth"].unstack("stage").to_numpy()
+            return figures.wealth_figure(paths, self.bound)
+        if what != "value":
+            raise ModelError(f"what = {what!r}: must be 'wealth' or 'value'")
+        if not 0 <= stage < self.problem.n_stages:
+            raise ModelError(f"stage = {stage} is outside 0..{self.problem.n_stages - 1}")
+        places, shares = self._places(assets), np.linspace(0.0, 1.0, GRID)
+        names, reaches = self.problem.scenarios.state_names or (), self.problem.engine.graph.reaches
+        if len(places) == 1:
+            lines = {
+                str(name): self._values(stage, k, places, shares[:, None])
+                for k, name in enumerate(names)
+                if reaches((stage, k))
+            }
+            return figures.value_lines_figure(shares, lines, assets[0])
+        chosen = int(belief_over_regimes(self.problem, regime).argmax())
+        if not reaches((stage, chosen)):
+            raise ModelError(f"regime = {regime!r} is not reached at stage {stage}; choose another")
+        first, second = np.meshgrid(shares, shares)
+        held = np.column_stack([first.ravel(), second.ravel()])
+        values = self._values(stage, chosen, places, held).reshape(first.shape)
+        return figures.value_map_figure(shares, values, assets, str(names[chosen]))
+
+    def _places(self, assets: Sequence[Hashable]) -> list[int]:
+        """Positions of one or two assets in the engine's state."""
+        known = {label: i for i, label in enumerate(self.problem.positions) if i > 0}
+        if len(assets) not in (1, 2) or len(set(assets)) < len(assets):
+            raise ModelError(f"assets = {list(assets)}: must be one or two different assets")
+        for asset in assets:
+            if asset not in known:
+                raise ModelError(f"assets hold {asset!r}; known are {listed(list(known))}")
+        return [known[asset] for asset in assets]
+
+    def _values(self, stage: int, regime: int, places: list[int], held: Floats) -> Floats:
+        """Value per unit of wealth with shares in some positions, the rest in cash."""
+        values = np.full(len(held), np.nan)
+        for i, row in enumerate(held):
+            state = np.zeros(len(self.problem.positions))
+            state[places], state[0] = row, 1.0 - row.sum()
+            if state[0] < -ROUNDING:
+                continue
+            try:
+                values[i] = self.engine.value((stage, regime), {"holdings": state.clip(0.0)})
+            except InfeasibleState:
+                continue
+        return values
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the policy, its model and its scenarios to a file; read it with `load`.

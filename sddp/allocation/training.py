@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -23,6 +24,9 @@ from sddp.risk import Expectation, RiskMeasure
 from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
 from sddp.shown import Shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(500)
 
@@ -60,6 +64,14 @@ class AllocationResult(Shown):
     def stopped_because(self) -> str:
         """Why training ended."""
         return self.training.stopped_because
+
+    def plot(self) -> Figure:
+        """The bound on expected growth by iteration, and how far it still fell."""
+        from sddp.allocation.figures import bound_figure
+
+        engine = self.policy.problem.engine
+        first = engine.first_outcomes()[0][0]
+        return bound_figure(self.log, float(engine.initial_state(first).sum()))
 
     def _facts(self) -> dict[str, str]:
         return self.policy._facts() | self.training._facts()

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from sddp.arrays import Ints
-from sddp.backtest.fonts import show
+from sddp.fonts import show
 from sddp.labels import label_index
 
 # Okabe and Ito's colours stay apart for colour-blind readers; yellow is too pale for a line.

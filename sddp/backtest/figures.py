@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from sddp.backtest import figure_parts as parts
 from sddp.backtest import metrics
 from sddp.backtest.figure_parts import Entry
-from sddp.backtest.fonts import drawable, families, show
+from sddp.fonts import drawable, families, show
 
 # No strategy earns such a ratio over a year; one that holds next to nothing but cash shows any.
 LARGEST_SHARPE = 10.0

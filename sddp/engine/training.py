@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -33,6 +34,9 @@ from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.rng import Rng, generator
 from sddp.shown import Shown, number
 from sddp.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _log = logging.getLogger("sddp")
 
@@ -96,6 +100,13 @@ class TrainingResult(Shown):
     def bound(self) -> float:
         """Bound on the optimal value, user's units: optimistic; by rows refined to `final`."""
         return self.policy.bound
+
+    def plot(self) -> Figure:
+        """The bound by iteration, and what is known to be attained where training asked."""
+        from sddp.figures import bound_figure
+
+        known = None if self.certified is None else self.certified.value
+        return bound_figure(self.log, known)
 
     def _facts(self) -> dict[str, str]:
         seconds = float(self.log["seconds"].iloc[-1]) if len(self.log) else 0.0

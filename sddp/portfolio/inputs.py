@@ -52,7 +52,7 @@ def read_moments(mean: ArrayLike, covariance: ArrayLike) -> ReadMoments:
         covariance = covariance.to_numpy()[np.ix_(*order)]
     values = _finite(mean, (len(names),), "mean")
     matrix = _finite(covariance, (len(names), len(names)), "covariance")
-    return ReadMoments(names, values, _positive_semidefinite(matrix, names))
+    return ReadMoments(names, values, _positive_semidefinite(matrix, names, _rounding(covariance)))
 
 
 def read_per_asset(
@@ -71,18 +71,6 @@ def read_per_asset(
         Unknown or missing names, wrong length, or a number that is not finite.
     """
     return per_asset(values, names, what, default=default)
-
-
-def read_costs(values: PerAsset, names: Sequence[Hashable], what: str) -> Floats:
-    """Proportional costs, in [0, 1)."""
-    costs = read_per_asset(values, names, what)
-    bad = np.flatnonzero((costs < 0.0) | (costs >= 1.0))
-    if len(bad):
-        raise ModelError(
-            f"{what} of {names[bad[0]]!r} is {costs[bad[0]]}; give a decimal in [0, 1), "
-            "0.005 for half a percent"
-        )
-    return costs
 
 
 def read_weights(weights: Weights, names: Sequence[Hashable]) -> Floats:
@@ -205,21 +193,27 @@ def _finite(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
     return array
 
 
-def _positive_semidefinite(matrix: Floats, names: Sequence[Hashable]) -> Floats:
+def _rounding(covariance: ArrayLike) -> float:
+    """What sums of products may miss by, relative to the largest: more in single precision."""
+    kind = np.asarray(covariance).dtype
+    return max(ROUNDING, 8.0 * float(np.finfo(kind).eps)) if kind.kind == "f" else ROUNDING
+
+
+def _positive_semidefinite(matrix: Floats, names: Sequence[Hashable], rounding: float) -> Floats:
     largest = float(np.abs(matrix).max())
     difference = np.abs(matrix - matrix.T)
-    if difference.max() > ROUNDING * largest:
+    if difference.max() > rounding * largest:
         i, j = (int(k) for k in np.unravel_index(difference.argmax(), matrix.shape))
         raise DataError(
-            f"covariance of {names[i]!r} and {names[j]!r} is {matrix[i, j]:g} one way and "
-            f"{matrix[j, i]:g} the other; give a symmetric matrix"
+            f"covariance of {names[i]!r} and {names[j]!r} is {float(matrix[i, j])!r} one way and "
+            f"{float(matrix[j, i])!r} the other; give a symmetric matrix, such as (C + C.T) / 2"
         )
     symmetric: Floats = (matrix + matrix.T) / 2.0
     try:
         # Ten times faster than eigenvalues, and enough where it succeeds.
-        np.linalg.cholesky(symmetric + ROUNDING * largest * np.eye(len(matrix)))
+        np.linalg.cholesky(symmetric + rounding * largest * np.eye(len(matrix)))
     except np.linalg.LinAlgError:
-        _refuse_negative_eigenvalue(symmetric, ROUNDING * largest)
+        _refuse_negative_eigenvalue(symmetric, rounding * largest)
     return symmetric
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
 
-from sddp.allocation.model import PerAsset
+from sddp.allocation.model import PerAsset, check_parameters, per_asset
 from sddp.errors import DataError, ModelError
 from sddp.portfolio.cvar_matching import match_cvar
 from sddp.portfolio.inputs import (
@@ -15,7 +15,6 @@ from sddp.portfolio.inputs import (
     ReadMoments,
     Weights,
     check_feasible,
-    read_costs,
     read_moments,
     read_outcomes,
     read_per_asset,
@@ -93,6 +92,7 @@ class MeanVariance:
 
     def __post_init__(self) -> None:
         check_risk_aversion(self.risk_aversion)
+        check_parameters(self, ("transaction_cost", "sale_cost"))
         low, high = self.min_cash, self.max_cash
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ModelError(f"min_cash = {low}, max_cash = {high}; give two ordered numbers")
@@ -164,7 +164,7 @@ class MeanVariance:
     def _problem(self, moments: ReadMoments, current: Weights, cash_return: float) -> KinkedQp:
         """The problem on arrays, without risk aversion."""
         names = moments.names
-        purchase = read_costs(self.transaction_cost, names, "transaction_cost")
+        purchase = per_asset(self.transaction_cost, names, "transaction_cost")
         sale = self.sale_cost
         return KinkedQp(
             mean=moments.mean,
@@ -172,7 +172,7 @@ class MeanVariance:
             risk_aversion=0.0,
             current=read_weights(current, names),
             purchase_cost=purchase,
-            sale_cost=purchase if sale is None else read_costs(sale, names, "sale_cost"),
+            sale_cost=purchase if sale is None else per_asset(sale, names, "sale_cost"),
             lower=read_per_asset(self.min_weights, names, "min_weights", default=0.0),
             upper=read_per_asset(self.max_weights, names, "max_weights", default=1.0),
             cash_return=cash_return,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,9 @@ from sddp.statistics.tables import (
     split,
 )
 from sddp.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A regime with fewer rows than this, or than two per variable, has no covariance worth the name.
 FEWEST_ROWS = 20
@@ -164,6 +168,14 @@ class Regimes(Shown):
         check_columns(table, self.variable_names, self.n_variables, "observations")
         densities = log_densities(table.values, self.means, self.covariances)
         return list(split(densities, sequence_lengths(lengths, len(densities))))
+
+    def plot(self, observations: TableLike) -> Figure:
+        """Filtered probabilities through time, `filter` of a DataFrame or array, as areas."""
+        from sddp.figures import regime_figure
+
+        probabilities = self.filter(observations)
+        rows = observations.index if isinstance(observations, pd.DataFrame) else None
+        return regime_figure(probabilities, rows)
 
     def _facts(self) -> dict[str, str]:
         return {

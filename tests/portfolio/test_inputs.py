@@ -80,8 +80,11 @@ def test_without_cash_its_return_means_nothing():
         ({"min_weights": {"cash": 0.1}}, r"min_weights: unknown assets \['cash'\]"),
         ({"min_weights": [0.0, 0.0]}, "min_weights has shape"),
         ({"max_weights": np.inf}, "max_weights = .*inf.* not finite"),
-        ({"transaction_cost": -0.001}, "transaction_cost of 'gold' is -0.001"),
-        ({"sale_cost": {"gold": 0.0, "stocks": 1.0, "euro": 0.0}}, "sale_cost of 'stocks' is 1.0"),
+        ({"transaction_cost": -0.001}, "transaction_cost = -0.001: must be"),
+        (
+            {"sale_cost": {"gold": 0.0, "stocks": 1.0, "euro": 0.0}},
+            "'stocks' = 1: must be",
+        ),
         ({"held": {"silver": 0.1}}, r"current_weights: unknown assets \['silver'\]"),
         ({"held": {"gold": 0.1, "cash": 0.8}}, "current_weights sum to 0.9 with cash"),
         ({"held": {"gold": np.nan}}, "current_weights of 'gold' = nan: must be finite"),
@@ -219,3 +222,16 @@ def test_outcomes_are_put_into_the_means_order():
         for law in (returns, table, table[["euro", "stocks", "gold"]])
     ]
     assert all(same(answers[0], other) for other in answers[1:])
+
+
+def test_a_covariance_in_single_precision_is_symmetric_up_to_its_rounding():
+    covariance = np.array([[0.04, 0.0186], [0.0186, 0.09]], dtype=np.float32)
+    covariance[0, 1] = np.nextafter(covariance[0, 1], np.float32(1.0))
+    model = MeanVariance(risk_aversion=2.0)
+    given, mended = (
+        model.solve([0.03, 0.04], c, current_weights=[0.0, 0.0]).holdings
+        for c in (covariance, (covariance + covariance.T).astype(float) / 2.0)
+    )
+    np.testing.assert_allclose(given, mended, atol=1e-6)
+    with pytest.raises(DataError, match=r"covariance of 'asset1' and 'asset2' is .*give a symm"):
+        model.solve([0.03, 0.04], covariance.astype(float), current_weights=[0.0, 0.0])
