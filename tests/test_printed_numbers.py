@@ -1,0 +1,87 @@
+"""Numbers that the README prints are those of the committed results, and come out again."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "experiments" / "results" / "case_study" / "run.json"
+# The packages that numbers come from; the others only draw, read or test.
+COMPUTING = ("numpy", "scipy", "pandas", "pyomo", "highspy", "hmmlearn", "scikit-learn", "skfolio")
+
+
+def readme_row() -> str:
+    """The README's row about the case study."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| Case study:")]
+    return row
+
+
+def printed(results: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Sharpe ratios, and the range of the realized CVaR in percent, as the README prints them."""
+    sharpe = {name: f"{row['sharpe']:.2f}" for name, row in results["summary"].items()}
+    policies = [name for name in sharpe if name.startswith("SDDP")]
+    cvar = [100.0 * results["period_cvar"][name] for name in policies]
+    return (
+        [*(sharpe[name] for name in policies), sharpe["equal weights"]],
+        [f"{min(cvar):.1f}", f"{max(cvar):.1f}"],
+    )
+
+
+def in_readme() -> tuple[list[str], list[str]]:
+    """The same numbers as they stand in the README."""
+    row = readme_row()
+    sharpe = re.search(r"Sharpe ratios ([\d., ]+) with three seeds, ([\d.]+) of equal", row)
+    cvar = re.search(r"CVaR over 5 days ([\d.]+) to ([\d.]+) %", row)
+    assert sharpe, row
+    assert cvar, row
+    return [*sharpe[1].split(", "), sharpe[2]], [cvar[1], cvar[2]]
+
+
+def locked_versions() -> dict[str, str]:
+    """Versions of .ci/constraints.txt."""
+    lines = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split(";")[0].split("==") for line in lines if "==" in line]
+    return {name.strip(): number.strip() for name, number in pairs}
+
+
+def test_the_lock_names_every_package_that_numbers_come_from():
+    assert set(COMPUTING) <= set(locked_versions())
+
+
+def test_the_readme_prints_the_committed_results():
+    assert printed(json.loads(RESULTS.read_text(encoding="utf-8"))["results"]) == in_readme()
+
+
+def test_the_committed_results_come_from_the_locked_versions():
+    used = json.loads(RESULTS.read_text(encoding="utf-8"))["versions"]
+    locked = locked_versions()
+    assert {name: used[name] for name in used if name in locked} == {
+        name: locked[name] for name in used if name in locked
+    }
+
+
+@pytest.mark.slow
+def test_the_case_study_gives_the_printed_numbers_again(tmp_path: Path):
+    locked = locked_versions()
+    other = [f"{n} {version(n)}" for n in COMPUTING if version(n) != locked[n]]
+    if other:
+        pytest.skip(f"installed versions are not the locked ones: {', '.join(other)}")
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.case_study", "--out", tmp_path / "out", "--no-resume"]
+        + ["--store", tmp_path / "store", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert printed(json.loads(done.stdout)) == in_readme()
