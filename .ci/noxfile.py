@@ -61,6 +61,20 @@ def newest(session: nox.Session) -> None:
 
 
 @nox.session
+def wheel(session: nox.Session) -> None:
+    """The built wheel, outside of the checkout: it holds `sddp` alone, every command answers."""
+    session.chdir(ROOT)
+    session.install("build")
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
+    built = max(folder.glob("*.whl"), key=lambda file: file.stat().st_mtime)
+    session.install("-c", LOCK, "--force-reinstall", "--no-deps", str(built))
+    session.install("-c", LOCK, str(built))
+    session.chdir(folder)
+    session.run("python", str(ROOT / ".ci" / "check_wheel.py"))
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """All benchmarks: some 20 minutes on a quiet machine."""
     _install(session, "-c", LOCK)

@@ -76,8 +76,10 @@ def test_the_case_study_gives_the_printed_numbers_again(tmp_path: Path):
     if other:
         pytest.skip(f"installed versions are not the locked ones: {', '.join(other)}")
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.case_study", "--out", tmp_path / "out", "--no-resume"]
-        + ["--store", tmp_path / "store", "--quiet"],
+        [
+            *(sys.executable, "-m", "experiments.case_study", "--quiet", "--no-resume"),
+            *("--out", tmp_path / "out", "--store", tmp_path / "store"),
+        ],
         capture_output=True,
         text=True,
         check=False,
