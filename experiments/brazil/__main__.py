@@ -1,7 +1,7 @@
 """The slide deck's study: gold, Ibovespa, dollar, euro and cash, out of sample from 2008 on.
 
 ``python -m experiments.brazil [--prices FILE.csv] [--sensitivities] [--quick] [--replot]``. The
-prices are those of ``sddp data fetch brazil --out results/brazil/prices.csv``, or any CSV file with
+prices are those of ``sddp data fetch brazil --out data/brazil/prices.csv``, or any CSV file with
 the columns date, ibov, gold, usd, eur, cdi. What is finished is kept in the store: an interrupted
 run goes on from there, and a finished one is written anew in a minute or two.
 """

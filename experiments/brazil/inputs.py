@@ -13,11 +13,11 @@ from sddp.data.sources.brazil_prices import ASSETS, BrazilPrices, read_prices
 from sddp.errors import DataError
 
 # Where a file is looked for, from the working folder, if none is given.
-PLACES = ("results/brazil/prices.csv", "data/brazil/prices.csv", "data/prices.csv")
+PLACES = ("data/brazil/prices.csv", "data/prices.csv")
 
 HOW_TO_GET = (
     f"sddp data fetch brazil --out {PLACES[0]}\n"
-    "downloads it from the central bank of Brazil (see sddp/data/sources/README.md; the Ibovespa "
+    "downloads it from the central bank of Brazil (see data/README.md; the Ibovespa "
     "and gold end in September 2019 there); any CSV file with the columns date, ibov, gold, usd, "
     "eur, cdi can be given as --prices FILE"
 )

@@ -19,7 +19,7 @@ FACTORS = ("mkt_rf", "smb", "hml", "rmw", "cma")
 HOW_TO_GET = (
     "give --returns FILE --factors FILE. sddp data fetch french --out FOLDER [--daily] downloads "
     "size_bm_100_monthly.csv, ff5_monthly.csv and others from Kenneth French's library (see "
-    "sddp/data/sources/README.md)"
+    "data/README.md)"
 )
 
 

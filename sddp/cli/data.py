@@ -74,7 +74,7 @@ def _add_brazil(fetch: Any) -> None:
         "sidecar FILE.json that names sources, units and what was left out. The Ibovespa and gold "
         "end on 2019-09-30 there: --ibov and --gold continue them from files of your own.",
         examples=(
-            "sddp data fetch brazil --out results/brazil/prices.csv",
+            "sddp data fetch brazil --out data/brazil/prices.csv",
             "sddp data fetch brazil --out prices.csv --start 2008-01-01 --ibov ibov.csv",
         ),
     )

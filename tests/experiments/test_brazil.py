@@ -352,7 +352,7 @@ def test_without_prices_it_says_how_to_get_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command.main([]) == 1
     said = capsys.readouterr().err
-    assert "sddp data fetch brazil --out results/brazil/prices.csv" in said
+    assert "sddp data fetch brazil --out data/brazil/prices.csv" in said
     assert "--prices FILE" in said
 
 
