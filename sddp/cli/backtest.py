@@ -29,7 +29,7 @@ OUT, STORE = "results/backtest", "results/store"
 FEWEST_DECISIONS = 4
 
 # Of a quick run.
-QUICK_YEARS, QUICK_PERIODS, QUICK_PATHS = 0.15, 8, 50
+QUICK_YEARS, QUICK_PERIODS, QUICK_PATHS = 0.15, 7, 50
 
 
 @dataclass(frozen=True, eq=False)
