@@ -311,7 +311,8 @@ def check(study: Study) -> None:
     if not study.failures:
         return
     first, n = study.failures[0], len(study.failures)
-    others = f" ({n} of {len(study.configs)} runs failed; the others are kept)" if n > 1 else ""
+    total = len(study.configs)
+    others = f" ({n} of {total} runs failed; the others are kept)" if 1 < n < total else ""
     if not hasattr(sddp.errors, first.reason.split(":")[0]):
         raise RuntimeError(f"{first}\n{first.trace}")
     raise sddp.errors.StudyError(f"{first}{others}")
