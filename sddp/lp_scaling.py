@@ -90,11 +90,11 @@ def fitted_scaling(arrays: Arrays) -> Scaling:
 def observed(arrays: Arrays) -> Fit:
     """A fit to the numbers of a model, to which more may be added."""
     n_rows, n_columns = arrays.matrix.shape
-    matrix = sp.coo_array(arrays.matrix)
+    matrix = arrays.matrix
     fit = Fit(n_rows, n_columns)
     rows, columns = np.arange(n_rows), np.arange(n_columns)
-    at = (matrix.row.astype(np.int64), matrix.col.astype(np.int64))
-    fit.observe(matrix.data, rows=at[0], columns=at[1])
+    of_entries = np.repeat(rows, np.diff(matrix.indptr))
+    fit.observe(matrix.data, rows=of_entries, columns=matrix.indices.astype(np.int64))
     lower, upper = arrays.row_lower, arrays.row_upper
     fit.observe(lower, rows=rows)
     fit.observe(np.where(upper == lower, 0.0, upper), rows=rows)
@@ -160,10 +160,12 @@ class Fit:
             there = unknowns >= 0
             equations, factors = np.concatenate([at, at]), np.concatenate([ones, factor])
             places = (equations[there], unknowns[there])
-            system = sp.csr_array((factors[there], places), (len(target), len(exponents)))
             if len(exponents) <= SMALL:
-                exponents = np.linalg.lstsq(system.toarray(), target)[0]
+                dense = np.zeros((len(target), len(exponents)))
+                np.add.at(dense, places, factors[there])
+                exponents = np.linalg.lstsq(dense, target)[0]
             else:
+                system = sp.csr_array((factors[there], places), (len(target), len(exponents)))
                 exponents = lsmr(
                     system, target, atol=FIT_TOLERANCE, btol=FIT_TOLERANCE, maxiter=FIT_ROUNDS
                 )[0]

@@ -16,7 +16,7 @@ from sddp.engine.problem import Problem
 from sddp.engine.stage_file import stage_model, write_failure
 from sddp.engine.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
 from sddp.errors import ModelError, SolverError
-from sddp.lp import Status, solve_once
+from sddp.lp import Arrays, LinearProgram, Status
 from sddp.risk import Expectation, RiskMeasure
 
 # The LPs behind a computed bound are exact to their tolerance only.
@@ -113,44 +113,74 @@ def _safe(bound: float, money: float) -> float:
 
 
 def _least_costs(problem: Problem, names: Iterable[NodeName]) -> dict[NodeName, float]:
-    """Least cost of each node over the incoming states that may come; equal programmes once."""
-    boxes = _Boxes(problem)
+    """Least cost of each node over the incoming states that may come; equal programs once."""
+    boxes, programs = _Boxes(problem), _Programs(problem)
     found: dict[Hashable, float] = {}
     least: dict[NodeName, float] = {}
     for name in names:
         lower, upper = boxes.incoming(name)
         key = (id(problem.stages[name]), lower.tobytes(), upper.tobytes())
         if key not in found:
-            found[key] = _least_cost(problem.stages[name], lower, upper, name)
+            n = problem.stages[name].noise.n_realisations
+            found[key] = min(programs.least_cost(name, noise, (lower, upper)) for noise in range(n))
         least[name] = found[key]
     return least
 
 
-def _least_cost(compiled: CompiledStage, lower: Floats, upper: Floats, name: NodeName) -> float:
-    n = compiled.noise.n_realisations
-    return min(_minimum(compiled, noise, lower, upper, name) for noise in range(n))
+class _Programs:
+    """Linear programs of least costs; those with equal costs and matrix are one, edited.
 
+    Nodes and noises of a lattice often differ in right-hand sides and bounds only.
+    """
 
-def _minimum(
-    compiled: CompiledStage, noise: int, lower: Floats, upper: Floats, name: NodeName
-) -> float:
-    """Least cost under one realization of the noise."""
-    entries = {place: values[noise] for place, values in compiled.noise.values.items()}
-    model = stage_model(compiled, entries, (lower, upper))
-    status, programme = solve_once(model.arrays)
-    if status is Status.OPTIMAL:
-        return programme.objective()
-    if status is Status.INFEASIBLE:  # never reached, so never paid; training will say so
-        return 0.0
-    file = write_failure(model, f"node {name} noise {noise} least cost")
-    if status is Status.UNBOUNDED:
-        raise _unbounded(name, f", noise {noise},", f"; written to {file}")
-    raise SolverError(
-        f"node {name!r}, noise {noise}, incoming state from {compiled.states.describe(lower)} to "
-        f"{compiled.states.describe(upper)}: the LP of its least cost ended "
-        f"{programme.status_text()!r}; written to {file}. Give Problem a cost_to_go_bound, which "
-        "needs no such LP"
-    )
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._programs: dict[tuple[bytes, ...], LinearProgram] = {}
+
+    def least_cost(self, name: NodeName, noise: int, box: Box) -> float:
+        """Least cost of a node under one realization of the noise.
+
+        Raises
+        ------
+        ModelError
+            There is none.
+        SolverError
+            The program fails.
+        """
+        compiled = self._problem.stages[name]
+        entries = {place: values[noise] for place, values in compiled.noise.values.items()}
+        model = stage_model(compiled, entries, box)
+        program = self._program(model.arrays, compiled)
+        status = program.solve()
+        if status is Status.OPTIMAL:
+            return program.objective()
+        if status is Status.INFEASIBLE:  # never reached, so never paid; training will say so
+            return 0.0
+        file = write_failure(model, f"node {name} noise {noise} least cost")
+        if status is Status.UNBOUNDED:
+            raise _unbounded(name, f", noise {noise},", f"; written to {file}")
+        low, high = (compiled.states.describe(end) for end in box)
+        raise SolverError(
+            f"node {name!r}, noise {noise}, incoming state from {low} to {high}: the LP of its "
+            f"least cost failed; written to {file}. Give Problem a cost_to_go_bound, which needs "
+            "no such LP"
+        )
+
+    def _program(self, arrays: Arrays, compiled: CompiledStage) -> LinearProgram:
+        matrix = arrays.matrix
+        parts = (arrays.cost, matrix.data, matrix.indices, matrix.indptr)
+        key = tuple(part.tobytes() for part in parts)
+        program = self._programs.get(key)
+        if program is None:
+            scaling = self._problem.scaling(compiled)
+            program = self._programs[key] = LinearProgram(arrays, scaling)
+            return program
+        rows = np.arange(program.n_rows, dtype=np.int32)
+        columns = np.arange(program.n_columns, dtype=np.int32)
+        program.set_row_bounds(rows, arrays.row_lower, arrays.row_upper)
+        program.set_column_bounds(columns, arrays.column_lower, arrays.column_upper)
+        program.offset = arrays.offset
+        return program
 
 
 def _unbounded(name: NodeName, noise: str = "", file: str = "") -> ModelError:

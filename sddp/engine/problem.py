@@ -17,6 +17,7 @@ from sddp.engine.compile import CompiledStage
 from sddp.engine.graph import Graph, Node, NodeName
 from sddp.engine.noise_choice import NoiseChoice, noise_entries
 from sddp.engine.prepared import PreparedStage, prepared
+from sddp.engine.report import ProblemReport, problem_report
 from sddp.engine.stage import InitialCut, Stage
 from sddp.engine.stage_file import checked_path, stage_model
 from sddp.engine.stage_scaling import stage_scaling, state_sizes
@@ -147,6 +148,18 @@ class Problem(Shown):
         if initial is None:
             raise ModelError(f"node {name!r} comes first but its states have no initial value")
         return initial
+
+    def report(self) -> ProblemReport:
+        """Sizes of the problem, and how far its numbers reach: before anything is solved.
+
+        Returns
+        -------
+        ProblemReport
+            Nodes, arcs, states, columns, rows, noises and paths; the smallest and largest entries
+            of matrix, objective, bounds and right-hand sides over all nodes and noises, with their
+            places; warnings where they span more than scaling can mend.
+        """
+        return problem_report(self.graph, self.stages, self.scaling)
 
     def write_stage(
         self,

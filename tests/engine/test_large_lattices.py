@@ -123,7 +123,10 @@ def test_boxes_and_least_costs_are_those_of_every_parent_alone(graph, transition
         found = bounds._Boxes(problem).incoming(name)
         assert np.array_equal(found[0], lower)
         assert np.array_equal(found[1], upper)
-        assert least[name] == bounds._least_cost(problem.stages[name], lower, upper, name)
+        fresh = bounds._Programs(problem)  # one program for each node, edited for no other
+        noises = range(problem.stages[name].noise.n_realisations)
+        alone = min(fresh.least_cost(name, noise, (lower, upper)) for noise in noises)
+        assert least[name] == pytest.approx(alone, rel=1e-9, abs=1e-9)
 
 
 def test_equal_programs_and_equal_boxes_are_looked_at_once(monkeypatch):
@@ -131,13 +134,16 @@ def test_equal_programs_and_equal_boxes_are_looked_at_once(monkeypatch):
     nodes, arcs = lattice_arcs(30)
     shared = [thermal_stage(4.0, capacity) for capacity in (10.0, 11.0, 12.0)]
     problem = sddp.Problem(sddp.Graph(nodes, arcs), lambda node: shared[node.name[1] % 3])
-    solved, mapped = [], []
-    minimum, arriving = bounds._minimum, bounds._arriving_box
-    monkeypatch.setattr(bounds, "_minimum", lambda *a: solved.append(a) or minimum(*a))
+    solved, mapped, built = [], [], []
+    least, arriving = bounds._Programs.least_cost, bounds._arriving_box
+    program = bounds.LinearProgram
+    monkeypatch.setattr(bounds._Programs, "least_cost", lambda *a: solved.append(a) or least(*a))
     monkeypatch.setattr(bounds, "_arriving_box", lambda *a: mapped.append(a) or arriving(*a))
+    monkeypatch.setattr(bounds, "LinearProgram", lambda *a: built.append(a) or program(*a))
     Network(problem, None, sddp.LazyAggregation())
     assert len(solved) == 3
     assert len(mapped) == 3
+    assert len(built) == 1  # they differ in a bound only
 
 
 def test_a_cycle_of_many_nodes_is_bounded_by_a_sparse_system():
