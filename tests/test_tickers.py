@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import sddp
+from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.training import AllocationResult, cost_free_policy
 from sddp.backtest import (
     BacktestReport,
@@ -38,6 +39,7 @@ from sddp.backtest import (
 )
 from sddp.backtest.figures import allocation_figure
 from sddp.backtest.tables import SHOWN
+from sddp.backtest.today import TrainedModel, decide_today
 from sddp.errors import DataError, ModelError
 from sddp.fonts import drawable
 from sddp.labels import label_index
@@ -175,6 +177,54 @@ def test_policy_files_give_the_same_decisions(tmp_path):
     pd.testing.assert_series_equal(again.holdings, first.holdings, check_exact=True)
 
 
+@pytest.mark.long
+def test_inner_bounds_and_pictures_are_by_label():
+    own = trained("odd").policy
+    odd, plain = (
+        inner_bound(trained(kind).policy, rng=1, n_points=2).decide(
+            regime=0, holdings={"cash": 1.0, labels[5]: 1.0}
+        )
+        for kind, labels in KINDS.items()
+    )
+    same_types(odd.holdings.index, ("cash", *LABELS))
+    same(odd.holdings, plain.holdings)
+    figure = own.plot("value", assets=[None], stage=1)
+    assert figure.axes[0].get_xlabel().startswith("share of wealth in None")
+    for thing in (own, own.problem, trained("odd"), scenarios(LABELS)):
+        assert len(repr(thing)) < 400
+        assert "<script>alert" not in thing._repr_html_()
+
+
+def test_one_call_decides_on_every_label():
+    decisions = {}
+    for kind, labels in KINDS.items():
+        prices = np.exp(frames(kind)[0].cumsum())
+        decisions[kind] = sddp.allocate(
+            prices,
+            {labels[1]: 1.0, "cash": 1.0},
+            model=sddp.AllocationModel(transaction_cost=0.001, cvar_limit=0.05),
+            regimes=GaussianRegimes(1, n_starts=1),
+            n_stages=2,
+            n_scenarios=8,
+            stopping=sddp.Iterations(2),
+        )
+    same_types(decisions["odd"].trades.index, LABELS)
+    same(decisions["odd"].holdings, decisions["plain"].holdings)
+
+
+@pytest.mark.long
+def test_todays_orders_are_by_label():
+    tables = {}
+    for kind, labels in KINDS.items():
+        data = market(kind)
+        view = data.at(data.dates[96])
+        model = TrainedModel.of(strategies(labels)["policy"], view)
+        held = {labels[0]: 1.0, labels[20]: 2.0, "cash": 3.0}
+        tables[kind] = decide_today(model, view, held, lot=0.001).orders
+    same_types(tables["odd"].index, LABELS)
+    same(tables["odd"], tables["plain"])
+
+
 def test_unknown_labels_are_named():
     with pytest.raises(ModelError, match=r"^holdings: unknown assets \['7203'\]"):
         trained("odd").policy.decide(regime=0, holdings={"7203": 1.0})
@@ -307,6 +357,7 @@ def report(kind: str) -> BacktestReport:
     )
 
 
+@pytest.mark.long
 def test_labels_move_no_number_of_a_backtest():
     odd, plain = report("odd"), report("plain")
     same(odd.wealth, plain.wealth)
@@ -320,6 +371,7 @@ def test_labels_move_no_number_of_a_backtest():
         assert ledger.executed.abs().sum().sum() > 0.0, name
 
 
+@pytest.mark.long
 def test_a_study_is_resumed_from_its_store_with_its_labels(tmp_path):
     data = market("odd")
     cells = {"policy": Cell(strategies(LABELS)["policy"], transaction_cost=0.001)}
@@ -359,6 +411,7 @@ def legend_texts(figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", range(0, N, 30))
 def test_figures_show_every_label(start):
     """None is read as a formula, swallowed for a leading underscore, or an empty box."""
@@ -372,6 +425,7 @@ def test_figures_show_every_label(start):
     assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
 
 
+@pytest.mark.long
 def test_figures_of_a_report_can_be_drawn():
     whole = report("odd")
     for figure in (whole.plot_wealth(), whole.plot_allocation(STRATEGIES[0]), whole.plot_trading()):
@@ -380,6 +434,7 @@ def test_figures_of_a_report_can_be_drawn():
     assert sorted(names) == sorted(STRATEGIES)
 
 
+@pytest.mark.long
 def test_the_page_shows_labels_and_names_as_text(tmp_path):
     contents = Contents(reference=STRATEGIES[0], n_draws=100)
     path = report("odd").to_html(
@@ -395,6 +450,7 @@ def test_the_page_shows_labels_and_names_as_text(tmp_path):
         assert html.escape(name) in page
 
 
+@pytest.mark.long
 def test_tables_of_a_run_are_written_by_text(tmp_path):
     whole = report("odd")
     RunFiles(tmp_path).write_table("weights", whole.weights("policy"))
