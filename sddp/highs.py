@@ -125,6 +125,12 @@ def accept(status: Any) -> None:
         )
 
 
+def accept_sides(status: Any, lower: Floats, upper: Floats) -> None:
+    """The same where sides were given: of crossed ones some versions of HiGHS warn."""
+    if status != highspy.HighsStatus.kWarning or not np.any(lower > upper):
+        accept(status)
+
+
 def set_coefficient(solver: Any, row: int, column: int, value: float) -> None:
     """Replace an entry of the matrix; of an entry 0 HiGHS warns that it is small."""
     status = solver.changeCoeff(row, column, value)

@@ -31,6 +31,7 @@ from sddp.highs import (
     Basis,
     Status,
     accept,
+    accept_sides,
     basis_of,
     by_row,
     claim_of,
@@ -140,7 +141,8 @@ class LinearProgram:
         self._left: Iterator[tuple[str, Callable[[], Status | None]]] | None = None
         self._highs = new_solver(presolve=presolve)
         columns = np.arange(len(inside.cost), dtype=np.int32)
-        accept(self._highs.addVars(len(columns), inside.column_lower, inside.column_upper))
+        bounds = (inside.column_lower, inside.column_upper)
+        accept_sides(self._highs.addVars(len(columns), *bounds), *bounds)
         accept(self._highs.changeColsCost(len(columns), columns, inside.cost))
         self._send_rows(inside.matrix, inside.row_lower, inside.row_upper)
 
@@ -159,7 +161,7 @@ class LinearProgram:
     def set_column_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace bounds of some columns."""
         both = clamped(np.array((lower, upper)) / self.column_units[columns])
-        accept(self._highs.changeColsBounds(len(columns), columns, both[0], both[1]))
+        accept_sides(self._highs.changeColsBounds(len(columns), columns, both[0], both[1]), *both)
         self.model.set_columns(columns, both)
 
     def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
@@ -171,7 +173,7 @@ class LinearProgram:
     def set_row_bounds(self, rows: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace both sides of some rows."""
         both = clamped(np.array((lower, upper)) * self.row_units[rows])
-        accept(self._highs.changeRowsBounds(len(rows), rows, both[0], both[1]))
+        accept_sides(self._highs.changeRowsBounds(len(rows), rows, both[0], both[1]), *both)
         self.model.set_rows(rows, both)
 
     def set_coefficients(self, rows: Ints, columns: Ints, values: Floats) -> None:
@@ -196,7 +198,8 @@ class LinearProgram:
         cost, both = cost * (units / self.money), clamped(np.array((lower, upper)) / units)
         entries = entries * self.row_units * units[:, None]
         starts, rows, values = by_row(entries)
-        accept(self._highs.addCols(len(cost), cost, *both, len(values), starts, rows, values))
+        added = self._highs.addCols(len(cost), cost, *both, len(values), starts, rows, values)
+        accept_sides(added, *both)
         self.model.add_columns(cost, both, entries)
         self.column_units = np.concatenate([self.column_units, units])
 
@@ -233,7 +236,8 @@ class LinearProgram:
 
     def _send_rows(self, matrix: Any, lower: Floats, upper: Floats) -> None:
         starts, columns, values = by_row(matrix)
-        accept(self._highs.addRows(len(lower), lower, upper, len(values), starts, columns, values))
+        added = self._highs.addRows(len(lower), lower, upper, len(values), starts, columns, values)
+        accept_sides(added, lower, upper)
 
     # ------------------------------------------------------------------ solves
 
