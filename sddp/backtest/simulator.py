@@ -154,11 +154,13 @@ def check_strategies(strategies: Mapping[str, Strategy]) -> None:
     Raises
     ------
     ModelError
-        There is none, or one is no object with a method `decide`.
+        There is none, a name is no text, or one is no object with a method `decide`.
     """
     if not strategies:
         raise ModelError("strategies is empty; name at least one")
     for name, strategy in strategies.items():
+        if not isinstance(name, str):
+            raise ModelError(f"strategies name {name!r}: must be text; give str({name!r})")
         if isinstance(strategy, type) or not callable(getattr(strategy, "decide", None)):
             raise ModelError(f"strategies[{name!r}] = {strategy!r} is no object with decide()")
 
