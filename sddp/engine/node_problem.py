@@ -297,13 +297,13 @@ class NodeProblem:
             if stuck or not broken:
                 self.work.warnings += int(stuck)
                 solution = self._solution(primal, outgoing)
-                self._check_far(solution, noise)
+                self._check_far(solution, incoming, noise)
                 return solution
             for table in broken:
                 self.programme.append(table)
             last = primal
         raise SolverError(
-            f"{self.name}, {noise}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
+            f"{self._where(incoming, noise)}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
             f"written to {self.programme.lp.write('sddp')}"
         )
 
@@ -333,9 +333,12 @@ class NodeProblem:
         hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
         lp = self.programme.lp
         raise SolverError(
-            f"{self.name}, {noise}, incoming state {incoming}: the LP was not solved "
+            f"{self._where(incoming, noise)}: the LP was not solved "
             f"({lp.status_text()}){hint}; written to {lp.write('sddp')}"
         )
+
+    def _where(self, incoming: Floats, noise: str) -> str:
+        return f"{self.name}, {noise}, incoming state {self.compiled.states.describe(incoming)}"
 
     def _take_fence_away(self) -> bool:
         """Let the cost-to-go column fall freely again; whether it was fenced."""
@@ -344,16 +347,17 @@ class NodeProblem:
             self._bound_theta(-np.inf)
         return fenced
 
-    def _check_far(self, solution: StageSolution, noise: str) -> None:
+    def _check_far(self, solution: StageSolution, incoming: Floats, noise: str) -> None:
         if self._take_fence_away() and solution.theta <= -0.9 * self._far:
             raise SolverError(
-                f"{self.name}, {noise}: the cuts known so far do not bound the cost-to-go; give "
-                "Problem a cost_to_go_bound, or initial cuts that bound it"
+                f"{self._where(incoming, noise)}: the cuts known so far do not bound the "
+                "cost-to-go; give Problem a cost_to_go_bound, or initial cuts that bound it; "
+                f"written to {self.programme.lp.write('sddp')}"
             )
 
     def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut | None:
         """A feasibility cut; None where the state misses by rounding and the LP is solved."""
-        where = f"{self.name}, {noise}"
+        where = self._where(incoming, noise)
         cut = feasibility_cut(
             self.compiled,
             self._noise.current,
@@ -366,7 +370,7 @@ class NodeProblem:
         )
         if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
             raise SolverError(
-                f"{where}, incoming state {incoming}: infeasible by the stage LP, though no row "
+                f"{where}: infeasible by the stage LP, though no row "
                 "need be broken by more than rounding; written to "
                 f"{self.programme.lp.write('sddp')}"
             )

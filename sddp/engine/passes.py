@@ -104,7 +104,7 @@ def forward_pass(
         if isinstance(solution, FeasibilityCut):
             _step_back(network, step.node, solution, visits, states)
             steps_back += 1
-            _check_steps_back(steps_back, step.node, solution)
+            _check_steps_back(network, steps_back, step.node, solution)
             continue
         if rest is not None and len(steps) == len(visits) + 1:
             rest = _lengthen(network, steps, solution, rest)
@@ -233,12 +233,14 @@ def _arrive(network: Network, visit: Visit) -> Floats:
     return visit.scale * transition.arrive(outgoing, position_of(following.arrival))
 
 
-def _check_steps_back(steps_back: int, name: NodeName, cut: FeasibilityCut) -> None:
+def _check_steps_back(
+    network: Network, steps_back: int, name: NodeName, cut: FeasibilityCut
+) -> None:
     if steps_back > MAXIMAL_STEPS_BACK:
         raise SolverError(
             f"node {name!r} stays infeasible after {steps_back} feasibility cuts in one pass "
             f"(it is missed by {cut.shortfall:g}); the problem is at the edge of feasibility: "
-            "relax a limit slightly or rescale it"
+            f"relax a limit slightly or rescale it; {network.nodes[name].why_infeasible(cut)}"
         )
 
 

@@ -81,7 +81,7 @@ def feasibility_cut(
         return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf, incoming, realisation)
     if status is not Status.OPTIMAL:
         raise SolverError(
-            f"{where}, incoming state {incoming}: infeasible by the stage LP, but phase one was "
+            f"{where}: infeasible by the stage LP, but phase one was "
             f"not solved ({programme.status_text()}); written to {programme.write('sddp')}"
         )
     broken = float((programme.primal()[n_columns:] / amounts).sum())  # in the units of the rows
