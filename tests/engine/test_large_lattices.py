@@ -17,18 +17,19 @@ N_STAGES = 6
 
 
 class Counted:
-    """A name that counts how often any name is hashed: every look-up in a dictionary does it."""
+    """A name that counts how often names are hashed (every look-up does it) or compared."""
 
-    hashed = 0
+    used = 0
 
     def __init__(self, number: Hashable) -> None:
         self.number = number
 
     def __hash__(self) -> int:
-        Counted.hashed += 1
+        Counted.used += 1
         return hash(self.number)
 
     def __eq__(self, other: object) -> bool:
+        Counted.used += 1
         return isinstance(other, Counted) and self.number == other.number
 
 
@@ -53,13 +54,13 @@ def thermal_stage(demand: float, capacity: float = 12.0) -> sddp.Stage:
 def counted_work(n_states: int) -> float:
     """Look-ups for each node and arc while a graph is made, ordered and asked for neighbors."""
     nodes, arcs = lattice_arcs(n_states, Counted)
-    Counted.hashed = 0
+    Counted.used = 0
     graph = sddp.Graph(nodes, arcs)
     order = graph.reverse_topological()
     assert order is not None
     for name in order:
         graph.parents(name), graph.children(name), graph.stop_probability(name)
-    return Counted.hashed / (len(nodes) + len(arcs))
+    return Counted.used / (len(nodes) + len(arcs))
 
 
 def test_the_work_on_a_graph_is_linear_in_nodes_and_arcs():
@@ -144,6 +145,24 @@ def test_equal_programs_and_equal_boxes_are_looked_at_once(monkeypatch):
     assert len(solved) == 3
     assert len(mapped) == 3
     assert len(built) == 1  # they differ in a bound only
+
+
+def test_one_program_is_edited_for_other_sides_and_boxes():
+    """Demands of 14, 17 and 20 after a store of 0 to 5: by hand, the store and 12 units come first.
+
+    The least cost is that of the demand beyond the fullest store, at 1 up to 12 and at 5 beyond.
+    """
+    demands = {0: 0.0, 1: 14.0, 2: 17.0, 3: 20.0}
+    arcs = {("root", 0): 1.0} | {(0, k): 1.0 / 3.0 for k in (1, 2, 3)}
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        stage = thermal_stage(demands[node.name])
+        stage.model.x1.setub(5.0)
+        return stage
+
+    least = bounds._least_costs(sddp.Problem(sddp.Graph(range(4), arcs), build), range(4))
+    by_hand = {0: 0.0, 1: 9.0, 2: 12.0, 3: 12.0 + 5.0 * 3.0}
+    assert least == pytest.approx(by_hand, abs=1e-9)
 
 
 def test_a_cycle_of_many_nodes_is_bounded_by_a_sparse_system():
