@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -62,25 +63,24 @@ def is_window(path: Path) -> bool:
     return re.fullmatch(r"rows-\d+-\d+\.npz", path.name) is not None
 
 
-def interrupt_at_random(where: Path, n_times: int, rng: random.Random, seconds: float) -> int:
-    """Stop the job again and again at random moments; returns how often it was stopped.
+def interrupt_at_random(where: Path, signals: Sequence[int], rng: random.Random, seconds: float):
+    """Stop the job by one signal after the other at random moments; the number that stopped it.
 
     After each one, what was finished before is still there and was not written again.
     """
     known: dict[Path, tuple[int, int]] = {}
     n_stopped = 0
-    for number in range(n_times):
+    for sent in signals:
         process = start(where)
         while process.poll() is None and not (where / STORE).exists():
             time.sleep(0.05)
         time.sleep(rng.uniform(0.0, seconds) + (0.5 * seconds if known else 0.0))
-        is_kill = number % 2 == 0
-        process.send_signal(signal.SIGKILL if is_kill else signal.SIGINT)
+        process.send_signal(sent)
         out, err = process.communicate(timeout=120)
         if process.returncode == 0:  # it was done before
             break
         n_stopped += 1
-        assert process.returncode == (-9 if is_kill else 130), err
+        assert process.returncode == (-9 if sent == signal.SIGKILL else 130), err
         assert out == ""
         assert "Traceback" not in err
         assert not (where / OUT).exists()
@@ -114,7 +114,8 @@ def undisturbed(tmp_path_factory) -> tuple[dict[str, bytes], float]:
 def test_the_main_job_goes_on_from_a_kill_and_from_ctrl_c(undisturbed, tmp_path):
     expected, seconds = undisturbed
     small.prices(tmp_path / "prices.csv", n_rows=120, n_assets=4)
-    assert interrupt_at_random(tmp_path, 2, random.Random(1), 0.3 * seconds) >= 1
+    signals = (signal.SIGINT, signal.SIGKILL)
+    assert interrupt_at_random(tmp_path, signals, random.Random(1), 0.3 * seconds) >= 1
     assert numbers(tmp_path) == expected
 
 
@@ -126,6 +127,7 @@ def test_the_main_job_at_ten_random_moments(undisturbed, tmp_path_factory):
         where = tmp_path_factory.mktemp("stopped")
         small.prices(where / "prices.csv", n_rows=120, n_assets=4)
         rng = random.Random(seed)
-        n_stopped += interrupt_at_random(where, 4, rng, 0.5 * seconds)
+        kinds = (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGINT)
+        n_stopped += interrupt_at_random(where, kinds[seed % 2 :], rng, 0.3 * seconds)
         assert numbers(where) == expected
         seed += 1
