@@ -430,10 +430,13 @@ def test_states_without_a_decision_are_passed_over_in_drawing():
     """A hasty policy walks into states from which nothing is feasible."""
     case = random_case(5, S=6, cost=0.05, limit=0.008, holdings=[0.7, 0.3, 0.0])
     with pytest.warns(RecourseWarning):
-        policy = case.train(stopping=Iterations(20)).policy
+        hasty = case.train(stopping=Iterations(5)).policy
+        trained = case.train(stopping=Iterations(20)).policy
     with pytest.raises(InfeasibleState):
-        policy.simulate(300, rng=np.random.default_rng(0))
-    bound = bounded(policy, MANY)
+        hasty.simulate(300, rng=np.random.default_rng(0))
+    drawn = drawn_portfolios(hasty, MANY)[:-1]
+    assert all(len(states) > 0 and np.isfinite(states).all() for states in drawn)
+    bound = bounded(trained, MANY)
     assert bound.value <= solve_tree(case).value + VALUE
     assert bound.gap < 0.01
 
