@@ -77,7 +77,15 @@ def test_the_case_study_gives_the_printed_numbers_again(tmp_path: Path):
         pytest.skip(f"installed versions are not the locked ones: {', '.join(other)}")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "experiments.case_study", "--quiet", "--no-resume"),
+            *(
+                sys.executable,
+                "-m",
+                "experiments.case_study",
+                "--quiet",
+                "--no-resume",
+                "--jobs",
+                "2",
+            ),
             *("--out", tmp_path / "out", "--store", tmp_path / "store"),
         ],
         capture_output=True,

@@ -430,8 +430,7 @@ def test_states_without_a_decision_are_passed_over_in_drawing():
     """A hasty policy walks into states from which nothing is feasible."""
     case = random_case(5, S=6, cost=0.05, limit=0.008, holdings=[0.7, 0.3, 0.0])
     with pytest.warns(RecourseWarning):
-        hasty = case.train(stopping=Iterations(5)).policy
-        trained = case.train(stopping=Iterations(20)).policy
+        hasty, trained = (case.train(stopping=Iterations(n)).policy for n in (5, 20))
     with pytest.raises(InfeasibleState):
         hasty.simulate(300, rng=np.random.default_rng(0))
     drawn = drawn_portfolios(hasty, MANY)[:-1]
