@@ -17,6 +17,7 @@ def test_every_code_block_states_its_output():
     assert len(EXAMPLES) == README.count("```python") == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("code", "printed"), EXAMPLES, ids=["allocation", "reservoir"])
 def test_code_prints_what_the_readme_says(code: str, printed: str, tmp_path: Path):
     done = subprocess.run(

@@ -109,6 +109,7 @@ CALLS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
 def test_an_integer_a_seed_sequence_and_a_generator_give_the_same_numbers(name):
     call, seed = CALLS[name], np.random.SeedSequence(5)

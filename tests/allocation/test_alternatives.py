@@ -107,6 +107,7 @@ def test_not_trading_is_worth_what_is_held():
     assert kept.cvar > 0.01  # the limit is not imposed on it
 
 
+@pytest.mark.long
 def test_over_several_stages_a_decision_is_worth_at_least_what_not_trading_is():
     policy = trained(0.03, n_stages=4, iterations=15)
     for held in (HELD, {"cash": 100.0}, {"meek": 100.0}):
@@ -118,6 +119,7 @@ def test_over_several_stages_a_decision_is_worth_at_least_what_not_trading_is():
     assert again.value == policy.decide(regime=BELIEF, holdings=HELD).value
 
 
+@pytest.mark.long
 def test_keeping_the_best_holdings_gives_up_nothing():
     """Without a limit: under one, the cost that is paid once leaves room for more risk after."""
     policy = trained(None, n_stages=3, iterations=15)

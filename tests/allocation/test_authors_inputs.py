@@ -66,6 +66,7 @@ def test_a_loose_limit_buys_the_best_asset_at_its_mid_point_mean(months):
     np.testing.assert_allclose(decision.holdings, [0, 1, 0, 0, 0, 0], atol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("confidence", "case"), [(0.95, 1), (0.9, 2)])
 def test_where_the_limit_binds_draws_have_the_stated_mean_and_spread(
     months, stated, confidence, case

@@ -32,6 +32,7 @@ VALUE = 1e-9
 # --- 1: concave and positively homogeneous ----------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tiny2", "rich"])
 @pytest.mark.parametrize("factor", [1e-3, 0.5, 1e3, 1e6])
 def test_decisions_and_values_scale_with_wealth(name, factor):
@@ -55,6 +56,7 @@ def test_the_problem_itself_is_homogeneous(case, factor):
     assert scaled.exact() == pytest.approx(factor * case.exact(), rel=VALUE)
 
 
+@pytest.mark.long
 def test_the_unit_of_wealth_changes_no_decision():
     rich = replace(TINY2, holdings=1e6 * np.array(TINY2.holdings))
     one, many = TINY2.train(), rich.train()
@@ -112,6 +114,7 @@ BINDING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BINDING)
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_the_slope_is_balance_dual_plus_limit_times_risk_dual(name, cvar):
@@ -128,6 +131,7 @@ def test_the_slope_is_balance_dual_plus_limit_times_risk_dual(name, cvar):
         np.testing.assert_allclose(slope, paper, atol=1e-8)
 
 
+@pytest.mark.long
 def test_caps_add_their_own_duals_to_the_slope():
     case = BINDING["caps"]
     solution = solve_tree(case)
@@ -138,6 +142,7 @@ def test_caps_add_their_own_duals_to_the_slope():
     np.testing.assert_allclose(slope, slope_of(case, solution), atol=1e-8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["random", "rich", "tiny2"])
 def test_the_slope_equals_finite_differences(name):
     """Differences of step 1e-3: rows are kept to 1e-9, so quotients to about 1e-6."""
@@ -165,6 +170,7 @@ def _one_sided(case, policy, amounts, stage, regime, step=1e-3):
     return (np.array(up) - here) / step, (here - np.array(down)) / step
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("caps", [None, 0.4], ids=["no caps", "caps"])
 def test_the_slope_equals_scipys_duals_on_the_compiled_arrays(caps):
     """The last stage's own explicit arrays; incoming holdings moved to the right-hand side."""
@@ -241,6 +247,7 @@ def test_cvar_with_unequal_weights_has_a_fractional_tail(confidence, belief):
 # --- 5: monotone, cash, myopia, relabelling ------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("field", ["cost", "sale_cost"])
 def test_dearer_trading_never_raises_the_value(field):
     case = random_case(5)
@@ -249,6 +256,7 @@ def test_dearer_trading_never_raises_the_value(field):
     assert values[-1] < values[0] - 1e-4
 
 
+@pytest.mark.long
 def test_a_looser_limit_never_lowers_the_value():
     case = random_case(5)
     limits = [0.004, 0.01, 0.02, 0.05, 0.2, None]
@@ -258,6 +266,7 @@ def test_a_looser_limit_never_lowers_the_value():
     assert values[-2] == pytest.approx(values[-1], abs=VALUE)  # 20 % in a month: no limit at all
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sddp.errors.RecourseWarning")
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_without_a_risk_budget_only_cash_is_held(cvar):
@@ -283,6 +292,7 @@ def test_interest_may_be_put_at_risk_without_a_budget(cvar):
     assert result.bound == pytest.approx(solve_tree(case).value, abs=VALUE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [0.03, None])
 def test_without_costs_and_regimes_any_horizon_decides_alike(limit):
     case = random_case(11, T=1, K=1, S=6, N=3, cost=0.0, limit=limit)
@@ -300,6 +310,7 @@ def test_without_costs_and_regimes_any_horizon_decides_alike(limit):
             assert myopic.value == pytest.approx(growth**n_stages, rel=1e-9)
 
 
+@pytest.mark.long
 def test_with_costs_the_horizon_matters():
     """So that the test above does not pass on a package that ignores the future."""
     asset = Case([[[0.03], [-0.02]]], [[1.0]], 1, [1.0, 0.0], cost=0.008, limit=None)
@@ -309,6 +320,7 @@ def test_with_costs_the_horizon_matters():
     assert held == pytest.approx(1.0 / 1.008)
 
 
+@pytest.mark.long
 def test_relabelling_the_regimes_changes_nothing():
     case = varying_case(2, K=3)
     order = np.array([2, 0, 1])

@@ -176,6 +176,7 @@ def best_combination(weights, values, cvar, options, state):
     return -result.fun if result.status == 0 else None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [0.02, 0.004])  # with the second some states are infeasible
 def test_known_bases_give_the_values_of_separate_programmes(limit):
     weights, values, cvar, options = random_hull(1, cvar_limit=limit)
@@ -205,6 +206,7 @@ def test_nothing_held_is_worth_nothing():
 # --- the interval -------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(CASES))
 def test_the_interval_closes_on_small_trees(name):
     case, policy = CASES[name], converged(name)
@@ -235,6 +237,7 @@ def variant(name, iterations=None):
     return solve_tree(VARIANTS[name]).value, VARIANTS[name].train(**options).policy
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(VARIANTS))
 @pytest.mark.parametrize("n_points", [1, 4, MANY])
 def test_hasty_policies_and_few_portfolios_still_give_a_true_interval(name, n_points):
@@ -244,6 +247,7 @@ def test_hasty_policies_and_few_portfolios_still_give_a_true_interval(name, n_po
     assert bound.outer >= exact - VALUE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_it_closes_with_every_term_of_the_model(name):
     exact, policy = variant(name)
@@ -266,6 +270,7 @@ def medium():
     return case, case.train(stopping=Iterations(30)).policy
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_ten_more_draws_never_widen_it(seed):
     _, policy = medium()
@@ -288,6 +293,7 @@ def test_free_trading_is_myopic_so_one_portfolio_a_regime_is_enough(seed):
     assert bound.outer == pytest.approx(exact, abs=VALUE)
 
 
+@pytest.mark.long
 def test_a_nested_risk_measure_takes_the_place_of_the_mean():
     case = random_case(2, limit=0.03)
     risk = 0.6 * Expectation() + 0.4 * AVaR(tail=0.3)
@@ -313,6 +319,7 @@ def test_a_total_loss_and_a_regime_out_of_reach():
     assert bound.value == pytest.approx(solve_tree(case).value, abs=1e-8)
 
 
+@pytest.mark.long
 def test_a_tree_that_cannot_be_enumerated():
     """Against the unbiased value of the trained policy, which is no more than the optimum.
 
@@ -426,6 +433,7 @@ def test_nothing_is_guaranteed_where_no_combination_is_feasible():
     assert bound.value == pytest.approx(solve_tree(case).value, abs=1e-8)
 
 
+@pytest.mark.long
 def test_states_without_a_decision_are_passed_over_in_drawing():
     """A hasty policy walks into states from which nothing is feasible."""
     case = random_case(5, S=6, cost=0.05, limit=0.008, holdings=[0.7, 0.3, 0.0])

@@ -123,6 +123,7 @@ def _below_cost(regime, limit):
     return replace(TINY2, holdings=[1.0, 0.0, 0.0], regime=regime, limit=limit)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "change", "value", "holdings"), EXACT)
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_bound_and_first_decision_are_the_exact_ones(case, change, value, holdings, cvar):
@@ -146,6 +147,7 @@ def test_the_oracle_agrees_with_the_published_values(case, change, value, holdin
     np.testing.assert_allclose(solution.after, holdings, atol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, ids=repr)
 @pytest.mark.parametrize("case", [TINY, TINY2], ids=["tiny", "tiny2"])
 def test_every_cut_form_ends_at_the_same_value(case, cuts):
@@ -153,6 +155,7 @@ def test_every_cut_form_ends_at_the_same_value(case, cuts):
     assert case.train(cuts=cuts).bound == pytest.approx(value, rel=VALUE_TOLERANCE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_a_position_that_may_be_neither_kept_nor_sold_is_infeasible(cvar):
     case = replace(TINY2, limit=0.0)
@@ -166,6 +169,7 @@ def test_a_position_that_may_be_neither_kept_nor_sold_is_infeasible(cvar):
     assert feasible.train(cvar=cvar).bound == pytest.approx(1.0244106245466889, rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("regime", "limit", "value"), BELOW_COST)
 @pytest.mark.parametrize(
     "options",
@@ -225,11 +229,13 @@ def _assert_bracketed(case, iterations, most, gap):
     return result
 
 
+@pytest.mark.long
 def test_small_meets_its_reference():
     """1.0073423: the reference's 100 iterations, `../shared/instances/README.md`."""
     _assert_bracketed(_instance("small"), 65, most=1.0073423, gap=2e-5)
 
 
+@pytest.mark.long
 def test_medium_is_on_its_way_to_its_reference():
     """1.03779406: the reference's bound at iteration 10, `../shared/instances/README.md`."""
     _assert_bracketed(_instance("medium"), 20, most=1.03779406, gap=1e-3)
@@ -241,6 +247,7 @@ def test_medium_meets_its_reference():
     _assert_bracketed(_instance("medium"), 110, most=1.0373274, gap=2e-4)
 
 
+@pytest.mark.long
 def test_a_medium_sized_instance_converges_between_its_bounds():
     case = medium_case()
     growth = growth_without_costs(case)[0, case.regime]
@@ -288,6 +295,7 @@ CASE1 = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("limit", "regime", "gain", "holdings"), CASE1)
 def test_the_authors_first_case(limit, regime, gain, holdings):
     case = _case1(limit, regime)

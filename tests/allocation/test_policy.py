@@ -53,6 +53,7 @@ def test_a_nearly_certain_belief_decides_nearly_alike():
             assert nearly.cvar == pytest.approx(known.cvar, abs=1e-8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_a_belief_in_the_last_stage_is_one_linear_programme(cvar):
     """Objective and CVaR under the mixture's weights: `solve_tree` builds that LP by hand."""

@@ -113,6 +113,7 @@ def test_every_simulated_decision_is_the_one_decided():
         arriving = arrived[s]
 
 
+@pytest.mark.long
 def test_regimes_and_scenarios_are_drawn_with_their_probabilities():
     """Joint frequencies of the first step within 4.5 standard errors of P p, 9 outcomes."""
     n_paths = 900
@@ -127,6 +128,7 @@ def test_regimes_and_scenarios_are_drawn_with_their_probabilities():
     assert (np.abs(counts / n_paths - expected) <= 4.5 * error).all()
 
 
+@pytest.mark.long
 def test_the_simulated_mean_agrees_with_enumeration():
     """The whole tree of `tiny` has 7 decisions and 36 ends; the policy is asked at each."""
     policy = converged("tiny")
@@ -180,6 +182,7 @@ for problem in (NAMED.problem(), None):
 """
 
 
+@pytest.mark.long
 def test_a_saved_policy_decides_bit_for_bit_in_a_new_process(tmp_path):
     policy, path = converged("named"), tmp_path / "policy.json"
     policy.save(path)
@@ -342,6 +345,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 # --- training on -----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{}, {"cuts": MultiCut()}, {"risk": CVaR(0.3)}], ids=repr)
 def test_training_goes_on_where_it_stopped(options):
     case = varying_case(3, N=3, caps=0.5)

@@ -26,6 +26,7 @@ VALUE = 1e-9
 # --- caps, soft limits, two costs, terminal value, interest --------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("caps", [0.3, (0.1, 0.6)])
 def test_caps_are_kept_at_every_wealth(caps):
     case = random_case(5, caps=caps, holdings=[1.0, 0.0, 0.0], limit=0.05)
@@ -42,6 +43,7 @@ def test_caps_are_kept_at_every_wealth(caps):
     assert met >= 3
 
 
+@pytest.mark.long
 def test_a_cap_on_the_whole_and_a_cap_of_nothing():
     case = random_case(5, limit=0.05)
     assert replace(case, caps=1.0).train().bound == pytest.approx(case.train().bound, abs=VALUE)
@@ -49,6 +51,7 @@ def test_a_cap_on_the_whole_and_a_cap_of_nothing():
     assert nothing.bound == pytest.approx(1.0, abs=VALUE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_a_soft_limit_lies_between_the_hard_one_and_none(cvar):
     case = random_case(0)
@@ -65,6 +68,7 @@ def test_a_soft_limit_lies_between_the_hard_one_and_none(cvar):
     assert soft[-1] == pytest.approx(hard, abs=VALUE)
 
 
+@pytest.mark.long
 def test_a_soft_limit_is_feasible_where_the_hard_one_is_not():
     case = replace(TINY2, limit=0.0, penalty=0.5)
     result = case.train()
@@ -77,6 +81,7 @@ def test_a_soft_limit_is_feasible_where_the_hard_one_is_not():
     )
 
 
+@pytest.mark.long
 def test_selling_may_cost_something_else_than_buying():
     case = random_case(0, cost=0.004, sale_cost=0.015)
     result = case.train()
@@ -90,6 +95,7 @@ def test_selling_may_cost_something_else_than_buying():
     )
 
 
+@pytest.mark.long
 def test_terminal_wealth_is_marked_or_liquidated():
     """One asset, one regime, one decision: 1.05 / 1.01 marked, times 0.98 after the sale."""
     case = Case([[[0.05]]], [[1.0]], 1, [1.0, 0.0], cost=0.01, sale_cost=0.02)
@@ -117,6 +123,7 @@ def test_cash_earns_another_rate_at_each_stage():
 # --- returns, weights and transitions that differ by stage or vanish -----------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_everything_may_differ_by_stage(seed, cvar):
@@ -126,6 +133,7 @@ def test_everything_may_differ_by_stage(seed, cvar):
     assert case.exact() == pytest.approx(exact, abs=VALUE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["returns", "transition", "probabilities", "cash_return"])
 def test_each_part_may_differ_by_stage_alone(what):
     """Stated for one law at all stages, `MarkovScenarios` shares a model between stages."""
@@ -137,6 +145,7 @@ def test_each_part_may_differ_by_stage_alone(what):
         assert case.train().bound == pytest.approx(exact, abs=VALUE)
 
 
+@pytest.mark.long
 def test_one_law_stated_once_or_stage_by_stage_is_the_same():
     once = random_case(0)
     spread = replace(
@@ -150,6 +159,7 @@ def test_one_law_stated_once_or_stage_by_stage_is_the_same():
     assert a.bound == pytest.approx(b.bound, abs=VALUE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
 def test_regimes_that_cannot_be_reached_do_not_matter(cvar):
     case = random_case(0, K=3, transition=[[0.7, 0.3, 0.0], [0.4, 0.6, 0.0], [0.2, 0.2, 0.6]])
@@ -160,6 +170,7 @@ def test_regimes_that_cannot_be_reached_do_not_matter(cvar):
         assert bound == pytest.approx(solve_tree(case).value, abs=VALUE)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sddp.errors.RecourseWarning")
 @pytest.mark.parametrize("cuts", [LazyAggregation(), MultiCut(), AverageCut(), None], ids=repr)
 def test_scenarios_of_probability_zero_do_not_matter(cuts):
@@ -186,6 +197,7 @@ def test_scenarios_of_probability_zero_do_not_matter(cuts):
 # --- risk measures of terminal wealth --------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("measure", "mixture"),
     [

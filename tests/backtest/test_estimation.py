@@ -117,6 +117,7 @@ def test_without_carry_the_schedule_does_not_matter_and_with_it_the_last_fit_is_
     assert bits(again) == bits(carried)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("future", sorted({*FUTURES} - {"emptied"}))
 def test_estimates_through_a_shared_cache_do_not_look_ahead(future, data, other_data, tmp_path):
     """The cache has seen the true future when the other market asks, and the other way round."""

@@ -112,6 +112,7 @@ def test_every_axis_is_labelled_and_nothing_overlaps(report, name):
     assert not (len(boxes) == 2 and boxes[0].overlaps(boxes[1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_saved(report, name):
     stream = io.BytesIO()
@@ -119,6 +120,7 @@ def test_figures_are_saved(report, name):
     assert stream.getvalue().startswith(b"\x89PNG")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("freq", "periods"), [("D", 3), ("B", 60), ("B", 250), ("ME", 48), ("ME", 120), ("ME", 720)]
 )
@@ -164,6 +166,7 @@ def test_twenty_assets_are_nine_and_the_others(report):
     assert len(few.legends[0].get_texts()) == 21  # one asset alone is not called "other"
 
 
+@pytest.mark.long
 def test_plotting_leaves_pyplot_alone():
     code = (
         "import sys, pandas as pd\n"
@@ -180,6 +183,7 @@ def test_plotting_leaves_pyplot_alone():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MULTIPLES)
 @pytest.mark.parametrize("n_panels", [1, 2, 3, 8])
 def test_small_multiples_do_not_overlap_and_have_dates_below_each_column(name, n_panels):
@@ -294,6 +298,7 @@ def test_fifteen_strategies_can_be_told_apart():
     assert figure.axes[0].get_window_extent().width > 0.5 * figure.bbox.width
 
 
+@pytest.mark.long
 def test_names_are_never_formulas_and_never_left_out():
     hostile = ["_hidden", "$\\frac{$", "a $\\foo$", "<b>&"]
     for figure, expected in (
@@ -372,6 +377,7 @@ ALL_FIGURES = {"wealth", "promises", "tails", "trailing_return", "rolling"} | {
 }
 
 
+@pytest.mark.long
 def test_the_figures_of_a_report_are_written(modelled, tmp_path):
     paths = write_figures(modelled, tmp_path / "new" / "folder")
     assert {path.stem for path in paths} == ALL_FIGURES  # two strategies share their beliefs
@@ -380,6 +386,7 @@ def test_the_figures_of_a_report_are_written(modelled, tmp_path):
     assert sorted(paths) == sorted((tmp_path / "new" / "folder").iterdir())
 
 
+@pytest.mark.long
 def test_what_is_not_chosen_is_not_drawn(modelled, report, tmp_path):
     rng, few = np.random.default_rng(1), Contents(detail=["c"], reference="c", n_draws=100)
     names = {path.stem for path in write_figures(modelled, tmp_path, contents=few, rng=rng)}

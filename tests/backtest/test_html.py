@@ -141,6 +141,7 @@ def page(text):
     return Page(text)
 
 
+@pytest.mark.long
 def test_every_section_is_there_and_in_the_contents(page):
     assert page.identifiers == SECTIONS
     assert [link[1:] for link in page.links if link.startswith("#")] == SECTIONS
@@ -262,6 +263,7 @@ def test_the_run_tells_where_it_comes_from(report, page):
     assert decisions.tolist() == ["325", "65", "1", "162"]
 
 
+@pytest.mark.long
 def test_what_has_no_data_has_no_section(market, tmp_path):
     report = backtest(
         market,
@@ -281,6 +283,7 @@ def test_what_has_no_data_has_no_section(market, tmp_path):
     assert f"CVaR 95{NBSP}%, one row" in words
 
 
+@pytest.mark.long
 def test_one_strategy_with_one_asset_and_a_model_has_all_it_can(tmp_path):
     dates = pd.bdate_range("2018-01-01", periods=40)
     market = Market(pd.DataFrame({"a": np.linspace(1.0, 2.0, 40)}, dates))
@@ -291,6 +294,7 @@ def test_one_strategy_with_one_asset_and_a_model_has_all_it_can(tmp_path):
     assert Page(page.read_text(encoding="utf-8")).identifiers == expected
 
 
+@pytest.mark.long
 def test_the_same_seed_writes_the_same_page(market, tmp_path):
     dates = market.dates[5:45]
     strategies = {"1/N": EqualWeight(), "gold": BuyAndHold({"gold": 1.0})}
@@ -405,6 +409,7 @@ def test_facts_take_whatever_a_run_holds():
     assert plain([{"x": 1}, "y"]) == "{'x': 1}\ny"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("section", ["wealth", "regimes"])
 def test_fewer_colours_change_no_picture(evidence, section):
     """Nothing but shades along edges, by an eighth at most; common colours are kept."""

@@ -120,6 +120,7 @@ def test_values_are_those_of_the_metrics(returns):
     assert (table["note"] == "").all()
 
 
+@pytest.mark.long
 def test_the_interval_of_a_sharpe_ratio_of_independent_normal_returns(rng):
     """Lo (2002): standard error ``sqrt((1 + S^2 / 2) / n)`` per period."""
     r = rng.normal(0.0005, 0.01, 4000)
@@ -142,6 +143,7 @@ def autoregressions(phi: float, n_rows: int, n_series: int, rng) -> np.ndarray:
     return series
 
 
+@pytest.mark.long
 def test_intervals_cover(rng):
     """250 series of 400 rows, AR(1) with 0.3: standard error of a coverage of 0.94 is 0.015.
 
@@ -174,6 +176,7 @@ def test_one_series_has_the_interval_of_the_table(returns):
     assert found == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.long
 def test_independent_draws_of_dependent_rows_do_not_cover(rng):
     """Variance of the mean of an AR(1) with 0.7 is 5.7 times that of independent rows."""
     series = autoregressions(0.7, 400, 150, rng)
@@ -195,6 +198,7 @@ def test_tails_are_drawn_in_the_blocks_of_the_volatility(rng):
     assert lengths["sharpe"] < 10.0
 
 
+@pytest.mark.long
 def test_higher_levels_are_wider(returns):
     narrow, wide = (
         intervals(sample_of(**returns), how(level=level), confidence=0.95) for level in (0.8, 0.99)
@@ -203,6 +207,7 @@ def test_higher_levels_are_wider(returns):
     assert (wide["high"] > narrow["high"]).all()
 
 
+@pytest.mark.long
 def test_the_same_generator_gives_the_same_numbers(returns):
     sample = sample_of(**returns)
     one, other = (intervals(sample, how(5), confidence=0.95) for _ in range(2))
@@ -226,6 +231,7 @@ def test_differences_are_of_the_values(returns):
     assert (table["reference"] == "c").all()
 
 
+@pytest.mark.long
 def test_a_p_value_agrees_with_the_interval(returns):
     sample = sample_of(**(returns | {"d": returns["c"] + 0.0007}))
     for level in (0.5, 0.9, 0.99):
@@ -244,6 +250,7 @@ def test_strategies_are_compared_on_the_same_rows(rng):
     assert mean["p_value"] == pytest.approx(1.0 / 501.0)
 
 
+@pytest.mark.long
 def test_p_values_are_uniform_where_there_is_no_difference(rng):
     """200 pairs: standard error of a share of 0.1 is 0.02."""
     p_values = []
@@ -254,6 +261,7 @@ def test_p_values_are_uniform_where_there_is_no_difference(rng):
     assert np.mean(np.array(p_values) <= 0.1) == pytest.approx(0.1, abs=0.065)
 
 
+@pytest.mark.long
 def test_adjusted_p_values_count_the_comparisons(returns, rng):
     alone = differences(sample_of(a=returns["a"], c=returns["c"]), "c", how())
     assert (alone["p_value"] == alone["adjusted_p_value"]).all()
@@ -269,6 +277,7 @@ def test_adjusted_p_values_count_the_comparisons(returns, rng):
         assert (part["adjusted_p_value"] <= np.minimum(9.0 * part["p_value"], 1.0) + 0.01).all()
 
 
+@pytest.mark.long
 def test_the_clearest_of_independent_differences_is_adjusted_as_sidak_has_it(returns, rng):
     """``1 - (1 - p)^8`` for eight; standard error over 2,000 draws 0.011, besides that of p."""
     others = {f"n{k}": returns["c"] + rng.normal(0.0, 0.004, 600) for k in range(8)}
@@ -305,6 +314,7 @@ def test_the_rounding_of_quotients_is_no_spread(returns, rng):
     assert np.isfinite(row(compared, "cash_only", "mean_excess_return")["p_value"])
 
 
+@pytest.mark.long
 def test_a_cash_rate_that_hardly_moves_does_not_set_the_blocks_of_others(returns):
     steps = np.repeat([0.0001, 0.0002, 0.0003, 0.0002], 150)
     risky = {name: returns[name] for name in "abc"}

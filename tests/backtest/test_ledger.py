@@ -59,6 +59,7 @@ def exactly(values) -> list[Fraction]:
     return [Fraction(float(value)) for value in values]
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(cases())
 def test_every_step_balances_in_exact_arithmetic(case):

@@ -140,6 +140,7 @@ def test_every_strategy_of_the_package_is_checked():
     assert deciding > ELSEWHERE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lag", [0, 1, 3])
 @pytest.mark.parametrize("future", FUTURES)
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -238,6 +238,7 @@ CASES = [("window", future) for future in FUTURES] + [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "future"), CASES)
 def test_decisions_ignore_the_future(kind, future, data, other_data):
     def made(_) -> MeanVarianceStrategy:

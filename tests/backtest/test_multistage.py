@@ -304,6 +304,7 @@ def test_variants_differ_in_one_ingredient_and_share_the_fits_they_can():
     assert base.journal[0]["model_cvar"] <= LIMIT + 1e-9
 
 
+@pytest.mark.long
 def test_without_costs_the_cost_free_value_function_is_what_training_finds():
     untrained = varied()["costs ignored"]
     trained = replace(untrained, future="trained")
@@ -447,6 +448,7 @@ def test_settings_that_make_no_sense_are_refused(changes, words):
 # Not "emptied": a price that is carried from the last known row on never changes again, and the
 # estimation refuses such an asset. "truncated" leaves out the same rows. The variants follow in
 # `test_study`, with a store that knows the other future.
+@pytest.mark.long
 @pytest.mark.parametrize("future", sorted({*FUTURES} - {"emptied"}))
 def test_decisions_ignore_the_future(future, data, other_data, tmp_path):
     """With caches on disk that both markets use."""
@@ -460,6 +462,7 @@ def test_decisions_ignore_the_future(future, data, other_data, tmp_path):
     assert_no_look_ahead(make, data, other_data, future, lag=1)
 
 
+@pytest.mark.long
 def test_run_through_ignores_the_future(data, other_data):
     strategy = small_strategy(mode="run-through", n_stages=4, refit_every=4)
     assert_no_look_ahead(lambda _: strategy, data, other_data, "replaced", lag=1)

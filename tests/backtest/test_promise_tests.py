@@ -165,6 +165,7 @@ def test_the_table_holds_the_tests(market):
     assert row["note"] == ""
 
 
+@pytest.mark.long
 def test_a_true_promise_stands_and_a_rosy_one_falls(market):
     report = run(market, {"true": Promising(), "rosy": Promising(optimism=0.6)})
     table = promise_tests({name: aligned(report, name) for name in ("true", "rosy")}, how())
@@ -204,6 +205,7 @@ def test_mixed_confidences_are_refused(market):
 # --- the report ---
 
 
+@pytest.mark.long
 def test_a_report_tests_the_strategies_that_keep_a_journal(market):
     report = run(market, {"s": Promising(), "cash": HoldCash(), "half": Promising(share=0.5)})
     one, other = (report.risk_tests(rng=np.random.default_rng(4), n_draws=300) for _ in range(2))

@@ -172,6 +172,7 @@ def test_the_published_critical_value(degrees):
     assert critical_z2(250, 0.975, var, cvar, 0.05) == pytest.approx(-0.70, abs=0.025)
 
 
+@pytest.mark.long
 def test_the_documented_p_value():
     """MATLAB's esbacktest (unconditionalNormal): 1,966 periods at 0.975, Z2 = -0.38265.
 

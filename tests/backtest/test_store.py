@@ -84,6 +84,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write_record(tmp_path / "file" / "a.npz", record(0, 1))
 
 
+@pytest.mark.long
 def test_a_process_killed_while_writing_leaves_the_old_record(tmp_path):
     path = tmp_path / "a.npz"
     write_record(path, record(0, 1))

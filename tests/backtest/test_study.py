@@ -110,6 +110,7 @@ def alone(market) -> Study:
 # --- the same numbers ---
 
 
+@pytest.mark.long
 def test_a_cell_is_a_backtest(market, alone):
     for name, cell in cells().items():
         report = backtest(
@@ -128,6 +129,7 @@ def test_a_cell_is_a_backtest(market, alone):
     assert alone.seconds["SDDP"] > 0.0
 
 
+@pytest.mark.long
 def test_parallel_equals_serial_and_a_finished_study_is_only_read(
     market, alone, tmp_path, monkeypatch
 ):
@@ -142,6 +144,7 @@ def test_parallel_equals_serial_and_a_finished_study_is_only_read(
     assert read.report().summary().shape[0] == 5
 
 
+@pytest.mark.long
 def test_on_a_dask_cluster_of_two_workers(market, alone, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     quick = {name: cells(tmp_path)[name] for name in ("SDDP", "equal")}
@@ -209,6 +212,7 @@ run_study(market_of_two(), cells(sys.argv[1]), store=sys.argv[1], **OPTIONS)
 """
 
 
+@pytest.mark.long
 def test_a_killed_study_goes_on_bit_by_bit(market, alone, tmp_path):
     """SIGKILL in the second cell, once two of its windows are kept."""
     per_cell = 5 + 1  # windows, and the whole run at its end
@@ -225,6 +229,7 @@ def test_a_killed_study_goes_on_bit_by_bit(market, alone, tmp_path):
     assert numbers(resumed) == numbers(alone)
 
 
+@pytest.mark.long
 def test_a_policy_that_must_be_kept_is_found_again_after_a_cut(tmp_path):
     """The run is cut just before a refit that fails: the policy of the window before goes on."""
     market = still_market()
@@ -281,6 +286,7 @@ def test_a_damaged_window_is_computed_again_and_told(market, tmp_path):
 # --- what entries stand for ---
 
 
+@pytest.mark.long
 def test_entries_are_of_one_config_one_data_and_one_version(market, tmp_path, monkeypatch):
     def n_cells() -> int:
         return len(list((tmp_path / "cells").iterdir()))
@@ -327,6 +333,7 @@ def test_a_used_strategy_starts_afresh(market):
     assert ended.ledgers["hold"].executed["bold"].iloc[1] > 0.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("future", ["truncated", "replaced"])
 def test_a_store_that_knows_the_future_does_not_tell(future, data, other_data, tmp_path):
     """Every strategy, with one store for both markets; see `test_lookahead`."""

@@ -116,6 +116,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
         train(TrainingCache(tmp_path / "file"))
 
 
+@pytest.mark.long
 def test_both_modes_and_other_lags_share_their_policies(tmp_path):
     """Ten decisions, trained at every third, for four backtests that look as if on their own."""
     market = two_regime_market()

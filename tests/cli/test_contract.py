@@ -116,6 +116,7 @@ def test_the_command_line_is_wrong(where):
     )
 
 
+@pytest.mark.long
 def test_on_a_terminal_of_40_columns_a_table_stands_in_the_place_of_json(where):
     """With --json - the object all the same."""
     for extra, is_json in ((), False), (("--json", "-"), True):
@@ -157,6 +158,7 @@ def on_terminal(*arguments: str, where: Path, columns: int) -> str:
     return b"".join(chunks).decode().replace("\r\n", "\n")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk(where):
     with open("/dev/full", "wb") as full:
@@ -177,6 +179,7 @@ def test_a_full_disk(where):
     assert b"--json /dev/full: cannot be written" in found.stderr
 
 
+@pytest.mark.long
 def test_a_reader_that_has_gone(where):
     """As with `sddp solve ... | head -0`."""
     ours, theirs = os.pipe()
@@ -193,6 +196,7 @@ def test_a_reader_that_has_gone(where):
     assert (found.returncode, found.stderr) == (141, b"")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed(where, closed):
     command = f"{sys.executable} -m sddp solve instance.json {closed}"

@@ -46,6 +46,7 @@ def recorded(series):
     return get
 
 
+@pytest.mark.long
 def test_download_over_http_to_a_file_that_reads_back(tmp_path, capsys):
     series = brazilian_series()
     out = tmp_path / "new" / "prices.csv"
@@ -113,6 +114,7 @@ def test_cdi_served_as_decimals_is_not_divided_again(tmp_path, capsys):
     assert "SGS 12: the median is 0.0002462" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_index_and_gold_are_continued_from_files(tmp_path, capsys):
     series = brazilian_series()
     days = pd.bdate_range("2019-06-03", "2020-12-31")
@@ -131,6 +133,7 @@ def test_index_and_gold_are_continued_from_files(tmp_path, capsys):
     assert about["divided_by"] == pytest.approx(1.0)
 
 
+@pytest.mark.long
 def test_answers_saved_by_hand_give_the_same_file(tmp_path):
     series = brazilian_series()
     (tmp_path / "saved").mkdir()
@@ -191,6 +194,7 @@ def test_an_end_before_the_start(tmp_path, capsys):
     assert "--start 2020-01-01: must lie before --end 2019-01-01" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_in_a_download_leaves_nothing(tmp_path):
     """The service has answered two requests and lets the third one wait."""
     series, release, third = brazilian_series(), threading.Event(), threading.Event()

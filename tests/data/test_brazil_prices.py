@@ -75,6 +75,7 @@ def test_the_reference_file_makes_a_market():
     assert len(market.dates) / years == pytest.approx(235.5, abs=0.05)
 
 
+@pytest.mark.long
 def test_gold_of_the_reference_file_in_dollars_is_found_out_in_any_two_years(tmp_path):
     """Every two-year window on its own: none in reais refused, none in dollars let through."""
     whole = pd.read_csv(

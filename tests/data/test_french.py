@@ -210,6 +210,7 @@ def test_readers_refuse_what_is_no_decimal_return(tmp_path, text, read, words):
         read(tmp_path / "file.csv")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "shape", "missing"),
     [
@@ -224,6 +225,7 @@ def test_reference_portfolios(name, shape, missing):
     assert int(table.isna().to_numpy().sum()) == missing
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ff5_monthly", "ff5_daily"])
 def test_reference_factors_have_the_columns_that_we_write(name):
     factors, rf = read_factors(reference_path(f"data/french/{name}.csv"))

@@ -41,6 +41,7 @@ def csv(dates, numbers, delimiter, decimal) -> bytes:
     return "\n".join([f"date{delimiter}A", *lines, ""]).encode()
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(
     DAYS,

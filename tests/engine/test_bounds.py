@@ -28,6 +28,7 @@ def without_bound(problem):
     return sddp.Problem(problem.graph, lambda node: problem.prepared[node.name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("build", "value"),
     [
@@ -51,6 +52,7 @@ def test_costs_that_are_never_negative_bound_a_loop_by_zero():
     assert computed(without_bound(reservoir.d3())) == {"node": 0.0}
 
 
+@pytest.mark.long
 def test_negative_costs_on_a_loop_are_summed_up():
     """A least cost of -3 a stage, discounted: -3 * 0.9 / (1 - 0.9) after a decision."""
     problem = loop(-1.0)

@@ -175,6 +175,7 @@ def test_an_equality_that_is_a_range_in_other_realisations(cuts):
     assert result.work.bunched > 0
 
 
+@pytest.mark.long
 def test_the_number_of_rows_that_hold_no_solution_does_not_matter(monkeypatch):
     """A hundred cuts are written, a few hold the solution."""
     network = thawed(train(stretched(30), 60).policy)
@@ -203,6 +204,7 @@ def test_systems_that_are_too_large_are_not_solved(monkeypatch):
     assert one_by_one.bound == pytest.approx(at_once.bound, rel=SOLVER)
 
 
+@pytest.mark.long
 def test_bunched_solutions_know_every_cut():
     """Many cuts, none of them written: a basis answers only where no other cut is active."""
     policy = train(stretched(30), 40).policy

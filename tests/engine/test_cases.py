@@ -111,6 +111,7 @@ CYCLIC = (
 NAMES = {"ids": lambda case: case.name}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("case", ACYCLIC, **NAMES)
 def test_training_reaches_the_known_value(case, cuts):
@@ -134,6 +135,7 @@ def test_the_extensive_form_has_the_known_value(case):
         assert_first_decision(case, first[2])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("case", CYCLIC, **NAMES)
 def test_a_discounted_loop_reaches_the_known_value(case, cuts):
@@ -145,6 +147,7 @@ def test_a_discounted_loop_reaches_the_known_value(case, cuts):
     assert_never_worse(result, problem.sign, SOLVER)
 
 
+@pytest.mark.long
 def test_the_constant_cost_does_not_depend_on_the_state():
     """D1: any initial state has the value 20."""
     policy = train(reservoir.d1(), 100).policy
@@ -161,6 +164,7 @@ def test_a_false_bound_gives_the_wrong_value_and_says_so(cuts):
     assert result.active_bounds == (0,)
 
 
+@pytest.mark.long
 def test_risk_is_taken_jointly_over_everything_between_two_decisions():
     """C2: nesting the measure over the price and then the rain gives 828.037, not 828.157."""
     case = next(case for case in ACYCLIC if case.name == "C2-risk")
@@ -213,7 +217,9 @@ def test_entropic_risk_of_a_decision(cuts):
     ]
     exact = max([-piece.fun for piece in pieces] + [worth(k) for k in range(11)])
     result = train(stagewise.a19(), 60, cuts=cuts, risk=sddp.Entropic(g))
-    assert result.bound == pytest.approx(exact, abs=1e-8)
+    # Rows are refined to 1e-9 of the largest stage cost, which is 20.
+    assert result.bound == pytest.approx(exact, abs=2e-8)
+    assert result.bound >= exact - 1e-9
 
 
 def first_decision(problem: sddp.Problem, policy: sddp.Policy) -> Mapping[str, float]:

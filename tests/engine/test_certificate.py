@@ -362,6 +362,7 @@ def test_checks_in_training_take_a_tenth_of_the_linear_programs():
     assert result.certificate.relative_gap == pytest.approx(looked.gaps[-1], rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_default_certifies_and_repeats_for_every_number_of_processes():
     results = [
         sddp.train(reservoir.c9(4), rng=np.random.default_rng(3), progress=False, n_jobs=n)

@@ -29,6 +29,7 @@ def wrongly_bounded() -> sddp.Problem:
     return sddp.Problem(sddp.linear_graph(4), lambda node: stage, cost_to_go_bound={0: 300.0})
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sddp.errors.BoundWarning")
 def test_a_bound_above_the_simulated_mean_is_said_with_both_numbers():
     (words,) = simulated(wrongly_bounded(), 60)
@@ -40,6 +41,7 @@ def test_a_bound_above_the_simulated_mean_is_said_with_both_numbers():
     assert simulated(wrongly_bounded(), 60, risk=tail) == []
 
 
+@pytest.mark.long
 def test_a_valid_bound_is_not_contradicted():
     assert simulated(reservoir.c9(), 200) == []
 

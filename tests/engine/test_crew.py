@@ -144,6 +144,7 @@ def test_ctrl_c_is_for_who_asks(monkeypatch):
     assert numbers(result) == numbers(train(reservoir.c9(), 12))
 
 
+@pytest.mark.long
 def test_processes_end_with_the_one_that_started_them():
     """Killed, it cannot tell them."""
     script = """
@@ -207,6 +208,7 @@ def test_no_process_is_started_for_one_path_or_few_iterations(monkeypatch):
         train(reservoir.c9(), 11, n_paths=2, n_jobs=2)
 
 
+@pytest.mark.long
 def test_where_processes_cannot_be_forked_the_problem_is_sent(monkeypatch):
     monkeypatch.setattr(crew, "START_METHOD", "spawn")
     size = Size(3, 2, 20, 4)
@@ -247,6 +249,7 @@ class BreaksOnce(sddp.InSample):
         return [replace(path[0], node="nowhere"), *path[1:]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_error_in_one_path_is_raised_and_the_next_call_works(n_jobs):
     problem, sampling = reservoir.c9(), BreaksOnce(at=13)  # the second path of iteration 12
@@ -269,6 +272,7 @@ class PressesWhileDrawing(sddp.InSample):
         return super().sample(problem, number, rng)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("where", ["after", "drawing"])
 def test_ctrl_c_while_processes_work(where, cuts):

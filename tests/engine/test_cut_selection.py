@@ -132,6 +132,7 @@ def inventory(seed: int) -> sddp.Problem:
     return sddp.Problem(sddp.linear_graph(4), build, cost_to_go_bound=0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_paths", [1, 2])
 def test_a_bound_that_stalls_is_not_held_back_by_a_missed_cut(choosy, n_paths):
     """Cuts matter here that were last the largest long ago; the default rule must not stop early.

@@ -165,6 +165,7 @@ def test_one_program_is_edited_for_other_sides_and_boxes():
     assert least == pytest.approx(by_hand, abs=1e-9)
 
 
+@pytest.mark.long
 def test_a_cycle_of_many_nodes_is_bounded_by_a_sparse_system():
     """A ring with discount 0.5 and least cost c at every node: the cost-to-go is c."""
     n = 3_000

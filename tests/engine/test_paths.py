@@ -66,6 +66,7 @@ def test_the_numbers_do_not_depend_on_the_number_of_processes(name, cuts, tmp_pa
         assert file == files[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_any_number_of_paths_reaches_the_extensive_form(name, cuts):
@@ -230,6 +231,7 @@ def test_what_the_first_iterations_found_reaches_the_twins(monkeypatch):
 # ---------------------------------------------------------------- going on
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_paths", [1, 3])
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 @pytest.mark.parametrize("name", PROBLEMS)

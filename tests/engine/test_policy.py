@@ -138,6 +138,7 @@ def test_slopes_are_derivatives_of_the_value_in_the_users_sense(maximises):
                 assert sides[0] - 1e-3 <= decision.slope[i] <= sides[1] + 1e-3
 
 
+@pytest.mark.long
 def test_values_are_exact_at_convergence():
     """At the first node the whole future is in the cuts: compared with scipy's extensive form."""
     instance = random_instance(4, graph="markov", transition="scale")

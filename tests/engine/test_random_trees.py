@@ -77,6 +77,7 @@ BY_TEXT = {"ids": str}
 SMALL = Combination("general", "sparse", MIXED)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("combination", COMBINATIONS, **BY_TEXT)
 def test_bound_equals_the_extensive_form(combination):
     instance = combination.instance(seed=COMBINATIONS.index(combination))
@@ -102,6 +103,7 @@ def test_bound_equals_the_extensive_form_for_other_numbers(seed):
     assert result.bound == pytest.approx(exact, rel=SOLVER, abs=SOLVER)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 def test_training_on_does_not_overshoot(cuts):
     """Cuts stay valid: long after convergence the bound is where it was."""

@@ -158,6 +158,7 @@ def test_a_chain_of_definitions_is_undone_in_order():
 # ---------------------------------------------------------------- chains of equality rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", range(0, 200, 40))
 def test_random_equality_chains_agree_with_the_extensive_form(start):
     """Sums that cancel up to rounding, redundant rows in other units, inconsistent rows."""

@@ -97,6 +97,7 @@ def allocate(limit: float, holdings: dict[str, float], cvar: str = "lazy", **opt
         )
 
 
+@pytest.mark.long
 def test_training_does_the_same_whatever_the_unit_of_money():
     runs = [allocate(0.03, {"cash": wealth}) for wealth in (1.0, 1e-6, 1e9)]
     wealths = (1.0, 1e-6, 1e9)

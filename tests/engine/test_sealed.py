@@ -184,6 +184,7 @@ def test_a_policy_travels_whatever_its_builder_was(name):
         assert numbers(twin) == numbers(policy)
 
 
+@pytest.mark.long
 def test_processes_take_a_problem_whatever_its_builder_was(monkeypatch):
     monkeypatch.setattr("sddp.engine.crew.START_METHOD", "spawn")
     bounds = [

@@ -96,6 +96,7 @@ def expected_total(policy):
     return float(np.array(weights) @ path_totals(table).to_numpy())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("build", "value"),
     [
@@ -109,6 +110,7 @@ def test_the_expected_total_of_a_converged_policy_is_the_optimum(build, value):
     assert expected_total(train(build(), 60).policy) == pytest.approx(value, rel=SOLVER)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("graph", ["stopping", "general"])
 def test_expected_total_with_both_noises_and_stops(graph):
     instance = random_instance(2, graph=graph, transition="scale", maximises=graph == "general")
@@ -116,6 +118,7 @@ def test_expected_total_with_both_noises_and_stops(graph):
     assert expected_total(policy) == pytest.approx(policy.bound, rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::sddp.errors.BoundWarning")  # after one iteration
 def test_an_unconverged_policy_costs_more_than_the_optimum_and_its_bound_less():
     policies = [train(markov.b7(), iterations).policy for iterations in (1, 2, 3)]
     totals = [expected_total(policy) for policy in policies]
@@ -124,6 +127,7 @@ def test_an_unconverged_policy_costs_more_than_the_optimum_and_its_bound_less():
     assert max(policy.bound for policy in policies) <= 96875 / 12 + 1e-6
 
 
+@pytest.mark.long
 def test_the_simulated_mean_estimates_the_expected_total():
     """300 paths: within 4 standard errors."""
     policy = train(reservoir.c9(), 40).policy
@@ -203,6 +207,7 @@ def test_positions_drawn_by_numpy_are_positions():
     assert (table["v.out"] <= table["v.in"] + inflow + 1e-6).all()
 
 
+@pytest.mark.long
 def test_a_discounted_loop_stops_by_itself_and_can_be_cut_off():
     policy = train(reservoir.d3(), 60).policy
     lengths = policy.simulate(200, rng=rng()).groupby("path").size()

@@ -264,6 +264,7 @@ def _assert_subgradient(p: Pair, value: float, slope: np.ndarray) -> None:
             assert p.value(p.state + move) >= value + slope @ move - 1e-7
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -91,6 +91,7 @@ def test_a_loaded_policy_answers_bit_for_bit(name, cuts, tmp_path):
         assert loaded.simulate(3, rng=np.random.default_rng(0)).equals(table)
 
 
+@pytest.mark.long
 def test_a_new_process_answers_bit_for_bit(tmp_path):
     script = tmp_path / "ask.py"
     script.write_text(ASK)
@@ -114,6 +115,7 @@ def test_a_new_process_answers_bit_for_bit(tmp_path):
         assert [line.split() for line in pair] == [expected, expected]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
 def test_training_goes_on_from_a_file(cuts, tmp_path):
     risk = {"risk": TAIL}

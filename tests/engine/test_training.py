@@ -301,6 +301,7 @@ def test_paths_that_training_cannot_follow_are_refused(path):
         train(stagewise.a11(), 2, sampling=sddp.Historical([path]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("final", [1e-11, 1e-13])
 def test_a_tolerance_below_the_solvers_does_no_harm(final):
     """Rows that the LP keeps only within 1e-9 are broken by more than 1e-11: D1 is 20."""

@@ -57,6 +57,7 @@ def test_a_number_that_is_off_does_not_agree(monkeypatch):
     assert not reference.reference_table(config, out_of_sample(config))["agrees"].any()
 
 
+@pytest.mark.long
 def test_quick_run_leaves_tables_figures_and_a_record(folder, tables):
     for name in FIGURES:
         assert (folder / f"{name}.png").stat().st_size > 10_000
@@ -106,6 +107,7 @@ def test_a_tightened_limit_is_kept_and_costs_gain(tables):
         assert tight["gap"] > plain["gap"]
 
 
+@pytest.mark.long
 def test_figures_are_redrawn_from_tables_alone(folder, monkeypatch):
     before = {name: (folder / f"{name}.png").read_bytes() for name in FIGURES}
     for name in FIGURES:

@@ -115,6 +115,7 @@ def test_known_moments_of_one_regime_are_those_of_the_long_run():
         np.testing.assert_allclose(found.covariances[0], expected, atol=1e-12)
 
 
+@pytest.mark.long
 def test_known_moments_are_what_a_fit_tends_to():
     config = replace(Config(), n_histories=800, n_discarded=60)
     model = fit_regimes(histories(brown_smith(), config), 3, "same date", 1)
@@ -326,6 +327,7 @@ def test_moved_towards_cash_no_decision_breaks_the_limit(world):
     assert risk.max() >= 0.05 * (1.0 - 1e-9)
 
 
+@pytest.mark.long
 def test_cells_do_not_depend_on_the_number_of_jobs(world, capsys):
     given = [(world, Cell(name, 0.05, 0.01, 3, 30, scaled=True)) for name in (SDDP, COSTS_IGNORED)]
     serial = spread(world.config, "cells", follow_cell, given)

@@ -20,6 +20,7 @@ from experiments.benchmarks.measure import (
 )
 
 
+@pytest.mark.long
 def test_quick_form_of_the_base(tmp_path, capsys):
     assert main(["--quick", "--only", "base", "cores", "--out", str(tmp_path)]) == 0
     assert "seconds_to_1.0%_of_gain" in capsys.readouterr().out
@@ -47,6 +48,7 @@ def _bunching_stays_on(monkeypatch):
     monkeypatch.setattr("sddp.engine.node_problem.FEWEST_BUNCHED", 6)
 
 
+@pytest.mark.long
 def test_the_bunching_problems_against_their_extensive_forms():
     for problem in (reservoir(3, 8), warehouses(3, 7, 2, seed=0)):
         result = sddp.train(

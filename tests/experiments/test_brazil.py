@@ -66,6 +66,7 @@ def arguments(folder: Path, out: str = "out") -> list[str]:
 # --- the whole of it ---
 
 
+@pytest.mark.long
 def test_a_quick_run_leaves_tables_figures_and_a_page(finished):
     out = finished / "out"
     for name in FIGURES:
@@ -90,6 +91,7 @@ def test_nothing_written_names_a_folder(finished):
             assert str(finished) not in path.read_text(encoding="utf-8"), path.name
 
 
+@pytest.mark.long
 def test_a_second_run_reads_the_store_and_writes_the_same(finished, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("decided again")
@@ -130,6 +132,7 @@ def test_sensitivities_add_other_settings(finished):
     assert found["deflated"]["n_trials"].iloc[0] == len(found["summary"])
 
 
+@pytest.mark.long
 def test_figures_are_drawn_again_from_the_tables_alone(finished, monkeypatch):
     drawn = {name: (finished / "out" / f"{name}.png").read_bytes() for name in FIGURES}
     for name in FIGURES:
@@ -208,6 +211,7 @@ def decided_on(prices: BrazilPrices, last: int, store: Path) -> tuple[dict[str, 
     return decisions, report.wealth.iloc[-1]
 
 
+@pytest.mark.long
 def test_no_strategy_of_the_study_looks_ahead(tmp_path):
     """Bit for bit, though fits and policies of the other future lie in the store they share."""
     known = rows_of(1)
@@ -295,6 +299,7 @@ def test_all_strategies_are_measured_with_one_yardstick(finished):
     assert measured["cash (CDI)"] == pytest.approx(-0.0004, rel=1e-9)
 
 
+@pytest.mark.long
 def test_longer_trainings_are_compared_by_their_bounds(tmp_path):
     """The first iterations are the same, and no later one raises a bound."""
     usual = Variant.of(SMALL, variants.RECEDING, SMALL.headline)
@@ -336,6 +341,7 @@ def test_realised_volatility_is_in_points_and_knows_no_later_row():
     assert index.index[0] == prices.index[21]
 
 
+@pytest.mark.long
 def test_the_decks_limit_is_twice_what_the_ibovespa_ever_reached_in_two_years():
     """4.84 % as stated in the project's design notes, from the same rows."""
     prices, cash_rate = read_prices(reference_path("data/brazil/prices.csv"))

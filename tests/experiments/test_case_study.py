@@ -29,6 +29,7 @@ def write_prices(path: Path, n_assets: int, n_rows: int = 640, edit=lambda table
     return path
 
 
+@pytest.mark.long
 def test_quick_form_on_the_packaged_data(tmp_path, capsys):
     pytest.importorskip("skfolio", reason="the packaged prices ship inside skfolio")
     where = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
@@ -50,6 +51,7 @@ def test_quick_form_on_the_packaged_data(tmp_path, capsys):
     assert record["results"]["share_of_decisions_with_binding_limit"] >= 0.5
 
 
+@pytest.mark.long
 def test_own_prices_with_and_without_factors(tmp_path):
     prices = write_prices(tmp_path / "prices.csv", n_assets=3)
     factors = write_prices(tmp_path / "factors.csv", n_assets=2)
@@ -58,6 +60,7 @@ def test_own_prices_with_and_without_factors(tmp_path):
     assert main([*arguments, "--factors", str(factors), "--out", str(tmp_path / "b")]) == 0
 
 
+@pytest.mark.long
 def test_one_asset_and_interest_on_cash(tmp_path):
     prices = write_prices(tmp_path / "prices.csv", n_assets=1)
     arguments = ["--quick", "--prices", str(prices), "--cash-rate", "0.0001", "--no-resume"]
@@ -68,6 +71,7 @@ def test_one_asset_and_interest_on_cash(tmp_path):
     np.testing.assert_allclose(wealth["cash"], grown, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_second_run_gives_the_same_numbers(tmp_path):
     prices = write_prices(tmp_path / "prices.csv", n_assets=2)
     for folder in ("a", "b"):
@@ -129,6 +133,7 @@ def test_factors_need_prices(capsys):
     assert "--factors x.csv: needs --prices" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_run_and_leaves_no_results(tmp_path):
     """The signal arrives while a policy is trained: no half-trained policy may decide."""
     prices = write_prices(tmp_path / "prices.csv", n_assets=3, n_rows=1300)

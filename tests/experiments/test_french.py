@@ -50,6 +50,7 @@ def arguments(folder: Path, out: str = "out", *more: str) -> list[str]:
 # --- the whole of it ---
 
 
+@pytest.mark.long
 def test_a_quick_run_leaves_tables_figures_and_a_record(finished, tables):
     for name in ALL_FIGURES:
         assert (finished / "out" / f"{name}.png").stat().st_size > 10_000, name
@@ -67,6 +68,7 @@ def test_nothing_written_names_a_folder(finished):
             assert str(finished) not in path.read_text(encoding="utf-8"), path.name
 
 
+@pytest.mark.long
 def test_a_second_run_reads_the_store_and_writes_the_same(finished, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("worked out again")
@@ -81,6 +83,7 @@ def test_a_second_run_reads_the_store_and_writes_the_same(finished, monkeypatch)
         assert (finished / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.long
 def test_figures_are_drawn_again_from_the_tables_alone(finished, monkeypatch):
     drawn = {name: (finished / "out" / f"{name}.png").read_bytes() for name in ALL_FIGURES}
     for name in ALL_FIGURES:
@@ -91,6 +94,7 @@ def test_figures_are_drawn_again_from_the_tables_alone(finished, monkeypatch):
         assert (finished / "out" / f"{name}.png").read_bytes() == drawn[name], name
 
 
+@pytest.mark.long
 def test_one_part_can_be_run_and_drawn_by_itself(finished):
     assert command.main(arguments(finished, "part", "--only", "rolling")) == 0
     written = {path.name for path in (finished / "part").iterdir()}

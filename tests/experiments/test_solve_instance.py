@@ -112,6 +112,7 @@ def _check_form(answer):
 # --- in a process of its own ---------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_it_prints_one_json_object(file):
     found = _run(file(), "--simulate", "50", "--seed", "3")
     assert (found.returncode, found.stderr) == (0, "")
@@ -126,6 +127,7 @@ def test_it_prints_one_json_object(file):
     assert abs(answer["simulated_mean"] - OPTIMUM) <= 4.5 * error
 
 
+@pytest.mark.long
 def test_an_infeasible_instance_says_why_on_standard_error(file):
     """A limit of 0 that all of the first holdings break, whether kept or sold."""
     found = _run(file(TINY2, gamma=0.0))
@@ -135,6 +137,7 @@ def test_an_infeasible_instance_says_why_on_standard_error(file):
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.long
 def test_a_malformed_instance_says_why_on_standard_error(file):
     found = _run(file(gamma="a lot"))
     assert found.returncode != 0
@@ -143,6 +146,7 @@ def test_a_malformed_instance_says_why_on_standard_error(file):
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_long_run_with_what_was_learnt(tmp_path):
     """The file is a pipe, so that the signal is sent only once training must have begun."""
     pipe = tmp_path / "instance.json"
@@ -228,6 +232,7 @@ def test_iterations_and_seconds_end_training(file, capsys):
     assert whichever["status"] == "iteration_limit"
 
 
+@pytest.mark.long
 def test_a_seed_fixes_every_number(file, capsys):
     path = file(medium_case())
     options = [path, "--iterations", "4", "--simulate", "10"]

@@ -169,6 +169,7 @@ def test_a_loose_limit_proves_that_buying_and_holding_is_optimal(study):
     assert bound.mean() == pytest.approx(kept.mean(), abs=1e-5)
 
 
+@pytest.mark.long
 def test_costs_lower_the_bound_and_free_foresight_lifts_it(study):
     means = [bounds(study, cost, study[2]).mean() for cost in (0.0, 0.005, 0.02)]
     assert means[0] > means[1] + 2e-3 > means[2] + 4e-3

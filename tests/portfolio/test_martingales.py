@@ -18,6 +18,7 @@ def history(problem, path):
     return np.log(1.0 + problem.cash_return + np.array(returns)), np.array(factors)[:, None]
 
 
+@pytest.mark.long
 def test_value_differences_are_those_of_the_exact_recursion():
     all_paths = list(EXAMPLE.histories(3))
     log_returns, factors = zip(*(history(EXAMPLE, path) for path in all_paths), strict=True)

@@ -131,6 +131,7 @@ def test_the_penalised_likelihood_never_falls_and_ends_at_the_reported_one(prior
     assert penalty == pytest.approx(-prior_observations * divergences, rel=1e-8)
 
 
+@pytest.mark.long
 def test_a_simulated_chain_is_recovered_within_its_standard_errors():
     truth = separated_regimes()
     states, rows = oracles.simulated_chain(3000, truth, _rng(7))
@@ -169,6 +170,7 @@ def test_reported_likelihood_is_that_of_the_reported_parameters():
 # Published and authors' values.
 
 
+@pytest.mark.long
 def test_maximum_likelihood_of_the_authors_series():
     data = pd.read_csv(reference_path("data/msddp_tests/hmm_ar_series.csv")).iloc[:, 2:]
     values = json.loads(reference_path("data/msddp_tests/reference_values.json").read_text())
@@ -321,6 +323,7 @@ def test_rows_must_at_least_equal_parameters_per_variable():
         GaussianRegimes(2, min_count=1).fit(rows, rng=_rng())
 
 
+@pytest.mark.long
 def test_the_best_usable_start_is_chosen():
     log = GaussianRegimes(3, n_starts=12).fit(_returns(400, 5), rng=_rng(1)).fit_log
     usable = log[log["discarded"] == ""]

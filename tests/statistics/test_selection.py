@@ -50,6 +50,7 @@ def test_held_out_rows_are_scored_given_the_rows_before_them():
     assert table.loc[2, "held_out_log_likelihood"] == pytest.approx(total, abs=0.01)
 
 
+@pytest.mark.long
 def test_two_regimes_are_found_in_data_with_two():
     table = choose_n_states(two_volatilities(800, _rng(1)), [1, 2, 3], rng=_rng(), regimes=QUICK)
     assert table.index[table["chosen"]].tolist() == [2]

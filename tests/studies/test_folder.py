@@ -87,6 +87,7 @@ write(Path(sys.argv[1]), "second")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_renames", [0, 1, 2])
 def test_killed_while_it_is_replaced(tmp_path, n_renames):
     """The next run finds whole results, and what the user had put there."""
