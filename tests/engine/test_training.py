@@ -328,7 +328,7 @@ def test_an_unbounded_stage_names_node_noise_and_file(tmp_path, monkeypatch):
         )
 
     problem = sddp.Problem(sddp.linear_graph(2), build, cost_to_go_bound=-1e4)
-    words = r"node 1, noise \d, incoming state \[.*\]: the LP was not solved \(.*Unbounded"
+    words = r"node 1, noise \d, incoming state x = 0: the LP was not solved \(.*Unbounded"
     with pytest.raises(SolverError, match=words) as error:
         train(problem, 3)
     written = Path(str(error.value).split("written to ")[1])
