@@ -13,7 +13,7 @@ import nox
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ".ci/constraints.txt"
-FAST = ("-m", "not slow and not long")
+FAST = ("-m", "not slow and not long", "-n", "auto")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 nox.options.sessions = ["fast"]
@@ -23,7 +23,7 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """Fast tests on the locked versions: under two minutes."""
+    """Fast tests on the locked versions."""
     _install(session, "-c", LOCK)
     session.run("pytest", *FAST, *session.posargs)
 
