@@ -217,7 +217,9 @@ def write_model(
     model.a_matrix_.value_ = np.asarray(matrix.data, dtype=float)
     model.col_names_, model.row_names_ = _file_names(column_names), _file_names(row_names)
     highs = new_solver(presolve=False)
-    accept(highs.passModel(model))
+    lower = np.concatenate([arrays.column_lower, arrays.row_lower])
+    upper = np.concatenate([arrays.column_upper, arrays.row_upper])
+    accept_sides(highs.passModel(model), lower, upper)
     with path.open("wb"):  # HiGHS says no more than that it failed
         pass
     accept(highs.writeModel(str(path)))

@@ -124,12 +124,12 @@ def _trading_model(inputs: StageInputs) -> Any:
         limited = (np.flatnonzero(np.isfinite(terms.weight_limit)) + 1).tolist()
         m.weight_limit = pyo.Constraint(
             limited,
-            rule={i: m.holdings[i] <= terms.weight_limit[i - 1] * m.wealth for i in limited},
+            rule={i: m.holdings[i] <= float(terms.weight_limit[i - 1]) * m.wealth for i in limited},
         )
     penalty = inputs.model.cvar_penalty
     if penalty is None:
         m.breach.fix(0.0)
-    m.objective = pyo.Objective(expr=-(penalty or 0.0) * m.breach, sense=pyo.maximize)
+    m.objective = pyo.Objective(expr=-float(penalty or 0.0) * m.breach, sense=pyo.maximize)
     return m
 
 
@@ -155,7 +155,8 @@ def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
         expr=m.quantile
         + pyo.quicksum(float(p) / tail * m.excess[o] for o, p in enumerate(view.probabilities))
     )
-    m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= model.cvar_limit * m.wealth)
+    assert model.cvar_limit is not None
+    m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= float(model.cvar_limit) * m.wealth)
 
 
 def _traded(m: Any) -> list[Any]:

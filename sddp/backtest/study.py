@@ -295,6 +295,8 @@ def _run(job: _Job, market: Market) -> tuple[str, Record | Failure]:
     leave_if_orphaned = _watch(job.started_by)
     with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # What libraries will change some day says nothing of the run's results.
+        warnings.simplefilter("ignore", DeprecationWarning)
         try:
             return job.name, _finish(job, market, account, caught, leave_if_orphaned)
         except Exception as error:

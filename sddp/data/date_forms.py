@@ -78,20 +78,20 @@ class Form:
         """Date of a text; NaT where this form does not fit."""
         match = re.fullmatch(self.pattern, text)
         if match is None:
-            return np.datetime64("NaT")
+            return np.datetime64("NaT", "us")
         try:
             found = self.date(match)
             if isinstance(found, np.datetime64):
                 return found
             year, month, day = found
             if not FIRST_YEAR <= year <= LAST_YEAR or not 1 <= month <= 12:
-                return np.datetime64("NaT")
+                return np.datetime64("NaT", "us")
             if day == 0:
-                after = np.datetime64(f"{year:04d}-{month:02d}") + 1
-                return np.datetime64(after.astype("datetime64[D]") - 1)
+                after = np.datetime64(f"{year:04d}-{month:02d}") + np.timedelta64(1, "M")
+                return np.datetime64(after.astype("datetime64[D]") - np.timedelta64(1, "D"))
             return np.datetime64(f"{year:04d}-{month:02d}-{day:02d}")
         except (ValueError, OverflowError):
-            return np.datetime64("NaT")
+            return np.datetime64("NaT", "us")
 
 
 def full_year(text: str) -> int:

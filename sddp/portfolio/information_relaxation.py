@@ -142,7 +142,7 @@ class _Template:
         self.width = 3 * n + 1
         trades = np.block([[1.0 + costs, costs - 1.0], [-np.eye(n), np.eye(n)]])
         stage = np.hstack([np.eye(n + 1), trades])
-        self._balances = sp.block_diag([stage] * n_stages, format="csr")
+        self._balances = sp.block_diag([sp.csr_array(stage)] * n_stages, format="csr")
 
     @property
     def n_positions(self) -> int:

@@ -154,7 +154,7 @@ def check_dates(dates: pd.DatetimeIndex, where: str) -> None:
     DataError
         With the first one out of place.
     """
-    late = np.flatnonzero(np.diff(dates.to_numpy()) <= np.timedelta64(0))
+    late = np.flatnonzero(np.diff(dates.to_numpy()) <= np.timedelta64(0, "D"))
     if late.size:
         raise DataError(
             f"{where}: {dates[late[0] + 1]:%Y-%m-%d} follows {dates[late[0]]:%Y-%m-%d}; "
