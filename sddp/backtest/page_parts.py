@@ -134,8 +134,10 @@ def _in_few_colours(image: Image.Image) -> Image.Image:
 
 def _image(picture: Picture) -> dict[str, Any]:
     """Source and pixels of a picture, as it stands on the page."""
-    width, height = (round(DPI * inches) for inches in picture.figure.get_size_inches())
-    source = "data:image/png;base64," + base64.b64encode(picture.png()).decode("ascii")
+    drawn = picture.png()
+    # matplotlib rounds a size that falls between two pixels by its version: ask the file.
+    width, height = Image.open(io.BytesIO(drawn)).size
+    source = "data:image/png;base64," + base64.b64encode(drawn).decode("ascii")
     return {"src": source, "width": width, "height": height}
 
 
