@@ -47,7 +47,7 @@ def everything(session: nox.Session) -> None:
 @nox.session
 def floors(session: nox.Session) -> None:
     """Fast tests on the lowest versions that pyproject.toml admits, and the oldest Python."""
-    lowest = Path(session.create_tmp()) / "floors.txt"
+    lowest = Path(session.create_tmp()).resolve() / "floors.txt"
     lowest.write_text("\n".join(_floors()) + "\n", encoding="utf-8")
     _install(session, "-c", str(lowest))
     session.run("pytest", *FAST, *session.posargs)
