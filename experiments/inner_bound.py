@@ -32,7 +32,7 @@ from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
 from sddp.cli.exit_codes import guarded
-from sddp.engine.stopping import BoundStalling, Iterations
+from sddp.engine.training.stopping import BoundStalling, Iterations
 from sddp.errors import DataError
 from sddp.studies.record import Run, write_figure
 

@@ -9,7 +9,7 @@ from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationDecision
 from sddp.allocation.training import train_allocation
 from sddp.backtest.tables import cells, check_same_dates, checked_table
-from sddp.engine.stopping import Gap, Iterations, StoppingRule
+from sddp.engine.training.stopping import Gap, Iterations, StoppingRule
 from sddp.errors import DataError
 from sddp.labels import CASH
 from sddp.rng import Rng, generator

@@ -64,8 +64,8 @@ def own(module: str) -> set[str]:
 
 
 def test_there_is_something_to_check():
-    assert {"sddp.lp", "sddp.engine.training", "sddp.risk", "sddp.errors"} <= set(IMPORTS)
-    assert "sddp.engine.policy" in IMPORTS["sddp.engine.training"]
+    assert {"sddp.lp", "sddp.engine.training.train", "sddp.risk", "sddp.errors"} <= set(IMPORTS)
+    assert "sddp.engine.policy.policy" in IMPORTS["sddp.engine.training.train"]
     assert "highspy" in IMPORTS["sddp.highs"]
 
 

@@ -21,7 +21,7 @@ from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import cost_free_policy, train_allocation
 from sddp.arrays import Floats
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, solve_cost_free
 from sddp.portfolio.information_relaxation import information_relaxation, laws_along
 from sddp.portfolio.martingales import controlled_wealth, value_differences

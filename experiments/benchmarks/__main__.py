@@ -37,7 +37,7 @@ from experiments.benchmarks.measure import (
     train_size,
 )
 from sddp.cli.exit_codes import guarded
-from sddp.engine.stopping import Iterations, Seconds
+from sddp.engine.training.stopping import Iterations, Seconds
 from sddp.studies.record import Run
 
 PAPER = Size(100, 3, 1_000, 12)

@@ -8,7 +8,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 import sddp
-from sddp.engine import node_problem
+from sddp.engine.subproblem import subproblem as node_problem
 
 
 def reservoir(n_stages: int, n_noises: int) -> sddp.Problem:

@@ -23,9 +23,9 @@ from experiments.benchmark_instances import Size
 from sddp.allocation.instances import read_instance
 from sddp.allocation.problem import allocation_problem
 from sddp.arrays import Floats
-from sddp.engine.problem import Problem
-from sddp.engine.stopping import Seconds, StoppingRule
-from sddp.engine.training import train
+from sddp.engine.model.problem import Problem
+from sddp.engine.training.stopping import Seconds, StoppingRule
+from sddp.engine.training.train import train
 
 GAPS = (0.1, 0.01, 0.001)
 PARTS = ("linear programmes", "cost-to-go", "CVaR", "other")

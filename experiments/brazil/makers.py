@@ -31,7 +31,7 @@ from sddp.backtest import (
     variants,
 )
 from sddp.data.sources.brazil_prices import ASSETS
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven
 from sddp.portfolio.risk_aversion import RiskAversion
 from sddp.statistics import GaussianRegimes

@@ -18,7 +18,7 @@ from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import AllocationResult, cost_free_policy, train_allocation
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 

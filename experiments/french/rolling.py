@@ -31,7 +31,7 @@ from sddp.backtest import (
     run_study,
     variants,
 )
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.portfolio import CVaRMatched, MeanVariance
 from sddp.statistics import GaussianRegimes
 

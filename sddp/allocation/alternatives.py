@@ -16,9 +16,9 @@ from sddp.allocation.policy import AllocationPolicy, Regime, belief_over_regimes
 from sddp.allocation.problem import money
 from sddp.allocation.stage import StageInputs, decision_stage
 from sddp.arrays import Floats
-from sddp.engine.policy import Decision
-from sddp.engine.prepared import prepare_stage
-from sddp.engine.stage import Stage
+from sddp.engine.model.stage import Stage
+from sddp.engine.policy.policy import Decision
+from sddp.engine.subproblem.prepared import prepare_stage
 from sddp.errors import InfeasibleState
 
 # Fraction of wealth by which the limit is moved to find what it costs: the value is piecewise

@@ -14,9 +14,9 @@ from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.outlook import outlook
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
-from sddp.engine.certificate import Certificate
-from sddp.engine.policy import Decision, Policy
-from sddp.engine.storage import load_file, save_policy
+from sddp.engine.policy.certificate import Certificate
+from sddp.engine.policy.files import load_file, save_policy
+from sddp.engine.policy.policy import Decision, Policy
 from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
 from sddp.labels import label_index
 from sddp.rng import Rng

@@ -12,11 +12,11 @@ from sddp.allocation.outlook import outlook
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
-from sddp.engine.graph import Node, markov_graph
-from sddp.engine.prepared import PreparedStage, prepare_stage
-from sddp.engine.problem import Problem
-from sddp.engine.stage import InitialCut, Stage
-from sddp.engine.transition import LinearTransition
+from sddp.engine.model.graph import Node, markov_graph
+from sddp.engine.model.problem import Problem
+from sddp.engine.model.stage import InitialCut, Stage
+from sddp.engine.model.transition import LinearTransition
+from sddp.engine.subproblem.prepared import PreparedStage, prepare_stage
 from sddp.errors import ModelError
 from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios

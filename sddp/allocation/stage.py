@@ -12,8 +12,8 @@ from sddp.allocation.model import AllocationModel, Terms
 from sddp.allocation.outlook import Outlook
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
-from sddp.engine.stage import Stage, State
-from sddp.engine.transition import LinearTransition
+from sddp.engine.model.stage import Stage, State
+from sddp.engine.model.transition import LinearTransition
 
 CvarForm = Literal["lazy", "explicit"]
 

@@ -11,13 +11,13 @@ from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
-from sddp.engine.certificate import Certificate
-from sddp.engine.cost_to_go import CutForm, LazyAggregation
-from sddp.engine.network import Network
-from sddp.engine.policy import Policy
-from sddp.engine.session import Tolerances
-from sddp.engine.stopping import Gap, Iterations, StoppingRule
-from sddp.engine.training import TrainingResult, train
+from sddp.engine.policy.certificate import Certificate
+from sddp.engine.policy.policy import Policy
+from sddp.engine.subproblem.network import Network
+from sddp.engine.training.session import Tolerances
+from sddp.engine.training.stopping import Gap, Iterations, StoppingRule
+from sddp.engine.training.train import TrainingResult, train
+from sddp.engine.value.cost_to_go import CutForm, LazyAggregation
 from sddp.errors import ModelError
 from sddp.labels import CASH
 from sddp.risk import Expectation, RiskMeasure

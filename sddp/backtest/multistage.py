@@ -19,7 +19,7 @@ from sddp.backtest.describe import NOT_DESCRIBED, keyed
 from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
 from sddp.backtest.market import View
 from sddp.backtest.trainings import TrainingCache
-from sddp.engine.stopping import BoundStalling, Iterations, StoppingRule
+from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
 from sddp.labels import CASH, places_of
 from sddp.rng import Seed, seed_sequence

@@ -16,8 +16,8 @@ from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.backtest.describe import describe
 from sddp.backtest.store import Record, read_record, store_key, write_record
-from sddp.engine.stopping import StoppingRule, Told
-from sddp.engine.training import INTERRUPTED
+from sddp.engine.training.stopping import StoppingRule, Told
+from sddp.engine.training.train import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
 from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios

@@ -226,7 +226,7 @@ def strategy(
     """The multi-stage policy with these settings, its fits and trainings kept in a store."""
     from sddp.allocation.model import AllocationModel
     from sddp.backtest import FitCache, MultistageStrategy, RegimeEstimator, TrainingCache
-    from sddp.engine.stopping import Iterations
+    from sddp.engine.training.stopping import Iterations
     from sddp.statistics import GaussianRegimes
 
     return MultistageStrategy(

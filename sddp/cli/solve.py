@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sddp.allocation.instances import Instance
     from sddp.allocation.training import AllocationResult
-    from sddp.engine.stopping import StoppingRule
+    from sddp.engine.training.stopping import StoppingRule
 
 INTERRUPTED = "interrupted"
 STATUS = {
@@ -83,7 +83,7 @@ def solve(
     """Answer of the command, as its JSON holds it; `train` is `train_allocation`."""
     import numpy as np
 
-    from sddp.engine.stopping import Told
+    from sddp.engine.training.stopping import Told
 
     training_rng, simulation_rng = np.random.default_rng(options.seed).spawn(2)
     with shown_iterations(options.iterations, quiet=options.quiet) as on_iteration:
@@ -131,7 +131,7 @@ def _simulated(
 
 
 def _stopping(options: argparse.Namespace) -> StoppingRule:
-    from sddp.engine.stopping import BoundStalling, Iterations, Seconds
+    from sddp.engine.training.stopping import BoundStalling, Iterations, Seconds
 
     rule: StoppingRule = BoundStalling(10, 1e-9)
     if options.iterations is not None:

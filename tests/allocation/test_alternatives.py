@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 
 from sddp import AllocationModel, MarkovScenarios, train_allocation
 from sddp.allocation.alternatives import limit_price, without_trading
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 
 COST, CONFIDENCE, BELIEF = 0.004, 0.8, np.array([0.7, 0.3])
 HELD = {"cash": 30.0, "bold": 60.0, "meek": 10.0}

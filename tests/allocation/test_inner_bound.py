@@ -18,11 +18,11 @@ from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.model import AllocationModel, Terms
 from sddp.allocation.outlook import Outlook
 from sddp.allocation.stage import StageInputs, decision_stage
-from sddp.engine.inner_hull import InnerHull
-from sddp.engine.inner_points import visited_states
-from sddp.engine.inner_program import KnownPoints
-from sddp.engine.inner_stage import stage_forms
-from sddp.engine.translation import compile_stage
+from sddp.engine.policy.inner_hull import InnerHull
+from sddp.engine.policy.inner_points import visited_states
+from sddp.engine.policy.inner_program import KnownPoints
+from sddp.engine.policy.inner_stage import stage_forms
+from sddp.engine.subproblem.translation import compile_stage
 from sddp.errors import InfeasibleState, ModelError, RecourseWarning
 from sddp.lp import Effort
 from tests.allocation.asking import CASES, converged, random_states

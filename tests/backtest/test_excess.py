@@ -19,7 +19,7 @@ from sddp.backtest import (
     RegimeForecaster,
     backtest,
 )
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.errors import ModelError
 from sddp.portfolio import MeanVariance
 from sddp.statistics import GaussianRegimes

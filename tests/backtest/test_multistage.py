@@ -22,7 +22,7 @@ from sddp.backtest import (
     variants,
 )
 from sddp.backtest.estimation import periods
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError
 from sddp.statistics import GaussianRegimes
 from tests.backtest.test_lookahead import FUTURES, assert_no_look_ahead

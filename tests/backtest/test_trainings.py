@@ -11,8 +11,8 @@ import pytest
 
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import TrainingCache, backtest, trainings
-from sddp.engine.stopping import Iterations
-from sddp.engine.training import INTERRUPTED
+from sddp.engine.training.stopping import Iterations
+from sddp.engine.training.train import INTERRUPTED
 from sddp.errors import DataError, StoreWarning
 from sddp.scenarios import MarkovScenarios
 from tests.backtest.test_multistage import small_strategy, two_regime_market

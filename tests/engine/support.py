@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 import sddp
-from sddp.engine.network import Network
-from sddp.engine.policy import Policy
-from sddp.engine.stopping import Progress, StoppingRule
+from sddp.engine.policy.policy import Policy
+from sddp.engine.subproblem.network import Network
+from sddp.engine.training.stopping import Progress, StoppingRule
 
 CUT_FORMS = (sddp.LazyAggregation(), sddp.MultiCut(), sddp.AverageCut())
 BY_NAME = {"ids": lambda cuts: type(cuts).__name__}

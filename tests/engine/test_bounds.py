@@ -9,7 +9,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.bounds import cost_to_go_bounds
+from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds
 from sddp.errors import BoundWarning, ModelError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.instances import TRANSITIONS, random_instance

@@ -13,13 +13,14 @@ import pytest
 import scipy.sparse as sp
 
 import sddp
-from sddp.engine import bunching, node_problem
-from sddp.engine.bunching import RightHandSides, responses
-from sddp.engine.network import Network
-from sddp.engine.node_problem import FEWEST_BUNCHED
-from sddp.engine.phase_one import FeasibilityCut
-from sddp.engine.solutions import StageSolution
-from sddp.engine.stage_programme import StageProgramme
+from sddp.engine.subproblem import bunching
+from sddp.engine.subproblem import subproblem as node_problem
+from sddp.engine.subproblem.bunching import RightHandSides, responses
+from sddp.engine.subproblem.feasibility import FeasibilityCut
+from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.solutions import StageSolution
+from sddp.engine.subproblem.stage_lp import StageProgramme
+from sddp.engine.subproblem.subproblem import FEWEST_BUNCHED
 from sddp.lp import Arrays, Effort, Scaling, Status
 from tests.engine.cases import reservoir
 from tests.engine.instances import Instance, random_instance

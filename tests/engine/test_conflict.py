@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from scipy.optimize import linprog
 
 import sddp
-from sddp.engine.conflict import find_conflict
+from sddp.engine.subproblem.conflict import find_conflict
 from sddp.errors import InfeasibleProblem, InfeasibleState
 from sddp.lp import Arrays
 from tests.engine.support import train

@@ -21,10 +21,10 @@ import sddp
 from experiments.benchmark_instances import Size
 from sddp import threads
 from sddp.allocation.problem import allocation_problem
-from sddp.engine import crew
-from sddp.engine.crew import Crew, Follower, Order
-from sddp.engine.interrupt import Interrupt
-from sddp.engine.network import Network
+from sddp.engine.subproblem.network import Network
+from sddp.engine.training import parallel as crew
+from sddp.engine.training.interrupt import Interrupt
+from sddp.engine.training.parallel import Crew, Follower, Order
 from sddp.errors import ModelError, NumericalWarning, SolverError
 from tests.engine.cases import reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, time_limit, train

@@ -7,10 +7,11 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine import cut_selection, transition
-from sddp.engine.cut_selection import FEWEST_VALUES, MEMORY, PERIOD, CutSelection
-from sddp.engine.cuts import CutPool
-from sddp.engine.transition import ScaleMap
+from sddp.engine.model import transition
+from sddp.engine.model.transition import ScaleMap
+from sddp.engine.value import cut_selection
+from sddp.engine.value.cut_selection import FEWEST_VALUES, MEMORY, PERIOD, CutSelection
+from sddp.engine.value.cuts import CutPool
 from tests.engine.cases import reservoir
 from tests.engine.support import SOLVER, Reaches, train
 from tests.engine.test_homogeneous import portfolio

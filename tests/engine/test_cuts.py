@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine.cuts import CutPool, ValueFunction
-from sddp.engine.solutions import StageSolution
+from sddp.engine.subproblem.solutions import StageSolution
+from sddp.engine.value.cuts import CutPool, ValueFunction
 from sddp.errors import ModelError
 from tests.engine.instances import random_instance
 from tests.engine.support import SOLVER, untrained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import sddp
-from sddp.engine import extensive
+from sddp.engine.policy import extensive_form as extensive
 from sddp.errors import InfeasibleProblem, ModelError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.support import SOLVER

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import sddp
-from sddp.engine.crew import Crew, Follower, Order
-from sddp.engine.network import Network
-from sddp.engine.node_problem import NodeProblem
-from sddp.engine.stopping import Progress, StoppingRule
+from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.subproblem import NodeProblem
+from sddp.engine.training.parallel import Crew, Follower, Order
+from sddp.engine.training.stopping import Progress, StoppingRule
 from tests.engine.cases import markov, reservoir
 from tests.engine.instances import random_instance
 from tests.engine.support import SOLVER, train

@@ -9,8 +9,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine import bounds
-from sddp.engine.network import Network
+from sddp.engine.subproblem import theta_bounds as bounds
+from sddp.engine.subproblem.network import Network
 from tests.engine.instances import random_instance
 
 N_STAGES = 6

@@ -15,8 +15,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.policy import Decision, Policy
-from sddp.engine.prepared import prepare_stage
+from sddp.engine.policy.policy import Decision, Policy
+from sddp.engine.subproblem.prepared import prepare_stage
 from tests.engine.cases import markov
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 from tests.engine.test_generated_rows import TANGENTS, Circle, circle, circle_stage

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine import passes
-from sddp.engine.cost_to_go import Support
-from sddp.engine.crew import Follower
-from sddp.engine.network import Network
-from sddp.engine.phase_one import FeasibilityCut
+from sddp.engine.subproblem.feasibility import FeasibilityCut
+from sddp.engine.subproblem.network import Network
+from sddp.engine.training import passes
+from sddp.engine.training.parallel import Follower
+from sddp.engine.value.cost_to_go import Support
 from sddp.errors import ModelError
 from tests.engine.cases import markov, reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, thawed, time_limit, train

@@ -13,9 +13,9 @@ import pytest
 from scipy.optimize import linprog
 
 import sddp
-from sddp.engine.network import Network
-from sddp.engine.phase_one import FeasibilityCut
-from sddp.engine.solutions import StageSolution
+from sddp.engine.subproblem.feasibility import FeasibilityCut
+from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.solutions import StageSolution
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, time_limit, train
 
 N_STATE, N_DECISIONS, N_HIDDEN = 3, 4, 40

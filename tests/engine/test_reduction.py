@@ -10,8 +10,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.compile import arrays_at
-from sddp.engine.elimination import Elimination
+from sddp.engine.subproblem.compile import arrays_at
+from sddp.engine.subproblem.elimination import Elimination
 from sddp.errors import InfeasibleProblem
 from tests.engine.equality_chains import miss
 from tests.engine.instances import random_instance

@@ -9,9 +9,9 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine import training as training_module
-from sddp.engine.coverage import Coverage
-from sddp.engine.sampling import Branch, InSample, Successors
+from sddp.engine.model.sampling import Branch, InSample, Successors
+from sddp.engine.training import train as training_module
+from sddp.engine.training.coverage import Coverage
 from sddp.errors import ConvergenceWarning, ModelError
 from tests.engine.cases import markov, rare, reservoir, stagewise
 from tests.engine.support import SOLVER, train
@@ -153,7 +153,7 @@ def test_every_node_is_reached_again_and_again():
         steps = []
         while (step := path.next_step(root)) is not None:
             steps.append(step)
-        sddp.engine.sampling.check_path(problem, steps)
+        sddp.engine.model.sampling.check_path(problem, steps)
         assert len(steps) == 11
         coverage.note_path(steps)
     counts = [coverage.visits[name] for name in problem.graph.nodes]

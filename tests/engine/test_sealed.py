@@ -14,8 +14,8 @@ import pytest
 from pyomo.core.expr.relational_expr import RangedExpression
 
 import sddp
-from sddp.engine.compile import arrays_at, noise_values
-from sddp.engine.translation import compile_stage
+from sddp.engine.subproblem.compile import arrays_at, noise_values
+from sddp.engine.subproblem.translation import compile_stage
 from sddp.errors import ModelError
 from tests.engine.support import SOLVER, Reaches, train
 from tests.engine.test_generated_rows import Circle, circle_stage
@@ -186,7 +186,7 @@ def test_a_policy_travels_whatever_its_builder_was(name):
 
 @pytest.mark.long
 def test_processes_take_a_problem_whatever_its_builder_was(monkeypatch):
-    monkeypatch.setattr("sddp.engine.crew.START_METHOD", "spawn")
+    monkeypatch.setattr("sddp.engine.training.parallel.START_METHOD", "spawn")
     bounds = [
         train(three_stages(lambda node: stage_of(priced(reservoir(), node))), 12, n_jobs=n).bound
         for n in (1, 2)

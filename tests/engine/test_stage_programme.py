@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sddp.engine.lazy_rows import MAXIMAL_AGE, RowTable
-from sddp.engine.stage_programme import FEWEST_RESTING, StageProgramme
+from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, RowTable
+from sddp.engine.subproblem.stage_lp import FEWEST_RESTING, StageProgramme
 from sddp.lp import AT_LOWER, AT_UPPER, BASIC, Arrays, Effort, LinearProgram, Scaling, Status
 from tests.engine.support import SOLVER
 from tests.oracles import solve_lp

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine.stopping import LogEntry, Progress, StoppingRule
+from sddp.engine.training.stopping import LogEntry, Progress, StoppingRule
 from sddp.errors import ModelError
 from tests.engine.cases import reservoir, stagewise
 from tests.engine.support import train

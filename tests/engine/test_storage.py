@@ -17,7 +17,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine import storage
+from sddp.engine.policy import files as storage
 from sddp.errors import PolicyFileError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.instances import random_instance

@@ -13,9 +13,9 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.display import Display
-from sddp.engine.network import Network
-from sddp.engine.stopping import Progress, StoppingRule
+from sddp.engine.subproblem.network import Network
+from sddp.engine.training.display import Display
+from sddp.engine.training.stopping import Progress, StoppingRule
 from sddp.errors import ModelError, SolverError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, Reaches, train

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine import passes
+from sddp.engine.training import passes
 from tests.engine.cases import reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 from tests.engine.test_homogeneous import portfolio

@@ -24,7 +24,7 @@ from experiments.truth import towards_cash
 from experiments.walks import walk
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
-from sddp.engine.stopping import Iterations
+from sddp.engine.training.stopping import Iterations
 from sddp.portfolio.cost_free import conditional_law, follow, solve_cost_free
 from sddp.statistics import Regimes
 

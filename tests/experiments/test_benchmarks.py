@@ -45,7 +45,7 @@ def test_bunching_changes_the_number_of_solves_and_nothing_else():
 @pytest.fixture(autouse=True)
 def _bunching_stays_on(monkeypatch):
     """`measure` switches it off for its own process; here for one test."""
-    monkeypatch.setattr("sddp.engine.node_problem.FEWEST_BUNCHED", 6)
+    monkeypatch.setattr("sddp.engine.subproblem.subproblem.FEWEST_BUNCHED", 6)
 
 
 @pytest.mark.long

@@ -1,0 +1,1 @@
+"""What the user states: graph, stages, noise, transitions, sampling, problem."""

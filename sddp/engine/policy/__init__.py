@@ -1,0 +1,1 @@
+"""Trained policies: decide, simulate, files, certificates; and the extensive form."""

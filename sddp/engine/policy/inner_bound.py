@@ -1,0 +1,279 @@
+"""A bound on the optimum from the inner side: what a policy built from known points attains.
+
+Built backwards. At a point, an outgoing state of a node, the cost-to-go is at most the risk
+measure of what every outcome guarantees; from these points each node's `InnerHull` guarantees a
+value at any incoming state. By induction from the end the policy that decides by the hulls
+(`InnerBound.decide`) costs at most the bound, for the cost-to-go is convex and a risk measure is
+monotone and convex. All is true up to the rounding of linear programs (1e-9, relative).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from sddp.arrays import Floats, Ints
+from sddp.engine.model.graph import NodeName
+from sddp.engine.model.problem import Problem
+from sddp.engine.model.transition import ScaleMap, StateMap
+from sddp.engine.policy.inner_hull import GuaranteedStep, InnerHull, missing_direction
+from sddp.engine.policy.inner_points import ByStage, corners, distinct
+from sddp.engine.policy.inner_program import KnownPoints
+from sddp.engine.policy.inner_slopes import Slopes
+from sddp.engine.policy.inner_stage import StageForm, stage_forms
+from sddp.errors import ModelError
+from sddp.lp import Effort
+from sddp.risk import RiskMeasure
+
+# States asked at once: tables of (states x known bases) must not fill the memory.
+BLOCK = 4_000
+
+# Yields after each linear program.
+Sweep = Generator[None, None, None]
+
+
+class Question(NamedTuple):
+    """A state and noise at which a node was asked, and no combination was feasible."""
+
+    node: NodeName
+    state: Floats
+    noise: int
+
+
+class InnerBound:
+    """Upper bound on the optimal cost of an acyclic problem; it falls as points are added.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its graph has no cycle.
+    risk : mapping from node name to RiskMeasure
+    root_risk : RiskMeasure
+
+    Attributes
+    ----------
+    cost : float
+        In engine units (costs); infinite as long as nothing is guaranteed.
+    effort : Effort
+        Linear programs solved so far.
+    n_points : mapping from node name to int
+        Points with a guaranteed cost-to-go, of each node that another follows.
+    """
+
+    def __init__(
+        self, problem: Problem, risk: Mapping[NodeName, RiskMeasure], root_risk: RiskMeasure
+    ) -> None:
+        order = problem.graph.reverse_topological()
+        if order is None:
+            raise ModelError("the graph has a cycle; the inner bound is built back from an end")
+        self.problem, self.cost, self.effort = problem, np.inf, Effort()
+        self._risk, self._root_risk = risk, root_risk
+        self._order = [name for name in order if problem.graph.reaches(name)]
+        self._forms: dict[tuple[int, bool], tuple[StageForm, ...]] = {}
+        self._slopes = Slopes(problem, risk, self._forms_of, self.effort)
+        self._hulls: dict[NodeName, InnerHull] = {}
+        self._failures: dict[NodeName, Question] = {}
+        self._askers = self._stages_of_parents()
+
+    @property
+    def value(self) -> float | None:
+        """The bound in the user's units and sense; None as long as nothing is guaranteed."""
+        return self.problem.sign * self.cost if np.isfinite(self.cost) else None
+
+    @property
+    def n_points(self) -> dict[NodeName, int]:
+        """See the class."""
+        known = {name: hull.points for name, hull in self._hulls.items()}
+        return {name: len(p.values) for name, p in known.items() if p is not None}
+
+    def decide(self, node: NodeName, state: Floats, noise: int = 0) -> GuaranteedStep | None:
+        """The best guaranteed decision, in engine units; None where nothing is feasible.
+
+        Raises
+        ------
+        ModelError
+            The node is unknown, or no sweep has ended yet.
+        """
+        if node not in self._hulls:
+            raise ModelError(f"node {node!r} is not reached by the problem, or was never swept")
+        return self._hulls[node].decide(state, noise)
+
+    def sweep(self, states: ByStage, *, afresh: bool = False) -> Sweep:
+        """Add points, from the last nodes back to the root.
+
+        Parameters
+        ----------
+        states : mapping from stage of the graph to array (n, n_components)
+            Outgoing states; the corners of each node's box are always there. Points known from
+            earlier sweeps stay.
+        afresh : bool
+            Value the known points again, by the hulls of this sweep.
+        """
+        hulls: dict[NodeName, InnerHull] = {}
+        later: dict[tuple[int, NodeName], Floats] = {}
+        asked: dict[int, Floats] = {}
+        for name in self._order:
+            points = None
+            if self.problem.graph.children(name):
+                stage = self.problem.graph.node(name).stage
+                if stage not in asked:
+                    asked[stage] = self._asked(stage, states.get(stage), afresh)
+                points = yield from self._points(name, asked[stage], hulls, later)
+            hulls[name] = InnerHull(
+                self.problem.stages[name],
+                self._forms_of(name),
+                points,
+                self.problem.homogeneous,
+                self.problem.accuracy,
+                f"node {name!r}",
+                self.effort,
+            )
+        self._hulls = hulls
+        values = []
+        for name, noise, _ in self.problem.first_outcomes():
+            state = self.problem.initial_state(name)
+            alone = np.zeros(1, dtype=np.int64)
+            found = yield from hulls[name].values(state[None, :], alone + noise, alone)
+            values.append(float(found[0]))
+            if not np.isfinite(found[0]):
+                self._failures[self.problem.graph.root] = Question(name, state, noise)
+        if np.isfinite(values).all():
+            weights = [probability for _, _, probability in self.problem.first_outcomes()]
+            self.cost = min(self.cost, self._root_risk.evaluate(weights, values))
+
+    def explanation(self) -> str:
+        """Why nothing is guaranteed: the node, and the direction that no combination reaches."""
+        question = self._failures.get(self.problem.graph.root)
+        if question is None:
+            return "no sweep of the inner bound has ended"
+        while self._hulls[question.node].hopeless and question.node in self._failures:
+            question = self._failures[question.node]
+        sense, component = missing_direction(
+            self._hulls[question.node], question.state, question.noise
+        )
+        what = f"{self.problem.labels[component]} {sense}" if component is not None else sense
+        return (
+            f"node {question.node!r}: no combination of the known points is feasible in a state "
+            f"that is reached; direction: {what}"
+        )
+
+    def _forms_of(self, name: NodeName) -> tuple[StageForm, ...]:
+        compiled = self.problem.stages[name]
+        key = (id(compiled), bool(self.problem.graph.children(name)))
+        if key not in self._forms:
+            self._forms[key] = stage_forms(compiled, followed=key[1])
+        return self._forms[key]
+
+    def _stages_of_parents(self) -> dict[NodeName, set[int]]:
+        graph = self.problem.graph
+        askers: dict[NodeName, set[int]] = {name: set() for name in graph.nodes}
+        for name in self._order:
+            for child, _ in graph.children(name):
+                askers[child].add(graph.node(name).stage)
+        return askers
+
+    def _asked(self, stage: int, given: Floats | None, afresh: bool) -> Floats:
+        """Points whose cost-to-go a sweep computes at the nodes of a stage."""
+        graph, d = self.problem.graph, self.problem.n_components
+        names = [n for n in self._order if graph.node(n).stage == stage and graph.children(n)]
+        parts = [np.zeros((0, d))]
+        if afresh or not self._hulls:
+            parts += [corners(self.problem, name) for name in names]
+        if afresh:
+            known = [self._hulls[name].points for name in names if name in self._hulls]
+            parts += [points.states for points in known if points is not None]
+        if given is not None:
+            parts.append(given)
+        return distinct(np.vstack(parts))
+
+    def _points(
+        self,
+        name: NodeName,
+        states: Floats,
+        hulls: Mapping[NodeName, InnerHull],
+        later: dict[tuple[int, NodeName], Floats],
+    ) -> Generator[None, None, KnownPoints]:
+        """What is known of a node's cost-to-go: new points, and those of earlier sweeps."""
+        graph, stages = self.problem.graph, self.problem.stages
+        stage = graph.node(name).stage
+        tables, weights = [], []
+        for child, probability in graph.children(name):
+            if (stage, child) not in later:
+                later[stage, child] = yield from self._later_values(child, states, hulls[child])
+                if len(self._askers[child]) == 1:  # nobody asks again: free the bases' memory
+                    hulls[child].forget_bases()
+            table = later[stage, child]
+            if np.isinf(table).any() and child in self._failures:
+                self._failures[name] = self._failures[child]
+            tables.append(table)
+            compiled = stages[child]
+            joint = np.outer(compiled.noise.probabilities, compiled.transition.probabilities)
+            weights.append(probability * joint.ravel())
+        stop = graph.stop_probability(name)
+        if stop > 0.0:
+            tables.append(np.zeros((len(states), 1)))
+            weights.append(np.array([stop]))
+        outcomes, chances = np.hstack(tables), np.concatenate(weights)
+        usable = np.isfinite(outcomes).all(axis=1)
+        risk = self._risk[name]
+        values = np.array([risk.evaluate(chances, row) for row in outcomes[usable]], dtype=float)
+        up, down = yield from self._slopes.of(name)
+        known = self._hulls[name].points if name in self._hulls else None
+        return _merged(known, KnownPoints(states[usable], values, up, down))
+
+    def _later_values(
+        self, child: NodeName, states: Floats, hull: InnerHull
+    ) -> Generator[None, None, Floats]:
+        """Guaranteed value of every outcome after each point, shape (n_points, n_w * n_e).
+
+        All of a point's are infinite once one is.
+        """
+        compiled = self.problem.stages[child]
+        n_w, n_e = compiled.noise.n_realisations, compiled.transition.n_realisations
+        values = np.empty((len(states), n_w * n_e))
+        together = max(1, BLOCK // (n_w * n_e))
+        for i in range(0, len(states), together):
+            arrived = _arrivals(compiled.transition, states[i : i + together])
+            n = len(arrived)
+            asked = np.repeat(arrived[:, None], n_w, axis=1).reshape(-1, arrived.shape[2])
+            noises = np.tile(np.repeat(np.arange(n_w), n_e), n)
+            points = np.repeat(np.arange(n), n_w * n_e)
+            found = yield from hull.values(asked, noises, points)
+            bad = np.flatnonzero(np.isinf(found))
+            if len(bad) and child not in self._failures:
+                first = int(bad[0])
+                self._failures[child] = Question(child, asked[first], int(noises[first]))
+            values[i : i + together] = found.reshape(n, -1)
+        return values
+
+
+def _arrivals(transition: StateMap, outgoing: Floats) -> Floats:
+    """Incoming states of every realization, shape (n, n_realizations, n_components)."""
+    if isinstance(transition, ScaleMap):
+        arrived = outgoing[:, None, :] * transition.scale
+        return arrived if transition.shift is None else arrived + transition.shift
+    each = [transition.arrive(outgoing, e) for e in range(transition.n_realisations)]
+    return np.stack(each, axis=1)
+
+
+def _merged(known: KnownPoints | None, new: KnownPoints) -> KnownPoints:
+    """Points of both, each once and at the lower of its values."""
+    if known is None or len(known.values) == 0:
+        return new
+    states = np.vstack([known.states, new.states])
+    values = np.concatenate([known.values, new.values])
+    different, place = _different(states)
+    least = np.full(len(different), np.inf)
+    np.minimum.at(least, place, values)
+    return KnownPoints(states[different], least, new.up, new.down)
+
+
+def _different(states: Floats) -> tuple[Ints, Ints]:
+    """Position of the first of each group of equal states, and the group of each state."""
+    _, first, place = np.unique(states, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[place.ravel()]

@@ -1,0 +1,355 @@
+"""The linear program of a node whose cost-to-go is what combinations of known points guarantee."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from sddp.arrays import Floats, Ints
+from sddp.engine.policy.inner_bases import FormProgram, KnownBases
+from sddp.engine.policy.inner_stage import StageForm, stacked
+from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.subproblem.reduction import as_operator
+from sddp.errors import SolverError
+from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
+
+# Generated rows are refined until none is broken by more than this, relative.
+ROW_TOLERANCE = 1e-10
+MAXIMAL_ROUNDS = 1_000
+
+# A solution that breaks a row by more than this, relative to the row's terms, is none.
+LARGEST_BREACH = 1e-7
+
+# With more rows the square matrices of known bases cost more than the solves that they save.
+MOST_ROWS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class KnownPoints:
+    """What is known of the cost-to-go of a node, in engine units (costs).
+
+    Attributes
+    ----------
+    states : array, shape (n_points, n_components)
+        Outgoing states; of size 1 in homogeneous problems.
+    values : array, shape (n_points,)
+        The cost-to-go there is at most this.
+    up, down : array, shape (n_components,)
+        Largest rise of the cost-to-go per unit of a component added, and taken away; NaN where
+        none is known.
+    """
+
+    states: Floats
+    values: Floats
+    up: Floats
+    down: Floats
+
+
+# See `RowGenerator.at_combinations`.
+Combines = Callable[[Floats], tuple[Floats, Floats, Floats]]
+
+# One item after each linear program, and the answer in the end.
+Counted = Generator[None, None, Floats]
+
+
+class InnerProgram:
+    """The linear program of one form: ``[own decisions | ups | downs | weights]``."""
+
+    def __init__(
+        self,
+        compiled: CompiledStage,
+        form: StageForm,
+        points: KnownPoints | None,
+        *,
+        homogeneous: bool,
+        accuracy: float,
+        name: str,
+        effort: Effort,
+    ) -> None:
+        self.form, self.points, self.name = form, points, name
+        generator = compiled.rows
+        combines = getattr(generator, "at_combinations", None)
+        self._generator = None if combines else generator
+        self._places = _places(compiled, form)
+        self._ups, self._downs = _directions(points, generator is not None)
+        self.program = self._program(homogeneous, combines)
+        lp = self.program
+        arrays = Arrays(
+            lp.cost, lp.matrix, lp.row_lower[0], lp.row_upper[0], lp.lower[0], lp.upper[0]
+        )
+        self._lp = LinearProgram(arrays, fitted_scaling(arrays).finer(accuracy), effort)
+        self._operator = as_operator(lp.matrix)
+        remembers = self._generator is None and lp.matrix.shape[0] <= MOST_ROWS
+        self.bases = KnownBases(lp, remembers)
+
+    def values(self, states: Floats, noises: Ints, groups: Ints) -> Counted:
+        """Values at states (of size 1 where homogeneous) and positions in the form's noises."""
+        if self.program.matrix.shape[1] == 0:
+            return self._without_decisions(states, noises)
+        answers, floor = self.bases.values(states, noises)
+        left = np.flatnonzero(np.isnan(answers))
+        states, noises, groups, floor = states[left], noises[left], groups[left], floor[left]
+        while len(left):
+            value = answers[left[0]] = self.solve(states[0], int(noises[0]))
+            yield
+            done = np.zeros(len(left), dtype=bool)
+            if np.isinf(value):
+                done = groups == groups[0]
+                answers[left[done]] = np.inf
+            elif self.bases.add(self._lp.basis(), states[0], int(noises[0]), value):
+                done, offered = self.bases.answered_by_last(states, noises, floor)
+                done[0] = False
+                answers[left[done]] = offered[done]
+            done[0] = True
+            left, floor = left[~done], floor[~done]
+            states, noises, groups = states[~done], noises[~done], groups[~done]
+        return answers
+
+    def _without_decisions(self, states: Floats, noises: Ints) -> Floats:
+        lp = self.program
+        values: Floats = self.form.offset[noises] + states @ self.form.cost_in
+        moved = states @ lp.row_in.T
+        room = LARGEST_BREACH * (1.0 + np.abs(moved))
+        holds = (lp.row_lower[noises] - moved <= room) & (lp.row_upper[noises] - moved >= -room)
+        values[~holds.all(axis=1)] = np.inf
+        return values
+
+    def solve(self, state: Floats, noise: int) -> float:
+        """Value at one state; infinite where no combination is feasible."""
+        if self.program.matrix.shape[1] == 0:
+            return float(self._without_decisions(state[None, :], np.array([noise]))[0])
+        self._state, self._noise = state, noise
+        self._write_sides()
+        for _ in range(MAXIMAL_ROUNDS):
+            value = self._checked(self._lp.solve())
+            if value is None:
+                raise SolverError(
+                    f"inner bound, {self.name}: not solved ({self._lp.status_text()}); written to "
+                    f"{self._lp.write('sddp')}"
+                )
+            if not np.isfinite(value) or not self._add_broken_rows():
+                return value
+        raise SolverError(f"inner bound, {self.name}: {MAXIMAL_ROUNDS} rounds of rows did not end")
+
+    def solution(self) -> tuple[Floats, Floats]:
+        """Own decisions and outgoing state of the last solve."""
+        y, n = self._primal, len(self.form.columns)
+        if self.points is None:
+            return y[:n], np.zeros(0)
+        up, down = self.steps()
+        weights = y[n + len(self._ups) + len(self._downs) :]
+        return y[:n], weights @ self.points.states + up - down
+
+    def steps(self) -> tuple[Floats, Floats]:
+        """Steps up and down along each component in the last solution."""
+        assert self.points is not None
+        first = len(self.form.columns)
+        up, down = np.zeros((2, self.points.states.shape[1]))
+        up[self._ups] = self._primal[first : first + len(self._ups)]
+        first += len(self._ups)
+        down[self._downs] = self._primal[first : first + len(self._downs)]
+        return up, down
+
+    def _write_sides(self) -> None:
+        lp, w = self.program, self._noise
+        moved = lp.row_in @ self._state
+        self._sides = lp.row_lower[w] - moved, lp.row_upper[w] - moved
+        self._lp.set_row_bounds(np.arange(len(moved), dtype=np.int32), *self._sides)
+        self._bounds = (
+            lp.lower[w] + lp.lower_in @ self._state,
+            lp.upper[w] + lp.upper_in @ self._state,
+        )
+        self._lp.set_column_bounds(lp.moving_columns, *(b[lp.moving_columns] for b in self._bounds))
+
+    def _checked(self, status: Status) -> float | None:
+        """The value of a feasible point; infinite where there is none, None where none is found.
+
+        What is missing from the sides of rows is paid for at the rows' duals.
+        """
+        lower, upper = self._bounds
+        if status is Status.INFEASIBLE or np.any(lower > upper):
+            return np.inf
+        if status is not Status.OPTIMAL:
+            return None
+        y = self._primal = np.clip(self._lp.primal(), lower, upper)
+        activity = self._operator @ y
+        missing = np.maximum(self._sides[0] - activity, activity - self._sides[1])
+        missing = np.maximum(missing, 0.0)
+        paid = 0.0
+        if missing.any():
+            terms = 1.0 + np.abs(self._operator) @ np.abs(y)
+            if np.any(missing > LARGEST_BREACH * terms):
+                return None
+            paid = float(np.abs(self._lp.row_duals()) @ missing)
+        form = self.form
+        constant = form.offset[self._noise] + form.cost_in @ self._state
+        return float(self.program.cost @ y + constant) + paid
+
+    def _add_broken_rows(self) -> bool:
+        """Append generated rows that the solution breaks; whether there were any."""
+        if self._generator is None:
+            return False
+        own, outgoing = self.solution()
+        columns = np.zeros(sum(len(place) for place in self._places.declared))
+        columns[self._places.declared[0]] = own
+        columns[self._places.declared[1]] = self._state
+        columns[self._places.declared[2]] = outgoing
+        values = columns[self._places.generator]
+        tolerance = ROW_TOLERANCE * max(1.0, float(np.abs(values).max()))
+        rows, sides = self._generator.violated(values, tolerance)
+        if len(sides) == 0:
+            return False
+        rest = self._out_block(self._places.of_outgoing(rows))
+        block = sp.csr_array(np.hstack([self._places.of_own(rows), rest]))
+        into = self._places.of_incoming(rows)
+        self.program = self.program.with_rows(block, into, sides)
+        self._operator = as_operator(self.program.matrix)
+        self._lp.add_rows(block, np.full(len(sides), -np.inf), sides - into @ self._state)
+        self._write_sides()
+        return True
+
+    def _out_block(self, out: Floats) -> Floats:
+        """Rows over the outgoing state as rows over ups, downs and weights."""
+        if self.points is None:
+            return np.zeros((len(out), 0))
+        return np.hstack([out[:, self._ups], -out[:, self._downs], out @ self.points.states.T])
+
+    def _program(self, homogeneous: bool, combines: Combines | None) -> FormProgram:
+        form, points = self.form, self.points
+        blocks = [
+            _Block(form.own, self._out_block(form.out), form.into, form.row_lower, form.row_upper)
+        ]
+        cost, n_extra = [form.cost], 0
+        if points is not None:
+            n_extra = len(self._ups) + len(self._downs) + len(points.values)
+            cost += [
+                points.up[self._ups] + form.cost_out[self._ups],
+                points.down[self._downs] - form.cost_out[self._downs],
+                points.values + points.states @ form.cost_out,
+            ]
+            blocks += self._combination_rows(homogeneous, combines)
+        still = np.zeros((n_extra, form.into.shape[1]))
+        n_noises = len(form.noises)
+        return FormProgram(
+            cost=np.concatenate(cost),
+            cost_in=form.cost_in,
+            offset=form.offset,
+            matrix=stacked([(b.own, b.rest) for b in blocks]),
+            row_in=np.vstack([b.into for b in blocks]),
+            row_lower=np.hstack([b.lower for b in blocks]),
+            row_upper=np.hstack([b.upper for b in blocks]),
+            lower=np.hstack([form.lower, np.zeros((n_noises, n_extra))]),
+            upper=np.hstack([form.upper, np.full((n_noises, n_extra), np.inf)]),
+            lower_in=np.vstack([form.lower_in, still]),
+            upper_in=np.vstack([form.upper_in, still]),
+        )
+
+    def _combination_rows(self, homogeneous: bool, combines: Combines | None) -> list[_Block]:
+        """Bounds of the outgoing state, weights that sum to 1, and rows of a generator."""
+        form, points = self.form, self.points
+        assert points is not None
+        n_noises, n_points = len(form.noises), len(points.values)
+        n_extra = len(self._ups) + len(self._downs) + n_points
+        bounded = self._bounded_components()
+        own, into = np.zeros((len(bounded), len(form.columns))), form.into
+        blocks = [
+            _Block(
+                sp.csr_array(own),
+                self._out_block(np.eye(points.states.shape[1])[bounded]),
+                np.zeros((len(bounded), into.shape[1])),
+                form.out_lower[:, bounded],
+                form.out_upper[:, bounded],
+            )
+        ]
+        if not homogeneous:
+            one = np.zeros((1, n_extra))
+            one[0, n_extra - n_points :] = 1.0
+            side = np.ones((n_noises, 1))
+            blocks.append(
+                _Block(
+                    sp.csr_array((1, len(form.columns))),
+                    one,
+                    np.zeros((1, into.shape[1])),
+                    side,
+                    side,
+                )
+            )
+        if combines is not None:
+            weights, rows, sides = combines(points.states)
+            rest = self._out_block(self._places.of_outgoing(rows))
+            rest[:, n_extra - n_points :] += weights
+            blocks.append(
+                _Block(
+                    sp.csr_array(self._places.of_own(rows)),
+                    rest,
+                    self._places.of_incoming(rows),
+                    np.full((n_noises, len(sides)), -np.inf),
+                    np.tile(sides, (n_noises, 1)),
+                )
+            )
+        return blocks
+
+    def _bounded_components(self) -> Ints:
+        """Components whose bounds combinations of the points might leave."""
+        assert self.points is not None
+        low, high = self.form.out_lower.max(axis=0), self.form.out_upper.min(axis=0)
+        states = self.points.states
+        leaves = (states.min(axis=0) < low) | (states.max(axis=0) > high)
+        moves = np.zeros(len(low), dtype=bool)
+        moves[self._ups] = True
+        moves[self._downs] = True
+        bounded = np.isfinite(self.form.out_lower).any(axis=0)
+        bounded |= np.isfinite(self.form.out_upper).any(axis=0)
+        return np.flatnonzero(bounded & (leaves | moves))
+
+
+class _Block(NamedTuple):
+    """Rows over own decisions and the rest (ups, downs, weights), moved by the incoming state."""
+
+    own: sp.csr_array
+    rest: Floats
+    into: Floats
+    lower: Floats
+    upper: Floats
+
+
+class _Places(NamedTuple):
+    """Where the row generator's variables are: own decisions, incoming and outgoing state."""
+
+    declared: tuple[Ints, Ints, Ints]
+    generator: Ints
+
+    def of_own(self, rows: Floats) -> Floats:
+        return self._spread(rows)[:, self.declared[0]]
+
+    def of_incoming(self, rows: Floats) -> Floats:
+        return self._spread(rows)[:, self.declared[1]]
+
+    def of_outgoing(self, rows: Floats) -> Floats:
+        return self._spread(rows)[:, self.declared[2]]
+
+    def _spread(self, rows: Floats) -> Floats:
+        full = np.zeros((len(rows), sum(len(place) for place in self.declared)))
+        for column, values in zip(self.generator.tolist(), rows.T, strict=True):
+            full[:, column] += values
+        return full
+
+
+def _places(compiled: CompiledStage, form: StageForm) -> _Places:
+    own = set(form.columns.tolist())
+    outgoing = [c for c in compiled.outgoing.tolist() if c not in own]
+    return _Places(
+        (form.columns, compiled.incoming, np.array(outgoing, dtype=np.int64)),
+        compiled.generator_columns,
+    )
+
+
+def _directions(points: KnownPoints | None, generated: bool) -> tuple[Ints, Ints]:
+    """Components with a slope up, and down; none where generated rows bind the combination."""
+    if points is None or generated:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(~np.isnan(points.up)), np.flatnonzero(~np.isnan(points.down))

@@ -1,0 +1,461 @@
+"""A trained policy: decides, simulates, values; a pure function of what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sddp.arrays import Floats
+from sddp.engine.model.graph import NodeName
+from sddp.engine.model.noise_choice import NoiseChoice, noise_entries, noise_position
+from sddp.engine.model.problem import Problem
+from sddp.engine.model.sampling import InSample, SamplingScheme, Successors
+from sddp.engine.model.stage import Stage
+from sddp.engine.policy.certificate import Certificate, certify
+from sddp.engine.policy.files import load_file, save_policy
+from sddp.engine.policy.simulation import simulate
+from sddp.engine.subproblem.compile import CompiledStage, noise_values
+from sddp.engine.subproblem.feasibility import FeasibilityCut
+from sddp.engine.subproblem.network import Arcs, Network
+from sddp.engine.subproblem.prepared import PreparedStage, prepare_stage
+from sddp.engine.subproblem.solutions import StageSolution
+from sddp.engine.subproblem.stage_file import checked_path, stage_model
+from sddp.engine.subproblem.subproblem import NodeProblem
+from sddp.engine.training.contradiction import warn_of_contradiction
+from sddp.engine.value.checkpoint import NodeMemory, Snapshot
+from sddp.errors import InfeasibleState, ModelError
+from sddp.lp import Basis
+from sddp.risk import Expectation, RiskMeasure, as_risk_measure
+from sddp.rng import Rng
+from sddp.shown import Shown, number
+from sddp.threads import one_blas_thread
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Decision(Shown):
+    """What a policy does in one state.
+
+    Attributes
+    ----------
+    variables : dict
+        Value of every Pyomo variable of the stage, by name.
+    outgoing : dict
+        State handed on, by state name (a dictionary over the index where it has one).
+    stage_objective : float
+        Objective of this stage alone.
+    cost_to_go : float
+        What follows is worth this under the policy's cuts (optimistic).
+    slope : array, shape (n_components,)
+        Derivative of ``stage_objective + cost_to_go`` with respect to the incoming state.
+    """
+
+    variables: dict[str, float]
+    outgoing: dict[str, Any]
+    stage_objective: float
+    cost_to_go: float
+    slope: Floats
+
+    @property
+    def value(self) -> float:
+        """Stage objective plus cost-to-go."""
+        return self.stage_objective + self.cost_to_go
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "value": number(self.value),
+            "stage objective": number(self.stage_objective),
+            "cost-to-go": number(self.cost_to_go),
+            "variables": str(len(self.variables)),
+        }
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {"Variables": pd.DataFrame({"value": pd.Series(self.variables, dtype=float)})}
+
+
+class Policy(Shown):
+    """Decisions by trained cuts. Made by `train` or `load_policy`.
+
+    A node asked for the first time is solved at its reference state; every answer starts from the
+    rows and the basis found there, so it does not depend on what was asked before. Rows that a
+    question needs do not outlive it.
+    """
+
+    def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
+        self.problem, self.snapshot = problem, snapshot
+        self._network = Network.restored(problem, snapshot)
+        self._starts: dict[NodeName, _Start] = {}
+        self._lock = Lock()  # the LPs behind the answers serve one question at a time
+        self._bound: float | None = None
+        # Points of training for `certificate`, the latest first, and the cost that it has shown
+        # to be attained; not part of copies and files.
+        self.trial_states: dict[int, Floats] = {}
+        self.attained_cost = np.inf
+
+    @classmethod
+    def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
+        """Freeze what a network has learnt."""
+        return cls(network.problem, network.freeze(root_risk, tolerance))
+
+    def __reduce__(self) -> tuple[type[Policy], tuple[Problem, Snapshot]]:
+        """Copies and pickles hold what the policy consists of; solvers cannot be copied."""
+        return type(self), (self.problem, self.snapshot)
+
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """Names of the decisions."""
+        return tuple(self.problem.graph.nodes)
+
+    @property
+    def bound(self) -> float:
+        """Value of the problem under the cuts: optimistic, and exact once converged."""
+        if self._bound is None:
+            self._bound = self.problem.sign * self._root_value()
+        return self._bound
+
+    def decide(
+        self, node: NodeName, state: Mapping[str, Any], noise: NoiseChoice = None
+    ) -> Decision:
+        """Decision at a node.
+
+        Parameters
+        ----------
+        node : hashable
+        state : mapping from state name to value
+            Incoming state: a number, or a mapping / sequence over the state's index.
+        noise : mapping from parameter name to float, or int, optional
+            What was seen before deciding: values (in the support or not), or a position in the
+            support. Not needed where the node has no noise.
+
+        Raises
+        ------
+        InfeasibleState
+            No decision from this state keeps all constraints, now and later.
+        ModelError
+            Node, state or noise are unknown or incomplete.
+        """
+        compiled = self._compiled(node)
+        incoming = compiled.states.flatten(state)
+        return self._decision(compiled, *self.solve_step(node, incoming, noise))
+
+    def value(self, node: NodeName, state: Mapping[str, Any], noise: NoiseChoice = None) -> float:
+        """Value function at a state: for one noise, or its mean over all when left out.
+
+        Raises
+        ------
+        InfeasibleState, ModelError
+            As for `decide`.
+        """
+        compiled = self._compiled(node)
+        incoming = compiled.states.flatten(state)
+        if noise is not None or compiled.noise.n_realisations == 1:
+            solution, size = self.solve_step(node, incoming, noise)
+            return self.problem.sign * size * solution.value
+        solved = [self.solve_step(node, incoming, w) for w in range(compiled.noise.n_realisations)]
+        values = np.array([size * solution.value for solution, size in solved])
+        return self.problem.sign * float(compiled.noise.probabilities @ values)
+
+    def decide_before(
+        self,
+        stage: Stage | PreparedStage,
+        arcs: Arcs,
+        state: Mapping[str, Any],
+        *,
+        risk: RiskMeasure | None = None,
+        name: str = "decision",
+    ) -> Decision:
+        """Decision at a stage outside the graph that nodes of the graph follow.
+
+        Parameters
+        ----------
+        stage : Stage or PreparedStage
+            With the problem's states and sense, and without noise before the decision.
+        arcs : sequence of (node name, probability)
+            What may follow; missing probability stops.
+        state : mapping from state name to value
+        risk : RiskMeasure, optional
+            Over what follows; expectation by default.
+        name : str
+            For error messages.
+
+        Raises
+        ------
+        InfeasibleState, ModelError
+            As for `decide`.
+        """
+        with self._lock, one_blas_thread():
+            ready = stage if isinstance(stage, PreparedStage) else prepare_stage(stage, name)
+            extra = self._network.extra_node(ready, arcs, as_risk_measure(risk), name)
+            incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
+            solution = extra.solve(incoming, 0, self.snapshot.tolerance)
+        return self._decision(extra.compiled, self._feasible(solution, extra), size)
+
+    def certificate(
+        self, *, effort: int = 40, seed: int = 0, reference: float | None = None
+    ) -> Certificate:
+        """How far from the optimum this policy's problem can be at most.
+
+        The more effort, the narrower the interval; any is true. Where the scenario tree has at
+        most 500 times `effort` decisions (never above 200,000) the policy is evaluated exactly
+        as well.
+
+        Parameters
+        ----------
+        effort : int
+            States in which the policy is asked at each node, in tens: its decisions there, and as
+            many trial points of each stage where it was trained just now, are the points between
+            which the inner bound interpolates. Time grows a little faster.
+        seed : int
+            Of the draws.
+        reference : float, optional
+            As in `train`.
+        """
+        with one_blas_thread():
+            return certify(
+                self,
+                self.bound,
+                self.snapshot.risk,
+                self.snapshot.root_risk,
+                effort=effort,
+                rng=np.random.default_rng(seed),
+                reference=reference,
+                trial_states=self.trial_states,
+                attained=self.attained_cost,
+            )
+
+    def simulate(
+        self,
+        n_paths: int,
+        *,
+        rng: Rng,
+        record: Sequence[str] = (),
+        sampling: SamplingScheme | None = None,
+    ) -> pd.DataFrame:
+        """Follow the policy along paths: a row per decision, indexed by path and stage.
+
+        See `sddp.engine.policy.simulation.simulate` for parameters, columns and errors.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The mean contradicts the bound by more than its error (`InSample`, risk neutral).
+        """
+        table = simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
+        measures = (*self.snapshot.risk.values(), self.snapshot.root_risk)
+        if sampling in (None, InSample()) and all(isinstance(m, Expectation) for m in measures):
+            warn_of_contradiction(self.problem, self.bound, table)
+        return table
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the policy and its problem to a file, exactly; read it with `load_policy`.
+
+        Raises
+        ------
+        PolicyFileError
+            The place cannot be written to, or a class (of a risk measure, cut form or row
+            generator) cannot be imported by another process or holds something that is no plain
+            data.
+        """
+        save_policy(self.problem, self.snapshot, path)
+
+    def write_stage(
+        self,
+        node: NodeName,
+        noise: NoiseChoice,
+        path: str | PathLike[str],
+        *,
+        state: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write the linear program of a node, with the cuts that its solution needs, to a file.
+
+        The program is solved first, so that every row that holds the solution is there: the
+        file's optimal value is that of `decide`. It is written as it was declared, in the user's
+        names and sense; column ``cost_to_go`` and rows ``cut[i]`` are what training found, rows
+        ``row[i]`` are feasibility cuts and generated rows.
+
+        Parameters
+        ----------
+        node : hashable
+        noise : int or mapping from parameter name to float
+            As for `decide`; None where the node has no noise.
+        path : str or PathLike
+            Ends in ``.lp`` or ``.mps``.
+        state : mapping from state name to value, optional
+            Incoming state; by default the one at which training last solved the node, or the
+            initial state.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InfeasibleState, ModelError
+            As for `decide`.
+        OSError
+            The file cannot be written.
+        """
+        compiled, target = self._compiled(node), checked_path(path)
+        entries = noise_entries(compiled, noise, node)
+        incoming = self._usual_state(node) if state is None else compiled.states.flatten(state)
+        with self._lock:
+            self._solve_step(node, incoming, noise)
+            added = self._network.nodes[node].added_rows()
+        stage_model(compiled, entries, incoming, added).write(target)
+        return target
+
+    def _usual_state(self, node: NodeName) -> Floats:
+        reference = self.snapshot.nodes[node].reference
+        return self.problem.initial_state(node) if reference is None else reference
+
+    def solve_step(
+        self, name: NodeName, incoming: Floats, noise: NoiseChoice
+    ) -> tuple[StageSolution, float]:
+        """Solution at a state vector, in engine units for the state at size 1, and its size."""
+        with self._lock:
+            return self._solve_step(name, incoming, noise)
+
+    def successors(self, name: NodeName | None, outgoing: Floats | None) -> Successors:
+        """What may follow a decision, or come before the first one (None): for sampling schemes.
+
+        `outgoing` is the state handed on, of size 1 where the problem is homogeneous.
+        """
+        if name is None or outgoing is None:
+            return self._network.first_successors(self._first_values, self.snapshot.root_risk)
+        with self._lock:
+            return self._network.successors(name, outgoing)
+
+    def _solve_step(
+        self, name: NodeName, incoming: Floats, noise: NoiseChoice
+    ) -> tuple[StageSolution, float]:
+        node = self._network.nodes[name]
+        self._check_known(name, node)
+        state, size = self._network.normalised(incoming)
+        with one_blas_thread():
+            start = self._start(name)
+            if len(node.compiled.noise.positions["matrix"]):
+                # The solver keeps traces of coefficients it once held: only a new LP has none.
+                node = self._network.renew(name, start.memory)
+            node.forget_after(len(start.memory.rows), start.basis)
+            if isinstance(noise, Mapping):
+                entries = noise_values(node.compiled, noise, f"node {name!r}")
+                solution = node.solve_at(state, entries, self.snapshot.tolerance)
+            else:
+                position = noise_position(node.compiled, noise, name)
+                solution = node.solve(state, position, self.snapshot.tolerance)
+        return self._feasible(solution, node), size
+
+    def _check_known(self, name: NodeName, node: NodeProblem) -> None:
+        """Refuse a node behind which training could learn nothing."""
+        follows = node.cost_to_go
+        if follows is None or node.theta_lower > -np.inf or follows.outcomes.ready:
+            return
+        child = next(c.name for c in follows.outcomes.children if not c.value_function.ready)
+        raise ModelError(
+            f"node {name!r} cannot be asked: no path of positive probability leads to it, so "
+            f"training found no cuts for node {child!r}, which follows it; give the arcs into "
+            f"{name!r} a positive probability (a small one is enough) and train again"
+        )
+
+    def _feasible(
+        self, solution: StageSolution | FeasibilityCut, node: NodeProblem
+    ) -> StageSolution:
+        if isinstance(solution, StageSolution):
+            return solution
+        size = " (at a state of size 1)" if self.problem.homogeneous else ""
+        raise InfeasibleState(
+            f"{node.name}: no decision from this state keeps all constraints, now and later; they "
+            f"are missed by {solution.shortfall:g} in total{size}; {node.why_infeasible(solution)}"
+        )
+
+    def _decision(self, compiled: CompiledStage, solution: StageSolution, size: float) -> Decision:
+        sign = self.problem.sign
+        handed_on = len(compiled.outgoing) > 0
+        return Decision(
+            variables=dict(
+                zip(compiled.column_names, (size * solution.columns).tolist(), strict=True)
+            ),
+            outgoing=compiled.states.label(size * solution.outgoing) if handed_on else {},
+            stage_objective=sign * size * (solution.value - solution.theta),
+            cost_to_go=sign * size * solution.theta,
+            slope=sign * solution.slope,
+        )
+
+    def _compiled(self, name: NodeName) -> CompiledStage:
+        if name not in self.problem.stages:
+            known = list(self.problem.stages)[:5]
+            raise ModelError(f"node {name!r} is unknown; nodes are {known} ...")
+        return self.problem.stages[name]
+
+    def _root_value(self) -> float:
+        weights = [probability for _, _, probability in self.problem.first_outcomes()]
+        return self.snapshot.root_risk.evaluate(weights, self._first_values())
+
+    def _first_values(self) -> Floats:
+        """Engine values of everything that may come before the first decision."""
+        problem = self.problem
+        firsts = [
+            self.solve_step(name, problem.initial_state(name), noise)
+            for name, noise, _ in problem.first_outcomes()
+        ]
+        return np.array([size * solution.value for solution, size in firsts])
+
+    def _start(self, name: NodeName) -> _Start:
+        """What every answer of a node starts from."""
+        if name not in self._starts:
+            node, memory = self._network.nodes[name], self.snapshot.nodes[name]
+            if memory.reference is not None:
+                node.solve(memory.reference, 0, self.snapshot.tolerance)
+            basis = None if memory.reference is None else node.programme.basis()
+            rows = node.programme.rows.table()
+            self._starts[name] = _Start(replace(memory, rows=rows), basis)
+        return self._starts[name]
+
+    def _facts(self) -> dict[str, str]:
+        pools = [pool for node in self.snapshot.nodes.values() for pool in node.pools]
+        return {
+            **self.problem._facts(),
+            "cuts": str(sum(len(pool.intercepts) for pool in pools)),
+            "risk": repr(self.snapshot.root_risk) if self._averse else "expectation",
+        }
+
+    @property
+    def _averse(self) -> bool:
+        measures = (self.snapshot.root_risk, *self.snapshot.risk.values())
+        return any(not isinstance(measure, Expectation) for measure in measures)
+
+
+class _Start(NamedTuple):
+    """Rows and basis of a node after a solve at its reference state."""
+
+    memory: NodeMemory
+    basis: Basis | None
+
+
+def load_policy(path: str | PathLike[str], problem: Problem | None = None) -> Policy:
+    """Read a policy saved by `Policy.save`; its decisions are the same bit for bit.
+
+    A file opens by itself. It is plain data: nothing in it is run; the modules of the user's own
+    classes (risk measure, cut form, row generator) are imported by the path that it names.
+
+    Parameters
+    ----------
+    path : path
+    problem : Problem, optional
+        The problem that the policy should belong to: compared with the one in the file.
+
+    Raises
+    ------
+    PolicyFileError
+        Not a policy file, of another version, damaged, of another problem, or a class that it
+        names cannot be imported.
+    """
+    found = load_file(path, problem)
+    return Policy(found.problem, found.snapshot)

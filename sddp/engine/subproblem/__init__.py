@@ -1,0 +1,1 @@
+"""One stage: compile, presolve, solve, separate lazy constraints, dual values."""

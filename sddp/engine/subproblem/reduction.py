@@ -1,0 +1,191 @@
+"""Substitutions at compile time that make the stage LP smaller without changing it.
+
+Incoming states are constants of a solve. A row that holds one decision column and incoming
+states is then a bound on that column that moves with the state; an equality row that defines a
+column whose own bounds are implied needs neither the row nor the column. For the portfolio the
+balance rows and the holdings disappear: what is left is a problem in purchases and sales.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from sddp.arrays import Floats, Ints
+from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.subproblem.elimination import Elimination, Row, add_to
+from sddp.lp import Arrays
+
+# Below this many entries, zeros counted, a dense product beats a sparse one; parts of a matrix
+# are taken from a dense one ten times as fast.
+DENSE_SIZE, DENSE_PARTS_SIZE = 4_000, 40_000
+
+
+class MovingBounds:
+    """Bounds ``constant + map @ state`` of some columns; often one side moves and the other not."""
+
+    def __init__(self, constant: Floats, state_map: sp.csr_array | None) -> None:
+        self._constant, self._rests = constant, state_map is None
+        if state_map is not None:
+            self._map, self._back = as_operator(state_map), transposed(state_map)
+
+    def at(self, state: Floats) -> Floats:
+        """The bounds at a state."""
+        if self._rests:
+            return self._constant
+        bounds: Floats = self._constant + self._map @ state
+        return bounds
+
+    def slope(self, duals: Floats) -> Floats | float:
+        """Derivative of the optimal value with respect to the state, by the bounds' duals."""
+        if self._rests:
+            return 0.0
+        slope: Floats = self._back @ duals
+        return slope
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedStage:
+    """The LP that is solved, and the way back to the columns the user declared.
+
+    Attributes
+    ----------
+    arrays : Arrays
+        Over the kept columns: incoming states first, in the order of the state components.
+    kept : integer array
+        Position in `CompiledStage` of each kept column.
+    expand, constant : sparse matrix (n_columns, n_kept), array (n_columns,)
+        ``z = expand @ y + constant`` gives all columns from the kept ones.
+    bound_columns : integer array
+        Kept columns with a bound that moves with the incoming state.
+    bound_lower, bound_upper : MovingBounds
+        Their two bounds.
+    row_position : integer array
+        Position of each row of the compiled stage among the rows kept, -1 where it is gone.
+    resting : integer array
+        Kept columns that are at least 0 whatever the state and the noise, and free of noise.
+    """
+
+    arrays: Arrays
+    kept: Ints
+    expand: sp.csr_array
+    constant: Floats
+    bound_columns: NDArray[np.int32]
+    bound_lower: MovingBounds
+    bound_upper: MovingBounds
+    row_position: Ints
+    resting: Ints
+
+    def column_position(self) -> Ints:
+        """Position among the kept columns of each compiled column, -1 where it is gone."""
+        position = np.full(self.expand.shape[0], -1, dtype=np.int64)
+        position[self.kept] = np.arange(len(self.kept))
+        return position
+
+
+def reduce_stage(compiled: CompiledStage) -> ReducedStage:
+    """Apply all substitutions to a compiled stage."""
+    work = Elimination(compiled)
+    work.run()
+    states = [int(c) for c in compiled.incoming]
+    others = [
+        c
+        for c in range(compiled.n_columns)
+        if c not in work.state_position and c not in work.defined
+    ]
+    kept = np.array(states + others, dtype=np.int64)
+    position = {int(c): i for i, c in enumerate(kept)}
+    expand, constant = _expansion(work, position)
+    alive = np.flatnonzero(work.row_alive)
+    row_position = np.full(len(work.rows), -1, dtype=np.int64)
+    row_position[alive] = np.arange(len(alive))
+    moving = sorted({*work.moving["lower"], *work.moving["upper"]}, key=position.__getitem__)
+    return ReducedStage(
+        arrays=Arrays(
+            cost=work.cost[kept],
+            matrix=_matrix([work.rows[i] for i in alive], position),
+            row_lower=work.row_lower[alive],
+            row_upper=work.row_upper[alive],
+            column_lower=work.lower[kept],
+            column_upper=work.upper[kept],
+            offset=work.offset,
+        ),
+        kept=kept,
+        expand=expand,
+        constant=constant,
+        bound_columns=np.array([position[c] for c in moving], dtype=np.int32),
+        bound_lower=_moving_bounds(work, "lower", moving, position),
+        bound_upper=_moving_bounds(work, "upper", moving, position),
+        row_position=row_position,
+        resting=np.array([position[c] for c in others if _may_rest(work, c)], dtype=np.int64),
+    )
+
+
+def _moving_bounds(
+    work: Elimination, side: str, columns: list[int], position: dict[int, int]
+) -> MovingBounds:
+    constant = getattr(work, side)[columns]
+    rows = [work.moving[side].get(c, {}) for c in columns]
+    if not any(rows):
+        return MovingBounds(constant, None)
+    state_map = _matrix(rows, position, [int(c) for c in work.stage.incoming])
+    return MovingBounds(constant, state_map)
+
+
+def _may_rest(work: Elimination, column: int) -> bool:
+    steady = column not in work.noisy_columns and column not in work.moving["lower"]
+    return steady and work.lower[column] == 0.0
+
+
+def as_operator(matrix: Any, largest: int = DENSE_SIZE) -> Any:
+    """A matrix in the form whose product with a vector, ``matrix @ x``, is fastest.
+
+    Dense up to `largest` entries, else sparse.
+
+    The hot loop multiplies by the same few matrices again and again, and a sparse product of a
+    few entries costs scipy's bookkeeping ten times over.
+    """
+    dense = isinstance(matrix, np.ndarray)
+    if matrix.shape[0] * matrix.shape[1] <= largest:
+        return matrix if dense else matrix.toarray()
+    return sp.csr_array(matrix) if dense else matrix
+
+
+def transposed(matrix: Any) -> Any:
+    """The transpose of a matrix, as `as_operator` gives it."""
+    if isinstance(matrix, np.ndarray):
+        return as_operator(np.ascontiguousarray(matrix.T))
+    return as_operator(sp.csr_array(matrix.T))
+
+
+def _expansion(work: Elimination, position: dict[int, int]) -> tuple[sp.csr_array, Floats]:
+    """Definitions may name columns eliminated later: resolve them from the last one back."""
+    constant = np.zeros(work.stage.n_columns)
+    resolved: dict[int, Row] = {}
+    for column in reversed(list(work.defined)):
+        definition, shift = work.defined[column]
+        row: Row = {}
+        sizes: Row = {}
+        for other, value in definition.items():
+            add_to(row, sizes, resolved.get(other, {other: 1.0}), value)
+            shift += value * constant[other]
+        resolved[column], constant[column] = row, shift
+    rows = [resolved.get(c, {c: 1.0}) for c in range(work.stage.n_columns)]
+    return _matrix(rows, position), constant
+
+
+def _matrix(
+    rows: list[Row], position: dict[int, int], columns: list[int] | None = None
+) -> sp.csr_array:
+    n_columns = len(position) if columns is None else len(columns)
+    counts = [len(row) for row in rows]
+    indices = [position[column] for row in rows for column in row]
+    data = [value for row in rows for value in row.values()]
+    pointer = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    matrix = sp.csr_array((data, indices, pointer), shape=(len(rows), n_columns), dtype=float)
+    matrix.sort_indices()
+    return matrix

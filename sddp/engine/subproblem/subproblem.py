@@ -1,0 +1,492 @@
+"""The linear programme of one node: solved for a state and a noise, refined until exact.
+
+Rows of the cost-to-go, of the row generator and of feasibility cuts are stated in the declared
+columns and written, when a solution breaks them, in those that the reduction keeps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from sddp.arrays import Floats, Ints
+from sddp.engine.subproblem.bunching import RightHandSides, responses
+from sddp.engine.subproblem.conflict import explain
+from sddp.engine.subproblem.feasibility import FeasibilityCut, feasibility_cut
+from sddp.engine.subproblem.lazy_constraints import RowPool, RowTable
+from sddp.engine.subproblem.parameters import NoiseInput
+from sddp.engine.subproblem.prepared import PreparedStage
+from sddp.engine.subproblem.solutions import Bunch, NoiseSolutions, StageSolution
+from sddp.engine.subproblem.stage_file import AddedRows
+from sddp.engine.subproblem.stage_lp import Movement, StageProgramme
+from sddp.engine.subproblem.stage_scaling import check_range, reduced_scaling
+from sddp.engine.value.checkpoint import NodeMemory
+from sddp.engine.value.cost_to_go import CostToGo, Rows
+from sddp.errors import ModelError, SolverError
+from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Scaling, Status
+
+# To see whether an assumed bound holds the result it is lowered by this, relative to itself.
+LOWERED_BOUND = 1e3
+
+# Below this many realisations, testing a basis costs more than solving again.
+FEWEST_BUNCHED = 6
+
+# Bases that answered no other realisation, after which the rest of a state is solved one by one.
+PATIENCE = 3
+
+# How far an unbounded cost-to-go column may fall, in the LP's own units.
+FAR = 1e10
+
+# Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
+MAXIMAL_ROUNDS = 1_000
+
+
+@dataclass
+class Work:
+    """Counters shared by all nodes of a training or policy.
+
+    Attributes
+    ----------
+    lp : Effort
+        Solves, simplex pivots and seconds of the linear programmes.
+    cost_to_go_seconds, generator_seconds : float
+        Time spent on evaluating the cost-to-go, and on the row generators.
+    bunched : int
+        Solutions read off the basis of another one instead of a solve.
+    warnings : int
+        Solutions accepted although a row was broken within the LP's own tolerance.
+    """
+
+    lp: Effort = field(default_factory=Effort)
+    cost_to_go_seconds: float = 0.0
+    generator_seconds: float = 0.0
+    bunched: int = 0
+    warnings: int = 0
+
+    @classmethod
+    def total(cls, parts: Sequence[Work]) -> Work:
+        """The sum of several."""
+        total = cls()
+        for part in parts:
+            total.lp.add(part.lp)
+            total.cost_to_go_seconds += part.cost_to_go_seconds
+            total.generator_seconds += part.generator_seconds
+            total.bunched += part.bunched
+            total.warnings += part.warnings
+        return total
+
+
+class NodeProblem:
+    """LP of one node, with its cost-to-go.
+
+    Parameters
+    ----------
+    stage : PreparedStage
+        Shared by nodes of the same content.
+    cost_to_go : CostToGo or None
+        None where nothing follows.
+    theta_lower : float
+        Bound on the cost-to-go column; may be minus infinity.
+    money, scaling, accuracy :
+        See `Problem`; the scaling is that of the declared columns and rows.
+    name : str
+        For error messages.
+    work : Work
+        Where effort is counted.
+    row_pool : RowPool or None
+        Generated rows, shared with the nodes whose generator has the same key.
+    """
+
+    def __init__(
+        self,
+        stage: PreparedStage,
+        cost_to_go: CostToGo | None,
+        *,
+        theta_lower: float,
+        money: float,
+        scaling: Scaling,
+        accuracy: float,
+        name: str,
+        work: Work,
+        row_pool: RowPool | None,
+    ) -> None:
+        self.compiled, self.reduced, self._expansion = stage[:3]
+        compiled, reduced, self.cost_to_go = self.compiled, self.reduced, cost_to_go
+        self.name, self.work, self.theta_lower = name, work, theta_lower
+        self.n_theta = cost_to_go.n_columns if cost_to_go else 0
+        if cost_to_go:
+            cost_to_go.money = money
+        arrays = _with_theta(reduced.arrays, self.n_theta, theta_lower)
+        n_state = len(compiled.incoming)
+        self._declared_scaling = scaling
+        self._scaling = reduced_scaling(scaling, reduced, self.n_theta, money, accuracy)
+        movement = Movement(reduced.bound_columns, reduced.bound_lower, reduced.bound_upper)
+        self.programme = StageProgramme(
+            arrays,
+            n_state,
+            reduced.resting,
+            self._scaling,
+            work.lp,
+            movement if len(reduced.bound_columns) else None,
+        )
+        self._row_pool = row_pool
+        self._money = money
+        self._least_breach = 2.0 * FEASIBILITY_TOLERANCE * accuracy
+        self._far = FAR * self._scaling.money
+        self._noise = NoiseInput(compiled, reduced, self.programme)
+        self._sides = self._noise.right_hand_sides()
+        self._last: tuple[Floats, Floats] | None = None
+        self._before: Floats | None = None
+        self._fenced = False
+
+    def solve(
+        self, incoming: Floats, noise: int, tolerance: float
+    ) -> StageSolution | FeasibilityCut:
+        """Solve at a realisation of the support, refined to `tolerance` relative to the value."""
+        self._noise.to_realisation(noise)
+        return self._refined_solve(incoming, tolerance, f"noise {noise}")
+
+    def solve_all(self, incoming: Floats, tolerance: float) -> NoiseSolutions:
+        """Solve at every realisation of the noise; what one basis answers is not solved again."""
+        n = self.compiled.noise.n_realisations
+        found = NoiseSolutions(
+            n, len(self.compiled.cost), len(incoming), len(self.compiled.outgoing)
+        )
+        left = np.arange(n)
+        failures = 0 if n >= FEWEST_BUNCHED and self._sides is not None else PATIENCE
+        while len(left):
+            solution = self.solve(incoming, int(left[0]), tolerance)
+            found.put(int(left[0]), solution)
+            left = left[1:]
+            if isinstance(solution, StageSolution) and len(left) and failures < PATIENCE:
+                bunch = self._bunch(left, tolerance)
+                found.put_bunch(bunch, solution.slope)
+                left = np.setdiff1d(left, bunch.noises, assume_unique=True)
+                failures += len(bunch.noises) == 0
+        return found
+
+    def _bunch(self, noises: Ints, tolerance: float) -> Bunch:
+        """Solutions at those of other realisations that the basis of the last solve answers."""
+        assert self._sides is not None
+        sides = self._sides.of(noises)
+        optimal, primals = responses(self.programme, sides)
+        values = self._dual_values(sides)[optimal]
+        agree = self.programme.agree(primals, values)
+        noises, primals, values = noises[optimal][agree], primals[agree], values[agree]
+        values += self._noise.offsets()[noises]
+        outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
+        keeps = self._keeps_rows(primals, outgoing, tolerance)
+        noises, primals, values = noises[keeps], primals[keeps], values[keeps]
+        self.work.bunched += len(noises)
+        return Bunch(
+            noises,
+            values,
+            values - self.programme.objective() + self.programme.minorant.intercept,
+            primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises)),
+            self._expansion.declared_values(primals),
+            outgoing[keeps],
+        )
+
+    def _dual_values(self, sides: RightHandSides) -> Floats:
+        """Dual values, without the offset, of the last multipliers under other sides of rows."""
+        programme = self.programme
+        here = programme.value_of_sides(sides.rows, *programme.sides(sides.rows))
+        change = programme.value_of_sides(sides.rows, sides.lower, sides.upper) - here
+        return programme.objective() - programme.offset + change
+
+    def _keeps_rows(self, primals: Floats, outgoing: Floats, tolerance: float) -> NDArray[np.bool_]:
+        """Whether each of some solutions, shape (n, n_columns), breaks no row."""
+        start = time.perf_counter()
+        keeps = np.ones(len(primals), dtype=bool)
+        if self.cost_to_go is not None:
+            thetas = primals[:, primals.shape[1] - self.n_theta :]
+            keeps &= self.cost_to_go.keeps(outgoing, thetas, tolerance)
+            if self.cost_to_go.outcomes.refuses_some:
+                refused = self.cost_to_go.outcomes.infeasible_rows
+                allowed = [not refused(state, self._least_breach) for state in outgoing]
+                keeps &= np.array(allowed, dtype=bool)
+        self.work.cost_to_go_seconds += time.perf_counter() - start
+        if self.compiled.rows is not None:
+            held = [self._broken_generator_rows(row, tolerance) is None for row in primals]
+            keeps &= np.array(held, dtype=bool)
+        return keeps
+
+    def solve_at(
+        self, incoming: Floats, entries: Mapping[str, Floats], tolerance: float
+    ) -> StageSolution | FeasibilityCut:
+        """Solve at noise entries outside the support (from `noise_values`)."""
+        check_range(self.compiled, entries, self.name)
+        self._noise.to_entries(entries)
+        return self._refined_solve(incoming, tolerance, "noise outside the support")
+
+    def rest(self) -> None:
+        """Remove from the LP what has not mattered for many solutions."""
+        self.programme.drop_idle()
+
+    def restore(self, memory: NodeMemory) -> None:
+        """Append stored rows in their order."""
+        self.programme.append(memory.rows)
+        if self.cost_to_go is not None:
+            self.cost_to_go.restore(memory.averages)
+
+    def add_first_rows(self, n_rows: int) -> None:
+        """Bound the cost-to-go by what the oldest cuts say: without them the LP is unbounded."""
+        assert self.cost_to_go is not None
+        supports = self.cost_to_go.outcomes.first_supports(n_rows)
+        theta = np.zeros((len(supports), self.n_theta))
+        theta[:, 0] = 1.0
+        rows = Rows(
+            -np.array([support.slope for support in supports]),
+            theta,
+            np.array([support.constant for support in supports]),
+        )
+        self.programme.append(self._expansion.cost_to_go_rows(rows, returns=False))
+
+    def leans_on_bound(
+        self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
+    ) -> bool:
+        """Whether the value at a state would be lower if the assumed bound were.
+
+        `solution` is the one at that state and noise; differences up to `tolerance` do not count.
+        """
+        if not self.n_theta or solution.theta > self.theta_lower + tolerance:
+            return False
+        lowered = self.theta_lower - LOWERED_BOUND * max(self._money, abs(self.theta_lower))
+        self._bound_theta(lowered)
+        try:
+            again = self.solve(incoming, noise, FEASIBILITY_TOLERANCE)
+        finally:
+            self._bound_theta(self.theta_lower)
+        return isinstance(again, StageSolution) and again.value < solution.value - tolerance
+
+    def _bound_theta(self, lower: float) -> None:
+        column = np.array([len(self.reduced.kept)], dtype=np.int32)
+        self.programme.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
+
+    def forget_after(self, n_rows: int, basis: Basis | None) -> None:
+        """Return to the first `n_rows` added rows and a given basis, whatever came between."""
+        self.programme.truncate(n_rows)
+        self.programme.start_from(basis)
+        self._last = None
+
+    def _refined_solve(
+        self, incoming: Floats, tolerance: float, noise: str
+    ) -> StageSolution | FeasibilityCut:
+        self.programme.set_state(incoming)
+        self.write_new_rows()
+        self._refresh(tolerance)
+        self._before = None
+        last = np.full(1, np.nan)
+        for _ in range(MAXIMAL_ROUNDS):
+            if self._run(incoming, noise) is Status.INFEASIBLE:
+                cut = self._infeasible(incoming, noise)
+                if cut is not None:
+                    self._take_fence_away()
+                    return cut
+            primal = self.programme.primal()
+            outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
+            broken = self._broken_rows(primal, outgoing, tolerance)
+            # Rows are still broken though one more solve moved nothing: they are broken within
+            # the LP's own tolerance.
+            stuck = bool(broken) and np.array_equal(primal, last)
+            if stuck or not broken:
+                self.work.warnings += int(stuck)
+                solution = self._solution(primal, outgoing)
+                self._check_far(solution, incoming, noise)
+                return solution
+            for table in broken:
+                self.programme.append(table)
+            last = primal
+        raise SolverError(
+            f"{self._where(incoming, noise)}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
+            f"written to {self.programme.lp.write('sddp')}"
+        )
+
+    def _refresh(self, tolerance: float) -> None:
+        """Where cuts have come in since the last solution, write what they say of it.
+
+        The next solution is likely near the last one: that saves a solve.
+        """
+        if self.cost_to_go is not None and self._last is not None:
+            start = time.perf_counter()
+            rows = self.cost_to_go.violated(*self._last, tolerance)
+            self.work.cost_to_go_seconds += time.perf_counter() - start
+            if rows is not None:
+                self.programme.append(self._expansion.cost_to_go_rows(rows, returns=True))
+
+    def _run(self, incoming: Floats, noise: str) -> Status:
+        status = self.programme.solve()
+        if status is Status.UNBOUNDED and self.theta_lower == -np.inf and self.n_theta:
+            # The cuts bound the cost-to-go, the rows written so far do not: let it fall far, and
+            # the cuts will say what it is where it lands.
+            self._fenced = True
+            self._bound_theta(-self._far)
+            status = self.programme.solve()
+        if status in (Status.OPTIMAL, Status.INFEASIBLE):
+            return status
+        unbounded = status is Status.UNBOUNDED
+        hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
+        lp = self.programme.lp
+        raise SolverError(
+            f"{self._where(incoming, noise)}: the LP was not solved "
+            f"({lp.status_text()}){hint}; written to {lp.write('sddp')}"
+        )
+
+    def _where(self, incoming: Floats, noise: str) -> str:
+        return f"{self.name}, {noise}, incoming state {self.compiled.states.describe(incoming)}"
+
+    def _take_fence_away(self) -> bool:
+        """Let the cost-to-go column fall freely again; whether it was fenced."""
+        fenced, self._fenced = self._fenced, False
+        if fenced:
+            self._bound_theta(-np.inf)
+        return fenced
+
+    def _check_far(self, solution: StageSolution, incoming: Floats, noise: str) -> None:
+        if self._take_fence_away() and solution.theta <= -0.9 * self._far:
+            raise SolverError(
+                f"{self._where(incoming, noise)}: the cuts known so far do not bound the "
+                "cost-to-go; give Problem a cost_to_go_bound, or initial cuts that bound it; "
+                f"written to {self.programme.lp.write('sddp')}"
+            )
+
+    def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut | None:
+        """A feasibility cut; None where the state misses by rounding and the LP is solved."""
+        where = self._where(incoming, noise)
+        cut = feasibility_cut(
+            self.compiled,
+            self._noise.current,
+            self.programme.rows.table(),
+            self.reduced.kept,
+            incoming,
+            self._noise.realisation,
+            self._declared_scaling.finer(self._scaling.accuracy),
+            where,
+        )
+        if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
+            raise SolverError(
+                f"{where}: infeasible by the stage LP, though no row "
+                "need be broken by more than rounding; written to "
+                f"{self.programme.lp.write('sddp')}"
+            )
+        return cut
+
+    def why_infeasible(self, cut: FeasibilityCut) -> str:
+        """Noise, incoming state, conflicting rows and a file, for the message of an error."""
+        return explain(
+            self.compiled,
+            self._noise.entries(cut.noise),
+            self.programme.rows.table(),
+            self.reduced.kept,
+            cut,
+            self.name,
+        )
+
+    def added_rows(self) -> AddedRows:
+        """Rows added to the LP, over the declared columns and those of the cost-to-go."""
+        table, n_columns = self.programme.rows.table(), self.compiled.n_columns
+        return AddedRows.of(table, self.reduced.kept, n_columns, self.theta_lower)
+
+    def write_new_rows(self) -> None:
+        """Write the rows that the cost-to-go wants in the LP whatever its solution."""
+        rows = self.cost_to_go.new_rows() if self.cost_to_go else None
+        if rows is not None:
+            self.programme.append(self._expansion.cost_to_go_rows(rows, returns=False))
+
+    def _broken_rows(self, primal: Floats, outgoing: Floats, tolerance: float) -> list[RowTable]:
+        """Rows that a solution breaks."""
+        start = time.perf_counter()
+        cost_to_go = self._broken_cost_to_go(primal, outgoing, tolerance)
+        middle = time.perf_counter()
+        generated = self._broken_generator_rows(primal, tolerance)
+        self.work.cost_to_go_seconds += middle - start
+        self.work.generator_seconds += time.perf_counter() - middle
+        return [table for table in (cost_to_go, generated) if table is not None]
+
+    def _broken_cost_to_go(
+        self, primal: Floats, outgoing: Floats, tolerance: float
+    ) -> RowTable | None:
+        if self.cost_to_go is None:
+            return None
+        # Never loosely: a state let through here is infeasible at the next node.
+        refused = self.cost_to_go.outcomes.infeasible_rows(outgoing, self._least_breach)
+        if refused:  # the cost-to-go of an infeasible decision is no guide
+            rows = Rows(
+                -np.array([row.slope for row in refused]),
+                np.zeros((len(refused), self.n_theta)),
+                np.array([row.constant for row in refused]),
+            )
+            return self._expansion.cost_to_go_rows(rows, returns=True)
+        theta = primal[len(primal) - self.n_theta :]
+        violated = self.cost_to_go.violated(outgoing, theta, tolerance)
+        if violated is None:
+            return None
+        return self._expansion.cost_to_go_rows(violated, returns=True)
+
+    def _broken_generator_rows(self, primal: Floats, tolerance: float) -> RowTable | None:
+        generator = self.compiled.rows
+        if generator is None:
+            return None
+        values = self._expansion.generator_values(primal)
+        if self._row_pool is not None:
+            rows, upper = self._row_pool.violated(values, tolerance)
+            if len(upper):
+                return self._expansion.generator_rows(rows, upper, self.n_theta)
+        rows, upper = generator.violated(values, tolerance)
+        if len(upper) == 0:
+            return None
+        if self._before is not None:
+            # A row made half-way to the solution before cuts deeper than one made at a corner.
+            others, others_upper = generator.violated((values + self._before) / 2.0, 0.0)
+            deep = others @ values - others_upper > tolerance
+            rows = np.concatenate([rows, others[deep]])
+            upper = np.concatenate([upper, others_upper[deep]])
+        self._before = values
+        if not (np.isfinite(rows).all() and np.isfinite(upper).all()):
+            raise ModelError(
+                f"{self.name}: the row generator {generator!r} returned a row with a number that "
+                "is not finite; a row that says nothing is left out"
+            )
+        if self.compiled.homogeneous and np.any(upper):
+            raise ModelError(
+                f"{self.name} declares homogeneous=True, but its row generator returned a row "
+                f"with right-hand side {upper[np.flatnonzero(upper)[0]]:g}; write it as a share of "
+                "the incoming state"
+            )
+        if self._row_pool is not None:
+            self._row_pool.add(rows, upper)
+        return self._expansion.generator_rows(rows, upper, self.n_theta)
+
+    def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
+        self._last = (outgoing, primal[len(primal) - self.n_theta :])
+        minorant = self.programme.minorant
+        return StageSolution(
+            value=self.programme.objective(),
+            theta=float(primal[len(primal) - self.n_theta]) if self.n_theta else 0.0,
+            columns=self._expansion.declared_values(primal),
+            outgoing=outgoing,
+            slope=minorant.slope,
+            intercept=minorant.intercept,
+        )
+
+
+def _with_theta(arrays: Arrays, n_theta: int, lower: float) -> Arrays:
+    """The same with cost-to-go columns at the end; the first one is in the objective."""
+    if n_theta == 0:
+        return arrays
+    rest = n_theta - 1
+    none = sp.csr_array((arrays.matrix.shape[0], n_theta))
+    return Arrays(
+        cost=np.concatenate([arrays.cost, [1.0], np.zeros(rest)]),
+        matrix=sp.hstack([arrays.matrix, none], format="csr"),
+        row_lower=arrays.row_lower,
+        row_upper=arrays.row_upper,
+        column_lower=np.concatenate([arrays.column_lower, [lower], np.full(rest, -np.inf)]),
+        column_upper=np.concatenate([arrays.column_upper, np.full(n_theta, np.inf)]),
+        offset=arrays.offset,
+    )

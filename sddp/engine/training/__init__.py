@@ -1,0 +1,1 @@
+"""Training: the loop, forward and backward passes, stopping, workers."""

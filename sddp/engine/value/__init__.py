@@ -1,0 +1,1 @@
+"""Cuts, value functions, the cost-to-go and the checkpoint of a training."""
