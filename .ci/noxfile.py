@@ -89,7 +89,7 @@ def lock(session: nox.Session) -> None:
     head = "".join(_comments(ROOT / LOCK))
     session.run(
         *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHONS[0]),
-        *("--extra", "test", "--no-header", "--no-annotate", "--upgrade"),
+        *("--all-extras", "--no-header", "--no-annotate", "--upgrade"),
         *("--output-file", LOCK, "pyproject.toml"),
     )
     path = ROOT / LOCK
