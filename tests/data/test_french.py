@@ -125,6 +125,7 @@ def test_zip_files_saved_by_hand(tmp_path, library, capsys):
         (zipped(FIVE_FACTORS), r"holds 0 times .* its tables are .*Annual Factors"),
         (zipped(portfolios(5, rows(MONTHS, 25)).replace("Equal", "Value")), "holds 2 times"),
     ],
+    ids=["page", "empty", "no CSV", "columns", "no table", "no total returns", "factors", "twice"],
 )
 def test_an_archive_that_is_not_the_one_is_named(tmp_path, library, capsys, archive, words):
     library["25_Portfolios_5x5_CSV.zip"] = archive
