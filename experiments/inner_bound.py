@@ -27,10 +27,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
 
 from experiments.benchmark_instances import Size
-from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
+from sddp.bounds.inner import inner_bound
 from sddp.cli.exit_codes import guarded
 from sddp.engine.training.stopping import BoundStalling, Iterations
 from sddp.errors import DataError

@@ -8,12 +8,12 @@ import pandas as pd
 from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationDecision
 from sddp.allocation.training import train_allocation
-from sddp.backtest.tables import cells, check_same_dates, checked_table
 from sddp.engine.training.stopping import Gap, Iterations, StoppingRule
 from sddp.errors import DataError
 from sddp.labels import CASH
 from sddp.rng import Rng, generator
 from sddp.statistics import FactorModel, GaussianRegimes, markov_scenarios
+from sddp.tables import cells, check_same_dates, checked_table
 
 DEFAULT_MODEL = AllocationModel(transaction_cost=0.001, cvar_limit=0.03)
 DEFAULT_STOPPING = Gap(relative=1e-2) | Iterations(100)

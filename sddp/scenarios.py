@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
+from sddp.display.shown import Shown, listed
 from sddp.errors import DataError
 from sddp.labels import CASH, HOLDS_LABELS, checked_labels, label_index
-from sddp.shown import Shown, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,7 +165,7 @@ class MarkovScenarios(Shown):
         DataError
             There is no such stage.
         """
-        from sddp.figures import scenario_figure
+        from sddp.display.figures import scenario_figure
 
         if not 0 <= stage < self.returns.shape[0]:
             raise DataError(f"stage = {stage}: must be in 0..{self.returns.shape[0] - 1}")

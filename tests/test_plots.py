@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import sddp
+from sddp.display.fonts import drawable
 from sddp.errors import DataError, ModelError
-from sddp.fonts import drawable
 from tests.test_rng import fitted, history, policy, trained
 from tests.test_shown import problem_of_water
 from tests.tickers import LABELS

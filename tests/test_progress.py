@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sddp import progress
-from sddp.progress import ProgressDisplay
+from sddp.display import progress
+from sddp.display.progress import ProgressDisplay
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import pytest
 
 import sddp
 from sddp import statistics
-from sddp.allocation.inner_bound import inner_bound
-from sddp.backtest import BuyAndHold, EqualWeight, Market, RegimeEstimator, backtest, inference
-from sddp.backtest.resampling import stationary_blocks
-from sddp.backtest.risk_tests import shortfall_test
+from sddp.backtest import BuyAndHold, EqualWeight, backtest
+from sddp.bounds.inner import inner_bound
 from sddp.errors import ModelError
+from sddp.estimation import RegimeEstimator
+from sddp.evaluation import inference
+from sddp.evaluation.resampling import stationary_blocks
+from sddp.evaluation.risk_tests import shortfall_test
+from sddp.market import Market
 from sddp.rng import generator, seed_sequence
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import sddp
+from sddp.display.shown import as_html
 from sddp.errors import DataError
 from sddp.labels import label_index
 from sddp.portfolio import SampleMoments
-from sddp.shown import as_html
 from tests.test_rng import fitted, history, policy, report, trained
 from tests.tickers import LABELS
 

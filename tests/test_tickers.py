@@ -18,34 +18,32 @@ import pandas as pd
 import pytest
 
 import sddp
-from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.training import AllocationResult, cost_free_policy
 from sddp.backtest import (
     BacktestReport,
     BuyAndHold,
     Cell,
-    Contents,
     EqualWeight,
     EveryPeriods,
     InverseVolatility,
-    Market,
     MeanVarianceStrategy,
     MultistageStrategy,
-    RegimeEstimator,
-    RegimeForecaster,
-    WindowForecaster,
     backtest,
     run_study,
 )
-from sddp.backtest.figures import allocation_figure
-from sddp.backtest.tables import SHOWN
 from sddp.backtest.today import TrainedModel, decide_today
+from sddp.bounds.inner import inner_bound
+from sddp.display.fonts import drawable
 from sddp.errors import DataError, ModelError
-from sddp.fonts import drawable
+from sddp.estimation import RegimeEstimator, RegimeForecaster, WindowForecaster
 from sddp.labels import label_index
+from sddp.market import Market
 from sddp.portfolio import ExponentialMoments, LedoitWolfMoments, SampleMoments
+from sddp.reporting import Contents
+from sddp.reporting.figures import allocation_figure
 from sddp.statistics import FactorModel, GaussianRegimes, markov_scenarios
 from sddp.studies.record import RunFiles
+from sddp.tables import SHOWN
 from tests.tickers import LABELS, TEXTS
 
 PLAIN = tuple(f"asset{i + 1}" for i in range(len(LABELS)))

@@ -15,18 +15,18 @@ from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tail import TrueTail
-from experiments.streams import stream
-from experiments.walks import Rule, Walk, walk
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import cost_free_policy, train_allocation
 from sddp.arrays import Floats
+from sddp.bounds.frictionless import CostFreePolicy, factor_grid, solve_cost_free
+from sddp.bounds.information_relaxation import information_relaxation, laws_along
+from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.engine.training.stopping import Iterations
-from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, solve_cost_free
-from sddp.portfolio.information_relaxation import information_relaxation, laws_along
-from sddp.portfolio.martingales import controlled_wealth, value_differences
+from sddp.evaluation.rollout import Rule, Walk, walk
 from sddp.statistics import Shocks
 from sddp.statistics.return_paths import Pairing
+from sddp.studies.streams import stream
 
 SDDP = "SDDP"
 MOST_LIKELY = "SDDP in the most likely regime"

@@ -27,12 +27,12 @@ from experiments.autoregressive.cells import (
 from experiments.autoregressive.config import N_NODES, Config, Purpose
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.reference import CELL_OF_ORACLE
-from experiments.streams import stream
 from sddp.arrays import Floats
-from sddp.portfolio.cost_free import follow
-from sddp.portfolio.martingales import controlled_wealth, value_differences
-from sddp.statistics import compare_draws, smallest_not_worse, smallest_stable
-from sddp.statistics.comparison import Selection
+from sddp.bounds.frictionless import follow
+from sddp.bounds.martingales import controlled_wealth, value_differences
+from sddp.evaluation import compare_draws, smallest_not_worse, smallest_stable
+from sddp.evaluation.comparison import Selection
+from sddp.studies.streams import stream
 
 # Of the gain: differences below it do not matter.
 SHARE = 0.05

@@ -20,9 +20,9 @@ from experiments.autoregressive.config import Config
 from experiments.autoregressive.frontier import BoundCell
 from experiments.autoregressive.process import START
 from experiments.autoregressive.tables import interval
-from experiments.truth import over_limit
 from sddp.arrays import Floats
-from sddp.statistics import optimality_gap
+from sddp.evaluation import optimality_gap
+from sddp.evaluation.true_risk import over_limit
 
 PLAIN, MATCHED = "Latin hypercube", "moments matched"
 SOBOL, TIGHTENED = "scrambled Sobol", "tightened limit"

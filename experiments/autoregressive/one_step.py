@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
+from sddp.bounds.frictionless import CostFreePolicy, conditional_law, expected_growth
 from sddp.errors import SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
-from sddp.portfolio.cost_free import CostFreePolicy, conditional_law, expected_growth
 from sddp.portfolio.cvar_limit import LIMIT_TOLERANCE, UNIT, ReturnLaw
 from sddp.statistics import ReturnAutoregression, Shocks
 

@@ -10,12 +10,12 @@ from experiments.autoregressive.config import N_NODES
 from experiments.autoregressive.one_step import best_holdings, cost_free_rewards, myopic_rewards
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tail import TrueTail
-from experiments.truth import towards_cash
-from experiments.walks import Rule
 from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
-from sddp.portfolio.cost_free import CostFreePolicy
+from sddp.bounds.frictionless import CostFreePolicy
+from sddp.evaluation.rollout import Rule
+from sddp.evaluation.true_risk import towards_cash
 
 ASSETS = ("asset1", "asset2", "asset3")
 

@@ -32,8 +32,8 @@ from experiments.autoregressive.process import (
 )
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tables import difference, frame, summary
-from experiments.streams import stream
-from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, follow, solve_cost_free
+from sddp.bounds.frictionless import CostFreePolicy, factor_grid, follow, solve_cost_free
+from sddp.studies.streams import stream
 
 # The authors' T of 12 dates, and 12 decisions.
 ELEVEN, TWELVE = 11, 12

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiments.autoregressive.config import Config, Purpose
-from experiments.streams import stream
 from sddp.arrays import Floats
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import (
@@ -18,6 +17,7 @@ from sddp.statistics import (
     markov_scenarios,
 )
 from sddp.statistics.return_paths import Pairing
+from sddp.studies.streams import stream
 
 # Of a log-likelihood of some hundred thousand: below it no mean moves by its standard error.
 EM_TOLERANCE = 0.1

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.statistics import ReturnPaths, mean_interval
-from sddp.statistics.estimates import Estimate
+from sddp.evaluation import mean_interval
+from sddp.evaluation.estimates import Estimate
+from sddp.statistics import ReturnPaths
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from experiments.autoregressive.config import Config, Purpose
 from experiments.autoregressive.process import brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.tail import TrueTail
-from experiments.streams import stream
+from sddp.studies.streams import stream
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key")

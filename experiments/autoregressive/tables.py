@@ -8,9 +8,9 @@ import pandas as pd
 
 from experiments.autoregressive.cells import Cell, Outcome, World
 from experiments.autoregressive.sample import Sample
-from experiments.truth import over_limit
 from sddp.arrays import Floats
-from sddp.statistics.estimates import Estimate
+from sddp.evaluation.estimates import Estimate
+from sddp.evaluation.true_risk import over_limit
 
 
 def summary(world: World, cell: Cell, outcome: Outcome) -> dict[str, Any]:

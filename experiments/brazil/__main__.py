@@ -20,8 +20,8 @@ from experiments.brazil import inputs, report, tables
 from experiments.brazil.config import QUICK, Config
 from experiments.brazil.results import run
 from experiments.brazil.variants import sensitivities, study
-from sddp.backtest import Market
 from sddp.cli.exit_codes import guarded
+from sddp.market import Market
 from sddp.studies.record import ROOT, Run, RunFiles
 
 OUT, STORE = "results/brazil", "results/store"

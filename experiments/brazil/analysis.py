@@ -13,15 +13,11 @@ from experiments.brazil.groups import Group
 from experiments.brazil.results import Results
 from experiments.brazil.variants import RECEDING, Variant
 from experiments.brazil.yardstick import held_cvar
-from sddp.backtest import (
-    BacktestReport,
-    MeanVarianceStrategy,
-    MultistageStrategy,
-    inference,
-)
-from sddp.backtest.evidence import Evidence
-from sddp.backtest.inference import Resampling, Sample
+from sddp.backtest import BacktestReport, MeanVarianceStrategy, MultistageStrategy
 from sddp.dates import periods_per_year
+from sddp.evaluation import inference
+from sddp.evaluation.inference import Resampling, Sample
+from sddp.reporting.content import Evidence
 
 YEARS = 10
 

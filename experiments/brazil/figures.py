@@ -26,8 +26,8 @@ from experiments.brazil.variants import (
     at_limit,
     percent,
 )
-from sddp.backtest import figure_parts as parts
-from sddp.backtest import figures
+from sddp.reporting import figure_parts as parts
+from sddp.reporting import figures
 
 Tables = Mapping[str, pd.DataFrame]
 

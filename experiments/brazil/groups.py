@@ -21,8 +21,9 @@ from experiments.brazil.variants import (
     daily,
     others,
 )
-from sddp.backtest import BacktestReport, Contents
-from sddp.backtest.evidence import Evidence, gather
+from sddp.backtest import BacktestReport
+from sddp.reporting import Contents
+from sddp.reporting.content import Evidence, gather
 
 # Drawn through time on the page.
 DETAIL = (RUN_THROUGH, RECEDING, ONE_REGIME, MATCHED)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.brazil.config import Config
-from sddp.backtest import Market
 from sddp.data.sources.brazil_prices import ASSETS, BrazilPrices, read_prices
 from sddp.errors import DataError
+from sddp.market import Market
 
 # Where a file is looked for, from the working folder, if none is given.
 PLACES = ("data/brazil/prices.csv", "data/prices.csv")

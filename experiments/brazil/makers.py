@@ -17,21 +17,18 @@ from sddp.backtest import (
     BuyAndHold,
     Cell,
     EqualWeight,
-    FitCache,
     HoldCash,
     InverseVolatility,
     MeanVarianceStrategy,
     MultistageStrategy,
-    RegimeEstimator,
-    RegimeForecaster,
     Strategy,
     TrainingCache,
-    View,
-    WindowForecaster,
     variants,
 )
 from sddp.data.sources.brazil_prices import ASSETS
 from sddp.engine.training.stopping import Iterations
+from sddp.estimation import FitCache, RegimeEstimator, RegimeForecaster, WindowForecaster
+from sddp.market import View
 from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven
 from sddp.portfolio.risk_aversion import RiskAversion
 from sddp.statistics import GaussianRegimes

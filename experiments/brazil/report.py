@@ -12,8 +12,8 @@ from experiments.brazil.config import Config
 from experiments.brazil.groups import Group, evidence, groups, pairs
 from experiments.brazil.results import Results
 from experiments.brazil.variants import percent
-from sddp.backtest import html
-from sddp.backtest.evidence import Evidence
+from sddp.reporting import html
+from sddp.reporting.content import Evidence
 from sddp.studies.record import Run, RunFiles
 
 TITLE = "Gold, Ibovespa, dollar, euro and CDI: walk-forward of regime-switching policies"

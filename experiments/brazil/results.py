@@ -10,7 +10,8 @@ from experiments.brazil import inputs
 from experiments.brazil.config import Config
 from experiments.brazil.makers import Caches, cell
 from experiments.brazil.variants import LIMITED, UNLIMITED, Variant, at_limit
-from sddp.backtest import BacktestReport, Market, Study, run_study
+from sddp.backtest import BacktestReport, Study, run_study
+from sddp.market import Market
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,9 @@ import pandas as pd
 
 from experiments.brazil.results import Results
 from experiments.brazil.variants import RECEDING, RUN_THROUGH, Variant
-from sddp.backtest import Market, MultistageStrategy, metrics
+from sddp.backtest import MultistageStrategy
+from sddp.evaluation import metrics
+from sddp.market import Market
 
 # Figures show no more; the store has every row and digit.
 KEPT, DECIMALS = 5, 6

@@ -8,9 +8,10 @@ import pandas as pd
 from experiments.brazil.makers import estimator
 from experiments.brazil.results import Results
 from experiments.brazil.variants import Variant
-from sddp.allocation.outlook import Outlook
+from sddp.allocation.one_period import Outlook
 from sddp.arrays import Floats
-from sddp.backtest import BacktestReport, RollingEstimate
+from sddp.backtest import BacktestReport
+from sddp.estimation import RollingEstimate
 
 # Rows between two measurements, as far as the schedule of fits allows.
 STEP = 5

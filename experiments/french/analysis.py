@@ -17,9 +17,10 @@ from experiments.french.rolling import (
     other_seed,
     settings_of,
 )
-from experiments.streams import stream
-from sddp.backtest import Contents, MeanVarianceStrategy, MultistageStrategy
-from sddp.backtest.evidence import Evidence, gather
+from sddp.backtest import MeanVarianceStrategy, MultistageStrategy
+from sddp.reporting import Contents
+from sddp.reporting.content import Evidence, gather
+from sddp.studies.streams import stream
 
 # Weights below this are rounding.
 NOTHING = 1e-6

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from experiments.french.policies import COST_FREE, MYOPIC, SDDP
 from experiments.french.questions import EXCESS, LHS
-from sddp.backtest.figure_parts import (
+from sddp.reporting.figure_parts import (
     AREA_COLOURS,
     CASH_COLOUR,
     COLOURS,

@@ -21,10 +21,10 @@ from experiments.french.inputs import FACTORS, FrenchData
 from experiments.french.law import fit_laws
 from experiments.french.policies import Cell, World, follow_cell
 from experiments.french.tables import Outcome
-from experiments.streams import stream
-from sddp.backtest.describe import content_hash, describe
-from sddp.backtest.store import Record, read_record, store_key, write_record
+from sddp.cache.fingerprint import content_hash, describe
+from sddp.cache.store import Record, read_record, store_key, write_record
 from sddp.statistics import GaussianRegimes, choose_n_states
+from sddp.studies.streams import stream
 from sddp.threads import one_blas_thread
 
 Arrays = dict[str, NDArray[Any]]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.french.config import Config, Purpose
-from experiments.streams import stream
-from sddp.backtest import Market
 from sddp.data.sources.french_returns import read_factors, read_returns
 from sddp.errors import DataError
+from sddp.market import Market
+from sddp.studies.streams import stream
 
 FACTORS = ("mkt_rf", "smb", "hml", "rmw", "cma")
 

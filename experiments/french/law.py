@@ -11,7 +11,6 @@ import pandas as pd
 
 from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FrenchData
-from experiments.streams import stream
 from sddp.arrays import Floats
 from sddp.risk import weighted_cvar
 from sddp.scenarios import MarkovScenarios
@@ -25,6 +24,7 @@ from sddp.statistics import (
     markov_scenarios,
     simulate_regimes,
 )
+from sddp.studies.streams import stream
 
 # Mixed into every move of the chain, here and out of sample: a change that no row of the history
 # shows is improbable, not impossible.

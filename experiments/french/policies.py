@@ -9,18 +9,18 @@ import numpy as np
 
 from experiments.french.config import Config, Purpose
 from experiments.french.law import Law, LawKey, TrueTail
-from experiments.streams import stream
-from experiments.truth import towards_cash
-from experiments.walks import Rule, Walk, walk
-from sddp.allocation.first_cuts import cost_free_growth
+from sddp.allocation.frictionless_growth import cost_free_growth
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import AllocationResult, cost_free_policy, train_allocation
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
 from sddp.engine.training.stopping import Iterations
+from sddp.evaluation.rollout import Rule, Walk, walk
+from sddp.evaluation.true_risk import towards_cash
 from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
+from sddp.studies.streams import stream
 
 SDDP = "SDDP"
 RECEDING = "SDDP, begun anew each month"

@@ -20,7 +20,7 @@ from experiments.french.policies import (
     Cell,
 )
 from experiments.french.tables import Outcome, difference, interval, summary, within
-from sddp.statistics import optimality_gap
+from sddp.evaluation import optimality_gap
 
 Outcomes = Mapping[Cell, Outcome]
 

@@ -11,20 +11,14 @@ import pandas as pd
 
 from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FrenchData, market
-from experiments.streams import seed_of
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import (
     BacktestReport,
     Cell,
     EqualWeight,
-    ExcessRegimeEstimator,
-    FitCache,
     HoldCash,
-    Market,
     MeanVarianceStrategy,
     MultistageStrategy,
-    RegimeEstimator,
-    RegimeForecaster,
     Strategy,
     Study,
     TrainingCache,
@@ -32,8 +26,11 @@ from sddp.backtest import (
     variants,
 )
 from sddp.engine.training.stopping import Iterations
+from sddp.estimation import ExcessRegimeEstimator, FitCache, RegimeEstimator, RegimeForecaster
+from sddp.market import Market
 from sddp.portfolio import CVaRMatched, MeanVariance
 from sddp.statistics import GaussianRegimes
+from sddp.studies.streams import seed_of
 
 SDDP, RECEDING = "SDDP", "SDDP, begun anew each month"
 MOST_LIKELY, TOTAL = "SDDP, most likely regime", "SDDP, total returns modelled"

@@ -19,8 +19,8 @@ from experiments.french.rolling import (
     SDDP,
     TOTAL,
 )
-from sddp.backtest import figure_parts as parts
-from sddp.backtest import figures
+from sddp.reporting import figure_parts as parts
+from sddp.reporting import figures
 
 Tables = Mapping[str, pd.DataFrame]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from experiments.french.policies import Cell
-from experiments.truth import over_limit
 from sddp.arrays import Floats
-from sddp.statistics import mean_interval
+from sddp.evaluation import mean_interval
+from sddp.evaluation.true_risk import over_limit
 
 # What became of a cell: arrays of `policies.follow_cell` with the scenario draws in front.
 Outcome = Mapping[str, Floats]

@@ -10,12 +10,12 @@ import pandas as pd
 
 from experiments.french.config import Purpose
 from experiments.french.policies import Cell, Control, World, trained
-from experiments.streams import stream
-from experiments.walks import Walk
 from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
+from sddp.evaluation import mean_interval
+from sddp.evaluation.rollout import Walk
 from sddp.labels import CASH
-from sddp.statistics import mean_interval
+from sddp.studies.streams import stream
 
 # Of the gain, per cent, that a bound may be above the last one, where times to it are told.
 GAPS = (1.0, 0.1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from sddp.allocation.policy import AllocationPolicy, Regime, belief_over_regimes
 from sddp.allocation.problem import money
 from sddp.allocation.stage import StageInputs, decision_stage

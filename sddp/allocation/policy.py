@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
+from sddp.display.shown import Shown, listed, number
 from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.files import load_file, save_policy
 from sddp.engine.policy.policy import Decision, Policy
@@ -21,7 +22,6 @@ from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError
 from sddp.labels import label_index
 from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
-from sddp.shown import Shown, listed, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,7 +148,7 @@ class AllocationPolicy(Shown):
         """How far from the optimum this policy's problem can be at most, in money.
 
         Relative to the gain over the initial wealth left in cash. See `Policy.certificate` for
-        the parameters; `sddp.allocation.inner_bound.inner_bound` gives the policy that attains
+        the parameters; `sddp.bounds.inner.inner_bound` gives the policy that attains
         it as well.
         """
         cash = self.problem.cash_value
@@ -219,7 +219,7 @@ class AllocationPolicy(Shown):
         ModelError
             An unknown picture, asset, stage or regime; ``"wealth"`` without `rng`.
         """
-        from sddp import figures
+        from sddp.display import figures
 
         if what == "wealth":
             if rng is None:

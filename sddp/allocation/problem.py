@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sddp.allocation.first_cuts import cost_free_growth
+from sddp.allocation.frictionless_growth import cost_free_growth
 from sddp.allocation.model import AllocationModel, Holdings, Terms, warn_about_recourse
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
+from sddp.display.shown import Shown, listed
 from sddp.engine.model.graph import Node, markov_graph
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage import InitialCut, Stage
@@ -20,7 +21,6 @@ from sddp.engine.subproblem.prepared import PreparedStage, prepare_stage
 from sddp.errors import ModelError
 from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios
-from sddp.shown import Shown, listed
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from sddp.allocation.model import AllocationModel, Terms
-from sddp.allocation.outlook import Outlook
+from sddp.allocation.one_period import Outlook
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
 from sddp.engine.model.stage import Stage, State

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sddp.allocation.outlook import Outlook
+from sddp.allocation.one_period import Outlook
 from sddp.arrays import Floats
 
 

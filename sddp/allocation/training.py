@@ -11,6 +11,7 @@ from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
+from sddp.display.shown import Shown
 from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.policy import Policy
 from sddp.engine.subproblem.network import Network
@@ -23,7 +24,6 @@ from sddp.labels import CASH
 from sddp.risk import Expectation, RiskMeasure
 from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
-from sddp.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ class AllocationResult(Shown):
 
     def plot(self) -> Figure:
         """The bound on expected growth by iteration, and how far it still fell."""
-        from sddp.allocation.figures import bound_figure
+        from sddp.reporting.training_figures import bound_figure
 
         engine = self.policy.problem.engine
         first = engine.first_outcomes()[0][0]

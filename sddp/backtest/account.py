@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats
 from sddp.backtest.ledger import Entry, Ledger
-from sddp.backtest.market import View
-from sddp.backtest.store import Record
 from sddp.backtest.strategies import Decision, Strategy, Trigger
 from sddp.backtest.trading import TransactionCosts, execute, requested_trades, target_weights
+from sddp.cache.store import Record
 from sddp.labels import CASH, label_index
+from sddp.market.market import View
 
 
 @runtime_checkable

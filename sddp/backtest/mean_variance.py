@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from sddp.backtest.forecasts import Forecast, Forecaster
-from sddp.backtest.market import View
 from sddp.errors import InfeasibleProblem, ModelError
+from sddp.estimation.forecasts import Forecast, Forecaster
 from sddp.labels import CASH, places_of
+from sddp.market.market import View
 from sddp.portfolio import CVaRMatched, MeanVariance, MeanVarianceResult, Moments, Outcomes
 from sddp.portfolio.inputs import read_per_asset
 

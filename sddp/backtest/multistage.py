@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, per_asset
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
 from sddp.allocation.training import AllocationResult, cost_free_policy
 from sddp.arrays import Floats
-from sddp.backtest.describe import NOT_DESCRIBED, keyed
-from sddp.backtest.estimation import RegimeEstimate, RegimeEstimator, RollingEstimate
-from sddp.backtest.market import View
-from sddp.backtest.trainings import TrainingCache
+from sddp.backtest.policy_cache import TrainingCache
+from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
 from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
+from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator, RollingEstimate
 from sddp.labels import CASH, places_of
+from sddp.market.market import View
 from sddp.rng import Seed, seed_sequence
 
 Mode = Literal["receding", "run-through"]

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sddp.arrays import Floats
-from sddp.backtest import deflation, inference, metrics, promise_tests, promises
-from sddp.backtest.inference import Resampling, Sample
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.strategies import Strategy
-from sddp.backtest.tables import day
 from sddp.dates import periods_per_year
+from sddp.display.shown import as_html
 from sddp.errors import DataError
+from sddp.evaluation import deflated_sharpe as deflation
+from sddp.evaluation import inference, metrics
+from sddp.evaluation import risk_forecast_tests as promise_tests
+from sddp.evaluation import risk_forecasts as promises
+from sddp.evaluation.inference import Resampling, Sample
 from sddp.labels import CASH
 from sddp.rng import Rng
-from sddp.shown import as_html
+from sddp.tables import day
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from sddp.backtest.evidence import Contents
+    from sddp.reporting.content import Contents
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,7 +89,7 @@ class BacktestReport:
         return self.ledger(name).weights
 
     def summary(self, *, confidence: float = 0.95, benchmark: str | None = None) -> pd.DataFrame:
-        """Metrics by strategy, as defined in `sddp.backtest.metrics`.
+        """Metrics by strategy, as defined in `sddp.evaluation.metrics`.
 
         Parameters
         ----------
@@ -124,7 +127,7 @@ class BacktestReport:
     ) -> pd.DataFrame:
         """Bootstrap intervals of the metrics, as `inference.intervals` returns them.
 
-        They are conditional on the policies as fitted, see `sddp.backtest.inference`.
+        They are conditional on the policies as fitted, see `sddp.evaluation.inference`.
 
         Parameters
         ----------
@@ -253,26 +256,26 @@ class BacktestReport:
 
     def plot_wealth(self, *, caveat: str = "") -> Figure:
         """Wealth on a log scale with the drawdown below; `caveat` is written beneath."""
-        from sddp.backtest import figures
+        from sddp.reporting import figures
 
         note = f"{self.timing}; {caveat}" if caveat else self.timing
         return figures.wealth_figure(self.wealth, note)
 
     def plot_trailing_return(self, *, months: int = 6) -> Figure:
         """Return over the trailing months, by strategy."""
-        from sddp.backtest import figures
+        from sddp.reporting import figures
 
         return figures.trailing_figure(self.wealth, months, self.timing)
 
     def plot_allocation(self, name: str, *, largest: int = 9) -> Figure:
         """Weights of one strategy as stacked areas: the `largest` assets, the others, cash."""
-        from sddp.backtest import figures
+        from sddp.reporting import figures
 
         return figures.allocation_figure({name: self.weights(name)}, largest)
 
     def plot_trading(self) -> Figure:
         """Turnover and relative costs so far, by strategy."""
-        from sddp.backtest import figures
+        from sddp.reporting import figures
 
         turnover = pd.DataFrame({name: entry.turnover for name, entry in self.ledgers.items()})
         costs = pd.DataFrame(
@@ -294,7 +297,7 @@ class BacktestReport:
 
         Wealth, metrics, differences, promised and realised risk, trailing and rolling measures,
         allocations, regimes, trading and provenance; what has no data is left out. The file
-        appears whole or not at all. `sddp.backtest.gallery.write_figures` writes the same figures
+        appears whole or not at all. `sddp.reporting.gallery.write_figures` writes the same figures
         as PNG.
 
         Parameters
@@ -325,8 +328,8 @@ class BacktestReport:
         ModelError
             `contents` names a reference and there is no `rng`.
         """
-        from sddp.backtest import html
-        from sddp.backtest.evidence import Contents, gather
+        from sddp.reporting import html
+        from sddp.reporting.content import Contents, gather
 
         def page() -> str:
             evidence = gather(self, contents or Contents(), rng)

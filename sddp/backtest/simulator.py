@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from sddp.backtest.account import Account, Rules
-from sddp.backtest.market import Market, View
 from sddp.backtest.report import BacktestReport
 from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
-from sddp.backtest.tables import day
 from sddp.backtest.trading import Cost, TransactionCosts
 from sddp.dates import plain_date
 from sddp.errors import DataError, ModelError
+from sddp.market.market import Market, View
+from sddp.tables import day
 
 Progress = Callable[[str, int, int], None]
 

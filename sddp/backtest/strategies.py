@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
-from sddp.backtest.market import View
-from sddp.backtest.tables import day
 from sddp.backtest.trading import target_weights
 from sddp.errors import DataError, ModelError
 from sddp.labels import CASH, ByLabel, label_index
+from sddp.market.market import View
+from sddp.tables import day
 
 
 class Strategy(Protocol):

@@ -15,17 +15,17 @@ import joblib
 import pandas as pd
 
 from sddp.backtest.account import Account, Rules
-from sddp.backtest.describe import content_hash, describe, fresh
 from sddp.backtest.ledger import Ledger
-from sddp.backtest.market import Market
-from sddp.backtest.progress import StudyProgress
 from sddp.backtest.report import BacktestReport
 from sddp.backtest.simulator import check_strategies, simulate, trading_rules
-from sddp.backtest.store import Record, Shelf, store_key
 from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
-from sddp.backtest.tables import day
 from sddp.backtest.trading import Cost
+from sddp.cache.fingerprint import content_hash, describe, fresh
+from sddp.cache.store import Record, Shelf, store_key
 from sddp.errors import ModelError, StudyError
+from sddp.market.market import Market
+from sddp.studies.progress import StudyProgress
+from sddp.tables import day
 from sddp.threads import one_blas_thread
 
 

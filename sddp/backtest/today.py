@@ -11,22 +11,22 @@ import pandas as pd
 
 from sddp.allocation.alternatives import limit_price, without_trading
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.problem import money as money_by_position
 from sddp.arrays import Floats, Ints
-from sddp.backtest.estimation import RegimeEstimator
-from sddp.backtest.fits import Fit
-from sddp.backtest.market import View
 from sddp.backtest.multistage import BINDING, MultistageStrategy
-from sddp.backtest.store import Record, read_record, write_record
-from sddp.backtest.tables import day
+from sddp.backtest.policy_cache import START
 from sddp.backtest.trading import TransactionCosts
-from sddp.backtest.trainings import START
+from sddp.cache.store import Record, read_record, write_record
 from sddp.errors import DataError
+from sddp.estimation.fit_cache import Fit
+from sddp.estimation.regimes import RegimeEstimator
 from sddp.labels import CASH, Labels, label_index, same_labels
+from sddp.market.market import View
 from sddp.scenarios import MarkovScenarios
+from sddp.tables import day
 
 POLICY, MODEL, FORMAT = "policy.json", "model.npz", "trained model 1"
 

@@ -20,7 +20,8 @@ from sddp.cli.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sddp.backtest import Cell, Market, Study
+    from sddp.backtest import Cell, Study
+    from sddp.market import Market
 
 SDDP = "SDDP"
 OUT, STORE = "results/backtest", "results/store"

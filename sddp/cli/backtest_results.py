@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.figures import bound_figure, terminal_wealth_figure
-from sddp.backtest import BacktestReport, Contents, MultistageStrategy, Study
-from sddp.backtest.figures import regime_figure
+from sddp.backtest import BacktestReport, MultistageStrategy, Study
 from sddp.cli.output import filled
+from sddp.reporting import Contents
+from sddp.reporting.figures import regime_figure
+from sddp.reporting.training_figures import bound_figure, terminal_wealth_figure
 from sddp.risk import weighted_cvar
 
 if TYPE_CHECKING:

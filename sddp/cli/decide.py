@@ -15,8 +15,8 @@ from sddp.cli.settings import Settings
 from sddp.cli.train import settings_for, today, trained_model
 
 if TYPE_CHECKING:
-    from sddp.backtest.market import View
     from sddp.backtest.today import TodaysDecision, TrainedModel
+    from sddp.market.market import View
 
 # Cash to decide about where nothing else is said.
 WEALTH = 100_000.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sddp.backtest.page_parts import Cell, Facts, Row, Section, Table, number, percent, render
 from sddp.backtest.today import TodaysDecision
 from sddp.cli.output import as_json, filled
+from sddp.reporting.html_elements import Cell, Facts, Row, Section, Table, number, percent, render
 
 if TYPE_CHECKING:
     from sddp.studies.record import Run

@@ -18,9 +18,9 @@ from sddp.cli.settings import frequency
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sddp.backtest import Market
     from sddp.data import DataReport, Reading
     from sddp.data.units import Kind
+    from sddp.market import Market
 
 MADE_UP = "the prices are made up, for trying the command: nothing in them is a market's"
 
@@ -78,9 +78,9 @@ class PriceTables:
         """The market of these tables."""
         from typing import cast, get_args
 
-        from sddp.backtest import Market
-        from sddp.backtest.departures import ended
-        from sddp.backtest.market import Missing
+        from sddp.market import Market
+        from sddp.market.departures import ended
+        from sddp.market.market import Missing
 
         assert missing in get_args(Missing)
         make = Market.from_returns if self.kind == "returns" else Market
@@ -210,8 +210,8 @@ def read_tables(
 
 def _flattering(prices: pd.DataFrame, options: argparse.Namespace) -> tuple[str, ...]:
     """What a delisting without its return does to a backtest."""
-    from sddp.backtest.departures import ended
     from sddp.data.notes import some
+    from sddp.market.departures import ended
 
     gone = [str(name) for name in ended(prices, 0.0)]
     if not gone or options.missing != "carry" or options.delisting_return is not None:

@@ -143,7 +143,7 @@ def deliver(result: Result, stream: ResultStream, *, json_file: str | None, quie
 @contextmanager
 def shown_iterations(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Progress of a training: a callable that takes the iterations done."""
-    from sddp.progress import ProgressDisplay
+    from sddp.display.progress import ProgressDisplay
 
     display = ProgressDisplay(total, "iteration", wanted=not quiet)
     try:

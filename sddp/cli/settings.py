@@ -225,8 +225,9 @@ def strategy(
 ) -> MultistageStrategy:
     """The multi-stage policy with these settings, its fits and trainings kept in a store."""
     from sddp.allocation.model import AllocationModel
-    from sddp.backtest import FitCache, MultistageStrategy, RegimeEstimator, TrainingCache
+    from sddp.backtest import MultistageStrategy, TrainingCache
     from sddp.engine.training.stopping import Iterations
+    from sddp.estimation import FitCache, RegimeEstimator
     from sddp.statistics import GaussianRegimes
 
     return MultistageStrategy(

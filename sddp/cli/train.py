@@ -14,8 +14,8 @@ from sddp.cli.settings import Settings
 
 if TYPE_CHECKING:
     from sddp.backtest import MultistageStrategy
-    from sddp.backtest.market import View
     from sddp.backtest.today import TrainedModel
+    from sddp.market.market import View
 
 OUT = "results/policy"
 
@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Estimate, train, write."""
-    from sddp.allocation.figures import bound_figure
+    from sddp.reporting.training_figures import bound_figure
     from sddp.studies.record import Run
 
     tables = read_tables(options)

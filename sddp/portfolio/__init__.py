@@ -4,10 +4,7 @@ Beside them, what multi-stage policies are measured with where returns follow an
 the value of trading without costs, and upper bounds by information relaxation.
 """
 
-from sddp.portfolio.cost_free import CostFreePolicy, factor_grid, solve_cost_free
 from sddp.portfolio.cvar_limit import LimitedPortfolio, ReturnLaw
-from sddp.portfolio.information_relaxation import information_relaxation, laws_along
-from sddp.portfolio.martingales import controlled_wealth, return_differences, value_differences
 from sddp.portfolio.mean_variance import MeanVariance
 from sddp.portfolio.moments import (
     ExponentialMoments,
@@ -31,7 +28,6 @@ from sddp.portfolio.risk_aversion import (
 
 __all__ = [
     "CVaRMatched",
-    "CostFreePolicy",
     "Duals",
     "ExponentialMoments",
     "LedoitWolfMoments",
@@ -44,17 +40,10 @@ __all__ = [
     "ReturnLaw",
     "SampleMoments",
     "VolatilityDriven",
-    "controlled_wealth",
-    "factor_grid",
-    "information_relaxation",
-    "laws_along",
     "outcome_moments",
     "regime_moments",
-    "return_differences",
     "risk_aversion_of_return",
     "risk_aversion_of_variance",
     "risk_aversion_of_volatility",
     "scenario_outcomes",
-    "solve_cost_free",
-    "value_differences",
 ]

@@ -13,8 +13,8 @@ from sddp.allocation.model import PerAsset, per_asset
 from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, InfeasibleProblem, ModelError
 from sddp.labels import CASH, ByLabel, checked_labels, places_of
-from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp
 from sddp.portfolio.moments import Outcomes, asset_labels
+from sddp.portfolio.transaction_cost_qp import NEGLIGIBLE, KinkedQp
 from sddp.statistics.tables import read_table
 
 Weights: TypeAlias = "Sequence[float] | Floats | ByLabel"

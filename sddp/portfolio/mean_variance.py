@@ -20,7 +20,6 @@ from sddp.portfolio.inputs import (
     read_per_asset,
     read_weights,
 )
-from sddp.portfolio.kinked_qp import KinkedQp, solve_kinked_qp
 from sddp.portfolio.moments import Outcomes
 from sddp.portfolio.result import MeanVarianceResult, losses_of, result_of
 from sddp.portfolio.risk_aversion import (
@@ -29,6 +28,7 @@ from sddp.portfolio.risk_aversion import (
     VolatilityDriven,
     check_risk_aversion,
 )
+from sddp.portfolio.transaction_cost_qp import KinkedQp, solve_kinked_qp
 from sddp.risk import weighted_cvar
 
 

@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.covariance import ledoit_wolf
 
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from sddp.arrays import Floats, checked_probabilities
+from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, ModelError
 from sddp.labels import label_index
 from sddp.scenarios import MarkovScenarios
-from sddp.shown import Shown, listed
 from sddp.statistics import FittedFactorModel, Regimes, asset_moments
 from sddp.statistics.tables import TableLike, read_table
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
+from sddp.display.shown import Shown
 from sddp.labels import CASH, label_index
 from sddp.portfolio.inputs import read_outcomes
-from sddp.portfolio.kinked_qp import NEGLIGIBLE, KinkedQp, KinkedSolution
 from sddp.portfolio.moments import Outcomes
+from sddp.portfolio.transaction_cost_qp import NEGLIGIBLE, KinkedQp, KinkedSolution
 from sddp.risk import tail_probabilities, weighted_cvar
-from sddp.shown import Shown
 
 # Tail weights below this are what rounding leaves of the next outcome.
 ROUNDING = 1e-12
@@ -78,7 +78,7 @@ class MeanVarianceResult(Shown):
     duals : Duals
     kkt_residual : float
         Largest error in the optimality conditions, as a share of wealth (`kkt_residual` of
-        `sddp.portfolio.kinked_qp`); at most 1e-8, usually 1e-16.
+        `sddp.portfolio.transaction_cost_qp`); at most 1e-8, usually 1e-16.
     cash_return : float
         As given.
     """

@@ -1,13 +1,6 @@
 """Statistics: regimes, factor model, autoregression, sampling, comparison; arrays in and out."""
 
 from sddp.statistics.autoregression import ReturnAutoregression, fit_autoregression
-from sddp.statistics.comparison import (
-    compare_draws,
-    compare_paired,
-    smallest_not_worse,
-    smallest_stable,
-)
-from sddp.statistics.estimates import mean_interval, optimality_gap
 from sddp.statistics.factors import FactorModel, FittedFactorModel
 from sddp.statistics.regime_paths import RegimePaths, simulate_regimes
 from sddp.statistics.regimes import FittedRegimes, GaussianRegimes, Regimes
@@ -35,17 +28,11 @@ __all__ = [
     "Shocks",
     "asset_moments",
     "choose_n_states",
-    "compare_draws",
-    "compare_paired",
     "fit_autoregression",
     "latin_hypercube_normal",
     "markov_scenarios",
     "match_moments",
-    "mean_interval",
     "monte_carlo_normal",
-    "optimality_gap",
     "simulate_regimes",
-    "smallest_not_worse",
-    "smallest_stable",
     "sobol_normal",
 ]

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats, Ints, read_only
+from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, FitWarning, ModelError
 from sddp.labels import Labels, checked_labels, label_index
 from sddp.rng import Rng, generator
-from sddp.shown import Shown, listed
 from sddp.statistics.em import EMSettings, Parameters
 from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardise
 from sddp.statistics.hmm_kernels import (
@@ -171,7 +171,7 @@ class Regimes(Shown):
 
     def plot(self, observations: TableLike) -> Figure:
         """Filtered probabilities through time, `filter` of a DataFrame or array, as areas."""
-        from sddp.figures import regime_figure
+        from sddp.display.figures import regime_figure
 
         probabilities = self.filter(observations)
         rows = observations.index if isinstance(observations, pd.DataFrame) else None

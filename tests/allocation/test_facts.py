@@ -14,7 +14,7 @@ import pytest
 from scipy.optimize import linprog
 
 from sddp import extensive_form
-from sddp.allocation.outlook import outlook
+from sddp.allocation.one_period import outlook
 from tests.allocation.asking import CASES, RICH, converged, decide, random_states, value
 from tests.allocation.oracles import (
     LP_OPTIONS,

@@ -14,10 +14,10 @@ import pytest
 from scipy.optimize import linprog
 
 from sddp import AVaR, Expectation, Iterations
-from sddp.allocation.inner_bound import inner_bound
 from sddp.allocation.model import AllocationModel, Terms
-from sddp.allocation.outlook import Outlook
+from sddp.allocation.one_period import Outlook
 from sddp.allocation.stage import StageInputs, decision_stage
+from sddp.bounds.inner import inner_bound
 from sddp.engine.policy.inner_hull import InnerHull
 from sddp.engine.policy.inner_points import visited_states
 from sddp.engine.policy.inner_program import KnownPoints

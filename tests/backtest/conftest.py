@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import Market
+from sddp.market import Market
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from sddp.backtest.deflation import (
+from sddp.errors import DataError
+from sddp.evaluation.deflated_sharpe import (
     deflated_sharpe,
     expected_maximum_sharpe,
     probabilistic_sharpe,
 )
-from sddp.backtest.inference import Sample
-from sddp.errors import DataError
+from sddp.evaluation.inference import Sample
 
 # 5 years of 250 daily returns, a ratio of 2.5 a year, ratios of trials with variance 1/2 a year.
 N_PERIODS, SHARPE, VARIANCE = 1250, 2.5 / math.sqrt(250), 0.5 / 250

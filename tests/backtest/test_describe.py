@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sddp.backtest import BuyAndHold, EveryPeriods, InverseVolatility
-from sddp.backtest.describe import NOT_DESCRIBED, content_hash, describe, fresh, key_of, keyed
+from sddp.cache.fingerprint import NOT_DESCRIBED, content_hash, describe, fresh, key_of, keyed
 from sddp.errors import ModelError
 
 DAY, NEXT = pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import FitCache, RegimeEstimator, RollingEstimate
 from sddp.errors import ModelError, StoreWarning
+from sddp.estimation import FitCache, RegimeEstimator, RollingEstimate
 from sddp.statistics import GaussianRegimes
 from tests.backtest.test_lookahead import FUTURES, LAST_KNOWN
 from tests.backtest.test_multistage import small_estimator, two_regime_market

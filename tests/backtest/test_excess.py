@@ -10,17 +10,11 @@ import pytest
 from scipy.stats import linregress
 
 from sddp.allocation.model import AllocationModel
-from sddp.backtest import (
-    ExcessRegimeEstimator,
-    Market,
-    MeanVarianceStrategy,
-    MultistageStrategy,
-    RegimeEstimator,
-    RegimeForecaster,
-    backtest,
-)
+from sddp.backtest import MeanVarianceStrategy, MultistageStrategy, backtest
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import ModelError
+from sddp.estimation import ExcessRegimeEstimator, RegimeEstimator, RegimeForecaster
+from sddp.market import Market
 from sddp.portfolio import MeanVariance
 from sddp.statistics import GaussianRegimes
 

@@ -10,18 +10,12 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sddp.backtest import (
-    BuyAndHold,
-    Contents,
-    EqualWeight,
-    HoldCash,
-    Market,
-    backtest,
-    figures,
-    metrics,
-)
-from sddp.backtest.gallery import write_figures
+from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, backtest
 from sddp.errors import DataError
+from sddp.evaluation import metrics
+from sddp.market import Market
+from sddp.reporting import Contents, figures
+from sddp.reporting.gallery import write_figures
 from tests.backtest.modelled import Modelled
 
 

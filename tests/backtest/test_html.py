@@ -11,21 +11,23 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sddp.backtest import (
-    BacktestReport,
-    BuyAndHold,
-    Contents,
-    EqualWeight,
-    HoldCash,
-    Ledger,
-    Market,
-    backtest,
-)
-from sddp.backtest.evidence import gather
-from sddp.backtest.gallery import gallery
-from sddp.backtest.html import write_whole
-from sddp.backtest.page_parts import DPI, facts, interval, money, number, p_value, percent, plain
+from sddp.backtest import BacktestReport, BuyAndHold, EqualWeight, HoldCash, Ledger, backtest
 from sddp.errors import DataError, ModelError
+from sddp.market import Market
+from sddp.reporting import Contents
+from sddp.reporting.content import gather
+from sddp.reporting.gallery import gallery
+from sddp.reporting.html import write_whole
+from sddp.reporting.html_elements import (
+    DPI,
+    facts,
+    interval,
+    money,
+    number,
+    p_value,
+    percent,
+    plain,
+)
 from tests.backtest.modelled import Modelled
 
 HOSTILE = "<script>alert('1')</script> & \"co\" $x$"

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from sddp.backtest import estimators, metrics
-from sddp.backtest.inference import (
+from sddp.errors import DataError, ModelError
+from sddp.evaluation import bootstrap_statistics as estimators
+from sddp.evaluation import metrics
+from sddp.evaluation.inference import (
     MINIMUM_PERIODS,
     Resampling,
     Sample,
@@ -16,8 +18,7 @@ from sddp.backtest.inference import (
     intervals,
     mean_interval,
 )
-from sddp.backtest.resampling import Blocks, stationary_blocks
-from sddp.errors import DataError, ModelError
+from sddp.evaluation.resampling import Blocks, stationary_blocks
 
 PPY = 252.0
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sddp.backtest import EqualWeight, Market, backtest
+from sddp.backtest import EqualWeight, backtest
+from sddp.market import Market
 
 TOLERANCE = 1e-12
 

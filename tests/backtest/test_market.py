@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import Market, View
 from sddp.errors import DataError
+from sddp.market import Market, View
 
 DATES = pd.date_range("2020-01-01", periods=4)
 

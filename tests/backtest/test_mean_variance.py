@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from sddp.allocation.model import AllocationModel
-from sddp.backtest import Market, MultistageStrategy, RegimeEstimator, backtest
-from sddp.backtest.describe import describe
-from sddp.backtest.forecasts import RegimeForecaster, WindowForecaster
+from sddp.backtest import MultistageStrategy, backtest
 from sddp.backtest.mean_variance import MeanVarianceStrategy
+from sddp.cache.fingerprint import describe
 from sddp.errors import DataError, InfeasibleProblem, ModelError
+from sddp.estimation import RegimeEstimator
+from sddp.estimation.forecasts import RegimeForecaster, WindowForecaster
+from sddp.market import Market
 from sddp.portfolio import (
     CVaRMatched,
     ExponentialMoments,

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress
 
-from sddp.backtest import metrics
 from sddp.dates import periods_per_year
+from sddp.evaluation import metrics
 
 
 def wealth_of(*levels: float) -> pd.Series:

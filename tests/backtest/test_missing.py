@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import EqualWeight, Market, backtest
-from sddp.backtest.departures import ended
+from sddp.backtest import EqualWeight, backtest
 from sddp.errors import DataError
+from sddp.market import Market
+from sddp.market.departures import ended
 
 DATES = pd.date_range("2020-01-01", periods=6)
 NAN = np.nan

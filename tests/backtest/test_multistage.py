@@ -10,20 +10,13 @@ import pytest
 from scipy.optimize import brentq, linprog
 
 from sddp.allocation.model import AllocationModel
-from sddp.allocation.outlook import outlook
-from sddp.backtest import (
-    EveryPeriods,
-    FitCache,
-    Market,
-    MultistageStrategy,
-    RegimeEstimator,
-    TrainingCache,
-    backtest,
-    variants,
-)
-from sddp.backtest.estimation import periods
+from sddp.allocation.one_period import outlook
+from sddp.backtest import EveryPeriods, MultistageStrategy, TrainingCache, backtest, variants
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError
+from sddp.estimation import FitCache, RegimeEstimator
+from sddp.estimation.regimes import periods
+from sddp.market import Market
 from sddp.statistics import GaussianRegimes
 from tests.backtest.test_lookahead import FUTURES, assert_no_look_ahead
 

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from sddp.backtest import EveryPeriods, HoldCash, Market, backtest, risk_tests
-from sddp.backtest.inference import Resampling, mean_interval
-from sddp.backtest.promise_tests import promise_tests, promised_periods
+from sddp.backtest import EveryPeriods, HoldCash, backtest
 from sddp.errors import DataError
+from sddp.evaluation import risk_tests
+from sddp.evaluation.inference import Resampling, mean_interval
+from sddp.evaluation.risk_forecast_tests import promise_tests, promised_periods
+from sddp.market import Market
 
 CONFIDENCE, SPREAD, COST = 0.9, 0.01, 0.002
 VAR = norm.ppf(CONFIDENCE) * SPREAD

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import EqualWeight, Market, backtest, promises
-from sddp.backtest.promises import promise_table, tail_table, tail_window
+from sddp.backtest import EqualWeight, backtest
+from sddp.evaluation import risk_forecasts as promises
+from sddp.evaluation.risk_forecasts import promise_table, tail_table, tail_window
+from sddp.market import Market
 from tests.backtest.modelled import Modelled
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, Market, backtest, metrics
+from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, backtest
 from sddp.errors import DataError
+from sddp.evaluation import metrics
+from sddp.market import Market
 
 
 @pytest.fixture

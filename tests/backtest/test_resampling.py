@@ -7,7 +7,7 @@ import pytest
 from arch.bootstrap import StationaryBootstrap
 from arch.bootstrap import optimal_block_length as automatic_length
 
-from sddp.backtest.resampling import (
+from sddp.evaluation.resampling import (
     CHUNK_ROWS,
     Blocks,
     optimal_block_length,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom, norm, t
 
-from sddp.backtest import metrics, risk_tests
 from sddp.errors import DataError
+from sddp.evaluation import metrics, risk_tests
 
 VAR_90, CVAR_90 = norm.ppf(0.9), norm.pdf(norm.ppf(0.9)) / 0.1
 

@@ -4,16 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import (
-    BuyAndHold,
-    EqualWeight,
-    EveryPeriods,
-    HoldCash,
-    Market,
-    backtest,
-    print_progress,
-)
+from sddp.backtest import BuyAndHold, EqualWeight, EveryPeriods, HoldCash, backtest, print_progress
 from sddp.errors import DataError, ModelError
+from sddp.market import Market
 
 DATES = pd.date_range("2020-01-01", periods=5)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sddp.backtest import store
-from sddp.backtest.store import Record, Shelf, read_record, store_key, write_record
+from sddp.cache import store
+from sddp.cache.store import Record, Shelf, read_record, store_key, write_record
 from sddp.errors import DataError, StoreWarning
 
 NUMBERS = np.array([0.1, -0.0, np.nan, np.inf, 5e-324, 1.0 / 3.0])
@@ -90,7 +90,7 @@ def test_a_process_killed_while_writing_leaves_the_old_record(tmp_path):
     write_record(path, record(0, 1))
     code = (
         "import os, signal, sys; import numpy as np; from pathlib import Path\n"
-        "from sddp.backtest.store import Record, write_record\n"
+        "from sddp.cache.store import Record, write_record\n"
         "savez = np.savez\n"
         "def killed(file, **kw):\n"
         "    savez(file, **kw); file.flush(); file.truncate(200)\n"

@@ -11,9 +11,9 @@ from sddp.backtest import (
     EveryPeriods,
     HoldCash,
     InverseVolatility,
-    Market,
 )
 from sddp.errors import DataError, ModelError
+from sddp.market import Market
 
 ALL_CASH = pd.Series({"cash": 1.0})
 

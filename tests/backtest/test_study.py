@@ -21,19 +21,19 @@ from sddp.backtest import (
     Cell,
     EqualWeight,
     EveryPeriods,
-    FitCache,
     HoldCash,
     InverseVolatility,
-    Market,
     Study,
     backtest,
     run_study,
-    store,
     study,
     variants,
 )
-from sddp.backtest.describe import NOT_DESCRIBED
+from sddp.cache import store
+from sddp.cache.fingerprint import NOT_DESCRIBED
 from sddp.errors import DataError, ModelError, StudyError
+from sddp.estimation import FitCache
+from sddp.market import Market
 from tests.backtest.test_lookahead import FUTURES, LAST_KNOWN, START
 from tests.backtest.test_multistage import small_estimator, small_strategy, still_market
 from tests.backtest.test_multistage import two_regime_market as market_of_two

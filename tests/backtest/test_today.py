@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import Market
 from sddp.backtest.today import TrainedModel, decide_today
 from sddp.errors import DataError, ModelError
+from sddp.market import Market
 from tests.backtest.test_multistage import small_strategy, two_regime_market
 
 HELD = pd.Series({"cash": 1_000.0, "bold": 4_000.0, "meek": 5_000.0})

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from sddp.allocation.model import AllocationModel
-from sddp.backtest import TrainingCache, backtest, trainings
+from sddp.backtest import TrainingCache, backtest
+from sddp.backtest import policy_cache as trainings
 from sddp.engine.training.stopping import Iterations
 from sddp.engine.training.train import INTERRUPTED
 from sddp.errors import DataError, StoreWarning

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.backtest import Market
 from sddp.data.sources.brazil_prices import read_prices
 from sddp.errors import DataError
+from sddp.market import Market
 from sddp.risk import weighted_cvar
 from tests.reference_data import reference_path
 

@@ -171,12 +171,12 @@ def test_every_option_that_a_message_names_exists():
     import re
     from pathlib import Path
 
-    import sddp.backtest.departures
-    import sddp.backtest.market
     import sddp.data
+    import sddp.market.departures
+    import sddp.market.market
 
     files = [*Path(sddp.data.__file__).parent.glob("*.py")]
-    files += [Path(module.__file__) for module in (sddp.backtest.market, sddp.backtest.departures)]
+    files += [Path(module.__file__) for module in (sddp.market.market, sddp.market.departures)]
     named = {
         option for file in files for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", file.read_text())
     }

@@ -20,12 +20,12 @@ from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histori
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.study import spread
 from experiments.autoregressive.tail import TrueTail
-from experiments.truth import towards_cash
-from experiments.walks import walk
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
+from sddp.bounds.frictionless import conditional_law, follow, solve_cost_free
 from sddp.engine.training.stopping import Iterations
-from sddp.portfolio.cost_free import conditional_law, follow, solve_cost_free
+from sddp.evaluation.rollout import walk
+from sddp.evaluation.true_risk import towards_cash
 from sddp.statistics import Regimes
 
 CHAIN = np.array([[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.0, 0.2, 0.8]])

@@ -22,17 +22,12 @@ from experiments.brazil.results import run
 from experiments.brazil.series import asset_cvar
 from experiments.brazil.variants import Variant
 from experiments.brazil.yardstick import held_cvar
-from sddp.backtest import (
-    FitCache,
-    Market,
-    MultistageStrategy,
-    RollingEstimate,
-    TrainingCache,
-    backtest,
-    page_parts,
-)
+from sddp.backtest import MultistageStrategy, TrainingCache, backtest
 from sddp.data.sources.brazil_prices import BrazilPrices, read_prices
 from sddp.errors import DataError
+from sddp.estimation import FitCache, RollingEstimate
+from sddp.market import Market
+from sddp.reporting import html_elements as page_parts
 from tests.reference_data import reference_path
 
 FIGURES = (

@@ -26,9 +26,9 @@ from experiments.french.policies import (
 )
 from experiments.french.questions import all_cells, ingredient_cells, whole_cell
 from experiments.french.training import in_sample
-from experiments.streams import stream
-from experiments.walks import Walk, walk
+from sddp.evaluation.rollout import Walk, walk
 from sddp.statistics import FittedFactorModel, Regimes
+from sddp.studies.streams import stream
 
 SMALL = replace(Config(), **QUICK)
 CHAIN = np.array([[0.8, 0.2], [0.4, 0.6]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.truth import over_limit, towards_cash
+from sddp.evaluation.true_risk import over_limit, towards_cash
 
 
 def moved(before, after, cvar, **terms):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sddp.portfolio.cost_free import factor_grid, solve_cost_free
+from sddp.bounds.frictionless import factor_grid, solve_cost_free
 from sddp.statistics.autoregression import ReturnAutoregression
 from sddp.statistics.return_paths import Shocks
 from tests.brown_smith import PROCESS

@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sddp.bounds.frictionless import conditional_law, factor_grid, follow, solve_cost_free
+from sddp.bounds.martingales import controlled_wealth, return_differences, value_differences
 from sddp.errors import DataError, ModelError
-from sddp.portfolio.cost_free import conditional_law, factor_grid, follow, solve_cost_free
+from sddp.evaluation.estimates import mean_interval
 from sddp.portfolio.cvar_limit import LimitedPortfolio
-from sddp.portfolio.martingales import controlled_wealth, return_differences, value_differences
 from sddp.statistics.autoregression import ReturnAutoregression
-from sddp.statistics.estimates import mean_interval
 from sddp.statistics.return_paths import Shocks
 from tests.brown_smith import PROCESS
 from tests.portfolio.studies import brown_smith, finite

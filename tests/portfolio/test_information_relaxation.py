@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sddp.bounds.frictionless import factor_grid, follow, solve_cost_free
+from sddp.bounds.information_relaxation import information_relaxation, laws_along
+from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.errors import DataError, InfeasibleProblem, ModelError
-from sddp.portfolio.cost_free import factor_grid, follow, solve_cost_free
 from sddp.portfolio.cvar_limit import ReturnLaw
-from sddp.portfolio.information_relaxation import information_relaxation, laws_along
-from sddp.portfolio.martingales import controlled_wealth, value_differences
 from tests.brown_smith import PROCESS
 from tests.portfolio.trees import (
     EXAMPLE,

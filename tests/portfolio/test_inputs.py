@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
-from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven, kinked_qp
+from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven
+from sddp.portfolio import transaction_cost_qp as kinked_qp
 
 MEAN = pd.Series({"gold": 0.010, "stocks": 0.012, "euro": 0.004})
 COVARIANCE = pd.DataFrame(

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sddp.bounds.martingales import controlled_wealth, return_differences, value_differences
 from sddp.errors import DataError
-from sddp.portfolio.martingales import controlled_wealth, return_differences, value_differences
 from sddp.statistics.return_paths import ReturnPaths
 from tests.brown_smith import PROCESS
 from tests.portfolio.studies import finite

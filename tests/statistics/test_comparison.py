@@ -3,13 +3,13 @@ import pytest
 from scipy import stats
 
 from sddp.errors import DataError, ModelError
-from sddp.statistics.comparison import (
+from sddp.evaluation.comparison import (
     compare_draws,
     compare_paired,
     smallest_not_worse,
     smallest_stable,
 )
-from sddp.statistics.estimates import mean_interval, optimality_gap
+from sddp.evaluation.estimates import mean_interval, optimality_gap
 
 # Gosset (1908), hours of sleep gained on two drugs; t = -4.0621, p = 0.00283 with 9 degrees.
 FIRST_DRUG = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sddp.arrays import Floats, read_only
+from sddp.display.shown import Shown, listed
 from sddp.engine.model.graph import Graph, Node, NodeName
 from sddp.engine.model.noise_choice import NoiseChoice, noise_entries
 from sddp.engine.model.report import ProblemReport, problem_report
@@ -24,7 +25,6 @@ from sddp.engine.subproblem.stage_scaling import stage_scaling, state_sizes
 from sddp.engine.subproblem.translation import compile_stage
 from sddp.errors import ModelError
 from sddp.lp import Scaling
-from sddp.shown import Shown, listed
 
 # The states of a homogeneous problem are of size 1 and its LPs are solved in units of this, so
 # that HiGHS's absolute tolerances are 1e-12 of the state: daily returns need it.

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
+from sddp.display.shown import Shown, number
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.noise_choice import NoiseChoice, noise_entries, noise_position
 from sddp.engine.model.problem import Problem
@@ -34,7 +35,6 @@ from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
 from sddp.risk import Expectation, RiskMeasure, as_risk_measure
 from sddp.rng import Rng
-from sddp.shown import Shown, number
 from sddp.threads import one_blas_thread
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from sddp.display.shown import Shown, number
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.risk_adjusted import default_sampling
@@ -39,7 +40,6 @@ from sddp.engine.value.cost_to_go import CutForm, LazyAggregation
 from sddp.errors import BoundWarning, ConvergenceWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.rng import Rng, generator
-from sddp.shown import Shown, number
 from sddp.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class TrainingResult(Shown):
 
     def plot(self) -> Figure:
         """The bound by iteration, and what is known to be attained where training asked."""
-        from sddp.figures import bound_figure
+        from sddp.display.figures import bound_figure
 
         known = None if self.certified is None else self.certified.value
         return bound_figure(self.log, known)

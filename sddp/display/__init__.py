@@ -1,0 +1,1 @@
+"""How objects are shown: in notebooks, as figures, and as progress on a terminal."""

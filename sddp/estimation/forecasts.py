@@ -1,0 +1,205 @@
+"""What a one-period strategy takes the next period to be, from what is known today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sddp.errors import DataError, ModelError
+from sddp.estimation.regimes import RegimeEstimator, RollingEstimate
+from sddp.market.market import View
+from sddp.portfolio import MomentEstimator, Moments, Outcomes, SampleMoments, outcome_moments
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Law of the next period.
+
+    Attributes
+    ----------
+    moments : Moments
+        Of simple returns, for the assets that can be judged today; others are left out.
+    outcomes : Outcomes
+        Returns of the same assets, in their order, and probabilities: what risk is measured on.
+    cash_return : float
+        Simple return of cash over the period.
+    """
+
+    moments: Moments
+    outcomes: Outcomes
+    cash_return: float
+
+
+class Forecaster(Protocol):
+    """Where a strategy's forecasts come from; it keeps the estimate in use and its age.
+
+    A run can be cut and continued (see `MeanVarianceStrategy.checkpoint`).
+    """
+
+    @property
+    def due(self) -> bool:
+        """Whether the next forecast is estimated anew."""
+        ...
+
+    def forecast(self, view: View) -> Forecast:
+        """Law of the next period, once per decision.
+
+        Raises
+        ------
+        DataError
+            What is known does not carry an estimate.
+        """
+        ...
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """What a fresh copy needs to go on, in words of JSON; None where it is not to be cut."""
+        ...
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a checkpoint; `view` is what was known when it was taken."""
+        ...
+
+
+@dataclass
+class WindowForecaster:
+    """Moments of the returns in a window; each of these returns is an outcome.
+
+    Assets without a return on every row of the window are left out.
+
+    Parameters
+    ----------
+    window : int
+        Rows used, ending today; the fewest, with `expanding`.
+    moments : MomentEstimator
+        Such as `SampleMoments`, `ExponentialMoments`, `LedoitWolfMoments`.
+    expanding : bool
+        Use all rows from the first one on.
+    period : int
+        Rows between decisions: returns are those of all runs of so many rows, which overlap.
+    refit_every : int
+        Forecasts between two estimates.
+
+    Raises
+    ------
+    ModelError
+        A number is below its least, or the window holds fewer than two periods.
+    """
+
+    window: int
+    moments: MomentEstimator = field(default_factory=SampleMoments)
+    expanding: bool = False
+    period: int = 1
+    refit_every: int = 1
+    _known: tuple[Moments, Outcomes] | None = field(default=None, init=False, repr=False)
+    _age: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.period < 1 or self.window < 2 * self.period or self.refit_every < 1:
+            raise ModelError(
+                f"window = {self.window}, period = {self.period}, refit_every = "
+                f"{self.refit_every}; give whole numbers of at least 1 and a window of many periods"
+            )
+
+    @property
+    def due(self) -> bool:
+        """Whether the next forecast is estimated anew."""
+        return self._known is None or self._age >= self.refit_every
+
+    def forecast(self, view: View) -> Forecast:
+        """Law of the next period; the cash rate is today's, whatever the age of the estimate.
+
+        Raises
+        ------
+        DataError
+            Fewer rows than `window` are known, or no asset has a return on each of them.
+        """
+        if self.due:
+            returns = self._returns(view)
+            self._known, self._age = (self.moments.estimate(returns), Outcomes(returns)), 0
+        self._age += 1
+        assert self._known is not None
+        return Forecast(*self._known, cash_return=cash_return(view, self.period))
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Nothing is needed where the next forecast is estimated anew."""
+        return {} if self.due else None
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """Begin with a new estimate, as the run would have gone on."""
+
+    def _returns(self, view: View) -> pd.DataFrame:
+        """Simple returns of whole periods, oldest first, of the assets that have all of them."""
+        known = view.log_returns
+        if len(known) < self.window:
+            raise DataError(
+                f"the window needs {self.window} rows of returns, but only {len(known)} are known "
+                f"on {view.date:%Y-%m-%d}; start later or shorten the window"
+            )
+        rows = (known if self.expanding else known.iloc[-self.window :]).dropna(axis=1)
+        if not len(rows.columns):
+            raise DataError(
+                f"no asset has a return on each of the {len(rows)} rows before "
+                f"{view.date:%Y-%m-%d}; shorten the window"
+            )
+        sums = np.lib.stride_tricks.sliding_window_view(rows.to_numpy(), self.period, axis=0)
+        dates = rows.index[self.period - 1 :]
+        return pd.DataFrame(np.expm1(sums.sum(axis=-1)), index=dates, columns=rows.columns)
+
+
+@dataclass
+class RegimeForecaster:
+    """The outcomes that a multi-stage policy's first decision looks out on, and their moments.
+
+    With the estimator and the schedule of a `MultistageStrategy` both see the same scenarios
+    under the same belief: what is left between them is the horizon and the model.
+
+    Parameters
+    ----------
+    estimator : RegimeEstimator
+    refit_every : int
+        Forecasts between two estimates; the belief is that of today each time.
+    """
+
+    estimator: RegimeEstimator
+    refit_every: int = 1
+    _rolling: RollingEstimate = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._rolling = RollingEstimate(self.estimator, self.refit_every)
+
+    @property
+    def due(self) -> bool:
+        """Whether the next forecast is estimated anew."""
+        return self._rolling.due
+
+    def forecast(self, view: View) -> Forecast:
+        """Law of the next period: outcomes ``(j, s)`` with weights ``(belief P)_j p_js``.
+
+        Raises
+        ------
+        DataError
+            What is known does not carry a fit of regimes, see `RegimeEstimator.estimate`.
+        """
+        estimate = self._rolling.refresh(view)
+        seen = estimate.outlook(view)
+        outcomes = Outcomes(seen.returns, seen.probabilities)
+        moments = outcome_moments(outcomes, estimate.scenarios.asset_names)
+        return Forecast(moments, outcomes, seen.cash_return)
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """As of the rolling estimate."""
+        return self._rolling.checkpoint()
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """As of the rolling estimate."""
+        self._rolling.resume(state, view)
+
+
+def cash_return(view: View, period: int) -> float:
+    """Return of cash over some rows at the rate known today."""
+    rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
+    return float((1.0 + rate) ** period - 1.0)

@@ -1,0 +1,336 @@
+"""Regimes, scenarios and today's belief, estimated from what is known: shared by strategies.
+
+An estimate depends on the rows of its window, the settings, the seed and the fit it started from,
+and on nothing else: not on which strategy asks, in which order or process. So strategies that
+share the settings share the fits, and a fit once made can be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sddp.allocation.one_period import Outlook, outlook
+from sddp.arrays import Floats, Ints
+from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
+from sddp.errors import DataError, ModelError
+from sddp.estimation.fit_cache import Fit, FitCache
+from sddp.market.market import View
+from sddp.rng import Seed, seed_sequence
+from sddp.scenarios import MarkovScenarios
+from sddp.statistics import FactorModel, GaussianRegimes, Regimes, markov_scenarios
+
+# A change of regime that some hundred rows never showed is improbable, not impossible: this share
+# of the uniform law is mixed into the chain of the scenarios, so that a trained policy has learnt
+# about every regime.
+UNSEEN_CHANGE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeEstimator:
+    """How regimes and scenarios are estimated from what is known.
+
+    Regimes are those of the market's factors, assets follow them through a factor model, fitted to
+    the rows on which each was quoted and leaving out those not quoted today; without factors the
+    regimes are those of the assets' log returns.
+
+    Parameters
+    ----------
+    seed : int or SeedSequence
+        Counts together with the date: fit and scenarios of a date are the same whatever was drawn
+        before. Estimators with the same seed draw the same numbers.
+    window : int
+        Rows used, ending today; the fewest, with `expanding`.
+    expanding : bool
+        Use all rows from the first one on.
+    period : int
+        Rows per stage: 5 turns daily rows into weekly decisions. Regimes are fitted to the
+        returns of whole periods, on all `period` ways to cut the window into them, as if these
+        were separate sequences: every row is used, and what overlaps does not follow itself.
+    regimes : GaussianRegimes
+        Its `min_count`, where given, is in periods of one sequence and is multiplied by `period`
+        here; its default is taken as it is, in overlapping periods.
+    n_scenarios : int
+        Per regime.
+    sampling : str
+        As in `markov_scenarios`.
+    carry : bool
+        Take the parameters of the fit before as one of the starts. Without it a fit depends on
+        its window alone, and schedules with different refits share those of common dates.
+    cache : FitCache
+        Where fits are looked up; it moves no number.
+
+    Raises
+    ------
+    ModelError
+        `window` or `period` make no sense, or `seed` is neither an integer nor a SeedSequence.
+    """
+
+    seed: Seed
+    window: int = 504
+    expanding: bool = False
+    period: int = 1
+    regimes: GaussianRegimes = field(default_factory=GaussianRegimes)
+    n_scenarios: int = 250
+    sampling: str = "sobol"
+    carry: bool = True
+    cache: FitCache = field(default_factory=FitCache, repr=False, metadata=NOT_DESCRIBED)
+
+    def __post_init__(self) -> None:
+        if self.period < 1 or self.window < 2 * self.period:
+            raise ModelError(
+                f"window = {self.window}, period = {self.period}; give period >= 1 and a window "
+                "of many periods"
+            )
+        seed_sequence(self.seed)
+
+    def estimate(self, view: View, *, start: Fit | None = None) -> RegimeEstimate:
+        """Regimes and scenarios from the rows of a view.
+
+        Parameters
+        ----------
+        view : View
+        start : Fit, optional
+            The fit before, used where `carry` says so.
+
+        Raises
+        ------
+        DataError
+            Fewer rows than `window` are known, or they do not carry a fit (see
+            `GaussianRegimes.fit`).
+        """
+        start = start if self.carry else None
+        table, lengths = self.drivers(view)
+        rng = keyed(self.seed, "regimes", view.date)
+        fit = self.cache.fit(self._per_sequence(), table, lengths, start=start, rng=rng)
+        assets = None
+        if view.factors is not None:
+            assets = FactorModel(missing="skip").fit(self.followers(view), table)
+        drawn = markov_scenarios(
+            fit.regimes,
+            assets,
+            n_stages=1,
+            n_scenarios=self.n_scenarios,
+            rng=keyed(self.seed, "scenarios", view.date),
+            sampling=self.sampling,
+        )
+        return self._estimate(view, start, fit, _with_unseen_changes(drawn))
+
+    def drivers(self, view: View) -> tuple[pd.DataFrame, Ints]:
+        """Log returns of whole periods of what the regimes are fitted to; see `periods`."""
+        table = view.log_returns if view.factors is None else view.factors
+        return periods(table, self._rows(view), self.period)
+
+    def followers(self, view: View) -> pd.DataFrame:
+        """Log returns of whole periods of the assets quoted today; NaN where they were not."""
+        known = view.log_returns.where(view.quoted.loc[view.returns.index])
+        table, _ = periods(known.loc[:, view.quoted.iloc[-1]], self._rows(view), self.period)
+        return table
+
+    def belief(self, regimes: Regimes, view: View) -> Floats:
+        """Filtered probabilities of the present regime, shape (n_states,)."""
+        table, lengths = self.drivers(view)
+        return regimes.belief(table.iloc[: lengths[0]])
+
+    def cash_return(self, view: View) -> float:
+        """Return of cash over a period at the rate known today."""
+        rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
+        return float((1.0 + rate) ** self.period - 1.0)
+
+    def _rows(self, view: View) -> int:
+        return max(self.window, len(view.returns)) if self.expanding else self.window
+
+    def _estimate(
+        self, view: View, start: Fit | None, fit: Fit, scenarios: MarkovScenarios
+    ) -> RegimeEstimate:
+        return RegimeEstimate(self, view.date, start, fit, scenarios)
+
+    def _per_sequence(self) -> GaussianRegimes:
+        """Overlapping sequences repeat each row `period` times: a regime needs as many more."""
+        count = self.regimes.min_count
+        if count is None:
+            return self.regimes
+        return replace(self.regimes, min_count=count * self.period)
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeEstimate:
+    """What was estimated on a date.
+
+    Attributes
+    ----------
+    estimator : RegimeEstimator
+    date : Timestamp
+        Of the last row that was used.
+    start : Fit or None
+        What the fit started from.
+    fit : Fit
+    scenarios : MarkovScenarios
+        One stage; see `over` for more. Assets not quoted on the date are not in them.
+    cash_return : float or None
+        Return of cash that the scenarios were made with; None where it does not enter them.
+    """
+
+    estimator: RegimeEstimator
+    date: pd.Timestamp
+    start: Fit | None
+    fit: Fit
+    scenarios: MarkovScenarios
+    cash_return: float | None = None
+
+    @property
+    def regimes(self) -> Regimes:
+        """The fitted regimes, calmest first."""
+        return self.fit.regimes
+
+    def belief(self, view: View) -> Floats:
+        """Filtered probabilities of the present regime, shape (n_states,).
+
+        From the sequence of periods that ends at the view's last row, which may be later than the
+        estimate.
+        """
+        return self.estimator.belief(self.regimes, view)
+
+    def outlook(self, view: View) -> Outlook:
+        """Outcomes of the next period and their weights ``(belief P)_j p_js``, as of a view.
+
+        These are the outcomes that the multi-stage policy's first decision looks out on.
+        """
+        cash_return = self.cash_return
+        if cash_return is None:
+            cash_return = self.estimator.cash_return(view)
+        return outlook(self.scenarios, 0, self.belief(view), cash_return)
+
+    def over(self, n_stages: int) -> MarkovScenarios:
+        """The scenarios as the law of each of `n_stages` periods."""
+        one = self.scenarios
+        return MarkovScenarios(
+            returns=one.returns[0],
+            transition_matrix=one.transition_matrix[0],
+            asset_names=one.asset_names,
+            n_stages=n_stages,
+        )
+
+
+@dataclass
+class RollingEstimate:
+    """The estimate in use, and when it is to be renewed: the state of a strategy between calls.
+
+    Parameters
+    ----------
+    estimator : RegimeEstimator
+    refit_every : int
+        Decisions between two estimates.
+
+    Attributes
+    ----------
+    estimate : RegimeEstimate or None
+        In use.
+    age : int
+        Decisions taken with it.
+    """
+
+    estimator: RegimeEstimator
+    refit_every: int = 1
+    estimate: RegimeEstimate | None = field(default=None, init=False)
+    age: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.refit_every < 1:
+            raise ModelError(f"refit_every = {self.refit_every}; give 1 or more decisions")
+
+    @property
+    def due(self) -> bool:
+        """Whether the next decision wants a new estimate."""
+        return self.estimate is None or self.age >= self.refit_every
+
+    def renewed(self, view: View) -> RegimeEstimate:
+        """The estimate that follows on the one in use; nothing is changed until `adopt`."""
+        start = None if self.estimate is None else self.estimate.fit
+        return self.estimator.estimate(view, start=start)
+
+    def adopt(self, estimate: RegimeEstimate) -> None:
+        """Use an estimate from now on."""
+        self.estimate, self.age = estimate, 0
+
+    def refresh(self, view: View) -> RegimeEstimate:
+        """The estimate for a decision, renewed where due; call it once per decision."""
+        if self.due:
+            self.adopt(self.renewed(view))
+        self.age += 1
+        assert self.estimate is not None
+        return self.estimate
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """State at the end of a window, just before the next estimate; None within a window."""
+        return self.state() if self.due else None
+
+    def state(self) -> dict[str, Any] | None:
+        """What `resume` goes on from; None before the first estimate."""
+        if self.estimate is None:
+            return None
+        start = self.estimate.start
+        return {
+            "estimated_on": self.estimate.date.isoformat(),
+            "start": None if start is None else start.plain(),
+            "age": self.age,
+        }
+
+    def resume(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a checkpoint; the estimate then in use is found or made again."""
+        start = None if state["start"] is None else Fit.from_plain(state["start"])
+        then = view.until(pd.Timestamp(state["estimated_on"]))
+        self.adopt(self.estimator.estimate(then, start=start))
+        self.age = state["age"]
+
+
+def periods(log_returns: pd.DataFrame, window: int, period: int) -> tuple[pd.DataFrame, Ints]:
+    """Log returns of whole periods in a window, cut in all possible ways.
+
+    Parameters
+    ----------
+    log_returns : DataFrame, shape (n_rows, n)
+        Per row; the last row is today.
+    window : int
+        Rows used.
+    period : int
+        Rows per period.
+
+    Returns
+    -------
+    table, lengths
+        Sequences one below the other, the one that ends today first, then those that end 1, 2,
+        ... rows earlier; and the number of periods in each.
+
+    Raises
+    ------
+    DataError
+        There are fewer rows than `window`.
+    """
+    rows = log_returns.iloc[-window:]
+    if len(rows) < window:
+        when = f" on {rows.index[-1]:%Y-%m-%d}" if len(rows) else ""
+        raise DataError(
+            f"the window needs {window} rows of returns, but only {len(rows)} are known{when}; "
+            "start later or shorten the window"
+        )
+    sequences = [_sums(rows.iloc[: len(rows) - shift], period) for shift in range(period)]
+    return pd.concat(sequences), np.array([len(s) for s in sequences], dtype=np.int64)
+
+
+def _sums(rows: pd.DataFrame, period: int) -> pd.DataFrame:
+    """Sums over whole periods, counted back from the last row."""
+    n_periods = len(rows) // period
+    used = rows.iloc[len(rows) - n_periods * period :]
+    sums = used.to_numpy().reshape(n_periods, period, -1).sum(axis=1)
+    return pd.DataFrame(sums, index=used.index[period - 1 :: period], columns=rows.columns)
+
+
+def _with_unseen_changes(drawn: MarkovScenarios) -> MarkovScenarios:
+    chain = drawn.transition_matrix[0]
+    mixed = (1.0 - UNSEEN_CHANGE) * chain + UNSEEN_CHANGE / len(chain)
+    return MarkovScenarios(drawn.returns[0], mixed, asset_names=drawn.asset_names, n_stages=1)

@@ -1,0 +1,404 @@
+"""`Market`: the only door to data, and `View`: what is known on a date, nothing later."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
+
+import numpy as np
+import pandas as pd
+
+from sddp.dates import periods_per_year, plain_date
+from sddp.errors import DataError, ModelError
+from sddp.labels import CASH
+from sddp.market.departures import Departures, depart, total_losses
+from sddp.tables import (
+    cells,
+    check_same_dates,
+    checked_series,
+    checked_table,
+    day,
+    frozen_series,
+    frozen_table,
+)
+
+Missing = Literal["raise", "carry", "drop"]
+
+# The dearest overnight money of a hyperinflation stays below 20 % a period; a rate in percent
+# (5.2 for 5.2 %) does not.
+LARGEST_CASH_RATE = 0.2
+
+# Nor does money grow a hundredfold in a year, most years of the data: an overnight rate in percent
+# (0.04 for 0.04 % a day), or a yearly one taken for a daily one, does.
+LARGEST_CASH_GROWTH = 100.0
+
+# A level can be carried over a gap; a return cannot, it would be earned twice.
+LEVELS = {"prices", "volatility_index"}
+
+ZERO = (
+    'must be positive; missing="carry" (--missing carry) takes 0 for a total loss, and an empty '
+    "cell (--missing-value 0) is a missing price"
+)
+
+# No asset multiplies by eleven in a period, while levels handed in as returns do look so.
+LARGEST_RETURN = 10.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class View:
+    """What is known on a date: rows up to and including it, which refuse to be written to.
+
+    Every table is a copy of those rows: no later row can be reached from here.
+
+    Attributes
+    ----------
+    prices : DataFrame, shape (n_rows, n_assets)
+        Levels at each date, in money. NaN before an asset's first quote.
+    returns : DataFrame, shape (n_rows - 1, n_assets)
+        Simple decimal returns: row ``t`` is earned over ``(t-1, t]`` and known at ``t``. A market
+        made of returns has all ``n_rows``.
+    quoted : DataFrame of bool, shape (n_rows, n_assets)
+        False where the price is carried from an earlier row, not yet there, not for long enough
+        (`seasoning`), or the asset has left the market.
+    cash_rate : Series, shape (n_rows,)
+        Decimal return of cash, earned over ``(t-1, t]``.
+    factors : DataFrame or None, shape (n_rows, n_factors)
+        As handed in; row ``t`` is known at ``t``.
+    volatility_index : Series or None, shape (n_rows,)
+        As handed in (the VIX in points: 30 is 30 % a year), known at ``t``.
+    """
+
+    prices: pd.DataFrame
+    returns: pd.DataFrame
+    quoted: pd.DataFrame
+    cash_rate: pd.Series[float]
+    factors: pd.DataFrame | None
+    volatility_index: pd.Series[float] | None
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Dates of the rows; the last one is today."""
+        return cast(pd.DatetimeIndex, self.prices.index)
+
+    @property
+    def date(self) -> pd.Timestamp:
+        """Today: the last date known."""
+        today: pd.Timestamp = self.dates[-1]
+        return today
+
+    @property
+    def assets(self) -> pd.Index[Any]:
+        """Names of the risky assets; cash is not one."""
+        return self.prices.columns
+
+    @cached_property
+    def log_returns(self) -> pd.DataFrame:
+        """``log(1 + returns)``, same rows as `returns`."""
+        logs = np.log1p(self.returns.to_numpy())
+        return frozen_table(logs, self.returns.index, self.assets)
+
+    def until(self, date: pd.Timestamp) -> View:
+        """The part of this view that was known on an earlier date."""
+        n_rows = int(self.dates.searchsorted(date, side="right"))
+        # The index too is copied: a slice of it would still hold the later dates in memory.
+        dates = self.dates[:n_rows].copy(deep=True)
+
+        def table(whole: pd.DataFrame) -> pd.DataFrame:
+            skipped = len(self.dates) - len(whole)
+            values = whole.to_numpy()[: n_rows - skipped]
+            return frozen_table(values, dates[skipped:], whole.columns)
+
+        def series(whole: pd.Series[float]) -> pd.Series[float]:
+            return frozen_series(whole.to_numpy()[:n_rows], dates, whole.name)
+
+        return View(
+            prices=table(self.prices),
+            returns=table(self.returns),
+            quoted=table(self.quoted),
+            cash_rate=series(self.cash_rate),
+            factors=None if self.factors is None else table(self.factors),
+            volatility_index=(
+                None if self.volatility_index is None else series(self.volatility_index)
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"View({day(self.date)}, {len(self.dates)} rows, {len(self.assets)} assets)"
+
+
+class MarketOptions(TypedDict, total=False):
+    """Keywords that prices and returns share; see `Market`."""
+
+    cash_rate: float | pd.Series[float]
+    factors: pd.DataFrame | None
+    volatility_index: pd.Series[float] | None
+    missing: Missing
+    departures: Departures | None
+    seasoning: int
+
+
+class Market:
+    """Prices, the cash rate and what else may be known, checked on entry.
+
+    Nothing is read but through `at`, which hands out the rows up to a date.
+
+    Parameters
+    ----------
+    prices : DataFrame, shape (n_rows, n_assets)
+        Price levels (total-return levels where dividends count), in money: rows are dates,
+        sorted and unique; columns are assets, with any labels but ``cash`` that can be told apart
+        (see `sddp.labels`). The columns of a MultiIndex are known by their tuples.
+    cash_rate : float or Series, default 0.0
+        Decimal return of cash earned from the previous row to this row (0.0005 = 0.05 %). Nobody
+        earns the first one, which may be NaN.
+    factors : DataFrame, optional
+        Any numbers known at each row, such as factor returns.
+    volatility_index : Series, optional
+        Such as the VIX, in its own points.
+    missing : {"raise", "carry", "drop"}
+        What a missing price does, and a price of 0; see Notes.
+    departures : mapping of label to (date, return), optional
+        Assets that are delisted: the first date without a market, and the decimal return earned up
+        to it from the last price (-0.3 loses 30 %, -1 all).
+    seasoning : int, default 1
+        Rows in a row that an asset must have had a price on to count as quoted (`View.quoted`):
+        with 12 it is not bought in the 11 rows after a gap either.
+
+    Raises
+    ------
+    DataError
+        A table fails a check: the message names the argument, the asset and the date.
+    ModelError
+        `seasoning` is no whole number of at least 1.
+
+    Notes
+    -----
+    ===================  =====================  ===============================  ==================
+    cell                 ``"raise"``            ``"carry"``                      ``"drop"``
+    ===================  =====================  ===============================  ==================
+    before the first     refused                NaN, not quoted: not bought      row left out
+    price, or never any
+    gap between prices   refused                last price, return 0, not        row left out, cash
+                                                quoted; the next price earns     compounds over it
+                                                the whole change
+    after the last       refused                as a gap: a holding may be sold  row left out
+    price                                       at the last price
+    price of 0           refused                all is lost: return -1, then 0,  as ``"carry"``
+                                                never quoted again
+    from the date of     the stated return is earned, then 0; never quoted again: what is left of a
+    `departures` on      holding may be sold, nothing can be bought
+    ===================  =====================  ===============================  ==================
+
+    No rule looks ahead: that an asset has left is known from its date in `departures` on, and a
+    price is carried whether or not another one follows. Whatever return a delisting paid must be
+    stated, as the last price of the asset or by `departures`; without it a delisted holding is sold
+    at its last price, which flatters. A gap in `volatility_index` is treated as one in prices; one
+    in `factors` or `cash_rate` cannot be carried, and raises unless its row is dropped for
+    ``"drop"``. Dates with a time zone keep their local time, periods are dated at their last day
+    (`sddp.dates.plain_dates`).
+    """
+
+    def __init__(
+        self,
+        prices: pd.DataFrame,
+        *,
+        cash_rate: float | pd.Series[float] = 0.0,
+        factors: pd.DataFrame | None = None,
+        volatility_index: pd.Series[float] | None = None,
+        missing: Missing = "raise",
+        departures: Departures | None = None,
+        seasoning: int = 1,
+    ) -> None:
+        levels = checked_table(prices, "prices", reserved=CASH)
+        _refuse(levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
+        losses = {} if missing == "raise" else total_losses(levels)
+        _refuse((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
+        levels, gone = depart(levels, dict(departures or {}) | losses)
+        tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
+        cash = _cash_rate(cash_rate, levels.index)
+        self._known = _assemble(tables, gone, cash, missing, seasoning)
+
+    @classmethod
+    def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
+        """Market of simple decimal returns, row ``t`` earned over ``(t-1, t]``.
+
+        Prices start from 1 before the first row. A missing return is a missing price, and with
+        ``missing="carry"`` a return of 0. A return of -1 is a price of 0.
+
+        Raises
+        ------
+        DataError
+            As the constructor, and for a return below -1 or above 10, or another than 0 after -1.
+        """
+        table = checked_table(returns, "returns", reserved=CASH)
+        remedy = "lies outside [-1, 10]; give simple decimal returns (0.01 = 1 %)"
+        _refuse((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
+        lost = (table == -1.0).cummax().shift(fill_value=False)
+        _refuse(
+            lost & (table.abs() > 0.0), table, "returns", "follows a return of -1 (all is lost)"
+        )
+        market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
+        market._known = _with_first_return(market._known)
+        return market
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Dates of all rows."""
+        return self._known.dates
+
+    @property
+    def assets(self) -> pd.Index[Any]:
+        """Names of the risky assets."""
+        return self._known.assets
+
+    def at(self, date: str | pd.Timestamp) -> View:
+        """What is known on `date`: all rows up to and including it.
+
+        Raises
+        ------
+        DataError
+            `date` lies before the first row.
+        """
+        when = plain_date(date)
+        if when < self.dates[0]:
+            raise DataError(f"date = {day(when)} lies before the first row {day(self.dates[0])}")
+        return self._known.until(when)
+
+    def __repr__(self) -> str:
+        first, last = day(self.dates[0]), day(self.dates[-1])
+        return f"Market({first} to {last}, {len(self.dates)} rows, {len(self.assets)} assets)"
+
+
+def _refuse(mask: pd.DataFrame, table: pd.DataFrame, name: str, remedy: str) -> None:
+    if mask.to_numpy().any():
+        value = table.to_numpy()[mask.to_numpy()][0]
+        raise DataError(f"{name} = {value:g} at {cells(mask)}; it {remedy}")
+
+
+def _refuse_gaps(table: pd.DataFrame, name: str) -> None:
+    gaps = table.isna()
+    if gaps.to_numpy().any():
+        raise DataError(
+            f'{name} is missing at {cells(gaps)}; fill it, or give missing="carry" or "drop" '
+            "(--missing)"
+        )
+
+
+def _other_tables(
+    factors: pd.DataFrame | None, volatility_index: pd.Series[float] | None, dates: Any
+) -> dict[str, pd.DataFrame]:
+    tables = {}
+    if factors is not None:
+        tables["factors"] = checked_table(factors, "factors")
+    if volatility_index is not None:
+        series = checked_series(volatility_index, "volatility_index")
+        tables["volatility_index"] = series.to_frame()
+    for name, table in tables.items():
+        check_same_dates(table, dates, name)
+    return tables
+
+
+def _cash_rate(given: float | pd.Series[float], dates: Any) -> pd.Series[float]:
+    if isinstance(given, pd.Series):
+        rate = checked_series(given, "cash_rate")
+        check_same_dates(rate, dates, "cash_rate")
+        rate.iloc[:1] = rate.iloc[:1].fillna(0.0)
+    else:
+        rate = pd.Series(float(given), index=dates, name="cash_rate")
+    _refuse_gaps(rate.to_frame(), "cash_rate")
+    unit = (
+        f"exceeds {LARGEST_CASH_RATE} a period: give the decimal return from the previous row to "
+        "this row (divide percent by 100, an annual rate by the periods of a year)"
+    )
+    _refuse(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
+    _refuse_growth(rate)
+    return rate
+
+
+def _refuse_growth(rate: pd.Series[float]) -> None:
+    if len(rate) < 2:
+        return
+    usual, pace = float(rate.median()), periods_per_year(pd.DatetimeIndex(rate.index))
+    if pace * math.log1p(usual) > math.log(LARGEST_CASH_GROWTH):
+        raise DataError(
+            f"cash_rate = {usual:g} (median of {len(rate)} rows, {pace:.1f} of them a year) would "
+            f"make one unit of money more than {LARGEST_CASH_GROWTH:g} in a year; give the decimal "
+            "return from the previous row to this row (divide percent by 100, an annual rate by "
+            "the periods of a year)"
+        )
+
+
+def _assemble(
+    tables: dict[str, pd.DataFrame],
+    gone: pd.DataFrame,
+    cash_rate: pd.Series[float],
+    missing: Missing,
+    seasoning: int,
+) -> View:
+    if missing not in get_args(Missing):
+        raise DataError(f"missing = {missing!r}; known are {', '.join(get_args(Missing))}")
+    if missing == "drop":
+        tables, cash_rate = _dropped(tables, cash_rate)
+    gone = gone.loc[tables["prices"].index]
+    quoted = _seasoned(tables["prices"].notna() & ~gone, seasoning)
+    carried = tables.keys() & LEVELS if missing == "carry" else set()
+    for name, table in tables.items():
+        if name not in carried:
+            _refuse_gaps(table, name)
+    return _view(tables | {name: tables[name].ffill() for name in carried}, quoted, cash_rate)
+
+
+def _seasoned(priced: pd.DataFrame, n_rows: int) -> pd.DataFrame:
+    """Where an asset had a price on each of the last rows; none is missed before the first row."""
+    if isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < 1:
+        raise ModelError(f"seasoning = {n_rows!r}; give a whole number of rows, at least 1")
+    if n_rows == 1:
+        return priced
+    last_gap = (~priced).rolling(n_rows, min_periods=1).max()
+    return last_gap == 0.0
+
+
+def _dropped(
+    tables: dict[str, pd.DataFrame], cash_rate: pd.Series[float]
+) -> tuple[dict[str, pd.DataFrame], pd.Series[float]]:
+    """Tables without the rows that hold a gap; cash compounds over what was left out."""
+    complete = np.all([table.notna().all(axis=1) for table in tables.values()], axis=0)
+    kept = np.flatnonzero(complete)
+    if not kept.size:
+        raise DataError(
+            'missing = "drop" leaves no row: every one holds a gap; use "carry" (--missing carry)'
+        )
+    starts = np.concatenate([[0], kept[:-1] + 1])
+    growth = 1.0 + cash_rate.to_numpy()[: kept[-1] + 1]
+    compounded = np.multiply.reduceat(growth, starts) - 1.0
+    rate = pd.Series(compounded, index=cash_rate.index[kept], name="cash_rate")
+    return {name: table.iloc[kept] for name, table in tables.items()}, rate
+
+
+def _view(
+    tables: dict[str, pd.DataFrame], quoted: pd.DataFrame, cash_rate: pd.Series[float]
+) -> View:
+    prices = tables["prices"]
+    levels = prices.to_numpy()
+    # What is lost stays lost: 0 / 0 is a return of 0.
+    returns = np.divide(
+        levels[1:], levels[:-1], out=np.ones_like(levels[1:]), where=levels[:-1] != 0.0
+    )
+    returns -= 1.0
+    index = tables.get("volatility_index")
+    return View(
+        prices=prices,
+        returns=pd.DataFrame(returns, index=prices.index[1:], columns=prices.columns),
+        quoted=quoted,
+        cash_rate=cash_rate,
+        factors=tables.get("factors"),
+        volatility_index=None if index is None else index["volatility_index"],
+    )
+
+
+def _with_first_return(view: View) -> View:
+    """A market of returns knows that of its first row too: its prices start from 1."""
+    first = view.prices.iloc[:1] - 1.0
+    return replace(view, returns=pd.concat([first, view.returns]))

@@ -1,0 +1,287 @@
+"""The tables of a report's page: numbers with units and sensible digits, intervals beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from sddp.reporting.html_elements import (
+    ABSENT,
+    Cell,
+    Row,
+    Table,
+    interval,
+    money,
+    number,
+    p_value,
+    percent,
+)
+from sddp.tables import day
+
+Intervals = Mapping[tuple[str, str], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a column of numbers is headed and written."""
+
+    label: str
+    text: Callable[[float], str]
+
+
+def _percent(digits: int) -> Callable[[float], str]:
+    return partial(percent, digits=digits)
+
+
+def _number(digits: int) -> Callable[[float], str]:
+    return partial(number, digits=digits)
+
+
+RETURN_AND_RISK = {
+    "annualised_return": Measure("Return, a year", _percent(1)),
+    "volatility": Measure("Volatility, a year", _percent(1)),
+    "sharpe": Measure("Sharpe ratio", _number(2)),
+    "deflated_sharpe": Measure("Deflated Sharpe ratio", _number(2)),
+    "sortino": Measure("Sortino ratio", _number(2)),
+    "calmar": Measure("Calmar ratio", _number(2)),
+    "hit_rate": Measure("Periods with a gain", _percent(0)),
+    "final_wealth": Measure("Final wealth", money),
+}
+LOSSES = {
+    "maximum_drawdown": Measure("Maximum drawdown", _percent(1)),
+    "value_at_risk": Measure("VaR {confidence}, one row", _percent(2)),
+    "cvar": Measure("CVaR {confidence}, one row", _percent(2)),
+}
+BENCHMARK = {
+    "beta": Measure("Beta", _number(2)),
+    "alpha": Measure("Alpha, a year", _percent(1)),
+    "tracking_error": Measure("Tracking error, a year", _percent(1)),
+    "information_ratio": Measure("Information ratio", _number(2)),
+}
+TRADING = {
+    "turnover": Measure("Turnover, times wealth a year", _number(1)),
+    "cost_drag": Measure("Costs, of wealth a year", _percent(2)),
+    "costs_paid": Measure("Costs paid, money", money),
+    "average_cash": Measure("Mean share of cash", _percent(0)),
+}
+GROUPS = {
+    "Return and risk": RETURN_AND_RISK,
+    "Losses": LOSSES,
+    "Against {benchmark}": BENCHMARK,
+    "Trading": TRADING,
+}
+PROMISES = {
+    "cvar_limit": Measure("Limit", _percent(2)),
+    "binding": Measure("Decisions it held back", _percent(0)),
+    "model_cvar": Measure("Model's CVaR, mean", _percent(2)),
+    "largest_model_cvar": Measure("Model's CVaR, largest", _percent(2)),
+    "realised_cvar": Measure("Realised CVaR", _percent(2)),
+    "violations": Measure("Losses above the model's VaR", _number(0)),
+}
+TESTS = {
+    "share": Measure("Share of losses above the model's VaR", _percent(1)),
+    "coverage": Measure("p: as many as promised", p_value),
+    "independence": Measure("p: independent of the one before", p_value),
+    "both": Measure("p: both", p_value),
+    "realised_cvar": Measure("CVaR given the model's VaR", _percent(2)),
+    "z1_p_value": Measure("p: tail losses as promised", p_value),
+    "z2_p_value": Measure("p: tail losses and their number", p_value),
+}
+# Differences between strategies, a year.
+COMPARED = {
+    "sharpe": Measure("Sharpe ratio", _number(2)),
+    "mean_excess_return": Measure("Mean excess return, a year", _percent(1)),
+}
+COUNTED = {"refit": "Trainings", "failure": "Failures", "seconds": "Seconds"}
+DIFFERENCE = ("value", "low", "high", "p_value", "adjusted_p_value")
+# Said elsewhere on the page, or shown beneath another number.
+ELSEWHERE = {"confidence", "execution", "drawdown_peak", "drawdown_trough", "drawdown_recovery"}
+
+
+def metric_tables(
+    summary: pd.DataFrame, intervals: Intervals, benchmark: str | None
+) -> list[Table]:
+    """The summary in groups; what belongs to none of them is in a table of its own.
+
+    Parameters
+    ----------
+    summary : DataFrame, shape (n_strategies, n_metrics)
+        As `BacktestReport.summary` returns it.
+    intervals : mapping
+        Low and high end by (strategy, metric), for those that have one.
+    benchmark : str or None
+        Against which beta and the like are.
+    """
+    known = {name for group in GROUPS.values() for name in group} | ELSEWHERE
+    further = {
+        str(name): Measure(str(name).replace("_", " "), _anything)
+        for name in summary.columns
+        if name not in known
+    }
+    return [
+        _metric_table(caption.format(benchmark=benchmark), measures, summary, intervals)
+        for caption, measures in (GROUPS | {"Further measures": further}).items()
+        if set(measures) & set(summary.columns)
+    ]
+
+
+def _metric_table(
+    caption: str,
+    measures: Mapping[str, Measure],
+    summary: pd.DataFrame,
+    intervals: Intervals,
+) -> Table:
+    confidence = percent(float(summary["confidence"].iloc[0]), 0)
+    shown = {name: measure for name, measure in measures.items() if name in summary.columns}
+    rows = [
+        Row(
+            str(strategy),
+            [_cell(name, measure, values, intervals) for name, measure in shown.items()],
+        )
+        for strategy, values in summary.iterrows()
+    ]
+    header = [measure.label.format(confidence=confidence) for measure in shown.values()]
+    return Table(caption, ["Strategy", *header], rows)
+
+
+def _cell(name: str, measure: Measure, values: pd.Series[Any], intervals: Intervals) -> Cell:
+    if name == "maximum_drawdown":
+        return Cell(measure.text(values[name]), _fall(values))
+    ends = intervals.get((str(values.name), name))
+    return Cell(measure.text(values[name]), "" if ends is None else interval(ends, measure.text))
+
+
+def by_metric(table: pd.DataFrame) -> Intervals:
+    """Ends of intervals by (strategy, metric), from a tidy table of them."""
+    return {
+        (str(row["strategy"]), str(row["metric"])): (float(row["low"]), float(row["high"]))
+        for _, row in table.iterrows()
+    }
+
+
+def difference_table(differences: pd.DataFrame, level: float) -> Table:
+    """Differences of each strategy against the reference, with intervals and p-values.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        As `BacktestReport.differences` returns it.
+    level : float
+        Of the intervals.
+    """
+    metrics = list(dict.fromkeys(differences["metric"]))
+    header = ["Strategy"]
+    for metric in metrics:
+        label = COMPARED[metric].label
+        header += [label, "p", "p, adjusted"]
+    rows = [
+        Row(str(name), [cell for metric in metrics for cell in _difference(table, metric)])
+        for name, table in differences.groupby("strategy", sort=False)
+    ]
+    reference = differences["reference"].iloc[0]
+    return Table(
+        f"Difference from {reference}, with intervals of {percent(level, 0)}",
+        header,
+        rows,
+    )
+
+
+def _difference(table: pd.DataFrame, metric: str) -> list[Cell]:
+    row = table.loc[table["metric"] == metric, list(DIFFERENCE)]
+    value, low, high, p, adjusted = row.to_numpy(dtype=float)[0]
+    text = COMPARED[metric].text
+    return [
+        Cell(text(value), interval((low, high), text)),
+        Cell(p_value(p)),
+        Cell(p_value(adjusted)),
+    ]
+
+
+def reasons(table: pd.DataFrame) -> list[str]:
+    """Why some numbers have no interval."""
+    lacking = table[table["note"] != ""].drop_duplicates(["strategy", "note"])
+    return [f"{row['strategy']}: no interval, {row['note']}." for _, row in lacking.iterrows()]
+
+
+def promise_table(promised: pd.DataFrame) -> Table:
+    """Promised and realised CVaR against the limit.
+
+    Parameters
+    ----------
+    promised : DataFrame, shape (n_strategies, n_columns)
+        As `sddp.evaluation.risk_forecasts.promise_table`; where it has ``low`` and ``high``, they
+        are the interval of the realised CVaR.
+    """
+    rows = [
+        Row(str(name), [_promise(column, values) for column in PROMISES])
+        for name, values in promised.iterrows()
+    ]
+    header = ["Strategy", *(measure.label for measure in PROMISES.values())]
+    return Table("CVaR of one period: the limit, the model's, and what was realised", header, rows)
+
+
+def _promise(column: str, values: pd.Series[Any]) -> Cell:
+    measure = PROMISES[column]
+    text = measure.text(values[column])
+    if column == "realised_cvar" and "low" in values.index:
+        return Cell(text, interval((values["low"], values["high"]), measure.text))
+    if column == "violations" and text != ABSENT:
+        periods, expected = number(values["n_periods"], 0), number(values["expected"], 0)
+        return Cell(text, f"of {periods}, {expected} expected")
+    return Cell(text)
+
+
+def tests_table(tests: pd.DataFrame) -> Table:
+    """Tests of the promises, as `BacktestReport.risk_tests` returns them."""
+    ends = {
+        "share": ("share_low", "share_high"),
+        "realised_cvar": ("realised_low", "realised_high"),
+    }
+    rows = []
+    for name, values in tests.iterrows():
+        intervals = {
+            column: interval((values[low], values[high]), TESTS[column].text)
+            for column, (low, high) in ends.items()
+        }
+        cells = [
+            Cell(measure.text(values[column]), intervals.get(column, ""))
+            for column, measure in TESTS.items()
+        ]
+        rows.append(Row(str(name), cells))
+    header = ["Strategy", *(measure.label for measure in TESTS.values())]
+    return Table("Tests of the promised VaR and CVaR", header, rows)
+
+
+def decision_table(journals: Mapping[str, pd.DataFrame]) -> Table:
+    """How much work the models' decisions were, and how often they failed."""
+    rows = [
+        Row(
+            str(name),
+            [Cell(number(len(journal), 0)), *(_counted(journal, column) for column in COUNTED)],
+        )
+        for name, journal in journals.items()
+    ]
+    return Table("Decisions of models", ["Strategy", "Decisions", *COUNTED.values()], rows)
+
+
+def _counted(journal: pd.DataFrame, column: str) -> Cell:
+    if column not in journal.columns:
+        return Cell(ABSENT)
+    values = journal[column] != "" if column == "failure" else journal[column]
+    return Cell(number(float(values.sum()), 0))
+
+
+def _fall(values: pd.Series[Any]) -> str:
+    if values["maximum_drawdown"] == 0.0:
+        return ""
+    recovery = values["drawdown_recovery"]
+    ended = "not recovered" if pd.isna(recovery) else f"recovered {day(recovery)}"
+    return f"{day(values['drawdown_peak'])} to {day(values['drawdown_trough'])}, {ended}"
+
+
+def _anything(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
