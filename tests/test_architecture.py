@@ -79,7 +79,7 @@ def test_errors_and_arrays_know_nothing_of_ours():
 def test_scenarios_and_labels_know_no_modelling_solver_or_fitting():
     below = {
         "labels": ("arrays", "errors"),
-        "scenarios": ("arrays", "errors", "figures", "labels", "shown"),
+        "scenarios": ("arrays", "display", "errors", "labels"),
     }
     for name, rooms in below.items():
         assert not reaches(f"sddp.{name}", "pyomo", "highspy", "hmmlearn")
