@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,38 @@ class Basis:
     rows: Statuses
 
 
+@dataclass
+class Effort:
+    """Counters of the work done; added up over the linear programs of a problem.
+
+    Attributes
+    ----------
+    solves, pivots : int
+    seconds : float
+        In the solver.
+    retries : dict of str to int
+        Solves that succeeded only by other means, by what these were.
+    free_cost : float
+        The largest reduced cost left on a column without a bound on that side, relative to the
+        terms it is the sum of: by so much times the column a dual value may be too high.
+    """
+
+    solves: int = 0
+    pivots: int = 0
+    seconds: float = 0.0
+    retries: dict[str, int] = field(default_factory=dict)
+    free_cost: float = 0.0
+
+    def add(self, other: Effort) -> None:
+        """Count another's work too."""
+        self.solves += other.solves
+        self.pivots += other.pivots
+        self.seconds += other.seconds
+        for means, number in other.retries.items():
+            self.retries[means] = self.retries.get(means, 0) + number
+        self.free_cost = max(self.free_cost, other.free_cost)
+
+
 _FIRST_SOLVER = threading.Lock()
 _first_solver_made = False
 
@@ -86,6 +118,7 @@ def new_solver(*, presolve: bool) -> Any:
         "presolve": "on" if presolve else "off",
         "solver": "simplex",
         "threads": 1,
+        "parallel": "off",
         "simplex_scale_strategy": 0,  # the numbers are of one size; scaling each time costs a tenth
         "small_matrix_value": SMALLEST_ENTRY,
         "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
@@ -94,6 +127,18 @@ def new_solver(*, presolve: bool) -> Any:
     for name, value in options.items():
         accept(highs.setOptionValue(name, value))
     return highs
+
+
+def run(solver: Any) -> None:
+    """Solve; how it ended is asked afterwards.
+
+    HiGHS keeps one pool of threads for all solvers of a thread and refuses to run one that asks
+    for another number of threads than the first. If the process used HiGHS with other settings
+    before, the solver takes that pool as it is: our algorithms are serial, so nothing changes.
+    """
+    if solver.run() == highspy.HighsStatus.kError and solver.getOptionValue("threads")[1] != 0:
+        accept(solver.setOptionValue("threads", 0))
+        solver.run()
 
 
 def kept_entries(values: Floats) -> Floats:

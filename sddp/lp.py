@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sddp.highs import (
     BASIC,
     FEASIBILITY_TOLERANCE,
     Basis,
+    Effort,
     Status,
     accept,
     accept_sides,
@@ -38,6 +39,7 @@ from sddp.highs import (
     kept_entries,
     new_solver,
     ray_of,
+    run,
     set_basis,
     set_coefficient,
     words_of,
@@ -55,46 +57,12 @@ __all__ = [
     "Basis",
     "Effort",
     "LinearProgram",
-    "ModelCopy",
     "Scaling",
     "Status",
     "fitted_scaling",
-    "new_solver",
     "solve_once",
     "write_model",
 ]
-
-
-@dataclass
-class Effort:
-    """Counters of the work done; added up over the linear programs of a problem.
-
-    Attributes
-    ----------
-    solves, pivots : int
-    seconds : float
-        In the solver.
-    retries : dict of str to int
-        Solves that succeeded only by other means, by what these were.
-    free_cost : float
-        The largest reduced cost left on a column without a bound on that side, relative to the
-        terms it is the sum of: by so much times the column a dual value may be too high.
-    """
-
-    solves: int = 0
-    pivots: int = 0
-    seconds: float = 0.0
-    retries: dict[str, int] = field(default_factory=dict)
-    free_cost: float = 0.0
-
-    def add(self, other: Effort) -> None:
-        """Count another's work too."""
-        self.solves += other.solves
-        self.pivots += other.pivots
-        self.seconds += other.seconds
-        for name, number in other.retries.items():
-            self.retries[name] = self.retries.get(name, 0) + number
-        self.free_cost = max(self.free_cost, other.free_cost)
 
 
 class LinearProgram:
@@ -294,7 +262,7 @@ class LinearProgram:
     def _attempt(self, means: str, tolerance: float = CHECK_TOLERANCE) -> Status | None:
         """Run the solver; None where what it says cannot be confirmed."""
         start = time.perf_counter()
-        self._highs.run()
+        run(self._highs)
         self.effort.seconds += time.perf_counter() - start
         self.effort.solves += 1
         self.effort.pivots += max(self._highs.getInfo().simplex_iteration_count, 0)
@@ -452,14 +420,29 @@ class LinearProgram:
         if basis is not None and len(basis.columns) == self.n_columns:
             set_basis(self._highs, basis)
 
-    def write(self, stem: str) -> str:
-        """Write the model, in the solver's units; returns the path, or why there is none."""
+    def arrays(self) -> Arrays:
+        """The program in the caller's units."""
+        units = Scaling(self.column_units, self.row_units, self.money)
+        return replace(units.outside(self.model.arrays()), offset=self.offset)
+
+    def write(
+        self,
+        stem: str,
+        column_names: Sequence[str] | None = None,
+        row_names: Sequence[str] | None = None,
+    ) -> str:
+        """Write the model to a new file, in the caller's units; returns the path, or why not.
+
+        Names are ``column[0]``, ``row[0]`` and so on where none are given.
+        """
+        columns = column_names or [f"column[{j}]" for j in range(self.n_columns)]
+        rows = row_names or [f"row[{i}]" for i in range(self.n_rows)]
         try:
             with tempfile.NamedTemporaryFile(prefix=f"{stem}-", suffix=".lp", delete=False) as file:
                 path = Path(file.name)
-        except OSError as error:
+            write_model(self.arrays(), path, column_names=columns, row_names=rows)
+        except (OSError, SolverError) as error:
             return f"(not written: {error})"
-        self._highs.writeModel(str(path))
         return str(path)
 
     def status_text(self) -> str:

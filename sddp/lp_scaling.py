@@ -81,6 +81,10 @@ class Scaling:
             arrays.column_upper / self.columns,
         )
 
+    def outside(self, arrays: Arrays) -> Arrays:
+        """A model in these units as it is stated outside: what `inside` is undone by."""
+        return Scaling(1.0 / self.columns, 1.0 / self.rows, 1.0 / self.money).inside(arrays)
+
 
 def fitted_scaling(arrays: Arrays) -> Scaling:
     """The scaling in which the numbers of a model are nearest to one, by their logarithms."""

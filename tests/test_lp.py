@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import highspy
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -431,3 +433,27 @@ def test_a_solver_can_be_made_where_standard_output_is_closed():
         "highs.new_solver(presolve=False)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_written_programme_is_in_the_callers_units(seed, tmp_path, monkeypatch):
+    """Solved inside in units of its own, edited, and read back by a HiGHS of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rng = np.random.default_rng(seed)
+    arrays = random_arrays(rng)
+    scaling = Scaling(2.0 ** rng.integers(-20, 20, 6), 2.0 ** rng.integers(-20, 20, 5), 2.0**12)
+    programme = LinearProgram(arrays, scaling)
+    programme.set_costs(np.array([1], dtype=INDEX), np.array([0.25]))
+    programme.add_rows(np.ones((1, 6)), np.array([-np.inf]), np.array([4.0]))
+    assert programme.solve() is Status.OPTIMAL
+    path = programme.write("stem", [f"z{j}" for j in range(6)])
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    assert highs.readModel(path) == highspy.HighsStatus.kOk
+    highs.run()
+    assert highs.getInfo().objective_function_value == pytest.approx(
+        programme.objective(), rel=1e-6
+    )
+    assert sorted(highs.getLp().col_names_) == [f"z{j}" for j in range(6)]
+    column = highs.getLp().col_names_.index("z2")
+    assert highs.getLp().col_upper_[column] == pytest.approx(arrays.column_upper[2], rel=1e-9)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from pathlib import Path
+
+import pyomo.environ as pyo
 import pytest
 
 import sddp
@@ -27,8 +32,29 @@ def test_what_a_given_first_decision_is_worth():
         earned = sum(2 * min(b, d) + 0.5 * max(b - d, 0.0) for d in range(11)) / 11
         assert form.solve({"b": b}).value == pytest.approx(earned - b, rel=SOLVER, abs=SOLVER)
     assert form.solve().value == pytest.approx(35 / 11, rel=SOLVER)  # fixing leaves no trace
-    with pytest.raises(InfeasibleProblem, match="no policy exists"):
+    with pytest.raises(InfeasibleProblem, match=r"no policy exists; node 0, noise 0, incoming"):
         form.solve({"b": 11.0})
+
+
+def test_where_a_tree_is_infeasible_is_named(tmp_path, monkeypatch):
+    """Three days, 2 units; the last day asks for 5 under its second noise."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def build(node):
+        m = pyo.ConcreteModel()
+        m.need = pyo.Param(mutable=True, initialize=0.0)
+        m.x0, m.x = pyo.Var(), pyo.Var(bounds=(0.0, 10.0))
+        m.balance = pyo.Constraint(expr=m.x == m.x0 - m.need)
+        m.cost = pyo.Objective(expr=m.x)
+        noise = [{"need": 0.0}, {"need": 5.0 if node.stage == 2 else 0.5}]
+        return sddp.Stage(m, {"x": sddp.State(m.x0, m.x, initial=2.0)}, sddp.Noise(noise))
+
+    form = sddp.extensive_form(sddp.Problem(sddp.linear_graph(3), build))
+    words = r"no policy exists; node 2, noise 1, incoming state x = .*missed by .*written to (\S+)"
+    with pytest.raises(InfeasibleProblem, match=words) as error:
+        form.solve()
+    path = Path(re.search(r"written to (\S+)$", str(error.value)).group(1))
+    assert "_2.1.x0" in path.read_text()
 
 
 def test_a_loop_has_no_extensive_form():

@@ -332,10 +332,17 @@ def test_an_unbounded_stage_names_node_noise_and_file(tmp_path, monkeypatch):
     with pytest.raises(SolverError, match=words) as error:
         train(problem, 3)
     written = Path(str(error.value).split("written to ")[1])
-    assert written.parent == tmp_path
-    assert "min" in written.read_text().lower()
-    with pytest.raises(SolverError, match=r"the extensive form was not solved \(Unbounded\)"):
+    assert written.parent.parent == tmp_path
+    text = written.read_text()
+    assert "min" in text.lower()
+    assert " y" in text
+    words = (
+        r"the extensive form was not solved \(Unbounded\); node 0, noise 0, incoming state x = 1; "
+        r"written to (.*\.lp)"
+    )
+    with pytest.raises(SolverError, match=words) as error:
         sddp.extensive_form(problem).solve()
+    assert "_1.0.y" in Path(str(error.value).split("written to ")[1]).read_text()
 
 
 def test_ctrl_c_after_the_last_check_is_not_lost():

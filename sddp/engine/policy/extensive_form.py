@@ -8,24 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.transition import StateMap
 from sddp.engine.subproblem.compile import arrays_at
+from sddp.engine.subproblem.feasibility import elastic
 from sddp.engine.subproblem.network import RiskChoice, risk_by_node
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
-from sddp.lp import Arrays, LinearProgram, Status, fitted_scaling
+from sddp.lp import Arrays, LinearProgram, Status, fitted_scaling, solve_once
 from sddp.risk import RiskMeasure, as_risk_measure
 
 MAXIMAL_VERTICES = 200_000
 # Generated rows are refined until none is broken by more than this.
 ROW_TOLERANCE = 1e-10
+
+# A row that is missed by less than this, relative to the most missed one, is not named; and the
+# least weight of a decision among them.
+MISSED = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +110,71 @@ class ExtensiveForm:
         while True:
             status = programme.solve()
             if status is Status.INFEASIBLE:
-                raise InfeasibleProblem("the extensive form is infeasible: no policy exists")
+                raise InfeasibleProblem(
+                    "the extensive form is infeasible: no policy exists; "
+                    f"{self._failing(programme)}"
+                )
             if status is not Status.OPTIMAL:
                 raise SolverError(
-                    f"the extensive form was not solved ({programme.status_text()}); written to "
-                    f"{programme.write('sddp-extensive')}"
+                    f"the extensive form was not solved ({programme.status_text()}); "
+                    f"{self._failing(programme)}"
                 )
             primal = programme.primal()
             if not self._add_broken_rows(programme, primal):
                 return self._solution(programme, primal)
+
+    def _failing(self, program: LinearProgram) -> str:
+        """Node, noise, incoming state and file of a program without a solution, for an error.
+
+        Where rows cannot all hold: a decision with a row that is missed where they are missed by
+        the least amount, weighed by probability and the decisions that are left, so that a
+        late row is missed rather than all that come before it. Else the first decision.
+        """
+        arrays, vertex, what = program.arrays(), self.vertices[0], ""
+        state = self.problem.initial_state(vertex.node)
+        n_rows, n_columns = arrays.matrix.shape
+        owners = self._owners(arrays)
+        weights = np.array([self._weight(v) for v in self.vertices])[owners]
+        phase_one = elastic(arrays, n_rows)
+        phase_one.cost[n_columns : n_columns + 2 * n_rows] = np.tile(weights, 2)
+        status, solved = solve_once(phase_one)
+        if status is Status.OPTIMAL:
+            missed = solved.primal()[n_columns : n_columns + 2 * n_rows].reshape(2, -1).sum(axis=0)
+            if missed.max(initial=0.0) > 0.0:
+                broken = np.flatnonzero(missed > MISSED * missed.max())
+                vertex = self.vertices[owners[broken].min()]
+                what = f": rows are missed by {missed[broken[owners[broken].argmin()]]:g}"
+                incoming = vertex.first_column + self.problem.stages[vertex.node].incoming
+                state = solved.primal()[incoming]
+        described = self.problem.stages[vertex.node].states.describe(state)
+        file = program.write("sddp-extensive", self._column_names(n_columns))
+        return (
+            f"node {vertex.node!r}, noise {vertex.noise}, incoming state {described}{what}; "
+            f"written to {file}"
+        )
+
+    def _owners(self, arrays: Arrays) -> Ints:
+        """Position of the vertex that each row belongs to: the last one that it holds."""
+        pointer = arrays.matrix.indptr
+        last = [arrays.matrix.indices[a:b].max(initial=0) for a, b in pairwise(pointer)]
+        starts = [vertex.first_column for vertex in self.vertices]
+        owners: Ints = np.maximum(np.searchsorted(starts, last, "right") - 1, 0)
+        return owners
+
+    def _weight(self, vertex: Vertex) -> float:
+        graph = self.problem.graph
+        stages = [graph.node(name).stage for name in graph.nodes]
+        left = max(stages) + 1 - graph.node(vertex.node).stage
+        return max(vertex.probability, MISSED) * left
+
+    def _column_names(self, n_columns: int) -> list[str]:
+        """``node.noise.variable``; equal ones, of other branches, are numbered in the file."""
+        names = [f"column[{j}]" for j in range(n_columns)]
+        for vertex in self.vertices:
+            own = [*self.problem.stages[vertex.node].column_names, "value", "cost_to_go"]
+            start = vertex.first_column
+            names[start : start + len(own)] = [f"{vertex.node}.{vertex.noise}.{c}" for c in own]
+        return names
 
     def _fix_first(self, programme: LinearProgram, state: Mapping[str, Any]) -> None:
         for vertex in self._first_vertices():

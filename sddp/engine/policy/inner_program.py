@@ -71,6 +71,8 @@ class InnerProgram:
         effort: Effort,
     ) -> None:
         self.form, self.points, self.name = form, points, name
+        self._states, self._column_names = compiled.states, compiled.column_names
+        self._homogeneous = homogeneous
         generator = compiled.rows
         combines = getattr(generator, "at_combinations", None)
         self._generator = None if combines else generator
@@ -128,12 +130,31 @@ class InnerProgram:
             value = self._checked(self._lp.solve())
             if value is None:
                 raise SolverError(
-                    f"inner bound, {self.name}: not solved ({self._lp.status_text()}); written to "
-                    f"{self._lp.write('sddp')}"
+                    f"inner bound, {self._where()}: not solved ({self._lp.status_text()}); written "
+                    f"to {self._written()}"
                 )
             if not np.isfinite(value) or not self._add_broken_rows():
                 return value
-        raise SolverError(f"inner bound, {self.name}: {MAXIMAL_ROUNDS} rounds of rows did not end")
+        raise SolverError(
+            f"inner bound, {self._where()}: {MAXIMAL_ROUNDS} rounds of rows did not end; "
+            f"written to {self._written()}"
+        )
+
+    def _where(self) -> str:
+        """Node, noise and incoming state of the last solve."""
+        state = self._states.describe(self._state)
+        size = " (at size 1)" if self._homogeneous else ""
+        return f"{self.name}, noise {self.form.noises[self._noise]}, incoming state {state}{size}"
+
+    def _written(self) -> str:
+        """Write the last program to a file; its columns are decisions, steps and weights."""
+        d = range(0 if self.points is None else self.points.states.shape[1])
+        labels = self._states.labels
+        names = [self._column_names[j] for j in self.form.columns]
+        names += [f"up[{labels[j]}]" for j in d if j in self._ups]
+        names += [f"down[{labels[j]}]" for j in d if j in self._downs]
+        names += [f"weight[{i}]" for i in range(self._lp.n_columns - len(names))]
+        return self._lp.write("sddp-inner", names)
 
     def solution(self) -> tuple[Floats, Floats]:
         """Own decisions and outgoing state of the last solve."""

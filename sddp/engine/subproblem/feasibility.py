@@ -80,9 +80,12 @@ def feasibility_cut(
     if status is Status.INFEASIBLE:
         return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf, incoming, realisation)
     if status is not Status.OPTIMAL:
+        names = [*compiled.row_names, *(f"added[{i}]" for i in range(programme.n_rows - n_static))]
+        missed = [f"{side}[{row}]" for side in ("below", "above") for row in names[:n_static]]
+        file = programme.write("sddp", [*compiled.column_names, *missed, "below[added]"], names)
         raise SolverError(
             f"{where}: infeasible by the stage LP, but phase one was "
-            f"not solved ({programme.status_text()}); written to {programme.write('sddp')}"
+            f"not solved ({programme.status_text()}); written to {file}"
         )
     broken = float((programme.primal()[n_columns:] / amounts).sum())  # in the units of the rows
     if broken <= 2.0 * FEASIBILITY_TOLERANCE * scaling.accuracy:

@@ -22,7 +22,7 @@ from sddp.engine.subproblem.lazy_constraints import RowPool, RowTable
 from sddp.engine.subproblem.parameters import NoiseInput
 from sddp.engine.subproblem.prepared import PreparedStage
 from sddp.engine.subproblem.solutions import Bunch, NoiseSolutions, StageSolution
-from sddp.engine.subproblem.stage_file import AddedRows
+from sddp.engine.subproblem.stage_file import AddedRows, stage_model, write_failure
 from sddp.engine.subproblem.stage_lp import Movement, StageProgramme
 from sddp.engine.subproblem.stage_scaling import check_range, reduced_scaling
 from sddp.engine.value.checkpoint import NodeMemory
@@ -304,7 +304,7 @@ class NodeProblem:
             last = primal
         raise SolverError(
             f"{self._where(incoming, noise)}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
-            f"written to {self.programme.lp.write('sddp')}"
+            f"written to {self._written(incoming, noise)}"
         )
 
     def _refresh(self, tolerance: float) -> None:
@@ -331,14 +331,20 @@ class NodeProblem:
             return status
         unbounded = status is Status.UNBOUNDED
         hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
-        lp = self.programme.lp
         raise SolverError(
             f"{self._where(incoming, noise)}: the LP was not solved "
-            f"({lp.status_text()}){hint}; written to {lp.write('sddp')}"
+            f"({self.programme.lp.status_text()}){hint}; "
+            f"written to {self._written(incoming, noise)}"
         )
 
     def _where(self, incoming: Floats, noise: str) -> str:
         return f"{self.name}, {noise}, incoming state {self.compiled.states.describe(incoming)}"
+
+    def _written(self, incoming: Floats, noise: str) -> str:
+        """Write the stage at the present noise, with the rows added to it; the path."""
+        entries = self._noise.entries(self._noise.realisation)
+        model = stage_model(self.compiled, entries, incoming, self.added_rows())
+        return write_failure(model, f"{self.name} {noise}")
 
     def _take_fence_away(self) -> bool:
         """Let the cost-to-go column fall freely again; whether it was fenced."""
@@ -352,7 +358,7 @@ class NodeProblem:
             raise SolverError(
                 f"{self._where(incoming, noise)}: the cuts known so far do not bound the "
                 "cost-to-go; give Problem a cost_to_go_bound, or initial cuts that bound it; "
-                f"written to {self.programme.lp.write('sddp')}"
+                f"written to {self._written(incoming, noise)}"
             )
 
     def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut | None:
@@ -370,9 +376,8 @@ class NodeProblem:
         )
         if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
             raise SolverError(
-                f"{where}: infeasible by the stage LP, though no row "
-                "need be broken by more than rounding; written to "
-                f"{self.programme.lp.write('sddp')}"
+                f"{where}: infeasible by the stage LP, though no row need be broken by more than "
+                f"rounding; written to {self._written(incoming, noise)}"
             )
         return cut
 
