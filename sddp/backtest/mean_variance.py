@@ -14,7 +14,7 @@ from sddp.errors import InfeasibleProblem, ModelError
 from sddp.estimation.forecasts import Forecast, Forecaster
 from sddp.labels import CASH, places_of
 from sddp.market.market import View
-from sddp.portfolio import CVaRMatched, MeanVariance, MeanVarianceResult, Moments, Outcomes
+from sddp.portfolio import CVaRMatched, MeanVariance, Moments, Outcomes, PortfolioResult
 from sddp.portfolio.inputs import read_per_asset
 
 IfInfeasible = Literal["raise", "sell"]
@@ -117,18 +117,17 @@ class MeanVarianceStrategy:
 
     def _solve(
         self, view: View, forecast: Forecast, tradable: list[Hashable], weights: pd.Series[float]
-    ) -> MeanVarianceResult:
+    ) -> PortfolioResult:
         index = view.volatility_index
         return _limited_to(self.model, tradable, list(view.assets)).solve(
-            forecast.moments.mean,
-            forecast.moments.covariance,
+            Moments(forecast.moments.mean, forecast.moments.covariance),
             current_weights=weights,
             cash_return=forecast.cash_return,
             volatility_index=None if index is None else float(index.iloc[-1]),
             outcomes=forecast.outcomes,
         )
 
-    def _promise(self, result: MeanVarianceResult | None, forecast: Forecast) -> dict[str, Any]:
+    def _promise(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
         """What the model says of the next period."""
         wanted = self.model.risk_aversion
         matched = wanted if isinstance(wanted, CVaRMatched) else None
@@ -145,7 +144,7 @@ class MeanVarianceStrategy:
             "risk_aversion": result.risk_aversion,
             "model_var": result.var(outcomes, confidence=confidence),
             "model_cvar": result.cvar(outcomes, confidence=confidence),
-            "limit_binds": matched is not None and result.risk_aversion > 0.0,
+            "limit_binds": matched is not None and bool(result.risk_aversion),
             "cash": float(result.weights.iloc[0]),
         }
 

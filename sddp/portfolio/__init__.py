@@ -17,7 +17,7 @@ from sddp.portfolio.moments import (
     regime_moments,
     scenario_outcomes,
 )
-from sddp.portfolio.result import Duals, MeanVarianceResult
+from sddp.portfolio.result import Duals, PortfolioResult
 from sddp.portfolio.risk_aversion import (
     CVaRMatched,
     VolatilityDriven,
@@ -33,10 +33,10 @@ __all__ = [
     "LedoitWolfMoments",
     "LimitedPortfolio",
     "MeanVariance",
-    "MeanVarianceResult",
     "MomentEstimator",
     "Moments",
     "Outcomes",
+    "PortfolioResult",
     "ReturnLaw",
     "SampleMoments",
     "VolatilityDriven",

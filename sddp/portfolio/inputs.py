@@ -14,7 +14,7 @@ from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, InfeasibleProblem, ModelError
 from sddp.labels import CASH, ByLabel, checked_labels, places_of
 from sddp.portfolio.moments import Outcomes, asset_labels
-from sddp.portfolio.transaction_cost_qp import NEGLIGIBLE, KinkedQp
+from sddp.portfolio.transaction_cost_qp import NEGLIGIBLE, TransactionCostQp
 from sddp.statistics.tables import read_table
 
 Weights: TypeAlias = "Sequence[float] | Floats | ByLabel"
@@ -127,7 +127,7 @@ def read_outcomes(outcomes: Outcomes, names: Sequence[Hashable]) -> Law:
     return Law(table.values, checked_probabilities(probabilities, len(table.values), "outcomes"))
 
 
-def check_feasible(problem: KinkedQp, names: Sequence[Hashable]) -> None:
+def check_feasible(problem: TransactionCostQp, names: Sequence[Hashable]) -> None:
     """Refuse bounds that no portfolio keeps.
 
     Cash falls as any weight rises, costs included, so the two corners of the bounds tell all.

@@ -41,12 +41,14 @@ class Moments(Shown):
     covariance: pd.DataFrame
 
     @classmethod
-    def of(cls, mean: Floats, covariance: Floats, names: Sequence[Hashable] | None) -> Moments:
+    def of(
+        cls, mean: ArrayLike, covariance: ArrayLike, names: Sequence[Hashable] | None = None
+    ) -> Moments:
         """Moments from arrays; assets are called ``asset1``, ... where they have no names."""
-        labels = label_index(asset_labels(names, len(mean)))
+        labels = label_index(asset_labels(names, np.size(mean)))
         return cls(
-            pd.Series(mean, index=labels),
-            pd.DataFrame(covariance, index=labels, columns=labels),
+            pd.Series(np.asarray(mean, dtype=float), index=labels),
+            pd.DataFrame(np.asarray(covariance, dtype=float), index=labels, columns=labels),
         )
 
     def _facts(self) -> dict[str, str]:

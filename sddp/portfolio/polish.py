@@ -1,4 +1,4 @@
-"""Newton's method on the active set that an interior point method has found."""
+"""Newton's method on the active set of a convex quadratic program over a box and some rows."""
 
 from __future__ import annotations
 
@@ -7,101 +7,117 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import lstsq
+from scipy.linalg.lapack import dgecon, dgetrf, dgetrs
 
 from sddp.arrays import Floats, Ints
 
 # A good start needs one or two; where more do not settle, the start is returned by the caller.
 MAX_STEPS = 10
 
+# A system with a smaller reciprocal condition number is solved by least squares instead.
+WELL_CONDITIONED = 1e-13
+
 
 @dataclass(frozen=True, eq=False)
-class BoxQp:
-    """``min z'H z / 2 + g'z`` over a box and one row ``row_lower <= a'z <= row_upper``.
+class RowQp:
+    """``min z'H z / 2 + g'z`` over a box and ``row_lower <= A z <= row_upper``.
 
     Attributes
     ----------
     hessian : array, shape (m, m)
         Positive semidefinite.
-    gradient, lower, upper, row : array, shape (m,)
-    row_lower, row_upper : float
-        Equal for an equation.
+    gradient, lower, upper : array, shape (m,)
+    rows : array, shape (k, m)
+    row_lower, row_upper : array, shape (k,)
+        Equal for an equation; infinite where there is no such side.
     """
 
     hessian: Floats
     gradient: Floats
     lower: Floats
     upper: Floats
-    row: Floats
-    row_lower: float
-    row_upper: float
+    rows: Floats
+    row_lower: Floats
+    row_upper: Floats
 
 
-def polish(qp: BoxQp, z: Floats, row_dual: float) -> Iterator[tuple[Floats, float]]:
+def polish(
+    qp: RowQp, z: Floats, row_duals: Floats, steps: int = MAX_STEPS
+) -> Iterator[tuple[Floats, Floats]]:
     """Solve the optimality conditions as equations, with the active set read off a near solution.
 
-    A bound counts as active where its slack is below its multiplier. Each step is the least one
-    that solves the equations, so that an optimum which is not unique stays near where it was. The
-    set is read again after each step, until it stands.
+    A bound or a side of a row counts as active where its slack is below its multiplier. Each step
+    is the least one that solves the equations, so that an optimum which is not unique stays near
+    where it was. The set is read again after each step, until it stands.
 
     Parameters
     ----------
-    qp : BoxQp
+    qp : RowQp
     z : array, shape (m,)
-    row_dual : float
-        Multiplier of the row, positive where its upper side holds.
+    row_duals : array, shape (k,)
+        Multipliers of the rows, positive where the upper side holds.
+    steps : int
+        Largest number of steps.
 
     Yields
     ------
-    z, row_dual
+    z, row_duals
         Nothing is promised of them: where the active set is doubtful they may be worse than the
         start, and the caller compares the optimality conditions.
     """
     previous = None
-    for _ in range(MAX_STEPS):
-        sides, row_side = _active(qp, z, row_dual)
-        if (key := (sides.tobytes(), row_side)) == previous:
+    for _ in range(steps):
+        sides, row_sides = _active(qp, z, row_duals)
+        if (key := (sides.tobytes(), row_sides.tobytes())) == previous:
             return
-        z, row_dual = _step(qp, z, row_dual, sides, row_side)
-        yield z, row_dual
+        z, row_duals = _step(qp, z, row_duals, sides, row_sides)
+        yield z, row_duals
         previous = key
 
 
-def _active(qp: BoxQp, z: Floats, row_dual: float) -> tuple[Ints, int]:
-    """Side on which each bound holds, and on which the row does: -1 lower, 1 upper, 0 neither."""
-    slope = qp.hessian @ z + qp.gradient + row_dual * qp.row
+def _active(qp: RowQp, z: Floats, row_duals: Floats) -> tuple[Ints, Ints]:
+    """Side on which each bound and each row holds: -1 lower, 1 upper, 0 neither."""
+    slope = qp.hessian @ z + qp.gradient + row_duals @ qp.rows
     sides = np.where(z - qp.lower < slope, -1, np.where(qp.upper - z < -slope, 1, 0))
-    level = float(qp.row @ z)
-    if qp.row_upper == qp.row_lower or qp.row_upper - level < row_dual:
-        row_side = 1
-    else:
-        row_side = -1 if level - qp.row_lower < -row_dual else 0
-    if row_side and sides.all():
-        # Something must be free to keep the row: what is nearest to being free.
+    level = qp.rows @ z
+    at_upper = (qp.row_upper == qp.row_lower) | (qp.row_upper - level < row_duals)
+    row_sides = np.where(at_upper, 1, np.where(level - qp.row_lower < -row_duals, -1, 0))
+    if row_sides.any() and sides.all():
+        # Something must be free to keep the rows: what is nearest to being free.
         sides[np.argmin(np.abs(slope))] = 0
-    return sides, row_side
+    return sides, row_sides
 
 
 def _step(
-    qp: BoxQp, z: Floats, row_dual: float, sides: Ints, row_side: int
-) -> tuple[Floats, float]:
-    """Least step that solves the conditions of the free entries, and of the row if it holds."""
+    qp: RowQp, z: Floats, row_duals: Floats, sides: Ints, row_sides: Ints
+) -> tuple[Floats, Floats]:
+    """Least step that solves the conditions of the free entries and of the active rows."""
     moved = np.where(sides < 0, qp.lower, np.where(sides > 0, qp.upper, z))
-    free = np.flatnonzero(sides == 0)
-    n_rows = abs(row_side)
-    dual = n_rows * row_dual
-    slope = (qp.hessian @ moved + qp.gradient + dual * qp.row)[free]
-    row = qp.row[None, free][:n_rows]
-    gap = np.array([(qp.row_upper if row_side > 0 else qp.row_lower) - qp.row @ moved])[:n_rows]
-    corner = np.zeros((n_rows, n_rows))
-    matrix = np.block([[qp.hessian[np.ix_(free, free)], row.T], [row, corner]])
+    free, active = np.flatnonzero(sides == 0), np.flatnonzero(row_sides)
+    duals = np.where(row_sides != 0, row_duals, 0.0)
+    slope = (qp.hessian @ moved + qp.gradient + duals @ qp.rows)[free]
+    rows = qp.rows[active]
+    gap = np.where(row_sides > 0, qp.row_upper, qp.row_lower)[active] - rows @ moved
+    n, k = len(free), len(active)
+    matrix = np.zeros((n + k, n + k))
+    matrix[:n, :n] = qp.hessian[np.ix_(free, free)]
+    matrix[n:, :n] = rows[:, free]
+    matrix[:n, n:] = matrix[n:, :n].T
     step = _least_solution(matrix, np.concatenate([-slope, gap]))
-    moved[free] += step[: len(free)]
-    return moved, dual + float(step[len(free) :].sum())
+    moved[free] += step[:n]
+    duals[active] += step[n:]
+    return moved, duals
 
 
 def _least_solution(matrix: Floats, right: Floats) -> Floats:
     if not right.size:
         return right
+    factors, pivots, singular = dgetrf(matrix)
+    if not singular:
+        size = np.abs(matrix).sum(axis=0).max()
+        if dgecon(factors, size)[0] > WELL_CONDITIONED:
+            solved: Floats = dgetrs(factors, pivots, right)[0]
+            return solved
     # By QR with pivoting: many times faster than by singular values, and as exact here.
     solution: Floats = lstsq(matrix, right, lapack_driver="gelsy")[0]
     return solution

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,11 @@ from sddp.display.shown import Shown
 from sddp.labels import CASH, label_index
 from sddp.portfolio.inputs import read_outcomes
 from sddp.portfolio.moments import Outcomes
-from sddp.portfolio.transaction_cost_qp import NEGLIGIBLE, KinkedQp, KinkedSolution
+from sddp.portfolio.transaction_cost_qp import (
+    NEGLIGIBLE,
+    TransactionCostQp,
+    TransactionCostSolution,
+)
 from sddp.risk import tail_probabilities, weighted_cvar
 
 # Tail weights below this are what rounding leaves of the next outcome.
@@ -51,7 +56,7 @@ class Duals:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MeanVarianceResult(Shown):
+class PortfolioResult(Shown):
     """An optimal one-period portfolio. Amounts are fractions of the wealth before trading.
 
     Attributes
@@ -67,18 +72,24 @@ class MeanVarianceResult(Shown):
     cost : float
         Cost of the trades.
     objective : float
+        Of the optimizer that was asked; of `MeanVariance` it is
         ``expected_return - risk_aversion / 2 * variance``.
     expected_return : float
         ``mean @ holdings`` (cash included) less the cost of trading. In the self-financing form it
         is the expected growth of wealth.
     variance : float
         Of the period's return.
-    risk_aversion : float
-        The one used: given, driven by an index, or matched to a CVaR.
-    duals : Duals
-    kkt_residual : float
-        Largest error in the optimality conditions, as a share of wealth (`kkt_residual` of
-        `sddp.portfolio.transaction_cost_qp`); at most 1e-8, usually 1e-16.
+    risk_contributions : Series by asset
+        ``u_i (covariance u)_i / volatility``: they sum to the volatility of the period's return.
+    risk_aversion : float or None
+        At which `MeanVariance` has this answer: given, driven by an index, matched to a CVaR, or
+        found. None where the answer is no mean-variance portfolio.
+    duals : Duals or None
+        None where the optimizer has none in these terms.
+    residual : float
+        Largest error in the optimizer's conditions for an optimum, as a share of wealth; at most
+        1e-8, usually 1e-16. Where there are duals it is `kkt_residual` of
+        `sddp.portfolio.transaction_cost_qp`.
     cash_return : float
         As given.
     """
@@ -90,9 +101,10 @@ class MeanVarianceResult(Shown):
     objective: float
     expected_return: float
     variance: float
-    risk_aversion: float
-    duals: Duals
-    kkt_residual: float
+    risk_contributions: pd.Series[float]
+    risk_aversion: float | None
+    duals: Duals | None
+    residual: float
     cash_return: float
 
     def cvar(self, outcomes: Outcomes, *, confidence: float) -> float:
@@ -126,13 +138,15 @@ class MeanVarianceResult(Shown):
         return losses, law.probabilities
 
     def _facts(self) -> dict[str, str]:
-        return {
+        facts = {
             "expected return": f"{self.expected_return:.3%}",
             "volatility": f"{np.sqrt(self.variance):.3%}",
             "cash": f"{self.weights.iloc[0]:.1%}",
             "cost": f"{self.cost:.3%}",
-            "risk aversion": f"{self.risk_aversion:.4g}",
         }
+        if self.risk_aversion is not None:
+            facts["risk aversion"] = f"{self.risk_aversion:.4g}"
+        return facts
 
     def _tables(self) -> dict[str, pd.DataFrame]:
         table = pd.DataFrame({"weight": self.weights, "holdings": self.holdings})
@@ -146,41 +160,66 @@ def losses_of(returns: Floats, weights: Floats, certain: float) -> Floats:
     return losses
 
 
-def result_of(
-    problem: KinkedQp, solution: KinkedSolution, names: Sequence[Hashable]
-) -> MeanVarianceResult:
+class Solved(NamedTuple):
+    """What a kernel found, on arrays.
+
+    Attributes
+    ----------
+    names : sequence of labels
+        Of the assets.
+    problem : TransactionCostQp
+        Costs, bounds and moments; its risk aversion is the result's, where `has_duals`.
+    solution : TransactionCostSolution
+        Its multipliers mean something where `has_duals`.
+    objective : float
+        The optimizer's own.
+    has_duals : bool
+        Whether the solution is the optimum of `problem`.
+    """
+
+    names: Sequence[Hashable]
+    problem: TransactionCostQp
+    solution: TransactionCostSolution
+    objective: float
+    has_duals: bool
+
+
+def result_of(solved: Solved) -> PortfolioResult:
     """Label a solution."""
+    names, problem, solution = solved.names, solved.problem, solved.solution
     positions, assets = label_index([CASH, *names]), label_index(names)
     weights, cash = solution.weights, solution.cash
-    holdings = pd.Series(np.concatenate([[cash], weights]), index=positions)
-    cost = problem.cost(weights)
-    objective = problem.objective(weights, cash)
-    variance = float(weights @ problem.covariance @ weights)
-    return MeanVarianceResult(
-        weights=holdings / holdings.sum(),
-        holdings=holdings,
+    held = np.concatenate([[cash], weights])
+    cost, marginal = problem.cost(weights), problem.covariance @ weights
+    variance = max(float(weights @ marginal), 0.0)
+    contributions = weights * marginal / math.sqrt(variance) if variance else 0.0 * weights
+    return PortfolioResult(
+        weights=pd.Series(held / held.sum(), index=positions),
+        holdings=pd.Series(held, index=positions),
         trades=pd.Series(weights - problem.current, index=assets),
         cost=cost,
-        objective=objective,
+        objective=solved.objective,
         expected_return=float(problem.mean @ weights) + problem.cash_return * cash - cost,
         variance=variance,
-        risk_aversion=problem.risk_aversion,
-        duals=_duals(problem, solution, assets, positions),
-        kkt_residual=solution.kkt_residual,
+        risk_contributions=pd.Series(contributions, index=assets),
+        risk_aversion=problem.risk_aversion if solved.has_duals else None,
+        duals=_duals(problem, solution, assets, positions) if solved.has_duals else None,
+        residual=solution.kkt_residual,
         cash_return=problem.cash_return,
     )
 
 
 def _duals(
-    problem: KinkedQp,
-    solution: KinkedSolution,
+    problem: TransactionCostQp,
+    solution: TransactionCostSolution,
     assets: pd.Index[Any],
     positions: pd.Index[Any],
 ) -> Duals:
     p, weights, cash = problem, solution.weights, solution.cash
-    slopes = p.slopes(weights, solution.budget_dual)
-    marginal = _marginal_cost(p, weights, slopes, p.money_price(solution.budget_dual))
-    pull = np.concatenate([[p.cash_return - solution.budget_dual], slopes - marginal])
+    prices = solution.budget_dual, solution.row_duals
+    slopes = p.slopes(weights, *prices)
+    marginal = _marginal_cost(weights - p.current, slopes, *p.trading_prices(*prices))
+    pull = np.concatenate([[p.cash_slope(*prices)], slopes - marginal])
     held = np.concatenate([[cash], weights])
     at_lower = held - np.concatenate([[p.cash_lower], p.lower]) <= NEGLIGIBLE
     at_upper = np.concatenate([[p.cash_upper], p.upper]) - held <= NEGLIGIBLE
@@ -192,9 +231,7 @@ def _duals(
     )
 
 
-def _marginal_cost(problem: KinkedQp, weights: Floats, slopes: Floats, price: float) -> Floats:
-    trades = weights - problem.current
-    buying, selling = price * problem.purchase_cost, -price * problem.sale_cost
-    inside = np.clip(slopes, selling, buying)
-    traded: Floats = np.where(trades > 0.0, buying, selling)
+def _marginal_cost(trades: Floats, slopes: Floats, buying: Floats, selling: Floats) -> Floats:
+    inside = np.minimum(np.maximum(slopes, -selling), buying)
+    traded: Floats = np.where(trades > 0.0, buying, -selling)
     return np.where(np.abs(trades) <= NEGLIGIBLE, inside, traded)

@@ -3,19 +3,23 @@
 With ``t = w - current`` and ``cost(t) = sum_i purchase_cost_i max(t_i, 0) + sale_cost_i
 max(-t_i, 0)``, all weights being fractions of the wealth before trading::
 
-    max  mean'w + cash_return cash - cost(t) - (risk_aversion / 2) w' covariance w
+    max  mean'w + cash_return cash - cost(t) - (risk_aversion / 2) w' covariance w - charge
     subject to  sum w + cash + cost(t) = 1       (self-financing)
             or  sum w + cash           = 1       (text-book: costs in the objective only)
                 lower <= w <= upper,  cash_lower <= cash <= cash_upper
+                further rows in w, cash, purchases and sales (`sddp.portfolio.rows`)
 
-Nothing is smoothed. Purchases and sales are columns of their own, cash is eliminated through the
-budget. PIQP's interior point method finds which bounds and kinks hold, and Newton's method on that
-set (`sddp.portfolio.polish`) brings the answer to machine precision: what is not traded is not
-traded by a bit. Every answer is checked against the optimality conditions before it is returned.
+where `charge` is what breaches of soft rows cost. Nothing is smoothed. Purchases and sales are
+columns of their own, cash is eliminated through the budget. From the active set of a solution
+nearby, if one is given, Newton's method (`sddp.portfolio.polish`) mostly needs a step or two;
+otherwise PIQP's interior point method finds which bounds, rows and kinks hold, and Newton's method
+on that set brings the answer to machine precision: what is not traded is not traded by a bit.
+Every answer is checked against the optimality conditions before it is returned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -25,16 +29,17 @@ import piqp
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import ModelError, SolverError
-from sddp.portfolio.polish import BoxQp, polish
+from sddp.portfolio.polish import RowQp, polish
+from sddp.portfolio.rows import Rows
 
 # Weights that miss the optimality conditions by more than this share of wealth are not handed out.
 KKT_TOLERANCE = 1e-8
 
 # Tolerances of the interior point method, and whether the first active set takes its word for the
-# row. It works on a problem of ordinary size (see `KinkedQp.scale`), so that an absolute tolerance
-# means the same in all units. At 1e-10 it left the active set of a few random problems in a
-# thousand in doubt, at 1e-12 of hardly any, for one iteration more. The other attempts are for
-# hostile numbers, such as weights of 1e-8 beside a bound, and are made where one is not exact.
+# rows. It works on a problem of ordinary size (see `TransactionCostQp.scale`), so that an absolute
+# tolerance means the same in all units. At 1e-10 it left the active set of a few random problems
+# in a thousand in doubt, at 1e-12 of hardly any, for one iteration more. The other attempts are
+# for hostile numbers, such as weights of 1e-8 beside a bound, where the first is not exact.
 ATTEMPTS = ((1e-12, True), (1e-12, False), (1e-15, True))
 
 # Room to trade, a distance to a bound, a trade or an error below this share of wealth is rounding.
@@ -42,7 +47,7 @@ NEGLIGIBLE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class KinkedQp:
+class TransactionCostQp:
     """Numbers of the problem at the top of this module, not checked again.
 
     Attributes
@@ -61,6 +66,7 @@ class KinkedQp:
     cash_return, cash_lower, cash_upper : float
         No cash at all where both bounds are 0.
     self_financing : bool
+    rows : Rows
     """
 
     mean: Floats
@@ -75,6 +81,7 @@ class KinkedQp:
     cash_lower: float
     cash_upper: float
     self_financing: bool
+    rows: Rows
 
     @cached_property
     def reference_return(self) -> float:
@@ -105,35 +112,56 @@ class KinkedQp:
     def objective(self, weights: Floats, cash: float) -> float:
         """Value of the objective."""
         earned = float(self.mean @ weights) + self.cash_return * cash - self.cost(weights)
+        if self.rows.soft.any():
+            earned -= self.rows.charge(self.rows.levels(weights, cash, self.current))
         return earned - 0.5 * self.risk_aversion * float(weights @ self.covariance @ weights)
 
     def money_price(self, budget_dual: float) -> float:
         """What a unit of cost takes from the objective: itself, and its place in the budget."""
         return 1.0 + budget_dual if self.self_financing else 1.0
 
-    def slopes(self, weights: Floats, budget_dual: float) -> Floats:
-        """Derivative of the objective less the price of the budget, without trading costs."""
+    def slopes(self, weights: Floats, budget_dual: float, row_duals: Floats) -> Floats:
+        """Derivative of the objective less the prices of budget and rows, without trading."""
         marginal_risk: Floats = self.covariance @ weights
-        return self.mean - self.risk_aversion * marginal_risk - budget_dual
+        slopes = self.mean - self.risk_aversion * marginal_risk - budget_dual
+        return slopes - row_duals @ self.rows.weights if len(row_duals) else slopes
+
+    def cash_slope(self, budget_dual: float, row_duals: Floats) -> float:
+        """The same of cash."""
+        return self.cash_return - budget_dual - float(row_duals @ self.rows.cash)
+
+    def trading_prices(self, budget_dual: float, row_duals: Floats) -> tuple[Floats, Floats]:
+        """What a unit bought, and a unit sold, takes from the objective: by costs and by rows."""
+        price = self.money_price(budget_dual)
+        buying, selling = price * self.purchase_cost, price * self.sale_cost
+        if len(row_duals):
+            buying = buying + row_duals @ self.rows.bought
+            selling = selling + row_duals @ self.rows.sold
+        return buying, selling
 
 
-class KinkedSolution(NamedTuple):
-    """Optimal weights, the cash beside them, and the dual of the budget.
+class TransactionCostSolution(NamedTuple):
+    """Optimal weights, the cash beside them, and the multipliers.
 
+    `budget_dual` is the rise of the objective per unit of wealth, `row_duals` per unit by which a
+    row's upper side is raised (negative: by which its lower side is lowered).
     `kkt_residual` is the largest error in the optimality conditions, see `kkt_residual`.
     """
 
     weights: Floats
     cash: float
     budget_dual: float
+    row_duals: Floats
     kkt_residual: float
 
 
 class Columns(NamedTuple):
     """Moves from a base point inside the bounds; each asset has none, one or two.
 
-    Purchases have `sign` 1 and sales -1; an asset without costs has one column for both.
-    `base` has one weight per asset, the other arrays one entry per column.
+    Purchases have `sign` 1 and sales -1; an asset without a kink has one column for both.
+    `base` has one weight per asset, the others one entry per column. Behind the moves the program
+    has one column for each finite side of a soft row, the breach: `slack_row` is its row and
+    `slack_side` 1 for the upper side, -1 for the lower.
     """
 
     base: Floats
@@ -142,18 +170,33 @@ class Columns(NamedTuple):
     cost: Floats
     lower: Floats
     upper: Floats
+    slack_row: Ints
+    slack_side: Floats
 
-    def weights(self, moves: Floats) -> Floats:
+    def weights(self, z: Floats) -> Floats:
         """Weights that moves lead to."""
         weights = self.base.copy()
-        np.add.at(weights, self.asset, self.sign * moves)
+        np.add.at(weights, self.asset, self.sign * z[: len(self.asset)])
         return weights
 
+    def moves(self, weights: Floats, breaches: Floats) -> Floats:
+        """The columns at given weights and breaches of the rows."""
+        trades = (weights - self.base)[self.asset] * self.sign
+        return np.concatenate([np.clip(trades, self.lower, self.upper), breaches[self.slack_row]])
 
-def solve_kinked_qp(problem: KinkedQp) -> KinkedSolution:
+
+def solve_transaction_cost_qp(
+    problem: TransactionCostQp, near: TransactionCostSolution | None = None
+) -> TransactionCostSolution:
     """Solve to `KKT_TOLERANCE` or say why not.
 
-    Bounds are assumed to leave a feasible point.
+    Bounds and rows are assumed to leave a feasible point.
+
+    Parameters
+    ----------
+    problem : TransactionCostQp
+    near : TransactionCostSolution, optional
+        Of a problem of the same form with other numbers; only the speed depends on it.
 
     Raises
     ------
@@ -163,15 +206,18 @@ def solve_kinked_qp(problem: KinkedQp) -> KinkedSolution:
         The optimality conditions are missed.
     """
     columns = _columns(problem)
-    qp = _box_qp(problem, columns)
-    best, status = KinkedSolution(columns.base, 0.0, 0.0, np.inf), ""
-    for tolerance, trusts_row in ATTEMPTS:
-        moves, row_dual, status = _interior_point(qp, tolerance)
-        starts = [(moves, row_dual), *polish(qp, moves, row_dual if trusts_row else 0.0)]
-        found = [_solution(problem, columns, *start) for start in starts]
-        best = min(best, *found, key=lambda solution: solution.kkt_residual)
-        if best.kkt_residual <= NEGLIGIBLE:
-            break
+    qp = _row_qp(problem, columns)
+    best, status = _nothing(problem, columns), "not asked"
+    if near is not None:
+        best = _best(problem, columns, polish(qp, *_start(problem, columns, near)), best)
+    if best.kkt_residual > NEGLIGIBLE:
+        for tolerance, trusts_rows in ATTEMPTS:
+            z, duals, status = _interior_point(qp, tolerance)
+            best = _best(problem, columns, iter([(z, duals)]), best)
+            polished = polish(qp, z, duals if trusts_rows else np.zeros_like(duals))
+            best = _best(problem, columns, polished, best)
+            if best.kkt_residual <= NEGLIGIBLE:
+                break
     _refuse_money_burning(problem, best.budget_dual)
     if not best.kkt_residual <= KKT_TOLERANCE:
         raise SolverError(
@@ -182,41 +228,50 @@ def solve_kinked_qp(problem: KinkedQp) -> KinkedSolution:
     return best
 
 
-def kkt_residual(problem: KinkedQp, weights: Floats, cash: float, budget_dual: float) -> float:
+def kkt_residual(
+    problem: TransactionCostQp, weights: Floats, cash: float, budget_dual: float, row_duals: Floats
+) -> float:
     """Largest violation of the optimality conditions, as a share of wealth.
 
     With ``g`` the slopes divided by the problem's scale, optimal weights are those that a step
     along ``g``, followed by the proximal map of costs and bounds, leaves where they are. The
-    distance moved, and the budget's error, are what is returned: 0 exactly at an optimum.
+    distance moved, the same distance of cash and of each row, and the budget's error, are what is
+    compared; the largest is returned: 0 exactly at an optimum.
     """
     p, unit = problem, problem.scale
-    price = p.money_price(budget_dual) / unit
-    step = weights + p.slopes(weights, budget_dual) / unit - p.current
-    bought = np.maximum(step - price * p.purchase_cost, 0.0)
-    sold = np.maximum(-step - price * p.sale_cost, 0.0)
-    nearest = np.clip(p.current + bought - sold, p.lower, p.upper)
-    stepped_cash = cash + (p.cash_return - budget_dual) / unit
-    errors = (
+    buying, selling = p.trading_prices(budget_dual, row_duals)
+    step = weights + p.slopes(weights, budget_dual, row_duals) / unit - p.current
+    bought = np.maximum(step - buying / unit, 0.0)
+    sold = np.maximum(-step - selling / unit, 0.0)
+    nearest = np.minimum(np.maximum(p.current + bought - sold, p.lower), p.upper)
+    stepped_cash = cash + p.cash_slope(budget_dual, row_duals) / unit
+    errors = [
         float(np.abs(weights - nearest).max()),
         abs(cash - min(max(stepped_cash, p.cash_lower), p.cash_upper)),
         abs(p.cash(weights) - cash),
-    )
-    return max(errors)
+    ]
+    if len(row_duals):
+        levels = p.rows.levels(weights, cash, p.current)
+        errors.append(float(p.rows.misses(levels, row_duals, unit).max()))
+    # A comparison with NaN is false: such an answer would pass for the best.
+    return max(errors) if np.isfinite(errors).all() else np.inf
 
 
-def _columns(problem: KinkedQp) -> Columns:
+def _columns(problem: TransactionCostQp) -> Columns:
     """Up from the base at the purchase cost, down at the sale cost.
 
     A current weight outside of its bounds has its base at the nearest one, from where it can only
     move further away from where it was.
     """
-    p = problem
-    base = np.clip(p.current, p.lower, p.upper)
+    p, rows = problem, problem.rows
+    base = np.minimum(np.maximum(p.current, p.lower), p.upper)
     up, down = p.upper - base, base - p.lower
-    costless = p.purchase_cost + p.sale_cost == 0.0
-    both = np.flatnonzero(costless & (up + down > NEGLIGIBLE))
-    buys = np.flatnonzero(~costless & (up > NEGLIGIBLE))
-    sells = np.flatnonzero(~costless & (down > NEGLIGIBLE))
+    kink = (p.purchase_cost + p.sale_cost != 0.0) | rows.on_trades
+    both = np.flatnonzero(~kink & (up + down > NEGLIGIBLE))
+    buys = np.flatnonzero(kink & (up > NEGLIGIBLE))
+    sells = np.flatnonzero(kink & (down > NEGLIGIBLE))
+    slack = np.isfinite(np.array([rows.upper, rows.lower])) & rows.soft
+    side, slack_row = np.nonzero(slack)
     return Columns(
         base=base,
         asset=np.concatenate([both, buys, sells]),
@@ -224,63 +279,125 @@ def _columns(problem: KinkedQp) -> Columns:
         cost=np.concatenate([np.zeros(len(both)), p.purchase_cost[buys], p.sale_cost[sells]]),
         lower=np.concatenate([-down[both], np.zeros(len(buys) + len(sells))]),
         upper=np.concatenate([up[both], up[buys], down[sells]]),
+        slack_row=slack_row,
+        slack_side=np.where(side == 0, 1.0, -1.0),
     )
 
 
-def _box_qp(problem: KinkedQp, columns: Columns) -> BoxQp:
-    """The problem in moves, to be minimised, on its own scale; cash is what the row leaves."""
-    p, asset, sign = problem, columns.asset, columns.sign
+def _row_qp(problem: TransactionCostQp, columns: Columns) -> RowQp:
+    """The problem in moves, to be minimised, on its own scale; cash is what the budget leaves.
+
+    The first row is that of cash, the others are those of the problem divided by their sizes.
+    """
+    p, c, rows = problem, columns, problem.rows
+    asset, sign, m = c.asset, c.sign, len(c.asset)
     reference = p.reference_return
-    slope = p.slopes(columns.base, reference)[asset] * sign
-    price = p.money_price(reference)
-    curvature = p.risk_aversion / p.scale * p.covariance[np.ix_(asset, asset)]
-    cash = p.cash(columns.base)
-    return BoxQp(
-        hessian=curvature * np.outer(sign, sign),
-        gradient=(price * columns.cost - slope) / p.scale,
-        lower=columns.lower,
-        upper=columns.upper,
-        row=sign + columns.cost if p.self_financing else sign,
-        row_lower=cash - p.cash_upper,
-        row_upper=cash - p.cash_lower,
+    slope = p.slopes(c.base, reference, np.zeros(0))[asset] * sign
+    moves_cash = -(sign + c.cost if p.self_financing else sign)
+    cash, paid = p.cash(c.base), p.money_price(reference)
+    gradient = (paid * c.cost - slope) / p.scale
+    hessian = p.covariance[asset[:, None], asset]
+    hessian *= p.risk_aversion / p.scale * sign
+    hessian *= sign[:, None]
+    row, low, high = -moves_cash[None], cash - p.cash_upper, cash - p.cash_lower
+    if not len(rows):
+        sides = np.array([low]), np.array([high])
+        return RowQp(hessian, gradient, c.lower, c.upper, row, *sides)
+    size = rows.sizes
+    by_trade = np.where(sign > 0.0, rows.bought[:, asset], rows.sold[:, asset])
+    matrix = rows.weights[:, asset] * sign + by_trade + np.outer(rows.cash, moves_cash)
+    start = rows.levels(c.base, cash, p.current)
+    # A move of an asset whose base is a bound starts with what is already traded.
+    q = len(c.slack_row)
+    breach = np.zeros((len(rows), q))
+    breach[c.slack_row, np.arange(q)] = -c.slack_side
+    grown = np.zeros((m + q, m + q))
+    grown[:m, :m] = hessian
+    return RowQp(
+        hessian=grown,
+        gradient=np.concatenate([gradient, (rows.penalty * size)[c.slack_row] / p.scale]),
+        lower=np.concatenate([c.lower, np.zeros(q)]),
+        upper=np.concatenate([c.upper, np.full(q, np.inf)]),
+        rows=np.vstack(
+            [np.append(row, np.zeros(q)), np.hstack([matrix / size[:, None], breach])],
+        ),
+        row_lower=np.append(low, (rows.lower - start) / size),
+        row_upper=np.append(high, (rows.upper - start) / size),
     )
 
 
-def _interior_point(qp: BoxQp, tolerance: float) -> tuple[Floats, float, str]:
-    """Moves, dual of the row, and PIQP's word on them."""
+def _interior_point(qp: RowQp, tolerance: float) -> tuple[Floats, Floats, str]:
+    """Columns, duals of the rows, and PIQP's word on them."""
     if not len(qp.gradient):
-        return np.zeros(0), 0.0, "nothing can be traded"
+        return np.zeros(0), np.zeros(len(qp.row_lower)), "nothing can be traded"
     solver = piqp.DenseSolver()
-    solver.settings.eps_abs = solver.settings.eps_duality_gap_abs = tolerance
-    solver.settings.eps_rel = solver.settings.eps_duality_gap_rel = 0.0
-    row, bounds = qp.row[None], {"x_l": qp.lower, "x_u": qp.upper}
-    hessian = np.asfortranarray(qp.hessian)
-    if qp.row_lower == qp.row_upper:
-        target = np.array([qp.row_upper])
-        solver.setup(P=hessian, c=qp.gradient, A=np.asfortranarray(row), b=target, **bounds)
-    else:
-        limits = {"h_l": np.array([qp.row_lower]), "h_u": np.array([qp.row_upper])}
-        solver.setup(P=hessian, c=qp.gradient, G=np.asfortranarray(row), **limits, **bounds)
+    settings = solver.settings
+    settings.eps_abs = settings.eps_duality_gap_abs = tolerance
+    settings.eps_rel = settings.eps_duality_gap_rel = 0.0
+    equal = qp.row_lower == qp.row_upper
+    given = {"P": np.asfortranarray(qp.hessian), "c": qp.gradient, "x_l": qp.lower, "x_u": qp.upper}
+    if equal.any():
+        given |= {"A": np.asfortranarray(qp.rows[equal]), "b": qp.row_upper[equal]}
+    if not equal.all():
+        given |= {"G": np.asfortranarray(qp.rows[~equal])}
+        given |= {"h_l": qp.row_lower[~equal], "h_u": qp.row_upper[~equal]}
+    solver.setup(**given)
     status = solver.solve()
     found = solver.result
-    dual = found.y if qp.row_lower == qp.row_upper else found.z_u - found.z_l
+    duals = np.zeros(len(equal))
+    duals[equal] = found.y
+    duals[~equal] = found.z_u - found.z_l
     # Where it broke down, Newton's method begins from nothing; the conditions are checked anyway.
-    return np.nan_to_num(found.x), float(np.nan_to_num(dual[0])), str(status.name)
+    return np.nan_to_num(found.x), np.nan_to_num(duals), str(status.name)
+
+
+def _best(
+    problem: TransactionCostQp,
+    columns: Columns,
+    candidates: Iterable[tuple[Floats, Floats]],
+    best: TransactionCostSolution,
+) -> TransactionCostSolution:
+    """The candidate that misses the conditions least; the first that is exact ends the search."""
+    for z, duals in candidates:
+        solution = _solution(problem, columns, z, duals)
+        if solution.kkt_residual < best.kkt_residual:
+            best = solution
+        if best.kkt_residual <= NEGLIGIBLE:
+            break
+    return best
 
 
 def _solution(
-    problem: KinkedQp, columns: Columns, moves: Floats, row_dual: float
-) -> KinkedSolution:
-    reached = columns.weights(moves)
-    still = np.abs(reached - problem.current) <= NEGLIGIBLE
-    inside = np.clip(np.where(still, problem.current, reached), problem.lower, problem.upper)
-    cash = min(max(problem.cash(inside), problem.cash_lower), problem.cash_upper)
-    budget_dual = problem.reference_return + problem.scale * row_dual
-    residual = kkt_residual(problem, inside, cash, budget_dual)
-    return KinkedSolution(inside, cash, budget_dual, residual)
+    problem: TransactionCostQp, columns: Columns, z: Floats, duals: Floats
+) -> TransactionCostSolution:
+    p, reached = problem, columns.weights(z)
+    still = np.abs(reached - p.current) <= NEGLIGIBLE
+    inside = np.minimum(np.maximum(np.where(still, p.current, reached), p.lower), p.upper)
+    cash = min(max(p.cash(inside), p.cash_lower), p.cash_upper)
+    row_duals = duals[1:] * p.scale / p.rows.sizes if len(duals) > 1 else np.zeros(0)
+    budget_dual = p.reference_return + p.scale * float(duals[0]) - float(row_duals @ p.rows.cash)
+    residual = kkt_residual(p, inside, cash, budget_dual, row_duals)
+    return TransactionCostSolution(inside, cash, budget_dual, row_duals, residual)
 
 
-def _refuse_money_burning(problem: KinkedQp, budget_dual: float) -> None:
+def _start(
+    problem: TransactionCostQp, columns: Columns, near: TransactionCostSolution
+) -> tuple[Floats, Floats]:
+    """Columns and duals of the rows at a solution of another problem of the same form."""
+    p, rows = problem, problem.rows
+    breaches = np.zeros(len(rows))
+    if len(columns.slack_row):
+        breaches = rows.breaches(rows.levels(near.weights, near.cash, p.current)) / rows.sizes
+    first = near.budget_dual - p.reference_return + float(near.row_duals @ rows.cash)
+    duals = np.append(first, near.row_duals * rows.sizes) / p.scale
+    return columns.moves(near.weights, breaches), duals
+
+
+def _nothing(problem: TransactionCostQp, columns: Columns) -> TransactionCostSolution:
+    return TransactionCostSolution(columns.base, 0.0, 0.0, np.zeros(len(problem.rows)), np.inf)
+
+
+def _refuse_money_burning(problem: TransactionCostQp, budget_dual: float) -> None:
     """Below a price of 0, selling and buying back would raise the objective by losing money."""
     price = problem.money_price(budget_dual)
     if price < 0.0 and (problem.purchase_cost + problem.sale_cost).any():

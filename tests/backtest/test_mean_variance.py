@@ -21,6 +21,7 @@ from sddp.portfolio import (
     ExponentialMoments,
     LedoitWolfMoments,
     MeanVariance,
+    Moments,
     VolatilityDriven,
 )
 from sddp.statistics import GaussianRegimes
@@ -64,8 +65,7 @@ def test_the_decision_is_the_models_on_the_windows_moments(data, market):
     view = market.at(DATE)
     returns = data.prices.pct_change().loc[:DATE].iloc[-20:]
     expected = MeanVariance(risk_aversion=4.0, transaction_cost=COST).solve(
-        returns.mean(),
-        returns.cov(),
+        Moments(returns.mean(), returns.cov()),
         current_weights=HELD / 100.0,
         cash_return=float(data.cash_rate.loc[DATE]),
     )
@@ -84,8 +84,7 @@ def test_at_the_models_costs_the_market_trades_what_the_model_asked_for(data):
     for date in ledger.decisions.index:
         before, window = ledger.holdings_before.loc[date], returns.loc[:date].iloc[-20:]
         asked = tested.model.solve(
-            window.mean(),
-            window.cov(),
+            Moments(window.mean(), window.cov()),
             current_weights=before / before.sum(),
             cash_return=float(data.cash_rate.loc[date]),
         )

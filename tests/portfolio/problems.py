@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sddp.portfolio import MeanVariance, MeanVarianceResult
+from sddp.portfolio import MeanVariance, Moments, PortfolioResult
 from tests.portfolio.oracles import Numbers
 
 
@@ -46,14 +46,13 @@ def model_of(numbers: Numbers, **changes) -> MeanVariance:
     return MeanVariance(**(settings | changes))
 
 
-def answer(numbers: Numbers, **changes) -> MeanVarianceResult:
+def answer(numbers: Numbers, **changes) -> PortfolioResult:
     return model_of(numbers, **changes).solve(
-        numbers.mean,
-        numbers.covariance,
+        Moments(numbers.mean, numbers.covariance),
         current_weights=numbers.current,
         cash_return=numbers.cash_return,
     )
 
 
-def risky(result: MeanVarianceResult) -> np.ndarray:
+def risky(result: PortfolioResult) -> np.ndarray:
     return result.holdings.iloc[1:].to_numpy()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sddp.portfolio import MeanVariance
+from sddp.portfolio import MeanVariance, Moments
 from tests.portfolio.oracles import kkt_errors
 from tests.portfolio.problems import answer, random_numbers, risky
 
@@ -21,7 +21,7 @@ def one_asset(current: float, **changes):
         "self_financing": False,
     }
     return MeanVariance(**(settings | changes)).solve(
-        [MEAN], [[VARIANCE]], current_weights=[current], cash_return=CASH_RETURN
+        Moments([MEAN], [[VARIANCE]]), current_weights=[current], cash_return=CASH_RETURN
     )
 
 
@@ -30,7 +30,7 @@ def test_two_assets_without_cash_or_costs():
     mean, covariance = np.array([0.010, 0.006]), np.array([[0.0036, 0.0006], [0.0006, 0.0016]])
     expected = (0.0016 - 0.0006 + 0.004 / 4.0) / (0.0036 + 0.0016 - 0.0012)
     result = MeanVariance(risk_aversion=4.0, max_cash=0.0).solve(
-        mean, covariance, current_weights=[0.5, 0.5]
+        Moments(mean, covariance), current_weights=[0.5, 0.5]
     )
     assert result.holdings["asset1"] == pytest.approx(expected, abs=1e-12)
     assert result.holdings["cash"] == 0.0
@@ -62,7 +62,7 @@ def test_dust_is_left_where_selling_it_costs_more_than_it_loses(dust, risk_avers
         dust, risk_aversion=risk_aversion, transaction_cost=0.02, sale_cost=0.02, max_weights=2.0
     )
     assert result.trades["asset1"] == 0.0
-    assert result.kkt_residual < 1e-12
+    assert result.residual < 1e-12
     full = one_asset(1.0 - dust, risk_aversion=0.0, transaction_cost=0.02)
     assert abs(full.trades["asset1"]) < 1e-12
 
@@ -83,7 +83,7 @@ def test_uncorrelated_assets_are_decided_one_by_one():
     mean, current = rng.normal(0.002, 0.001, n), rng.uniform(0.0, 0.01, n)
     result = MeanVariance(
         risk_aversion=50.0, transaction_cost=0.0007, sale_cost=0.0004, self_financing=False
-    ).solve(mean, np.diag(variances), current_weights=current, cash_return=0.001)
+    ).solve(Moments(mean, np.diag(variances)), current_weights=current, cash_return=0.001)
     low = (mean - 0.001 - 0.0007) / (50.0 * variances)
     high = (mean - 0.001 + 0.0004) / (50.0 * variances)
     expected = np.maximum(np.clip(current, low, high), 0.0)
@@ -99,14 +99,14 @@ def test_no_appetite_for_risk_gives_the_least_variance():
     covariance = np.array([[0.004, 0.001, 0.0], [0.001, 0.003, 0.0005], [0.0, 0.0005, 0.002]])
     inverse = np.linalg.solve(covariance, np.ones(3))
     result = MeanVariance(risk_aversion=1e9, max_cash=0.0).solve(
-        [0.05, 0.01, -0.02], covariance, current_weights=[1.0, 0.0, 0.0]
+        Moments([0.05, 0.01, -0.02], covariance), current_weights=[1.0, 0.0, 0.0]
     )
     assert risky(result) == pytest.approx(inverse / inverse.sum(), abs=1e-7)
 
 
 def test_no_fear_of_risk_takes_the_best_after_costs():
     model = MeanVariance(risk_aversion=0.0, transaction_cost=[0.03, 0.0, 0.0], self_financing=False)
-    result = model.solve([0.05, 0.04, 0.01], np.eye(3), current_weights=[0.0, 0.0, 1.0])
+    result = model.solve(Moments([0.05, 0.04, 0.01], np.eye(3)), current_weights=[0.0, 0.0, 1.0])
     assert risky(result) == pytest.approx([0.0, 1.0, 0.0], abs=1e-14)
     assert result.duals.upper["asset2"] + result.duals.budget == pytest.approx(0.04, abs=1e-12)
 
@@ -164,7 +164,7 @@ def test_daily_numbers_are_solved_as_exactly_as_monthly_ones():
         cash_return=numbers.cash_return / 21.0,
     )
     result = answer(daily)
-    assert result.kkt_residual < 1e-12
+    assert result.residual < 1e-12
     errors = kkt_errors(daily, risky(result), result.holdings["cash"], result.duals)
     assert max(errors.values()) < 1e-10, errors
 
@@ -178,7 +178,7 @@ def test_a_bounds_dual_is_what_relaxing_it_brings(bound, change, position):
         (name, limits), *_ = change.items()
         moved = {key: limit + by for key, limit in limits.items()}
         result = MeanVariance(risk_aversion=3.0, transaction_cost=0.002, **{name: moved}).solve(
-            mean, covariance, current_weights={"a": 0.1, "b": 0.1}
+            Moments(mean, covariance), current_weights={"a": 0.1, "b": 0.1}
         )
         return result.objective, getattr(result.duals, bound)[position]
 
@@ -193,7 +193,7 @@ def test_a_bounds_dual_is_what_relaxing_it_brings(bound, change, position):
 
 def test_a_weight_outside_its_bounds_is_brought_inside_and_pays():
     model = MeanVariance(risk_aversion=5.0, transaction_cost=0.01, max_weights=0.4)
-    result = model.solve([0.03, 0.0], np.eye(2) * 0.01, current_weights=[0.7, 0.3])
+    result = model.solve(Moments([0.03, 0.0], np.eye(2) * 0.01), current_weights=[0.7, 0.3])
     assert result.holdings["asset1"] == 0.4
     assert result.trades["asset1"] == pytest.approx(-0.3, abs=1e-15)
     assert result.cost == pytest.approx(0.01 * np.abs(result.trades).sum(), abs=1e-15)
@@ -204,14 +204,14 @@ def test_holdings_that_are_prescribed_are_taken():
     model = MeanVariance(
         risk_aversion=5.0, transaction_cost=0.01, min_weights=[0.2, 0.3], max_weights=[0.2, 0.3]
     )
-    result = model.solve([0.03, 0.0], np.eye(2) * 0.01, current_weights=[0.0, 0.0])
+    result = model.solve(Moments([0.03, 0.0], np.eye(2) * 0.01), current_weights=[0.0, 0.0])
     assert risky(result).tolist() == [0.2, 0.3]
     assert result.holdings["cash"] == pytest.approx(0.5 - 0.005, abs=1e-15)
 
 
 def test_a_bound_that_leaves_one_point_is_solved():
     model = MeanVariance(risk_aversion=5.0, max_weights=0.5, max_cash=0.0)
-    result = model.solve([0.03, 0.0], np.eye(2) * 0.01, current_weights=[0.1, 0.9])
+    result = model.solve(Moments([0.03, 0.0], np.eye(2) * 0.01), current_weights=[0.1, 0.9])
     assert risky(result) == pytest.approx([0.5, 0.5], abs=1e-12)
 
 
@@ -221,7 +221,7 @@ def test_short_sales_and_loans_where_they_are_allowed():
     model = MeanVariance(
         risk_aversion=1.5, min_weights=-9.0, max_weights=9.0, min_cash=-9.0, max_cash=9.0
     )
-    result = model.solve(mean, covariance, current_weights=[0.0, 0.0], cash_return=0.001)
+    result = model.solve(Moments(mean, covariance), current_weights=[0.0, 0.0], cash_return=0.001)
     expected = np.linalg.solve(covariance, mean - 0.001) / 1.5
     assert expected.max() > 1.0
     assert expected.min() < 0.0

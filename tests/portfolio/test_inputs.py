@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
-from sddp.portfolio import CVaRMatched, MeanVariance, VolatilityDriven
-from sddp.portfolio import transaction_cost_qp as kinked_qp
+from sddp.portfolio import CVaRMatched, MeanVariance, Moments, VolatilityDriven, transaction_cost_qp
 
 MEAN = pd.Series({"gold": 0.010, "stocks": 0.012, "euro": 0.004})
 COVARIANCE = pd.DataFrame(
@@ -22,7 +21,7 @@ HELD = {"gold": 0.2, "euro": 0.3, "cash": 0.5}
 def solve(mean=MEAN, covariance=COVARIANCE, *, held=HELD, **options):
     given = {name: options.pop(name) for name in ("cash_return", "outcomes") if name in options}
     model = MeanVariance(**({"risk_aversion": 4.0, "transaction_cost": 0.003} | options))
-    return model.solve(mean, covariance, current_weights=held, **given)
+    return model.solve(Moments(mean, covariance), current_weights=held, **given)
 
 
 def same(one, other) -> bool:
@@ -195,9 +194,9 @@ def test_where_wasting_wealth_would_pay_it_is_said():
 
 def test_an_answer_that_misses_the_conditions_is_not_handed_out(monkeypatch):
     """Neither solver gets anywhere: the check after them is what stands between."""
-    stuck = lambda qp, _: (np.zeros(len(qp.gradient)), 0.0, "STUCK")  # noqa: E731
-    monkeypatch.setattr(kinked_qp, "_interior_point", stuck)
-    monkeypatch.setattr(kinked_qp, "polish", lambda *_: iter(()))
+    stuck = lambda qp, _: (np.zeros(len(qp.gradient)), np.zeros(len(qp.rows)), "STUCK")  # noqa: E731
+    monkeypatch.setattr(transaction_cost_qp, "_interior_point", stuck)
+    monkeypatch.setattr(transaction_cost_qp, "polish", lambda *_: iter(()))
     with pytest.raises(SolverError, match=r"risk_aversion = 4 misses .* by .* \(PIQP: STUCK\)"):
         solve()
 
@@ -230,9 +229,9 @@ def test_a_covariance_in_single_precision_is_symmetric_up_to_its_rounding():
     covariance[0, 1] = np.nextafter(covariance[0, 1], np.float32(1.0))
     model = MeanVariance(risk_aversion=2.0)
     given, mended = (
-        model.solve([0.03, 0.04], c, current_weights=[0.0, 0.0]).holdings
+        model.solve(Moments([0.03, 0.04], c), current_weights=[0.0, 0.0]).holdings
         for c in (covariance, (covariance + covariance.T).astype(float) / 2.0)
     )
     np.testing.assert_allclose(given, mended, atol=1e-6)
     with pytest.raises(DataError, match=r"covariance of 'asset1' and 'asset2' is .*give a symm"):
-        model.solve([0.03, 0.04], covariance.astype(float), current_weights=[0.0, 0.0])
+        model.solve(Moments([0.03, 0.04], covariance.astype(float)), current_weights=[0.0, 0.0])

@@ -10,6 +10,7 @@ from sddp.errors import InfeasibleProblem, ModelError
 from sddp.portfolio import (
     CVaRMatched,
     MeanVariance,
+    Moments,
     Outcomes,
     VolatilityDriven,
     outcome_moments,
@@ -26,7 +27,7 @@ def first_weight(risk_aversion: float, cost: float) -> float:
     model = MeanVariance(
         risk_aversion=risk_aversion, transaction_cost=cost, max_cash=0.0, self_financing=False
     )
-    result = model.solve(MEAN, COVARIANCE, current_weights=[0.2, 0.8])
+    result = model.solve(Moments(MEAN, COVARIANCE), current_weights=[0.2, 0.8])
     return float(result.holdings["asset1"])
 
 
@@ -78,7 +79,9 @@ def test_aversion_follows_the_index():
     driven = VolatilityDriven(base=2.0, sensitivity=0.05)
     assert driven.at(30.0) == 5.0
     model = MeanVariance(risk_aversion=driven, max_cash=0.0, self_financing=False)
-    found = model.solve(MEAN, COVARIANCE, current_weights=[0.2, 0.8], volatility_index=30.0)
+    found = model.solve(
+        Moments(MEAN, COVARIANCE), current_weights=[0.2, 0.8], volatility_index=30.0
+    )
     assert found.risk_aversion == 5.0
     assert found.holdings["asset1"] == first_weight(5.0, 0.0)
 
@@ -123,8 +126,7 @@ def solve(limit: float, law: Outcomes, confidence: float = 0.9, **changes):
     model = MeanVariance(**({"risk_aversion": wanted, "transaction_cost": 0.003} | changes))
     current = [0.0, 0.2, 0.1] if model.max_cash else [0.5, 0.3, 0.2]
     result = model.solve(
-        moments.mean,
-        moments.covariance,
+        moments,
         current_weights=current,
         cash_return=0.001,
         outcomes=law,
@@ -153,9 +155,7 @@ def test_the_cvar_is_the_limit_and_bolder_would_break_it(limit, confidence, self
             transaction_cost=0.003,
             self_financing=self_financing,
         )
-        other = fixed.solve(
-            moments.mean, moments.covariance, current_weights=current, cash_return=0.001
-        )
+        other = fixed.solve(moments, current_weights=current, cash_return=0.001)
         assert (cvar(other) > limit + 1e-9) == (factor < 1.0)
 
 
@@ -166,7 +166,7 @@ def test_one_asset_has_its_matched_aversion_in_closed_form():
     moments = outcome_moments(law)
     cvar = tail_mean(-law.returns[:, 0], np.full(500, 1.0 / 500), 0.1)
     model = MeanVariance(risk_aversion=CVaRMatched(limit=0.02))
-    result = model.solve(moments.mean, moments.covariance, current_weights=[0.0], outcomes=law)
+    result = model.solve(moments, current_weights=[0.0], outcomes=law)
     weight = 0.02 / cvar
     assert 0.1 < weight < 0.9
     assert result.holdings["asset1"] == pytest.approx(weight, abs=1e-8)
@@ -204,9 +204,7 @@ def test_the_bolder_of_two_matches_is_taken():
 
     def matched(risk_aversion):
         model = MeanVariance(risk_aversion=risk_aversion, max_cash=0.0)
-        return model.solve(
-            moments.mean, moments.covariance, current_weights=[0.5, 0.5], outcomes=law
-        )
+        return model.solve(moments, current_weights=[0.5, 0.5], outcomes=law)
 
     grid = np.geomspace(1.0, 1e5, 300)
     cvars = np.array([matched(float(value)).cvar(law, confidence=0.9) for value in grid])
@@ -226,6 +224,6 @@ def test_where_weights_jump_the_side_within_the_limit_is_taken():
     moments = outcome_moments(law)
     for limit in (0.02, 0.035, 0.05):
         result = MeanVariance(risk_aversion=CVaRMatched(limit=limit)).solve(
-            moments.mean, moments.covariance, current_weights=[0.0, 0.0], outcomes=law
+            moments, current_weights=[0.0, 0.0], outcomes=law
         )
         assert result.cvar(law, confidence=0.9) <= limit + 1e-9

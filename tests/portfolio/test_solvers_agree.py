@@ -31,7 +31,7 @@ def test_optimality_conditions_hold(seed, n, cash, self_financing):
     result = answer(numbers)
     errors = kkt_errors(numbers, risky(result), result.holdings["cash"], result.duals)
     assert max(errors.values()) < 1e-8, errors
-    assert result.kkt_residual < 1e-12
+    assert result.residual < 1e-12
     assert result.objective == pytest.approx(
         numbers.value(risky(result), result.holdings["cash"]), rel=1e-12
     )

@@ -1,0 +1,263 @@
+"""What every one-period optimizer shares: costs, bounds, constraints, and one way to be called.
+
+An optimizer is a frozen object with settings. ``solve`` takes labelled moments and current weights
+and returns a `PortfolioResult`; ``prepare`` reads names, costs and bounds once and returns a kernel
+that solves on arrays, warm from its last solution. ``solve`` calls the kernel: there is no second
+implementation.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+from sddp.allocation.model import PerAsset, check_parameters, per_asset
+from sddp.arrays import Floats
+from sddp.errors import DataError, ModelError
+from sddp.labels import CASH, checked_labels
+from sddp.portfolio.inputs import (
+    Law,
+    Weights,
+    check_feasible,
+    read_moments,
+    read_outcomes,
+    read_per_asset,
+    read_weights,
+)
+from sddp.portfolio.moments import Moments, Outcomes
+from sddp.portfolio.result import PortfolioResult, Solved, result_of
+from sddp.portfolio.rows import Rows
+from sddp.portfolio.transaction_cost_qp import (
+    TransactionCostQp,
+    TransactionCostSolution,
+    solve_transaction_cost_qp,
+)
+
+
+class Known(NamedTuple):
+    """What is known today beside the moments.
+
+    Attributes
+    ----------
+    cash_return : float
+        Simple return of cash over the period.
+    volatility_index : float or None
+        In points.
+    law : Law or None
+        Outcomes of the period.
+    """
+
+    cash_return: float = 0.0
+    volatility_index: float | None = None
+    law: Law | None = None
+
+
+NOTHING_MORE: Final = Known()
+
+
+class Kernel(Protocol):
+    """A prepared optimizer: assets, costs and bounds are read; only numbers are missing.
+
+    A kernel keeps its last solution and starts from it: the answer is the same to rounding, and
+    found faster where the numbers moved little.
+    """
+
+    def solve(
+        self, mean: Floats, covariance: Floats, current: Floats, known: Known = ...
+    ) -> Solved:
+        """Optimal weights from arrays, which are not checked.
+
+        Parameters
+        ----------
+        mean, current : array, shape (n_assets,)
+        covariance : array, shape (n_assets, n_assets)
+            Symmetric and positive semidefinite.
+        known : Known
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(ABC):
+    """Base of the one-period optimizers: what trading costs, and what may be held.
+
+    Amounts are fractions of the wealth before trading; ``u`` are the holdings after it.
+
+    Self-financing form: ``sum u + cost(u - x) = 1``. The holdings pay for the trades, and
+    ``u / sum u`` are the target weights of wealth after costs: a backtest that charges the same
+    costs trades exactly ``u - x``.
+
+    Text-book form: ``sum u = 1``. Costs are weighed in the objective, but nobody pays them:
+    ``u`` itself are the target weights. What they leave after costs are paid is smaller by a
+    factor ``1 - cost``, so a backtest trades slightly less of everything than this form assumes.
+
+    Parameters
+    ----------
+    transaction_cost : float, or per asset
+        Of a purchase (and of a sale, unless `sale_cost` is given) per unit of money traded.
+        Per asset: a mapping by name (all of them) or an array in the assets' order.
+    sale_cost : float, or per asset, optional
+        Of a sale, where it differs.
+    min_weights, max_weights : float, or per asset
+        Bounds of the holdings ``u``. What a mapping leaves out keeps 0 and 1: no short sales.
+    min_cash, max_cash : float
+        Bounds of the cash. ``max_cash=0`` takes cash out of the problem.
+    self_financing : bool
+        Which form.
+
+    Raises
+    ------
+    ModelError
+        A parameter is out of range.
+    """
+
+    transaction_cost: PerAsset = 0.0
+    sale_cost: PerAsset | None = None
+    min_weights: PerAsset = 0.0
+    max_weights: PerAsset = 1.0
+    min_cash: float = 0.0
+    max_cash: float = 1.0
+    self_financing: bool = True
+
+    def __post_init__(self) -> None:
+        check_parameters(self, ("transaction_cost", "sale_cost"))
+        low, high = self.min_cash, self.max_cash
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise ModelError(f"min_cash = {low}, max_cash = {high}; give two ordered numbers")
+
+    @abstractmethod
+    def prepare(self, assets: Sequence[Hashable]) -> Kernel:
+        """Read names, costs and bounds once, for solves on arrays.
+
+        Raises
+        ------
+        DataError, ModelError
+            As `solve`.
+        """
+
+    def solve(
+        self,
+        inputs: Moments,
+        *,
+        current_weights: Weights,
+        cash_return: float = 0.0,
+        volatility_index: float | None = None,
+        outcomes: Outcomes | None = None,
+    ) -> PortfolioResult:
+        """Optimal holdings.
+
+        Parameters
+        ----------
+        inputs : Moments
+            Mean and covariance of the period's simple returns. The mean's index names the assets,
+            a covariance with names is put into its order; arrays without names are accepted.
+        current_weights : mapping or Series by name, or array
+            Shares of wealth before trading. Assets left out are 0; cash is the rest of 1, and
+            where ``"cash"`` is named all must sum to 1. An array holds the risky assets.
+        cash_return : float
+            Simple return of cash over the period, known in advance.
+        volatility_index : float, optional
+            In points; what a `VolatilityDriven` risk aversion needs. Others do not read it.
+        outcomes : Outcomes, or pair (returns, probabilities), optional
+            Law of the period's returns, where risk is measured on it. Others do not read it.
+
+        Returns
+        -------
+        PortfolioResult
+
+        Raises
+        ------
+        DataError
+            The moments or outcomes do not fit together, or the covariance has a negative
+            eigenvalue.
+        ModelError
+            An unknown name, a cost out of range, something the optimizer needs is missing, or the
+            problem is not concave in the self-financing form because wasting wealth would pay.
+        InfeasibleProblem
+            No holdings keep all that is asked for.
+        SolverError
+            The optimality conditions are missed by more than 1e-8.
+        """
+        moments = read_moments(inputs.mean, inputs.covariance)
+        if not math.isfinite(cash_return):
+            raise DataError(f"cash_return = {cash_return}; give a decimal return of the period")
+        law = None if outcomes is None else read_outcomes(outcomes, moments.names)
+        known = Known(float(cash_return), volatility_index, law)
+        current = read_weights(current_weights, moments.names)
+        kernel = self.prepare(moments.names)
+        return result_of(kernel.solve(moments.mean, moments.covariance, current, known))
+
+
+class Terms:
+    """Costs and bounds of an optimizer as arrays over its assets, and its last solution.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    assets : sequence of labels
+    """
+
+    def __init__(self, optimizer: Optimizer, assets: Sequence[Hashable]) -> None:
+        o, names = optimizer, list(checked_labels(assets, "assets", reserved=CASH))
+        self.names = names
+        self.purchase_cost = per_asset(o.transaction_cost, names, "transaction_cost")
+        self.sale_cost = (
+            self.purchase_cost
+            if o.sale_cost is None
+            else per_asset(o.sale_cost, names, "sale_cost")
+        )
+        self.lower = read_per_asset(o.min_weights, names, "min_weights", default=0.0)
+        self.upper = read_per_asset(o.max_weights, names, "max_weights", default=1.0)
+        self._optimizer, self._rows = o, Rows.none(len(names))
+        self._last: TransactionCostSolution | None = None
+
+    def problem(
+        self,
+        mean: Floats,
+        covariance: Floats,
+        current: Floats,
+        cash_return: float = 0.0,
+        risk_aversion: float = 0.0,
+        **changes: Any,
+    ) -> TransactionCostQp:
+        """The problem on arrays, once its bounds are known to leave something.
+
+        Raises
+        ------
+        InfeasibleProblem
+        """
+        o = self._optimizer
+        numbers: dict[str, Any] = {
+            "purchase_cost": self.purchase_cost,
+            "sale_cost": self.sale_cost,
+            "lower": self.lower,
+            "upper": self.upper,
+            "cash_lower": float(o.min_cash),
+            "cash_upper": float(o.max_cash),
+            "self_financing": o.self_financing,
+            "rows": self._rows,
+        }
+        problem = TransactionCostQp(
+            mean=mean,
+            covariance=covariance,
+            risk_aversion=risk_aversion,
+            current=current,
+            cash_return=cash_return,
+            **(numbers | changes),
+        )
+        check_feasible(problem, self.names)
+        return problem
+
+    def optimum(self, problem: TransactionCostQp) -> TransactionCostSolution:
+        """Solve, starting from the last solution."""
+        self._last = solve_transaction_cost_qp(problem, self._last)
+        return self._last
+
+    def solved(self, problem: TransactionCostQp) -> Solved:
+        """The optimum with what is said of it."""
+        found = self.optimum(problem)
+        objective = problem.objective(found.weights, found.cash)
+        return Solved(self.names, problem, found, objective, has_duals=True)
