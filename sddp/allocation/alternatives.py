@@ -18,7 +18,7 @@ from sddp.allocation.stage import StageInputs, decision_stage
 from sddp.arrays import Floats
 from sddp.engine.model.stage import Stage
 from sddp.engine.policy.policy import Decision
-from sddp.engine.subproblem.prepared import prepare_stage
+from sddp.engine.subproblem.compile import presolve_stage
 from sddp.errors import InfeasibleState
 
 # Fraction of wealth by which the limit is moved to find what it costs: the value is piecewise
@@ -128,7 +128,7 @@ def _decide(
     arcs = [((stage + 1, int(j)), float(arrival[j])) for j in np.flatnonzero(arrival > 0.0)]
     name = f"stage {stage}"
     return policy.engine.decide_before(
-        prepare_stage(declared, name),
+        presolve_stage(declared, name),
         arcs,
         {"holdings": before},
         risk=policy.engine.snapshot.risk[(stage, int(belief.argmax()))],

@@ -16,8 +16,10 @@ from sddp.display.shown import Shown, listed
 from sddp.engine.model.graph import Node, markov_graph
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage import InitialCut, Stage
+from sddp.engine.model.stage_data import ReadStage, StageData
 from sddp.engine.model.transition import LinearTransition
-from sddp.engine.subproblem.prepared import PreparedStage, prepare_stage
+from sddp.engine.model.translation import read_stage
+from sddp.engine.subproblem.compile import PresolvedStage, presolve_stage
 from sddp.errors import ModelError
 from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios
@@ -46,7 +48,7 @@ class AllocationProblem(Shown):
     growth: Floats
     cvar: CvarForm
     engine: Problem
-    _prepared: dict[int, PreparedStage] = field(default_factory=dict, init=False, repr=False)
+    _prepared: dict[int, PresolvedStage] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_stages(self) -> int:
@@ -70,7 +72,7 @@ class AllocationProblem(Shown):
         start = self.engine.initial_state(first)
         return float(start.sum() * np.prod(1.0 + self.terms.cash_return))
 
-    def stage_before(self, stage: int, belief: Floats) -> PreparedStage:
+    def stage_before(self, stage: int, belief: Floats) -> PresolvedStage:
         """The decision problem of a stage under a belief over regimes.
 
         But for its tail rows it is the same under every belief: it is prepared once.
@@ -80,7 +82,7 @@ class AllocationProblem(Shown):
         if ready is None:
             inputs = StageInputs(self.model, self.terms, view, self.cvar)
             declared = decision_stage(inputs, None, np.zeros(len(self.positions)))
-            ready = prepare_stage(declared, f"stage {stage}")
+            ready = presolve_stage(declared, f"stage {stage}")
             if self.cvar == "lazy":
                 self._prepared[stage] = ready
         rows = ready.compiled.rows
@@ -159,18 +161,18 @@ class _Builder:
         self._model, self._scenarios, self._terms = model, scenarios, terms
         self._growth, self._cvar, self._initial = growth, cvar, initial
         self._shared = scenarios.stationary and bool(np.ptp(terms.cash_return) == 0.0)
-        self._stages: dict[tuple[int, int, bool], PreparedStage] = {}
+        self._stages: dict[tuple[int, int, bool], StageData] = {}
 
-    def __call__(self, node: Node) -> PreparedStage:
+    def __call__(self, node: Node) -> ReadStage:
         stage, regime = node.stage, node.markov_state
         assert regime is not None
         last = stage == self._scenarios.returns.shape[0]
         key = (0 if self._shared else stage, regime, last)
         if key not in self._stages:
             declared = self._terminal(stage, regime) if last else self._decision(stage, regime)
-            self._stages[key] = prepare_stage(declared, f"node {node.name!r}")
+            self._stages[key] = read_stage(declared, f"node {node.name!r}")
         slope = np.full(self._scenarios.n_assets + 1, self._growth[stage, regime])
-        return self._stages[key]._replace(initial_cuts=(() if last else (InitialCut(slope),)))
+        return ReadStage(self._stages[key], () if last else (InitialCut(slope),))
 
     def _decision(self, stage: int, regime: int) -> Stage:
         belief = np.eye(self._scenarios.n_states)[regime]

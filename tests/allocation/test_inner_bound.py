@@ -18,11 +18,11 @@ from sddp.allocation.model import AllocationModel, Terms
 from sddp.allocation.one_period import Outlook
 from sddp.allocation.stage import StageInputs, decision_stage
 from sddp.bounds.inner import inner_bound
+from sddp.engine.model.translation import read_stage
 from sddp.engine.policy.inner_hull import InnerHull
 from sddp.engine.policy.inner_points import visited_states
 from sddp.engine.policy.inner_program import KnownPoints
 from sddp.engine.policy.inner_stage import stage_forms
-from sddp.engine.subproblem.translation import compile_stage
 from sddp.errors import InfeasibleState, ModelError, RecourseWarning
 from sddp.lp import Effort
 from tests.allocation.asking import CASES, converged, random_states
@@ -79,7 +79,7 @@ class Hull:
         terms = Terms(costs, costs, np.zeros(1), limit)
         view = Outlook(np.zeros((1, n)), np.ones(1), 0.0)
         stage = decision_stage(StageInputs(model, terms, view, "lazy"), None, np.ones(n + 1))
-        compiled = compile_stage(stage, "test")
+        compiled = read_stage(stage, "test")
         if stage.rows is not None:
             compiled = replace(compiled, rows=GivenCvar(stage.rows, cvar))
         unknown = np.full(n + 1, np.nan)

@@ -9,6 +9,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
+from sddp.engine.model.stage_data import ReadStage
 from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds
 from sddp.errors import BoundWarning, ModelError
 from tests.engine.cases import markov, reservoir, stagewise
@@ -25,7 +26,7 @@ def computed(problem, risk=None):
 
 def without_bound(problem):
     """The same problem, its bound left out."""
-    return sddp.Problem(problem.graph, lambda node: problem.prepared[node.name])
+    return sddp.Problem(problem.graph, lambda node: ReadStage(problem.stages[node.name]))
 
 
 @pytest.mark.long

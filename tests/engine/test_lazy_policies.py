@@ -16,7 +16,7 @@ import pytest
 
 import sddp
 from sddp.engine.policy.policy import Decision, Policy
-from sddp.engine.subproblem.prepared import prepare_stage
+from sddp.engine.subproblem.compile import presolve_stage
 from tests.engine.cases import markov
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 from tests.engine.test_generated_rows import TANGENTS, Circle, circle, circle_stage
@@ -148,7 +148,7 @@ def stage_with(kind: type[Circle] | None) -> sddp.Stage:
 def test_a_prepared_stage_with_other_rows_is_the_stage_declared_with_them(risk):
     policy = trained("rows", sddp.LazyAggregation())
     declared = stage_with(Circle)
-    ready = prepare_stage(declared, "decision")
+    ready = presolve_stage(declared, "decision")
     other = ready.with_rows(Half())
     arcs = [(1, 0.6), (2, 0.4)]
 
@@ -169,7 +169,7 @@ def test_a_prepared_stage_with_other_rows_is_the_stage_declared_with_them(risk):
 
 def test_prepared_decisions_from_threads():
     policy = trained("rows", sddp.LazyAggregation())
-    ready = prepare_stage(stage_with(Circle), "decision")
+    ready = presolve_stage(stage_with(Circle), "decision")
     radii = [0.2 + 0.1 * k for k in range(20)]
 
     def ask(radius: float) -> tuple:
@@ -184,7 +184,7 @@ def test_prepared_decisions_from_threads():
 def test_rows_of_a_prepared_stage_can_be_taken_away_or_given():
     """Without them only the box of 5 holds: by hand."""
     policy = trained("rows", sddp.LazyAggregation())
-    free = prepare_stage(stage_with(Circle), "decision").with_rows(NoRows())
+    free = presolve_stage(stage_with(Circle), "decision").with_rows(NoRows())
     decision = policy.decide_before(free, [(1, 1.0)], {"r": 1.0})
     assert decision.variables["x"] == pytest.approx(5.0, rel=SOLVER)
     assert decision.variables["y"] == pytest.approx(5.0, rel=SOLVER)

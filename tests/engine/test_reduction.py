@@ -10,7 +10,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.subproblem.compile import arrays_at
+from sddp.engine.model.stage_data import arrays_at
+from sddp.engine.subproblem.compile import compile_problem
 from sddp.engine.subproblem.elimination import Elimination
 from sddp.errors import InfeasibleProblem
 from tests.engine.equality_chains import miss
@@ -37,7 +38,7 @@ def last_stage(problem):
     """Node problem without a cost-to-go, and its compilation."""
     network = untrained(problem)
     name = problem.graph.nodes[-1]
-    return network.nodes[name], problem.stages[name], problem.prepared[name].reduced
+    return network.nodes[name], problem.stages[name], compile_problem(problem).stages[name].reduced
 
 
 @pytest.mark.parametrize("noise", [1, 2])

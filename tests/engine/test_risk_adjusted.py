@@ -11,7 +11,7 @@ import pytest
 import sddp
 from sddp.engine.model.sampling import Branch, InSample, Successors
 from sddp.engine.training import train as training_module
-from sddp.engine.training.coverage import Coverage
+from sddp.engine.value.coverage import Coverage
 from sddp.errors import ConvergenceWarning, ModelError
 from tests.engine.cases import markov, rare, reservoir, stagewise
 from tests.engine.support import SOLVER, train

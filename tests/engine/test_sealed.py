@@ -14,8 +14,8 @@ import pytest
 from pyomo.core.expr.relational_expr import RangedExpression
 
 import sddp
-from sddp.engine.subproblem.compile import arrays_at, noise_values
-from sddp.engine.subproblem.translation import compile_stage
+from sddp.engine.model.stage_data import arrays_at, noise_values
+from sddp.engine.model.translation import read_stage
 from sddp.errors import ModelError
 from tests.engine.support import SOLVER, Reaches, train
 from tests.engine.test_generated_rows import Circle, circle_stage
@@ -201,7 +201,7 @@ def shared(one: sddp.Stage, other: sddp.Stage) -> bool:
     """Whether two nodes with these stages share one compiled stage."""
     stages = (one, other)
     problem = sddp.Problem(sddp.linear_graph(2), lambda node: stages[node.stage])
-    return problem.prepared[0] is problem.prepared[1]
+    return problem.stages[0] is problem.stages[1]
 
 
 def with_model(change: Callable[[Any], Any]) -> sddp.Stage:
@@ -261,7 +261,7 @@ def test_initial_cuts_are_the_nodes_own_and_leave_the_stage_shared():
     )
     stages = (one, other)
     problem = sddp.Problem(sddp.linear_graph(2), lambda node: stages[node.stage])
-    assert problem.prepared[0] is problem.prepared[1]
+    assert problem.stages[0] is problem.stages[1]
     assert [cuts[0].intercept for cuts in problem.initial_cuts.values()] == [0.0, -1.0]
 
 
@@ -354,7 +354,7 @@ def test_conditions_on_noise_may_be_ranges():
     for strict in limits:
         inside = RangedExpression((0, m.w, 50), strict)
         m.o.set_value(pyo.Expr_if(IF=inside, THEN=m.w, ELSE=-1.0) * m.g + m.g)
-        costs = compile_stage(stage_of(m), "node 0").noise.values["cost"][:, 0]
+        costs = read_stage(stage_of(m), "node 0").noise.values["cost"][:, 0]
         assert costs.tolist() == [0.0 if strict[0] else 1.0, 0.0 if strict[1] else 51.0, 0.0]
 
 
@@ -379,7 +379,7 @@ def test_random_expressions_of_noise_have_the_value_that_pyomo_gives(seed):
     m.o = pyo.Objective(expr=f[10] * m.x + f[11] + m.e)
     support = [{f"p[{k}]": float(v) for k, v in enumerate(row)} for row in rng.normal(size=(3, 3))]
     stage = sddp.Stage(m, {"x": sddp.State(m.i, m.x, 0.0)}, sddp.Noise(support))
-    compiled = compile_stage(stage, "node 0")
+    compiled = read_stage(stage, "node 0")
     compiled = pickle.loads(pickle.dumps(compiled))
     outside = [{f"p[{k}]": float(v) for k, v in enumerate(row)} for row in rng.normal(size=(3, 3))]
     for w, realisation in enumerate([*support, *outside]):
@@ -427,10 +427,10 @@ def assert_arrays(arrays: Any, m: Any, names: tuple[str, ...]) -> None:
 
 def test_what_is_affine_in_the_noise_is_kept_as_arrays():
     m = reservoir()
-    entries = compile_stage(stage_of(m), "node 0").noise.entries
+    entries = read_stage(stage_of(m), "node 0").noise.entries
     assert all(not held.codes for held in entries.values())  # price times noise is affine
     m.o.set_value(m.price * m.g * m.w * m.w)
-    entries = compile_stage(stage_of(m), "node 0").noise.entries
+    entries = read_stage(stage_of(m), "node 0").noise.entries
     assert {place: len(held.codes) for place, held in entries.items() if held.codes} == {"cost": 1}
 
 
@@ -440,7 +440,7 @@ def test_expressions_may_be_nested_a_thousand_deep():
     for _ in range(3_000):
         cost = (cost + 0.001 * m.w * m.h) * 1.0
     m.o.set_value(cost)
-    compiled = compile_stage(stage_of(m), "node 0")
+    compiled = read_stage(stage_of(m), "node 0")
     position = compiled.column_names.index("h")
     values = compiled.noise.values["cost"][:, 0]
     assert compiled.noise.positions["cost"].tolist() == [position]
@@ -498,7 +498,7 @@ def test_a_fixed_variable_is_a_number():
         m.k.fix(2.0)
         m.limit = pyo.Constraint(expr=m.k * m.g <= 100)
 
-    compiled = compile_stage(with_model(change), "node 0")
+    compiled = read_stage(with_model(change), "node 0")
     row = compiled.row_names.index("limit")
     assert compiled.matrix.toarray()[row, compiled.column_names.index("g")] == 2.0
     assert "k" not in compiled.column_names

@@ -7,13 +7,13 @@ from numbers import Integral
 
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
-from sddp.engine.subproblem.compile import CompiledStage, noise_values
+from sddp.engine.model.stage_data import StageData, noise_values
 from sddp.errors import ModelError
 
 NoiseChoice = int | Mapping[str, float] | None
 
 
-def noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) -> int:
+def noise_position(compiled: StageData, noise: int | None, name: NodeName) -> int:
     """Position in the support of a node; None where the node has one realization.
 
     Raises
@@ -35,9 +35,7 @@ def noise_position(compiled: CompiledStage, noise: int | None, name: NodeName) -
     return position
 
 
-def noise_entries(
-    compiled: CompiledStage, noise: NoiseChoice, name: NodeName
-) -> Mapping[str, Floats]:
+def noise_entries(compiled: StageData, noise: NoiseChoice, name: NodeName) -> Mapping[str, Floats]:
     """Entries of the stage that hold noise, in engine units, at the noise chosen."""
     if isinstance(noise, Mapping):
         return noise_values(compiled, noise, f"node {name!r}")

@@ -18,11 +18,10 @@ from sddp.engine.model.graph import Graph, Node, NodeName
 from sddp.engine.model.noise_choice import NoiseChoice, noise_entries
 from sddp.engine.model.report import ProblemReport, problem_report
 from sddp.engine.model.stage import InitialCut, Stage
-from sddp.engine.subproblem.compile import CompiledStage
-from sddp.engine.subproblem.prepared import PreparedStage, prepared
-from sddp.engine.subproblem.stage_file import checked_path, stage_model
-from sddp.engine.subproblem.stage_scaling import stage_scaling, state_sizes
-from sddp.engine.subproblem.translation import compile_stage
+from sddp.engine.model.stage_data import ReadStage, StageData
+from sddp.engine.model.stage_file import checked_path, stage_model
+from sddp.engine.model.stage_scaling import stage_scaling, state_sizes
+from sddp.engine.model.translation import read_stage
 from sddp.errors import ModelError
 from sddp.lp import Scaling
 
@@ -33,17 +32,18 @@ HOMOGENEOUS_ACCURACY = 2.0**-10
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Problem(Shown):
-    """A linear multistage stochastic program; compiled once, on construction.
+    """A linear multistage stochastic program, as it is declared.
 
-    A problem is closed: it keeps neither the builder nor its models, so it can be pickled, and what
-    they become afterwards changes nothing. The builder may change one model from node to node.
+    A problem is closed: its stages are read into numbers on construction, and it keeps neither the
+    builder nor its models. So it can be pickled, and what they become afterwards changes nothing.
+    The builder may change one model from node to node.
 
     Parameters
     ----------
     graph : Graph
     build : callable from Node to Stage
         Called once for each node, and not kept. Nodes whose stages have the same content (initial
-        cuts aside) share one compiled stage.
+        cuts aside) share their data. It may return a `ReadStage` in the place of a `Stage`.
     cost_to_go_bound : float, or mapping from node name to float, optional
         A valid bound on the cost-to-go after a node's decision: lower where the problem
         minimises, upper where it maximises. Computed where that is possible when left out.
@@ -56,35 +56,24 @@ class Problem(Shown):
     """
 
     graph: Graph
-    build: InitVar[Callable[[Node], Stage | PreparedStage]]
+    build: InitVar[Callable[[Node], Stage | ReadStage]]
     cost_to_go_bound: float | Mapping[NodeName, float] | None = None
-    stages: Mapping[NodeName, CompiledStage] = field(init=False, repr=False)
-    prepared: Mapping[NodeName, PreparedStage] = field(init=False, repr=False)
+    stages: Mapping[NodeName, StageData] = field(init=False, repr=False)
     initial_cuts: Mapping[NodeName, Sequence[InitialCut]] = field(init=False, repr=False)
 
-    def __post_init__(self, build: Callable[[Node], Stage | PreparedStage]) -> None:
-        shared: dict[str, PreparedStage] = {}  # by content
-        ready: dict[NodeName, PreparedStage] = {}
+    def __post_init__(self, build: Callable[[Node], Stage | ReadStage]) -> None:
+        shared: dict[str, StageData] = {}  # by content
+        stages: dict[NodeName, StageData] = {}
         initial_cuts: dict[NodeName, Sequence[InitialCut]] = {}
         for name in self.graph.nodes:
             stage, where = build(self.graph.node(name)), f"node {name!r}"
-            if isinstance(stage, PreparedStage):
-                ready[name] = shared.setdefault(
-                    stage.compiled.fingerprint, stage._replace(initial_cuts=())
-                )
-            else:
-                compiled = compile_stage(stage, where)
-                key = compiled.fingerprint
-                if key not in shared:
-                    shared[key] = prepared(compiled, where)
-                ready[name] = shared[key]
-            n = len(ready[name].compiled.incoming)
+            data = stage.data if isinstance(stage, ReadStage) else read_stage(stage, where)
+            stages[name] = shared.setdefault(data.fingerprint, data)
+            n = len(data.incoming)
             initial_cuts[name] = [
                 _closed(cut, i, n, where) for i, cut in enumerate(stage.initial_cuts)
             ]
-        stages = {name: stage.compiled for name, stage in ready.items()}
         object.__setattr__(self, "stages", stages)
-        object.__setattr__(self, "prepared", ready)
         object.__setattr__(self, "initial_cuts", initial_cuts)
         if isinstance(self.cost_to_go_bound, Mapping):
             object.__setattr__(self, "cost_to_go_bound", dict(self.cost_to_go_bound))
@@ -126,7 +115,7 @@ class Problem(Shown):
         costly = {id(stage): stage for stage in self.stages.values() if stage.cost.any()}
         return max((self.scaling(stage).money for stage in costly.values()), default=1.0)
 
-    def scaling(self, stage: CompiledStage) -> Scaling:
+    def scaling(self, stage: StageData) -> Scaling:
         """Units of the declared columns and rows of a stage, of the problem or beside it."""
         known, scaling = self._scalings.get(id(stage), (None, None))
         if known is not stage or scaling is None:  # identities are others after unpickling
@@ -135,7 +124,7 @@ class Problem(Shown):
         return scaling
 
     @cached_property
-    def _scalings(self) -> dict[int, tuple[CompiledStage, Scaling]]:
+    def _scalings(self) -> dict[int, tuple[StageData, Scaling]]:
         return {}  # the stage is kept, so that no other one gets its identity
 
     @cached_property
@@ -222,15 +211,8 @@ class Problem(Shown):
             bound = bound.get(name)
         return None if bound is None else self.sign * float(bound)
 
-    def is_exact(self, name: NodeName) -> bool:
-        """Whether a last stage has nothing to decide, so that its value is linear in the state."""
-        arrays, stage = self.prepared[name].reduced.arrays, self.stages[name]
-        decides = len(arrays.cost) > self.n_components or arrays.matrix.shape[0] > 0
-        followed = bool(self.graph.children(name))
-        return not (decides or followed or stage.rows)
-
     @property
-    def _first(self) -> CompiledStage:
+    def _first(self) -> StageData:
         return next(iter(self.stages.values()))
 
     def _check_agreement(self) -> None:
@@ -276,7 +258,7 @@ class Problem(Shown):
         }
 
 
-def check_cone(stage: CompiledStage, where: str) -> None:
+def check_cone(stage: StageData, where: str) -> None:
     """Refuse a stage that declares itself homogeneous but holds a constant.
 
     Every side of a row, every bound of a variable and the objective's constant must be 0 or

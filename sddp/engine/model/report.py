@@ -13,7 +13,7 @@ import pandas as pd
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import Graph, NodeName
-from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.model.stage_data import StageData
 from sddp.lp import Scaling
 
 # The solver's tolerance is 1e-9, and it takes entries up to 1e-9 for rounding: where the numbers
@@ -134,15 +134,15 @@ def _text(number: float) -> str:
 
 def problem_report(
     graph: Graph,
-    compiled: Mapping[NodeName, CompiledStage],
-    scaling: Callable[[CompiledStage], Scaling],
+    compiled: Mapping[NodeName, StageData],
+    scaling: Callable[[StageData], Scaling],
 ) -> ProblemReport:
     """See `ProblemReport`; work in proportion to nodes and arcs, each different stage once.
 
     `scaling` gives the units in which the solver counts a stage.
     """
     users: dict[int, list[NodeName]] = {}
-    stages: dict[int, CompiledStage] = {}
+    stages: dict[int, StageData] = {}
     for name, stage in compiled.items():
         users.setdefault(id(stage), []).append(name)
         stages[id(stage)] = stage
@@ -181,7 +181,7 @@ def _size(name: str, by_node: Mapping[NodeName, int]) -> ReportRow:
     )
 
 
-def _n_paths(graph: Graph, compiled: Mapping[NodeName, CompiledStage]) -> float:
+def _n_paths(graph: Graph, compiled: Mapping[NodeName, StageData]) -> float:
     """Number of different ways to the end: nodes, noises, arrivals; infinite with a cycle."""
     order = graph.reverse_topological()
     if order is None:
@@ -219,7 +219,7 @@ class _Numbers(NamedTuple):
     noisy: bool
 
 
-def _numbers(compiled: CompiledStage, scaling: Scaling) -> Iterator[_Numbers]:
+def _numbers(compiled: StageData, scaling: Scaling) -> Iterator[_Numbers]:
     """Every number of a stage; a declared one that noise replaces is none."""
     given = np.zeros(compiled.n_columns, dtype=bool)
     given[compiled.incoming] = True  # their bounds are no constraints
@@ -264,9 +264,7 @@ class _Range:
         self._ends = [(math.inf, ""), (0.0, "")]
         self._scaled = [math.inf, 0.0]
 
-    def take_in(
-        self, numbers: _Numbers, compiled: CompiledStage, users: Sequence[NodeName]
-    ) -> None:
+    def take_in(self, numbers: _Numbers, compiled: StageData, users: Sequence[NodeName]) -> None:
         """Look at numbers of a stage that some nodes share."""
         sizes = np.abs(numbers.values)
         used = np.isfinite(sizes) & (sizes > 0.0)
@@ -296,7 +294,7 @@ class _Range:
         return ReportRow(self._kind, self._count, small, small_at, large, large_at, span)
 
 
-def _place(numbers: _Numbers, at: int, compiled: CompiledStage, users: Sequence[NodeName]) -> str:
+def _place(numbers: _Numbers, at: int, compiled: StageData, users: Sequence[NodeName]) -> str:
     noise, number = divmod(at, numbers.values.shape[1])
     parts = []
     if numbers.rows is not None:

@@ -1,6 +1,6 @@
 """What a user declares about one decision: a Pyomo model with states and noise.
 
-The declarations only hold what was written; `compile_stage` checks and translates them.
+The declarations only hold what was written; `read_stage` checks and translates them.
 """
 
 from __future__ import annotations

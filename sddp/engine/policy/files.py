@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sddp.engine.model.graph import Graph, MarkovGraph
+from sddp.engine.model.noise_table import Entries, NoiseTable
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage import InitialCut
+from sddp.engine.model.stage_data import ReadStage, StageData
 from sddp.engine.model.state_space import StateSpace
 from sddp.engine.model.transition import IdentityMap, MatrixMap, ScaleMap
-from sddp.engine.subproblem.compile import CompiledStage
 from sddp.engine.subproblem.lazy_constraints import RowTable
-from sddp.engine.subproblem.noise_table import Entries, NoiseTable
-from sddp.engine.subproblem.prepared import prepared
 from sddp.engine.value.checkpoint import NodeMemory, Snapshot
 from sddp.engine.value.cost_to_go import AverageCut, LazyAggregation, MultiCut
 from sddp.engine.value.cuts import Cuts
@@ -46,7 +45,7 @@ FORMAT, VERSION = "sddp-policy", 3
 
 # Names in the file: they stay when a class or a module is renamed.
 NAMES: Mapping[type, str] = {
-    CompiledStage: "stage",
+    StageData: "stage",
     NoiseTable: "noise",
     Entries: "entries",
     StateSpace: "states",
@@ -200,9 +199,9 @@ def _decoded_problem(document: Mapping[str, Any], decoder: Decoder) -> Problem:
     every = (root, *names)
     kind = MarkovGraph if document["markov"] else Graph
     graph = kind(names, {(every[a], every[b]): p for a, b, p in document["arcs"]}, root)
-    distinct = [prepared(decoder.decode(stage), "stage") for stage in document["stages"]]
+    distinct = [decoder.decode(stage) for stage in document["stages"]]
     ready = {
-        name: distinct[number]._replace(initial_cuts=decoder.decode(cuts))
+        name: ReadStage(distinct[number], decoder.decode(cuts))
         for name, number, cuts in zip(
             names, document["stage_of"], document["initial_cuts"], strict=True
         )

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.model.stage_data import StageData
 from sddp.engine.policy.inner_program import Counted, InnerProgram, KnownPoints
 from sddp.engine.policy.inner_stage import StageForm
-from sddp.engine.subproblem.compile import CompiledStage
 from sddp.lp import Effort
 
 
@@ -40,7 +40,7 @@ class InnerHull:
 
     Parameters
     ----------
-    compiled : CompiledStage
+    compiled : StageData
     forms : sequence of StageForm
     points : KnownPoints or None
         None where nothing follows.
@@ -53,7 +53,7 @@ class InnerHull:
         Where linear programs are counted.
     """
 
-    compiled: CompiledStage
+    compiled: StageData
     forms: Sequence[StageForm]
     points: KnownPoints | None
     homogeneous: bool

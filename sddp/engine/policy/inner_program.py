@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.model.stage_data import StageData
 from sddp.engine.policy.inner_bases import FormProgram, KnownBases
 from sddp.engine.policy.inner_stage import StageForm, stacked
-from sddp.engine.subproblem.compile import CompiledStage
 from sddp.engine.subproblem.reduction import as_operator
 from sddp.errors import SolverError
 from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
@@ -61,7 +61,7 @@ class InnerProgram:
 
     def __init__(
         self,
-        compiled: CompiledStage,
+        compiled: StageData,
         form: StageForm,
         points: KnownPoints | None,
         *,
@@ -360,7 +360,7 @@ class _Places(NamedTuple):
         return full
 
 
-def _places(compiled: CompiledStage, form: StageForm) -> _Places:
+def _places(compiled: StageData, form: StageForm) -> _Places:
     own = set(form.columns.tolist())
     outgoing = [c for c in compiled.outgoing.tolist() if c not in own]
     return _Places(

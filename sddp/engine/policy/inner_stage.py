@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.compile import CompiledStage, arrays_at
+from sddp.engine.model.stage_data import StageData, arrays_at
 from sddp.lp import Arrays
 
 
@@ -62,7 +62,7 @@ class StageForm:
     out_upper: Floats
 
 
-def stage_forms(compiled: CompiledStage, *, followed: bool) -> tuple[StageForm, ...]:
+def stage_forms(compiled: StageData, *, followed: bool) -> tuple[StageForm, ...]:
     """Group the realizations of a stage's noise; `followed` is whether another decision comes."""
     table = compiled.noise
     arrays = [
@@ -99,7 +99,7 @@ def _key(arrays: Arrays) -> tuple[bytes, ...]:
 
 
 def _form(
-    compiled: CompiledStage, outgoing: Ints, noises: Sequence[int], arrays: Sequence[Arrays]
+    compiled: StageData, outgoing: Ints, noises: Sequence[int], arrays: Sequence[Arrays]
 ) -> StageForm:
     incoming, first = compiled.incoming, arrays[0]
     own = np.setdiff1d(np.arange(compiled.n_columns), np.concatenate([incoming, outgoing]))

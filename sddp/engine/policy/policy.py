@@ -19,17 +19,17 @@ from sddp.engine.model.noise_choice import NoiseChoice, noise_entries, noise_pos
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.sampling import InSample, SamplingScheme, Successors
 from sddp.engine.model.stage import Stage
+from sddp.engine.model.stage_data import StageData, noise_values
+from sddp.engine.model.stage_file import checked_path, stage_model
 from sddp.engine.policy.certificate import Certificate, certify
+from sddp.engine.policy.contradiction import warn_of_contradiction
 from sddp.engine.policy.files import load_file, save_policy
 from sddp.engine.policy.simulation import simulate
-from sddp.engine.subproblem.compile import CompiledStage, noise_values
+from sddp.engine.subproblem.compile import PresolvedStage, presolve_stage
 from sddp.engine.subproblem.feasibility import FeasibilityCut
 from sddp.engine.subproblem.network import Arcs, Network
-from sddp.engine.subproblem.prepared import PreparedStage, prepare_stage
 from sddp.engine.subproblem.solutions import StageSolution
-from sddp.engine.subproblem.stage_file import checked_path, stage_model
 from sddp.engine.subproblem.subproblem import NodeProblem
-from sddp.engine.training.contradiction import warn_of_contradiction
 from sddp.engine.value.checkpoint import NodeMemory, Snapshot
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
@@ -163,7 +163,7 @@ class Policy(Shown):
 
     def decide_before(
         self,
-        stage: Stage | PreparedStage,
+        stage: Stage | PresolvedStage,
         arcs: Arcs,
         state: Mapping[str, Any],
         *,
@@ -174,7 +174,7 @@ class Policy(Shown):
 
         Parameters
         ----------
-        stage : Stage or PreparedStage
+        stage : Stage or PresolvedStage
             With the problem's states and sense, and without noise before the decision.
         arcs : sequence of (node name, probability)
             What may follow; missing probability stops.
@@ -190,7 +190,7 @@ class Policy(Shown):
             As for `decide`.
         """
         with self._lock, one_blas_thread():
-            ready = stage if isinstance(stage, PreparedStage) else prepare_stage(stage, name)
+            ready = stage if isinstance(stage, PresolvedStage) else presolve_stage(stage, name)
             extra = self._network.extra_node(ready, arcs, as_risk_measure(risk), name)
             incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
             solution = extra.solve(incoming, 0, self.snapshot.tolerance)
@@ -375,7 +375,7 @@ class Policy(Shown):
             f"are missed by {solution.shortfall:g} in total{size}; {node.why_infeasible(solution)}"
         )
 
-    def _decision(self, compiled: CompiledStage, solution: StageSolution, size: float) -> Decision:
+    def _decision(self, compiled: StageData, solution: StageSolution, size: float) -> Decision:
         sign = self.problem.sign
         handed_on = len(compiled.outgoing) > 0
         return Decision(
@@ -388,7 +388,7 @@ class Policy(Shown):
             slope=sign * solution.slope,
         )
 
-    def _compiled(self, name: NodeName) -> CompiledStage:
+    def _compiled(self, name: NodeName) -> StageData:
         if name not in self.problem.stages:
             known = list(self.problem.stages)[:5]
             raise ModelError(f"node {name!r} is unknown; nodes are {known} ...")

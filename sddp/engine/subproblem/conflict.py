@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.model.stage_data import StageData
+from sddp.engine.model.stage_file import AddedRows, StageModel, write_failure
 from sddp.engine.subproblem.feasibility import FeasibilityCut, constraints, elastic
 from sddp.engine.subproblem.lazy_constraints import RowTable
-from sddp.engine.subproblem.stage_file import AddedRows, StageModel, write_failure
 from sddp.lp import Arrays, Status, solve_once
 
 # The filter stops after so many seconds.
@@ -63,7 +63,7 @@ class Conflict:
 
 
 def explain(
-    compiled: CompiledStage,
+    compiled: StageData,
     noise: Mapping[str, Floats],
     lazy: RowTable,
     kept: Ints,

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.model.stage_data import StageData
 from sddp.lp import FEASIBILITY_TOLERANCE
 
 Row = dict[int, float]
@@ -38,7 +38,7 @@ class Elimination:
     the same for the sides of each row.
     """
 
-    def __init__(self, compiled: CompiledStage) -> None:
+    def __init__(self, compiled: StageData) -> None:
         self.stage = compiled
         self.state_position = {int(c): i for i, c in enumerate(compiled.incoming)}
         self.rows = _dictionaries(compiled.matrix)
@@ -231,7 +231,7 @@ def _dictionaries(matrix: sp.csr_array) -> list[Row]:
     ]
 
 
-def _noisy(compiled: CompiledStage) -> tuple[set[int], set[int]]:
+def _noisy(compiled: StageData) -> tuple[set[int], set[int]]:
     """Rows and columns that hold noise and are left as they are."""
     positions = compiled.noise.positions
     entries = positions["matrix"].reshape(-1, 2)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.model.stage_data import StageData
 from sddp.engine.subproblem.lazy_constraints import RowTable
 from sddp.engine.subproblem.reduction import DENSE_PARTS_SIZE, ReducedStage, as_operator, transposed
 from sddp.engine.value.cost_to_go import Rows
@@ -19,7 +19,7 @@ class Expansion:
     Values may be those of one solution or, a row each, of many.
     """
 
-    def __init__(self, compiled: CompiledStage, reduced: ReducedStage) -> None:
+    def __init__(self, compiled: StageData, reduced: ReducedStage) -> None:
         self._n_kept = reduced.expand.shape[1]
         # Parts of a dense matrix are taken ten times as fast.
         expand = as_operator(reduced.expand, DENSE_PARTS_SIZE)

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.compile import CompiledStage, arrays_at
+from sddp.engine.model.stage_data import StageData, arrays_at
 from sddp.engine.subproblem.lazy_constraints import RowTable
 from sddp.errors import SolverError
 from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Scaling, Status, solve_once
@@ -47,7 +47,7 @@ class FeasibilityCut:
 
 
 def feasibility_cut(
-    compiled: CompiledStage,
+    compiled: StageData,
     noise: Mapping[str, Floats],
     lazy: RowTable,
     kept: Ints,
@@ -101,7 +101,7 @@ def feasibility_cut(
 
 
 def constraints(
-    compiled: CompiledStage,
+    compiled: StageData,
     noise: Mapping[str, Floats],
     lazy: RowTable,
     kept: Ints,

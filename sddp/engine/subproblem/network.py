@@ -12,19 +12,19 @@ from sddp.arrays import PROBABILITY_TOLERANCE, Floats, read_only
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.sampling import Branch, Step, Successors
-from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.model.stage_data import StageData
+from sddp.engine.subproblem.compile import PresolvedStage, compile_problem
 from sddp.engine.subproblem.feasibility import FeasibilityCut
 from sddp.engine.subproblem.lazy_constraints import RowPool
-from sddp.engine.subproblem.prepared import PreparedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions
 from sddp.engine.subproblem.subproblem import NodeProblem, Work
 from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds
-from sddp.engine.training.coverage import Coverage
 from sddp.engine.value.checkpoint import NodeMemory, Snapshot
 from sddp.engine.value.cost_to_go import Child, CutForm, LazyAggregation, Outcomes, Support
+from sddp.engine.value.coverage import Coverage
 from sddp.engine.value.cut_updates import AveragedCut, CutsAt, News
 from sddp.engine.value.cuts import CutPool, Cuts
-from sddp.engine.value.initial_cuts import add_exact_cuts, value_function
+from sddp.engine.value.initial_cuts import value_function
 from sddp.errors import InfeasibleProblem, ModelError, NumericalWarning
 from sddp.lp import FEASIBILITY_TOLERANCE
 from sddp.risk import RiskMeasure, as_risk_measure
@@ -105,7 +105,7 @@ class Network:
         self.averages_of_decisions: dict[NodeName, Floats] = {}
         self.coverage = Coverage(problem)
         self._news = News()
-        self.exact = {name for name in problem.graph.nodes if problem.is_exact(name)}
+        self.exact = compile_problem(problem).exact
         # Averaged cuts of each node's cost-to-go; filled by `AverageCut` only.
         self.averages = {
             n: CutPool(problem.n_components, problem.money) for n in problem.graph.nodes
@@ -151,7 +151,7 @@ class Network:
         return Outcomes(children, rest if rest > PROBABILITY_TOLERANCE else 0.0, risk)
 
     def extra_node(
-        self, stage: PreparedStage, arcs: Arcs, risk: RiskMeasure, name: str
+        self, stage: PresolvedStage, arcs: Arcs, risk: RiskMeasure, name: str
     ) -> NodeProblem:
         """LP of a decision outside the graph that is followed by nodes of it."""
         compiled = stage.compiled
@@ -174,7 +174,7 @@ class Network:
         size = float(np.abs(state).sum()) if self.problem.homogeneous else 1.0
         return (state / size, size) if size > 0.0 else (state, 1.0)
 
-    def _check_extra(self, compiled: CompiledStage, arcs: Arcs, name: str) -> None:
+    def _check_extra(self, compiled: StageData, arcs: Arcs, name: str) -> None:
         total = sum(p for _, p in arcs)
         valid = all(p >= 0.0 for _, p in arcs) and total <= 1.0 + PROBABILITY_TOLERANCE
         if not arcs or not valid:  # NaN is not valid
@@ -377,7 +377,9 @@ class Network:
             if snapshot:
                 self._recall(name, snapshot.nodes[name])
             elif name in self.exact:
-                add_exact_cuts(self.problem, name, self.value_functions[name])
+                exact = compile_problem(self.problem).exact_values(name)
+                noise = self.problem.stages[name].noise
+                self.value_functions[name].replace(*exact, noise.probabilities)
 
     def _memory(self, name: NodeName) -> NodeMemory:
         function, node = self.value_functions[name], self.nodes[name]
@@ -398,7 +400,7 @@ class Network:
 
     def _node(self, name: NodeName, memory: NodeMemory | None) -> NodeProblem:
         node = self._lp(
-            self.problem.prepared[name],
+            compile_problem(self.problem).stages[name],
             self.cuts,
             self.problem.graph.children(name),
             self.risk[name],
@@ -417,7 +419,7 @@ class Network:
 
     def _lp(
         self,
-        stage: PreparedStage,
+        stage: PresolvedStage,
         cuts: CutForm,
         arcs: Arcs,
         risk: RiskMeasure,
@@ -436,7 +438,7 @@ class Network:
             row_pool=self._row_pool(stage.compiled),
         )
 
-    def _row_pool(self, compiled: CompiledStage) -> RowPool | None:
+    def _row_pool(self, compiled: StageData) -> RowPool | None:
         generator = compiled.rows
         return self._row_pools.get(generator.pool_key) if generator is not None else None
 

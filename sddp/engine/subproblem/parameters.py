@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.model.stage_data import StageData
 from sddp.engine.subproblem.bunching import RightHandSides
-from sddp.engine.subproblem.compile import CompiledStage
 from sddp.engine.subproblem.reduction import ReducedStage
 from sddp.engine.subproblem.stage_lp import StageProgramme
 
@@ -23,7 +23,7 @@ class NoiseInput:
     value) stays when the noise changes.
     """
 
-    def __init__(self, compiled: CompiledStage, reduced: ReducedStage, lp: StageProgramme) -> None:
+    def __init__(self, compiled: StageData, reduced: ReducedStage, lp: StageProgramme) -> None:
         self._table, self._lp = compiled.noise, lp
         self.realisation: int | None = None
         positions = compiled.noise.positions
@@ -111,7 +111,7 @@ class _Sides:
 
     def __init__(
         self,
-        compiled: CompiledStage,
+        compiled: StageData,
         kind: str,
         position: Ints,
         lower: Floats,

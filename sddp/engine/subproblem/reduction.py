@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.compile import CompiledStage
+from sddp.engine.model.stage_data import StageData
 from sddp.engine.subproblem.elimination import Elimination, Row, add_to
-from sddp.lp import Arrays
+from sddp.lp import Arrays, Scaling
 
 # Below this many entries, zeros counted, a dense product beats a sparse one; parts of a matrix
 # are taken from a dense one ten times as fast.
@@ -57,7 +57,7 @@ class ReducedStage:
     arrays : Arrays
         Over the kept columns: incoming states first, in the order of the state components.
     kept : integer array
-        Position in `CompiledStage` of each kept column.
+        Position in `StageData` of each kept column.
     expand, constant : sparse matrix (n_columns, n_kept), array (n_columns,)
         ``z = expand @ y + constant`` gives all columns from the kept ones.
     bound_columns : integer array
@@ -87,7 +87,7 @@ class ReducedStage:
         return position
 
 
-def reduce_stage(compiled: CompiledStage) -> ReducedStage:
+def reduce_stage(compiled: StageData) -> ReducedStage:
     """Apply all substitutions to a compiled stage."""
     work = Elimination(compiled)
     work.run()
@@ -123,6 +123,17 @@ def reduce_stage(compiled: CompiledStage) -> ReducedStage:
         row_position=row_position,
         resting=np.array([position[c] for c in others if _may_rest(work, c)], dtype=np.int64),
     )
+
+
+def reduced_scaling(
+    scaling: Scaling, reduced: ReducedStage, n_theta: int, money: float, accuracy: float
+) -> Scaling:
+    """Units of a node's LP: those of the kept columns and rows; the cost-to-go counts in money."""
+    columns = np.concatenate([scaling.columns[reduced.kept], np.full(n_theta, money)])
+    rows = np.zeros(len(reduced.arrays.row_lower))
+    kept = reduced.row_position >= 0
+    rows[reduced.row_position[kept]] = scaling.rows[kept]
+    return Scaling(columns, rows, money).finer(accuracy)
 
 
 def _moving_bounds(

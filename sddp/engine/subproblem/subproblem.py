@@ -15,16 +15,17 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.model.stage_file import AddedRows, stage_model, write_failure
+from sddp.engine.model.stage_scaling import check_range
 from sddp.engine.subproblem.bunching import RightHandSides, responses
+from sddp.engine.subproblem.compile import PresolvedStage
 from sddp.engine.subproblem.conflict import explain
 from sddp.engine.subproblem.feasibility import FeasibilityCut, feasibility_cut
 from sddp.engine.subproblem.lazy_constraints import RowPool, RowTable
 from sddp.engine.subproblem.parameters import NoiseInput
-from sddp.engine.subproblem.prepared import PreparedStage
+from sddp.engine.subproblem.reduction import reduced_scaling
 from sddp.engine.subproblem.solutions import Bunch, NoiseSolutions, StageSolution
-from sddp.engine.subproblem.stage_file import AddedRows, stage_model, write_failure
 from sddp.engine.subproblem.stage_lp import Movement, StageProgramme
-from sddp.engine.subproblem.stage_scaling import check_range, reduced_scaling
 from sddp.engine.value.checkpoint import NodeMemory
 from sddp.engine.value.cost_to_go import CostToGo, Rows
 from sddp.errors import ModelError, SolverError
@@ -86,7 +87,7 @@ class NodeProblem:
 
     Parameters
     ----------
-    stage : PreparedStage
+    stage : PresolvedStage
         Shared by nodes of the same content.
     cost_to_go : CostToGo or None
         None where nothing follows.
@@ -104,7 +105,7 @@ class NodeProblem:
 
     def __init__(
         self,
-        stage: PreparedStage,
+        stage: PresolvedStage,
         cost_to_go: CostToGo | None,
         *,
         theta_lower: float,

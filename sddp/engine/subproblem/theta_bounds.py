@@ -11,9 +11,10 @@ import scipy.sparse.linalg
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
+from sddp.engine.model.stage_data import StageData
+from sddp.engine.model.stage_file import stage_model, write_failure
 from sddp.engine.model.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
-from sddp.engine.subproblem.compile import CompiledStage
-from sddp.engine.subproblem.stage_file import stage_model, write_failure
+from sddp.engine.subproblem.compile import compile_problem
 from sddp.engine.value.initial_cuts import bounded_beforehand
 from sddp.errors import ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Status
@@ -41,7 +42,8 @@ def cost_to_go_bounds(
     """
     graph = problem.graph
     followed = [name for name in graph.nodes if graph.children(name)]
-    bounded = {name for name in graph.nodes if bounded_beforehand(problem, name)}
+    exact = compile_problem(problem).exact
+    bounded = {n for n in graph.nodes if n in exact or bounded_beforehand(problem, n)}
     known = {n: bound for n in followed if (bound := _known(problem, n, bounded)) is not None}
     if len(known) == len(followed):
         return known
@@ -166,7 +168,7 @@ class _Programs:
             "no such LP"
         )
 
-    def _program(self, arrays: Arrays, compiled: CompiledStage) -> LinearProgram:
+    def _program(self, arrays: Arrays, compiled: StageData) -> LinearProgram:
         matrix = arrays.matrix
         parts = (arrays.cost, matrix.data, matrix.indices, matrix.indptr)
         key = tuple(part.tobytes() for part in parts)
@@ -229,7 +231,7 @@ class _Boxes:
         upper = np.max([box[1] for box in boxes], axis=0)
         return lower, upper
 
-    def _number_of(self, compiled: CompiledStage) -> int:
+    def _number_of(self, compiled: StageData) -> int:
         if id(compiled) not in self._by_stage:
             box = outgoing_box(compiled)
             key = (box[0].tobytes(), box[1].tobytes())
@@ -239,14 +241,14 @@ class _Boxes:
             self._by_stage[id(compiled)] = self._numbers[key]
         return self._by_stage[id(compiled)]
 
-    def _arrive(self, compiled: CompiledStage, number: int) -> Box:
+    def _arrive(self, compiled: StageData, number: int) -> Box:
         key = (id(compiled), number)
         if key not in self._arriving:
             self._arriving[key] = _arriving_box(compiled.transition, self._handed_on[number])
         return self._arriving[key]
 
 
-def outgoing_box(compiled: CompiledStage) -> Box:
+def outgoing_box(compiled: StageData) -> Box:
     """Bounds of the outgoing variables, the widest of all noises."""
     lower, upper = compiled.column_lower.copy(), compiled.column_upper.copy()
     noise = compiled.noise

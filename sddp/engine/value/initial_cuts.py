@@ -1,4 +1,4 @@
-"""What is known of value functions before training: their form, initial cuts, exact last stages.
+"""What is known of value functions before training: their form, and initial cuts.
 
 A cut says what it is about. One pool holds cuts of the mean of ``v(x, w)`` over the node's noise:
 enough where only the expectation looks at it. Where a risk measure does, each realization has a
@@ -46,25 +46,11 @@ def value_function(
 
 
 def bounded_beforehand(problem: Problem, name: NodeName) -> bool:
-    """Whether initial cuts bound every realization, or the stage is exact."""
+    """Whether initial cuts bound every realization."""
     about = {cut.noise for cut in problem.initial_cuts[name]}
     everywhere = None in about or "each" in about
     all_apart = about >= set(range(problem.stages[name].noise.n_realisations))
-    return everywhere or all_apart or problem.is_exact(name)
-
-
-def add_exact_cuts(problem: Problem, name: NodeName, function: ValueFunction) -> None:
-    """Replace all that is known of a last stage without decisions by its value, which is linear."""
-    reduced, table = problem.prepared[name].reduced, problem.stages[name].noise
-    n, declared = problem.n_components, problem.stages[name]
-    slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
-    at = table.positions["cost"]
-    # What substitutions added to a coefficient stays when noise replaces the declared one.
-    slopes[:, reduced.column_position()[at]] += table.values["cost"] - declared.cost[at]
-    constants = np.full(len(slopes), reduced.arrays.offset)
-    if len(table.positions["offset"]):
-        constants += table.values["offset"][:, 0] - declared.offset
-    function.replace(slopes, constants, table.probabilities)
+    return everywhere or all_apart
 
 
 def _is_position(noise: object) -> bool:

@@ -7,6 +7,7 @@ the model.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -18,13 +19,9 @@ import pyomo.environ as pyo
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints, checked_probabilities, read_only
-from sddp.engine.model.stage import Noise, Stage, State
-from sddp.engine.model.state_space import StateSpace
-from sddp.engine.model.transition import compile_transition
-from sddp.engine.subproblem.compile import CompiledStage, with_entries
-from sddp.engine.subproblem.expressions import Coefficient, Value, add, multiply
-from sddp.engine.subproblem.linear_forms import Form, FormReader, NotLinear
-from sddp.engine.subproblem.noise_table import (
+from sddp.engine.model.expressions import Coefficient, Value, add, multiply
+from sddp.engine.model.linear_forms import Form, FormReader, NotLinear
+from sddp.engine.model.noise_table import (
     PLACES,
     SIDES,
     Entries,
@@ -34,6 +31,10 @@ from sddp.engine.subproblem.noise_table import (
     noise_label,
     values_at,
 )
+from sddp.engine.model.stage import Noise, RowGenerator, Stage, State
+from sddp.engine.model.stage_data import StageData, with_entries
+from sddp.engine.model.state_space import StateSpace
+from sddp.engine.model.transition import compile_transition
 from sddp.errors import ModelError
 from sddp.lp import Arrays
 
@@ -143,7 +144,7 @@ class _Assembly:
             ) from error
 
 
-def compile_stage(stage: Stage, where: str) -> CompiledStage:
+def read_stage(stage: Stage, where: str) -> StageData:
     """Translate a `Stage`; `where` names the node in error messages.
 
     Raises
@@ -175,7 +176,7 @@ def compile_stage(stage: Stage, where: str) -> CompiledStage:
         offset=sign * offset,
     )
     arrays = with_entries(arrays, noise, {p: values[0] for p, values in noise.values.items()})
-    return CompiledStage(
+    return StageData(
         sign=sign,
         column_names=tuple(assembly.column_names),
         column_groups=tuple(v.parent_component().name for v in assembly.variables),
@@ -194,9 +195,19 @@ def compile_stage(stage: Stage, where: str) -> CompiledStage:
         noise=noise,
         transition=compile_transition(stage.transition, states.sizes, where),
         generator_columns=np.array(generator_columns, dtype=np.int64),
-        rows=stage.rows,
+        rows=_sealed(stage.rows, where),
         homogeneous=bool(stage.homogeneous),
     )
+
+
+def _sealed(rows: RowGenerator | None, where: str) -> RowGenerator | None:
+    """A row generator that nobody else can change."""
+    try:
+        return copy.deepcopy(rows)
+    except Exception as error:  # whatever a user's class raises
+        raise ModelError(
+            f"{where}: rows={rows!r} cannot be copied: {error}; a row generator holds plain data"
+        ) from error
 
 
 def _matrix(rows: Mapping[str, list[Any]], n_columns: int) -> sp.csr_array:

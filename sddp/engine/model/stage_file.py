@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.compile import CompiledStage, arrays_at
+from sddp.engine.model.stage_data import StageData, arrays_at
 from sddp.engine.subproblem.lazy_constraints import RowTable
 from sddp.errors import ModelError
 from sddp.lp import Arrays, write_model
@@ -102,7 +102,7 @@ class StageModel:
 
 
 def stage_model(
-    compiled: CompiledStage,
+    compiled: StageData,
     entries: Mapping[str, Floats],
     incoming: Floats | tuple[Floats, Floats] | None,
     added: AddedRows | None = None,

@@ -10,8 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
-from sddp.engine.subproblem.compile import CompiledStage
-from sddp.engine.subproblem.reduction import ReducedStage
+from sddp.engine.model.stage_data import StageData
 from sddp.errors import ModelError
 from sddp.lp import Arrays, Scaling
 from sddp.lp_scaling import observed
@@ -21,7 +20,7 @@ from sddp.lp_scaling import observed
 WIDEST = 2.0**40
 
 
-def state_sizes(stages: Iterable[CompiledStage]) -> Floats:
+def state_sizes(stages: Iterable[StageData]) -> Floats:
     """Typical size of each state component in a problem; 0 where no stage says what it is.
 
     The geometric mean of the initial values and of the bounds of outgoing variables: one size for
@@ -36,7 +35,7 @@ def state_sizes(stages: Iterable[CompiledStage]) -> Floats:
     return _geometric_mean(np.array(known)) if known else np.zeros(0)
 
 
-def stage_scaling(compiled: CompiledStage, sizes: Floats) -> Scaling:
+def stage_scaling(compiled: StageData, sizes: Floats) -> Scaling:
     """Units of the declared columns and rows of a stage, and of its costs.
 
     `sizes` are the typical sizes of the state components. Each number of the stage counts once, as
@@ -57,18 +56,7 @@ def stage_scaling(compiled: CompiledStage, sizes: Floats) -> Scaling:
     return fit.solve()
 
 
-def reduced_scaling(
-    scaling: Scaling, reduced: ReducedStage, n_theta: int, money: float, accuracy: float
-) -> Scaling:
-    """Units of a node's LP: those of the kept columns and rows; the cost-to-go counts in money."""
-    columns = np.concatenate([scaling.columns[reduced.kept], np.full(n_theta, money)])
-    rows = np.zeros(len(reduced.arrays.row_lower))
-    kept = reduced.row_position >= 0
-    rows[reduced.row_position[kept]] = scaling.rows[kept]
-    return Scaling(columns, rows, money).finer(accuracy)
-
-
-def check_range(compiled: CompiledStage, entries: Mapping[str, Floats], where: str) -> None:
+def check_range(compiled: StageData, entries: Mapping[str, Floats], where: str) -> None:
     """Refuse noise entries outside the support that the units of the stage are not made for.
 
     Raises
@@ -93,7 +81,7 @@ def check_range(compiled: CompiledStage, entries: Mapping[str, Floats], where: s
             )
 
 
-def _typical(compiled: CompiledStage) -> Arrays:
+def _typical(compiled: StageData) -> Arrays:
     """The stage with the geometric mean over realizations where noise enters."""
     positions, tables = compiled.noise.positions, compiled.noise.values
     parts = {
