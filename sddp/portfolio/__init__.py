@@ -5,6 +5,8 @@ the value of trading without costs, and upper bounds by information relaxation.
 """
 
 from sddp.portfolio.cvar_limit import LimitedPortfolio, ReturnLaw
+from sddp.portfolio.frontier import Frontier, efficient_frontier
+from sddp.portfolio.markowitz import MaximumSharpe, MinimumVariance, TargetReturn, TargetVolatility
 from sddp.portfolio.mean_variance import MeanVariance
 from sddp.portfolio.moments import (
     ExponentialMoments,
@@ -17,6 +19,8 @@ from sddp.portfolio.moments import (
     regime_moments,
     scenario_outcomes,
 )
+from sddp.portfolio.optimizer import Kernel, Known, Optimizer
+from sddp.portfolio.registry import OptimizerType, optimizer
 from sddp.portfolio.result import Duals, PortfolioResult
 from sddp.portfolio.risk_aversion import (
     CVaRMatched,
@@ -30,16 +34,27 @@ __all__ = [
     "CVaRMatched",
     "Duals",
     "ExponentialMoments",
+    "Frontier",
+    "Kernel",
+    "Known",
     "LedoitWolfMoments",
     "LimitedPortfolio",
+    "MaximumSharpe",
     "MeanVariance",
+    "MinimumVariance",
     "MomentEstimator",
     "Moments",
+    "Optimizer",
+    "OptimizerType",
     "Outcomes",
     "PortfolioResult",
     "ReturnLaw",
     "SampleMoments",
+    "TargetReturn",
+    "TargetVolatility",
     "VolatilityDriven",
+    "efficient_frontier",
+    "optimizer",
     "outcome_moments",
     "regime_moments",
     "risk_aversion_of_return",

@@ -29,7 +29,7 @@ from sddp.portfolio.inputs import (
 )
 from sddp.portfolio.moments import Moments, Outcomes
 from sddp.portfolio.result import PortfolioResult, Solved, result_of
-from sddp.portfolio.rows import Rows
+from sddp.portfolio.rows import Rows, Tracking
 from sddp.portfolio.transaction_cost_qp import (
     TransactionCostQp,
     TransactionCostSolution,
@@ -212,6 +212,7 @@ class Terms:
         self.lower = read_per_asset(o.min_weights, names, "min_weights", default=0.0)
         self.upper = read_per_asset(o.max_weights, names, "max_weights", default=1.0)
         self._optimizer, self._rows = o, Rows.none(len(names))
+        self._tracking = Tracking.none(len(names))
         self._last: TransactionCostSolution | None = None
 
     def problem(
@@ -239,6 +240,7 @@ class Terms:
             "cash_upper": float(o.max_cash),
             "self_financing": o.self_financing,
             "rows": self._rows,
+            "tracking": self._tracking,
         }
         problem = TransactionCostQp(
             mean=mean,

@@ -67,7 +67,7 @@ def polish(
     """
     previous = None
     for _ in range(steps):
-        sides, row_sides = _active(qp, z, row_duals)
+        sides, row_sides = active_sides(qp, z, row_duals)
         if (key := (sides.tobytes(), row_sides.tobytes())) == previous:
             return
         z, row_duals = _step(qp, z, row_duals, sides, row_sides)
@@ -75,7 +75,7 @@ def polish(
         previous = key
 
 
-def _active(qp: RowQp, z: Floats, row_duals: Floats) -> tuple[Ints, Ints]:
+def active_sides(qp: RowQp, z: Floats, row_duals: Floats) -> tuple[Ints, Ints]:
     """Side on which each bound and each row holds: -1 lower, 1 upper, 0 neither."""
     slope = qp.hessian @ z + qp.gradient + row_duals @ qp.rows
     sides = np.where(z - qp.lower < slope, -1, np.where(qp.upper - z < -slope, 1, 0))
@@ -98,15 +98,59 @@ def _step(
     slope = (qp.hessian @ moved + qp.gradient + duals @ qp.rows)[free]
     rows = qp.rows[active]
     gap = np.where(row_sides > 0, qp.row_upper, qp.row_lower)[active] - rows @ moved
-    n, k = len(free), len(active)
-    matrix = np.zeros((n + k, n + k))
-    matrix[:n, :n] = qp.hessian[np.ix_(free, free)]
-    matrix[n:, :n] = rows[:, free]
-    matrix[:n, n:] = matrix[n:, :n].T
-    step = _least_solution(matrix, np.concatenate([-slope, gap]))
+    step = _least_solution(_conditions(qp, free, active), np.concatenate([-slope, gap]))
+    n = len(free)
     moved[free] += step[:n]
     duals[active] += step[n:]
     return moved, duals
+
+
+def direction(
+    qp: RowQp,
+    sides: Ints,
+    row_sides: Ints,
+    gradient: Floats,
+    bounds: Floats | None = None,
+    row_sides_move: Floats | None = None,
+) -> tuple[Floats, Floats]:
+    """Derivative of the optimum along a change of the program, while the active set stands.
+
+    Parameters
+    ----------
+    qp : RowQp
+    sides, row_sides : integer arrays, shapes (m,) and (k,)
+        The active set (`active_sides`).
+    gradient : array, shape (m,)
+        Change of the gradient, that of ``H`` times the optimum included, less what a change of
+        rows times the multipliers adds.
+    bounds : array, shape (m,), optional
+        Change of the active bounds; entries of free columns are not read.
+    row_sides_move : array, shape (k,), optional
+        Change of the active sides of the rows, less a change of rows times the optimum.
+
+    Returns
+    -------
+    z, row_duals : arrays, shapes (m,) and (k,)
+    """
+    free, active = np.flatnonzero(sides == 0), np.flatnonzero(row_sides)
+    moved = np.zeros(len(sides)) if bounds is None else np.where(sides != 0, bounds, 0.0)
+    duals, sides_move = np.zeros(len(row_sides)), np.zeros(len(row_sides))
+    if row_sides_move is not None:
+        sides_move = row_sides_move
+    right = [-(gradient + qp.hessian @ moved)[free], (sides_move - qp.rows @ moved)[active]]
+    step = _least_solution(_conditions(qp, free, active), np.concatenate(right))
+    moved[free], duals[active] = step[: len(free)], step[len(free) :]
+    return moved, duals
+
+
+def _conditions(qp: RowQp, free: Ints, active: Ints) -> Floats:
+    """Matrix of the optimality conditions of free columns and active rows."""
+    n, k = len(free), len(active)
+    matrix = np.zeros((n + k, n + k))
+    matrix[:n, :n] = qp.hessian[free[:, None], free]
+    matrix[n:, :n] = qp.rows[active[:, None], free]
+    matrix[:n, n:] = matrix[n:, :n].T
+    return matrix
 
 
 def _least_solution(matrix: Floats, right: Floats) -> Floats:

@@ -216,15 +216,15 @@ def _duals(
     positions: pd.Index[Any],
 ) -> Duals:
     p, weights, cash = problem, solution.weights, solution.cash
-    prices = solution.budget_dual, solution.row_duals
-    slopes = p.slopes(weights, *prices)
-    marginal = _marginal_cost(weights - p.current, slopes, *p.trading_prices(*prices))
-    pull = np.concatenate([[p.cash_slope(*prices)], slopes - marginal])
+    prices = solution.prices
+    slopes = p.slopes(weights, prices)
+    marginal = _marginal_cost(weights - p.current, slopes, *p.trading_prices(prices))
+    pull = np.concatenate([[p.cash_slope(prices)], slopes - marginal])
     held = np.concatenate([[cash], weights])
     at_lower = held - np.concatenate([[p.cash_lower], p.lower]) <= NEGLIGIBLE
     at_upper = np.concatenate([[p.cash_upper], p.upper]) - held <= NEGLIGIBLE
     return Duals(
-        budget=solution.budget_dual,
+        budget=prices.budget,
         lower=pd.Series(np.where(at_lower, np.maximum(-pull, 0.0), 0.0), index=positions),
         upper=pd.Series(np.where(at_upper, np.maximum(pull, 0.0), 0.0), index=positions),
         marginal_cost=pd.Series(marginal, index=assets),

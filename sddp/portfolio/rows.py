@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sddp.arrays import Floats
 
@@ -87,15 +88,16 @@ class Rows:
         return np.where(size > 0.0, size, 1.0)
 
     @cached_property
-    def soft(self) -> Floats:
+    def soft(self) -> NDArray[np.bool_]:
         """Which rows have a price instead of being hard."""
-        soft: Floats = np.isfinite(self.penalty)
-        return soft
+        return np.isfinite(self.penalty)
 
     @cached_property
-    def on_trades(self) -> Floats:
+    def on_trades(self) -> NDArray[np.bool_]:
         """Which assets' trades appear in a row."""
-        trades: Floats = (self.bought != 0.0).any(axis=0) | (self.sold != 0.0).any(axis=0)
+        trades: NDArray[np.bool_] = (self.bought != 0.0).any(axis=0) | (self.sold != 0.0).any(
+            axis=0
+        )
         return trades
 
     def levels(self, weights: Floats, cash: float, current: Floats) -> Floats:
@@ -131,4 +133,60 @@ class Rows:
         below = np.minimum(low, stepped + price)
         nearest = np.where(stepped > high, above, np.where(stepped < low, below, stepped))
         misses: Floats = np.abs(at - nearest)
+        return misses
+
+
+@dataclass(frozen=True, eq=False)
+class Tracking:
+    """Benchmarks that the holdings stay near to, by the volatility of the difference.
+
+    Attributes
+    ----------
+    benchmarks : array, shape (q, n)
+        Weights of the risky assets.
+    limits : array, shape (q,)
+        Largest volatility of the difference per period; infinite where it is charged instead.
+    prices : array, shape (q,)
+        What half the variance of the difference costs the objective: given for soft benchmarks,
+        the multiplier for hard ones.
+    """
+
+    benchmarks: Floats
+    limits: Floats
+    prices: Floats
+
+    @classmethod
+    def none(cls, n_assets: int) -> Tracking:
+        """No benchmark."""
+        return cls(np.zeros((0, n_assets)), np.zeros(0), np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.limits)
+
+    @cached_property
+    def hard(self) -> NDArray[np.bool_]:
+        """Which benchmarks have a limit."""
+        return np.isfinite(self.limits)
+
+    def errors(self, weights: Floats, covariance: Floats) -> Floats:
+        """Volatility of the difference from each benchmark."""
+        off = weights - self.benchmarks
+        variance = np.einsum("qi,ij,qj->q", off, covariance, off)
+        errors: Floats = np.sqrt(np.maximum(variance, 0.0))
+        return errors
+
+    def charge(self, weights: Floats, covariance: Floats) -> float:
+        """What the differences from soft benchmarks take from the objective."""
+        errors = self.errors(weights, covariance)[~self.hard]
+        return 0.5 * float(self.prices[~self.hard] @ errors**2)
+
+    def misses(self, weights: Floats, covariance: Floats, unit: float) -> Floats:
+        """Error of each hard benchmark in the optimality conditions, in units of weight.
+
+        Either the limit is met exactly, or its multiplier is zero and it is kept.
+        """
+        volatility = float(np.sqrt(covariance.diagonal().max())) or 1.0
+        slack = (self.limits - self.errors(weights, covariance)) / volatility
+        price = self.prices * volatility**2 / unit
+        misses: Floats = np.abs(np.minimum(slack, price))[self.hard]
         return misses

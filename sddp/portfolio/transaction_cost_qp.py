@@ -3,18 +3,20 @@
 With ``t = w - current`` and ``cost(t) = sum_i purchase_cost_i max(t_i, 0) + sale_cost_i
 max(-t_i, 0)``, all weights being fractions of the wealth before trading::
 
-    max  mean'w + cash_return cash - cost(t) - (risk_aversion / 2) w' covariance w - charge
+    max  mean'w + cash_return cash - cost_weight cost(t) - (risk_aversion / 2) w' covariance w
+         - charge
     subject to  sum w + cash + cost(t) = 1       (self-financing)
             or  sum w + cash           = 1       (text-book: costs in the objective only)
                 lower <= w <= upper,  cash_lower <= cash <= cash_upper
                 further rows in w, cash, purchases and sales (`sddp.portfolio.rows`)
+                sqrt((w - b)' covariance (w - b)) <= limit for some benchmarks b
 
-where `charge` is what breaches of soft rows cost. Nothing is smoothed. Purchases and sales are
-columns of their own, cash is eliminated through the budget. From the active set of a solution
-nearby, if one is given, Newton's method (`sddp.portfolio.polish`) mostly needs a step or two;
-otherwise PIQP's interior point method finds which bounds, rows and kinks hold, and Newton's method
-on that set brings the answer to machine precision: what is not traded is not traded by a bit.
-Every answer is checked against the optimality conditions before it is returned.
+where `charge` is what breaches of soft rows, and soft benchmarks, cost. Nothing is smoothed.
+Purchases and sales are columns of their own, cash is eliminated through the budget. From the active
+set of a solution nearby, if one is given, Newton's method (`sddp.portfolio.polish`) mostly needs a
+step or two; otherwise PIQP's interior point method finds which bounds, rows and kinks hold, and
+Newton's method on that set brings the answer to machine precision: what is not traded is not
+traded by a bit. Every answer is checked against the optimality conditions before it is returned.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import piqp
 from sddp.arrays import Floats, Ints
 from sddp.errors import ModelError, SolverError
 from sddp.portfolio.polish import RowQp, polish
-from sddp.portfolio.rows import Rows
+from sddp.portfolio.rows import Rows, Tracking
 
 # Weights that miss the optimality conditions by more than this share of wealth are not handed out.
 KKT_TOLERANCE = 1e-8
@@ -67,6 +69,9 @@ class TransactionCostQp:
         No cash at all where both bounds are 0.
     self_financing : bool
     rows : Rows
+    tracking : Tracking
+    cost_weight : float
+        1 where the objective is a return; at least 0.
     """
 
     mean: Floats
@@ -82,6 +87,8 @@ class TransactionCostQp:
     cash_upper: float
     self_financing: bool
     rows: Rows
+    tracking: Tracking
+    cost_weight: float = 1.0
 
     @cached_property
     def reference_return(self) -> float:
@@ -94,8 +101,9 @@ class TransactionCostQp:
     def scale(self) -> float:
         """Size of the objective's slopes: dividing by it makes answers independent of units."""
         spread = float(np.abs(self.mean - self.reference_return).max())
-        curvature = self.risk_aversion * float(self.covariance.diagonal().max())
-        costs = float(max(self.purchase_cost.max(), self.sale_cost.max()))
+        aversion = self.risk_aversion + float(self.tracking.prices.sum())
+        curvature = aversion * float(self.covariance.diagonal().max())
+        costs = self.cost_weight * float(max(self.purchase_cost.max(), self.sale_cost.max()))
         return max(spread, curvature) or costs or 1.0
 
     def cost(self, weights: Floats) -> float:
@@ -111,47 +119,74 @@ class TransactionCostQp:
 
     def objective(self, weights: Floats, cash: float) -> float:
         """Value of the objective."""
-        earned = float(self.mean @ weights) + self.cash_return * cash - self.cost(weights)
+        earned = float(self.mean @ weights) + self.cash_return * cash
+        earned -= self.cost_weight * self.cost(weights)
         if self.rows.soft.any():
             earned -= self.rows.charge(self.rows.levels(weights, cash, self.current))
+        if len(self.tracking):
+            earned -= self.tracking.charge(weights, self.covariance)
         return earned - 0.5 * self.risk_aversion * float(weights @ self.covariance @ weights)
 
     def money_price(self, budget_dual: float) -> float:
         """What a unit of cost takes from the objective: itself, and its place in the budget."""
-        return 1.0 + budget_dual if self.self_financing else 1.0
+        return self.cost_weight + budget_dual if self.self_financing else self.cost_weight
 
-    def slopes(self, weights: Floats, budget_dual: float, row_duals: Floats) -> Floats:
-        """Derivative of the objective less the prices of budget and rows, without trading."""
+    def slopes(self, weights: Floats, prices: Prices) -> Floats:
+        """Derivative of the objective less the prices of budget, rows and tracking; no trading."""
         marginal_risk: Floats = self.covariance @ weights
-        slopes = self.mean - self.risk_aversion * marginal_risk - budget_dual
-        return slopes - row_duals @ self.rows.weights if len(row_duals) else slopes
+        slopes = self.mean - self.risk_aversion * marginal_risk - prices.budget
+        if len(prices.rows):
+            slopes -= prices.rows @ self.rows.weights
+        if len(prices.tracking):
+            off = prices.tracking @ (weights - self.tracking.benchmarks)
+            slopes -= self.covariance @ off
+        return slopes
 
-    def cash_slope(self, budget_dual: float, row_duals: Floats) -> float:
+    def cash_slope(self, prices: Prices) -> float:
         """The same of cash."""
-        return self.cash_return - budget_dual - float(row_duals @ self.rows.cash)
+        return self.cash_return - prices.budget - float(prices.rows @ self.rows.cash)
 
-    def trading_prices(self, budget_dual: float, row_duals: Floats) -> tuple[Floats, Floats]:
+    def trading_prices(self, prices: Prices) -> tuple[Floats, Floats]:
         """What a unit bought, and a unit sold, takes from the objective: by costs and by rows."""
-        price = self.money_price(budget_dual)
+        price = self.money_price(prices.budget)
         buying, selling = price * self.purchase_cost, price * self.sale_cost
-        if len(row_duals):
-            buying = buying + row_duals @ self.rows.bought
-            selling = selling + row_duals @ self.rows.sold
+        if len(prices.rows):
+            buying = buying + prices.rows @ self.rows.bought
+            selling = selling + prices.rows @ self.rows.sold
         return buying, selling
 
 
-class TransactionCostSolution(NamedTuple):
-    """Optimal weights, the cash beside them, and the multipliers.
+class Prices(NamedTuple):
+    """Multipliers: by how much the objective rises if something is relaxed by one unit.
 
-    `budget_dual` is the rise of the objective per unit of wealth, `row_duals` per unit by which a
-    row's upper side is raised (negative: by which its lower side is lowered).
-    `kkt_residual` is the largest error in the optimality conditions, see `kkt_residual`.
+    Attributes
+    ----------
+    budget : float
+        Per unit of wealth.
+    rows : array, shape (k,)
+        Per unit by which a row's upper side is raised; negative: by which its lower is lowered.
+    tracking : array, shape (q,)
+        Per unit of half the tracking variance.
+    """
+
+    budget: float
+    rows: Floats
+    tracking: Floats
+
+    def times(self, factor: float) -> Prices:
+        """Of an objective that many times as large."""
+        return Prices(factor * self.budget, factor * self.rows, factor * self.tracking)
+
+
+class TransactionCostSolution(NamedTuple):
+    """Optimal weights, the cash beside them, multipliers, and the error in the conditions.
+
+    `kkt_residual` is the largest error in the optimality conditions, see the function.
     """
 
     weights: Floats
     cash: float
-    budget_dual: float
-    row_duals: Floats
+    prices: Prices
     kkt_residual: float
 
 
@@ -188,9 +223,10 @@ class Columns(NamedTuple):
 def solve_transaction_cost_qp(
     problem: TransactionCostQp, near: TransactionCostSolution | None = None
 ) -> TransactionCostSolution:
-    """Solve to `KKT_TOLERANCE` or say why not.
+    """Solve to `KKT_TOLERANCE` or say why not; benchmarks at their given prices.
 
-    Bounds and rows are assumed to leave a feasible point.
+    Bounds and rows are assumed to leave a feasible point. Benchmarks are soft, or hard with a
+    price already found (`sddp.portfolio.tracking` finds it).
 
     Parameters
     ----------
@@ -205,11 +241,13 @@ def solve_transaction_cost_qp(
     SolverError
         The optimality conditions are missed.
     """
-    columns = _columns(problem)
-    qp = _row_qp(problem, columns)
-    best, status = _nothing(problem, columns), "not asked"
+    columns = columns_of(problem)
+    qp = row_qp(problem, columns)
+    nothing = Prices(0.0, np.zeros(len(problem.rows)), problem.tracking.prices)
+    best = TransactionCostSolution(columns.base, 0.0, nothing, np.inf)
+    status = "not asked"
     if near is not None:
-        best = _best(problem, columns, polish(qp, *_start(problem, columns, near)), best)
+        best = _best(problem, columns, polish(qp, *start_at(problem, columns, near)), best)
     if best.kkt_residual > NEGLIGIBLE:
         for tolerance, trusts_rows in ATTEMPTS:
             z, duals, status = _interior_point(qp, tolerance)
@@ -218,7 +256,7 @@ def solve_transaction_cost_qp(
             best = _best(problem, columns, polished, best)
             if best.kkt_residual <= NEGLIGIBLE:
                 break
-    _refuse_money_burning(problem, best.budget_dual)
+    _refuse_money_burning(problem, best.prices.budget)
     if not best.kkt_residual <= KKT_TOLERANCE:
         raise SolverError(
             f"the mean-variance problem with risk_aversion = {problem.risk_aversion:g} misses its "
@@ -228,36 +266,35 @@ def solve_transaction_cost_qp(
     return best
 
 
-def kkt_residual(
-    problem: TransactionCostQp, weights: Floats, cash: float, budget_dual: float, row_duals: Floats
-) -> float:
+def kkt_residual(problem: TransactionCostQp, weights: Floats, cash: float, prices: Prices) -> float:
     """Largest violation of the optimality conditions, as a share of wealth.
 
     With ``g`` the slopes divided by the problem's scale, optimal weights are those that a step
     along ``g``, followed by the proximal map of costs and bounds, leaves where they are. The
     distance moved, the same distance of cash and of each row, and the budget's error, are what is
-    compared; the largest is returned: 0 exactly at an optimum.
+    compared; the largest is returned: 0 exactly at an optimum. Whether hard benchmarks are kept is
+    not looked at: `Tracking.misses` does.
     """
     p, unit = problem, problem.scale
-    buying, selling = p.trading_prices(budget_dual, row_duals)
-    step = weights + p.slopes(weights, budget_dual, row_duals) / unit - p.current
+    buying, selling = p.trading_prices(prices)
+    step = weights + p.slopes(weights, prices) / unit - p.current
     bought = np.maximum(step - buying / unit, 0.0)
     sold = np.maximum(-step - selling / unit, 0.0)
     nearest = np.minimum(np.maximum(p.current + bought - sold, p.lower), p.upper)
-    stepped_cash = cash + p.cash_slope(budget_dual, row_duals) / unit
+    stepped_cash = cash + p.cash_slope(prices) / unit
     errors = [
         float(np.abs(weights - nearest).max()),
         abs(cash - min(max(stepped_cash, p.cash_lower), p.cash_upper)),
         abs(p.cash(weights) - cash),
     ]
-    if len(row_duals):
+    if len(p.rows):
         levels = p.rows.levels(weights, cash, p.current)
-        errors.append(float(p.rows.misses(levels, row_duals, unit).max()))
+        errors.append(float(p.rows.misses(levels, prices.rows, unit).max()))
     # A comparison with NaN is false: such an answer would pass for the best.
     return max(errors) if np.isfinite(errors).all() else np.inf
 
 
-def _columns(problem: TransactionCostQp) -> Columns:
+def columns_of(problem: TransactionCostQp) -> Columns:
     """Up from the base at the purchase cost, down at the sale cost.
 
     A current weight outside of its bounds has its base at the nearest one, from where it can only
@@ -284,20 +321,20 @@ def _columns(problem: TransactionCostQp) -> Columns:
     )
 
 
-def _row_qp(problem: TransactionCostQp, columns: Columns) -> RowQp:
+def row_qp(problem: TransactionCostQp, columns: Columns) -> RowQp:
     """The problem in moves, to be minimised, on its own scale; cash is what the budget leaves.
 
     The first row is that of cash, the others are those of the problem divided by their sizes.
     """
     p, c, rows = problem, columns, problem.rows
     asset, sign, m = c.asset, c.sign, len(c.asset)
-    reference = p.reference_return
-    slope = p.slopes(c.base, reference, np.zeros(0))[asset] * sign
+    reference, followed = p.reference_return, p.tracking.prices
+    slope = p.slopes(c.base, Prices(reference, np.zeros(0), followed))[asset] * sign
     moves_cash = -(sign + c.cost if p.self_financing else sign)
     cash, paid = p.cash(c.base), p.money_price(reference)
     gradient = (paid * c.cost - slope) / p.scale
     hessian = p.covariance[asset[:, None], asset]
-    hessian *= p.risk_aversion / p.scale * sign
+    hessian *= (p.risk_aversion + followed.sum()) / p.scale * sign
     hessian *= sign[:, None]
     row, low, high = -moves_cash[None], cash - p.cash_upper, cash - p.cash_lower
     if not len(rows):
@@ -359,7 +396,7 @@ def _best(
 ) -> TransactionCostSolution:
     """The candidate that misses the conditions least; the first that is exact ends the search."""
     for z, duals in candidates:
-        solution = _solution(problem, columns, z, duals)
+        solution = _solution_at(problem, columns, z, duals)
         if solution.kkt_residual < best.kkt_residual:
             best = solution
         if best.kkt_residual <= NEGLIGIBLE:
@@ -367,7 +404,7 @@ def _best(
     return best
 
 
-def _solution(
+def _solution_at(
     problem: TransactionCostQp, columns: Columns, z: Floats, duals: Floats
 ) -> TransactionCostSolution:
     p, reached = problem, columns.weights(z)
@@ -375,26 +412,22 @@ def _solution(
     inside = np.minimum(np.maximum(np.where(still, p.current, reached), p.lower), p.upper)
     cash = min(max(p.cash(inside), p.cash_lower), p.cash_upper)
     row_duals = duals[1:] * p.scale / p.rows.sizes if len(duals) > 1 else np.zeros(0)
-    budget_dual = p.reference_return + p.scale * float(duals[0]) - float(row_duals @ p.rows.cash)
-    residual = kkt_residual(p, inside, cash, budget_dual, row_duals)
-    return TransactionCostSolution(inside, cash, budget_dual, row_duals, residual)
+    budget = p.reference_return + p.scale * float(duals[0]) - float(row_duals @ p.rows.cash)
+    prices = Prices(budget, row_duals, p.tracking.prices)
+    return TransactionCostSolution(inside, cash, prices, kkt_residual(p, inside, cash, prices))
 
 
-def _start(
+def start_at(
     problem: TransactionCostQp, columns: Columns, near: TransactionCostSolution
 ) -> tuple[Floats, Floats]:
     """Columns and duals of the rows at a solution of another problem of the same form."""
-    p, rows = problem, problem.rows
+    p, rows, prices = problem, problem.rows, near.prices
     breaches = np.zeros(len(rows))
     if len(columns.slack_row):
         breaches = rows.breaches(rows.levels(near.weights, near.cash, p.current)) / rows.sizes
-    first = near.budget_dual - p.reference_return + float(near.row_duals @ rows.cash)
-    duals = np.append(first, near.row_duals * rows.sizes) / p.scale
+    first = prices.budget - p.reference_return + float(prices.rows @ rows.cash)
+    duals = np.append(first, prices.rows * rows.sizes) / p.scale
     return columns.moves(near.weights, breaches), duals
-
-
-def _nothing(problem: TransactionCostQp, columns: Columns) -> TransactionCostSolution:
-    return TransactionCostSolution(columns.base, 0.0, 0.0, np.zeros(len(problem.rows)), np.inf)
 
 
 def _refuse_money_burning(problem: TransactionCostQp, budget_dual: float) -> None:

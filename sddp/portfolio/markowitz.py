@@ -1,0 +1,412 @@
+"""Portfolios on the efficient frontier other than by risk aversion, with costs and constraints.
+
+Each is the mean-variance problem at a risk aversion that is found: the answer is checked by that
+problem's conditions, and its multipliers are those of `MeanVariance` there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import brentq
+
+from sddp.arrays import Floats
+from sddp.errors import InfeasibleProblem, ModelError, SolverError
+from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
+from sddp.portfolio.result import Solved
+from sddp.portfolio.rows import Rows
+from sddp.portfolio.transaction_cost_qp import (
+    KKT_TOLERANCE,
+    Prices,
+    TransactionCostQp,
+    TransactionCostSolution,
+    kkt_residual,
+)
+
+# Steps of the search for a risk aversion, around the one of the problem's own size.
+FACTOR, STEPS = 8.0, 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinimumVariance(Optimizer):
+    """The portfolio of least variance, costs not weighed: ``min u' covariance u, sum u = 1``.
+
+    Costs of getting there are reported, not minimized (`TargetReturn` and `MeanVariance` weigh
+    them), so only the text-book form is offered. Without `max_cash` the answer is fully invested.
+
+    Parameters
+    ----------
+    transaction_cost, sale_cost, min_weights, max_weights, min_cash, max_cash
+        See `Optimizer`.
+
+    Raises
+    ------
+    ModelError
+        A parameter is out of range, or `self_financing` is asked for.
+    """
+
+    max_cash: float = 0.0
+    self_financing: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.self_financing:
+            raise ModelError(
+                "self_financing=True: wasting wealth would lower the variance; leave it out, or "
+                "use TargetReturn, which weighs costs"
+            )
+
+    def prepare(self, assets: Sequence[Hashable]) -> MinimumVarianceKernel:
+        """See `Optimizer.prepare`."""
+        return MinimumVarianceKernel(Terms(self, assets))
+
+
+class MinimumVarianceKernel:
+    """See `Kernel`."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def solve(
+        self, mean: Floats, covariance: Floats, current: Floats, known: Known = NOTHING_MORE
+    ) -> Solved:
+        """See `Kernel.solve`; the objective is the variance."""
+        problem = self._terms.problem(mean, covariance, current, known.cash_return)
+        found = self._terms.optimum(without_return(problem))
+        variance = float(found.weights @ covariance @ found.weights)
+        return Solved(self._terms.names, problem, found, variance, has_duals=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetReturn(Optimizer):
+    """Least variance with an expected return, net of costs, of at least `target`.
+
+    Parameters
+    ----------
+    target : float
+        Per period: ``mean'u + cash_return u_cash - cost >= target``.
+    transaction_cost, sale_cost, min_weights, max_weights, min_cash, max_cash, self_financing
+        See `Optimizer`. The text-book form is the default.
+
+    Raises
+    ------
+    ModelError
+        A parameter is out of range.
+    """
+
+    target: float
+    self_financing: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isfinite(self.target):
+            raise ModelError(f"target = {self.target}: must be a decimal return; 0.01 is 1 %")
+
+    def prepare(self, assets: Sequence[Hashable]) -> TargetReturnKernel:
+        """See `Optimizer.prepare`."""
+        return TargetReturnKernel(Terms(self, assets), self.target)
+
+
+class TargetReturnKernel:
+    """See `Kernel`."""
+
+    def __init__(self, terms: Terms, target: float) -> None:
+        self._terms, self._target = terms, target
+
+    def solve(
+        self, mean: Floats, covariance: Floats, current: Floats, known: Known = NOTHING_MORE
+    ) -> Solved:
+        """See `Kernel.solve`; the objective is the variance.
+
+        Raises
+        ------
+        InfeasibleProblem
+            The greatest expected return is below the target.
+        """
+        problem = self._terms.problem(mean, covariance, current, known.cash_return)
+        row = Rows.of(
+            mean[None],
+            cash=np.array([known.cash_return]),
+            bought=-problem.purchase_cost[None],
+            sold=-problem.sale_cost[None],
+            lower=np.array([self._target]),
+        )
+        least = without_return(problem)
+        try:
+            found = self._terms.optimum(replace(least, rows=Rows.joined([least.rows, row])))
+        except SolverError:
+            self._check_reachable(problem)
+            raise
+        price = -float(found.prices.rows[-1])
+        prices = found.prices._replace(rows=found.prices.rows[:-1])
+        variance = float(found.weights @ covariance @ found.weights)
+        if price <= 0.0:
+            return Solved(self._terms.names, problem, found, variance, has_duals=False)
+        # The price of return, in variance, is one over the risk aversion at which it is optimal.
+        rows = replace(problem.rows, penalty=problem.rows.penalty / price)
+        at = replace(problem, risk_aversion=1.0 / price, rows=rows)
+        checked = _checked(at, found.weights, prices.times(1.0 / price))
+        return Solved(self._terms.names, at, checked, variance, has_duals=True)
+
+    def _check_reachable(self, problem: TransactionCostQp) -> None:
+        best = self._terms.optimum(replace(problem, risk_aversion=0.0))
+        greatest = net_return(problem, best.weights)
+        if greatest < self._target + KKT_TOLERANCE:
+            raise InfeasibleProblem(
+                f"target = {self._target:g}: the greatest expected return net of costs is "
+                f"{greatest:g}, {self._target - greatest:g} less; lower the target or the bounds"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetVolatility(Optimizer):
+    """Greatest expected return net of costs with a volatility of at most `target`.
+
+    Parameters
+    ----------
+    target : float
+        Standard deviation of the period's return, positive.
+    transaction_cost, sale_cost, min_weights, max_weights, min_cash, max_cash, self_financing
+        See `Optimizer`.
+
+    Raises
+    ------
+    ModelError
+        A parameter is out of range.
+    """
+
+    target: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.target < math.inf:
+            raise ModelError(f"target = {self.target}: must be a positive standard deviation")
+
+    def prepare(self, assets: Sequence[Hashable]) -> TargetVolatilityKernel:
+        """See `Optimizer.prepare`."""
+        return TargetVolatilityKernel(Terms(self, assets), self.target)
+
+
+class TargetVolatilityKernel:
+    """See `Kernel`."""
+
+    def __init__(self, terms: Terms, target: float) -> None:
+        self._search, self._target = FrontierSearch(terms), target
+
+    def solve(
+        self, mean: Floats, covariance: Floats, current: Floats, known: Known = NOTHING_MORE
+    ) -> Solved:
+        """See `Kernel.solve`; the objective is the expected return net of costs.
+
+        Raises
+        ------
+        InfeasibleProblem
+            The least volatility is above the target.
+        """
+        terms = self._search.terms
+        problem = terms.problem(mean, covariance, current, known.cash_return)
+
+        def above(found: TransactionCostSolution, _: float) -> float:
+            return math.sqrt(_variance(problem, found.weights)) / self._target - 1.0
+
+        boldest = terms.optimum(replace(problem, risk_aversion=0.0))
+        if above(boldest, 0.0) <= 0.0:
+            return _solved(terms, problem, boldest)
+        least = terms.optimum(without_return(replace(problem, self_financing=False)))
+        lowest = math.sqrt(_variance(problem, least.weights))
+        if lowest > self._target * (1.0 + KKT_TOLERANCE):
+            raise InfeasibleProblem(
+                f"target = {self._target:g}: the least volatility is {lowest:g}, "
+                f"{lowest - self._target:g} more; raise the target or allow more cash"
+            )
+        return _solved(terms, *self._search.root(problem, above))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaximumSharpe(Optimizer):
+    """Greatest ratio of expected excess return, net of costs, to volatility.
+
+    With ``e`` the excess return and ``v`` the variance, the optimum is the mean-variance
+    portfolio at risk aversion ``e / v``: the conditions of both are the same (so are those of the
+    form of Charnes and Cooper, 1962, in which the ratio is a quadratic program; the tests solve
+    that form). Where cash may be held, the mixtures with cash of one portfolio share the ratio;
+    without `max_cash` the answer is fully invested.
+
+    Parameters
+    ----------
+    transaction_cost, sale_cost, min_weights, max_weights, min_cash, max_cash, self_financing
+        See `Optimizer`. The text-book form is the default.
+    """
+
+    max_cash: float = 0.0
+    self_financing: bool = False
+
+    def prepare(self, assets: Sequence[Hashable]) -> MaximumSharpeKernel:
+        """See `Optimizer.prepare`."""
+        return MaximumSharpeKernel(Terms(self, assets))
+
+
+class MaximumSharpeKernel:
+    """See `Kernel`."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._search = FrontierSearch(terms)
+
+    def solve(
+        self, mean: Floats, covariance: Floats, current: Floats, known: Known = NOTHING_MORE
+    ) -> Solved:
+        """See `Kernel.solve`; the objective is the ratio.
+
+        Raises
+        ------
+        ModelError
+            No portfolio beats cash, or one without risk does.
+        """
+        terms, cash_return = self._search.terms, known.cash_return
+        problem = terms.problem(mean, covariance, current, cash_return)
+
+        def excess(found: TransactionCostSolution) -> float:
+            return net_return(problem, found.weights) - cash_return
+
+        def above(found: TransactionCostSolution, risk_aversion: float) -> float:
+            e = excess(found)
+            return 1.0 - risk_aversion * _variance(problem, found.weights) / e if e > 0.0 else -1.0
+
+        best = excess(terms.optimum(replace(problem, risk_aversion=0.0)))
+        if best <= 0.0:
+            raise ModelError(
+                f"mean: no portfolio beats cash_return = {cash_return:g}, the best is {-best:g} "
+                "below it net of costs, so that no Sharpe ratio is positive; hold cash, or use "
+                "MinimumVariance"
+            )
+        at, found = self._search.root(problem, above)
+        volatility = math.sqrt(_variance(problem, found.weights))
+        return _solved(terms, at, found, excess(found) / volatility)
+
+
+class FrontierSearch:
+    """Searches the efficient frontier for a risk aversion."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+
+    def root(
+        self,
+        problem: TransactionCostQp,
+        above: Callable[[TransactionCostSolution, float], float],
+    ) -> tuple[TransactionCostQp, TransactionCostSolution]:
+        """The problem and solution at which a function that falls with risk aversion is zero.
+
+        Where solutions jump there (a covariance that is not positive definite), the mixture of
+        both sides is taken that brings it to zero: both are optimal, so every mixture is.
+
+        Raises
+        ------
+        ModelError, SolverError
+        """
+        known: dict[float, tuple[float, TransactionCostSolution]] = {}
+
+        def value(log_aversion: float) -> float:
+            risk_aversion = math.exp(log_aversion)
+            found = self.terms.optimum(replace(problem, risk_aversion=risk_aversion))
+            known[risk_aversion] = above(found, risk_aversion), found
+            return known[risk_aversion][0]
+
+        bold, shy = self._bracket(problem, value)
+        if value(bold) * value(shy) < 0.0:
+            brentq(value, bold, shy, xtol=1e-15, rtol=1e-15, maxiter=200)
+        positive = [at for at, (v, _) in known.items() if v > 0.0]
+        low = max(positive) if positive else min(known)
+        high = min(at for at, (v, _) in known.items() if v <= 0.0)
+        at = replace(problem, risk_aversion=high)
+        one, other = known[low][1], known[high][1]
+        share = self._share(lambda s: above(_mixed(at, one, other, s), high))
+        return at, _checked(at, _mixed(at, one, other, share).weights, other.prices)
+
+    def _bracket(
+        self, problem: TransactionCostQp, value: Callable[[float], float]
+    ) -> tuple[float, float]:
+        """Logarithms of two risk aversions with the root between them."""
+        largest = float(problem.covariance.diagonal().max())
+        start = math.log(problem.scale / largest) if largest > 0.0 else 0.0
+        step = math.log(FACTOR)
+        bold = shy = start
+        if value(start) > 0.0:
+            for _ in range(STEPS):
+                bold, shy = shy, shy + step
+                if value(shy) <= 0.0:
+                    return bold, shy
+        else:
+            for _ in range(STEPS):
+                bold, shy = bold - step, bold
+                if value(bold) > 0.0:
+                    return bold, shy
+        raise SolverError(
+            f"no risk aversion between {math.exp(bold):g} and {math.exp(shy):g} is the one looked "
+            "for; look for moments of very different size, or for a portfolio without risk"
+        )
+
+    def _share(self, value: Callable[[float], float]) -> float:
+        """Share of the bolder of two solutions at which a function is zero."""
+        if not value(0.0) < 0.0 < value(1.0):
+            return 0.0
+        share: float = brentq(value, 0.0, 1.0, xtol=1e-15)
+        return share
+
+
+def without_return(problem: TransactionCostQp) -> TransactionCostQp:
+    """The same weights and rows, with half the variance alone to be made small."""
+    nothing = np.zeros(len(problem.mean))
+    return replace(problem, mean=nothing, cash_return=0.0, risk_aversion=1.0, cost_weight=0.0)
+
+
+def net_return(problem: TransactionCostQp, weights: Floats) -> float:
+    """Expected return of the period, costs of trading and charges of soft constraints paid."""
+    return replace(problem, risk_aversion=0.0).objective(weights, problem.cash(weights))
+
+
+def _variance(problem: TransactionCostQp, weights: Floats) -> float:
+    return float(weights @ problem.covariance @ weights)
+
+
+def _mixed(
+    problem: TransactionCostQp,
+    one: TransactionCostSolution,
+    other: TransactionCostSolution,
+    share: float,
+) -> TransactionCostSolution:
+    weights = share * one.weights + (1.0 - share) * other.weights
+    return other._replace(weights=weights, cash=problem.cash(weights))
+
+
+def _checked(
+    problem: TransactionCostQp, weights: Floats, prices: Prices
+) -> TransactionCostSolution:
+    """A solution with its residual at the problem's risk aversion.
+
+    Raises
+    ------
+    SolverError
+        It misses the conditions by more than `KKT_TOLERANCE`.
+    """
+    cash = min(max(problem.cash(weights), problem.cash_lower), problem.cash_upper)
+    residual = kkt_residual(problem, weights, cash, prices)
+    if not residual <= KKT_TOLERANCE:
+        raise SolverError(
+            f"the portfolio found at risk_aversion = {problem.risk_aversion:g} misses its "
+            f"optimality conditions by {residual:.1e}; look for moments of very different size"
+        )
+    return TransactionCostSolution(weights, cash, prices, residual)
+
+
+def _solved(
+    terms: Terms,
+    problem: TransactionCostQp,
+    found: TransactionCostSolution,
+    objective: float | None = None,
+) -> Solved:
+    value = net_return(problem, found.weights) if objective is None else objective
+    return Solved(terms.names, problem, found, value, has_duals=True)
