@@ -15,7 +15,7 @@ _HOMES = {
     "sddp.allocation.problem": ("allocation_problem",),
     "sddp.allocation.training": ("train_allocation",),
     "sddp.backtest": (
-        "BacktestReport",
+        "BacktestResult",
         "Cell",
         "MeanVarianceStrategy",
         "MultistageStrategy",

@@ -14,7 +14,7 @@ from sddp.backtest import BuyAndHold, EqualWeight, backtest
 from sddp.bounds.inner import inner_bound
 from sddp.errors import ModelError
 from sddp.estimation import RegimeEstimator
-from sddp.evaluation import inference
+from sddp.evaluation import inference, sample
 from sddp.evaluation.resampling import stationary_blocks
 from sddp.evaluation.risk_tests import shortfall_test
 from sddp.market import Market
@@ -91,10 +91,14 @@ CALLS = {
     "sobol_normal": lambda rng: statistics.sobol_normal(*MOMENTS, rng=rng),
     "ReturnAutoregression.simulate": lambda rng: autoregression().simulate(4, 3, rng=rng).factors,
     "ReturnAutoregression.shocks": lambda rng: autoregression().shocks(4, rng=rng).factors,
-    "intervals": lambda rng: report().intervals(rng=rng, n_draws=100)["low"],
-    "differences": lambda rng: report().differences("hold", rng=rng, n_draws=100)["p_value"],
+    "intervals": lambda rng: inference.intervals(
+        sample(report()), inference.Resampling(rng, n_draws=100), confidence=0.95
+    )["low"],
+    "differences": lambda rng: inference.differences(
+        sample(report()), "hold", inference.Resampling(rng, n_draws=100)
+    )["p_value"],
     "Resampling": lambda rng: inference.intervals(
-        report()._sample, inference.Resampling(rng, n_draws=100), confidence=0.9
+        sample(report()), inference.Resampling(rng, n_draws=100), confidence=0.9
     )["high"],
     "stationary_blocks": lambda rng: np.concatenate(
         [b.starts for b in stationary_blocks(30, block_length=3.0, n_draws=4, rng=rng)]

@@ -81,7 +81,7 @@ def test_a_notebook_shows_tables(shown):
         assert page.startswith("<div class='tex2jax_ignore mathjax_ignore'>"), name
         assert len(page) < 20_000, name
     assert "volatility" in shown["scenarios"]._repr_html_()
-    assert "sharpe" in shown["report"]._repr_html_()
+    assert "net of costs" in shown["report"]._repr_html_()
 
 
 def test_a_few_facts_are_the_right_ones(shown):

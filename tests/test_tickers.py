@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 
 import sddp
-from sddp.allocation.training import AllocationResult, cost_free_policy
+from sddp.allocation.training import AllocationResult, frictionless_policy
 from sddp.backtest import (
-    BacktestReport,
+    BacktestResult,
     BuyAndHold,
     Cell,
     EqualWeight,
@@ -36,11 +36,17 @@ from sddp.bounds.inner import inner_bound
 from sddp.display.fonts import drawable
 from sddp.errors import DataError, ModelError
 from sddp.estimation import RegimeEstimator, RegimeForecaster, WindowForecaster
+from sddp.evaluation import summary
 from sddp.labels import label_index
 from sddp.market import Market
 from sddp.portfolio import ExponentialMoments, LedoitWolfMoments, SampleMoments
-from sddp.reporting import Contents
-from sddp.reporting.figures import allocation_figure
+from sddp.reporting import (
+    ReportOptions,
+    allocation_figure,
+    trading_figure,
+    wealth_figure,
+    write_html,
+)
 from sddp.statistics import FactorModel, GaussianRegimes, markov_scenarios
 from sddp.studies.record import RunFiles
 from sddp.tables import SHOWN
@@ -146,7 +152,7 @@ def test_simulations_name_positions_by_text():
 def test_other_policies_know_the_labels_too():
     model = sddp.AllocationModel(transaction_cost=0.002, cvar_limit=0.03)
     odd, plain = (
-        cost_free_policy(model, scenarios(labels)).decide(regime=0, holdings={"cash": 1.0})
+        frictionless_policy(model, scenarios(labels)).decide(regime=0, holdings={"cash": 1.0})
         for labels in KINDS.values()
     )
     same_types(odd.trades.index, LABELS)
@@ -166,7 +172,7 @@ def test_policy_files_give_the_same_decisions(tmp_path):
         sale_cost=pd.Series(0.002, label_index(labels)),
         weight_limit=dict.fromkeys(labels[::3], 0.1),
     )
-    policy = cost_free_policy(model, drawn)
+    policy = frictionless_policy(model, drawn)
     policy.save(tmp_path / "policy.json")
     loaded = sddp.load_allocation_policy(tmp_path / "policy.json")
     same_types(loaded.problem.asset_names, labels)
@@ -343,7 +349,7 @@ def strategies(labels: Sequence) -> dict:
 
 
 @cache
-def report(kind: str) -> BacktestReport:
+def report(kind: str) -> BacktestResult:
     data = market(kind)
     return backtest(
         data,
@@ -426,17 +432,23 @@ def test_figures_show_every_label(start):
 @pytest.mark.long
 def test_figures_of_a_report_can_be_drawn():
     whole = report("odd")
-    for figure in (whole.plot_wealth(), whole.plot_allocation(STRATEGIES[0]), whole.plot_trading()):
+    for figure in (
+        wealth_figure(whole.wealth, whole.timing),
+        allocation_figure({STRATEGIES[0]: whole.weights(STRATEGIES[0])}),
+        trading_figure(whole.turnover, whole.costs, whole.timing),
+    ):
         figure.savefig(io.BytesIO(), format="png", dpi=30)
-    names = [text.replace("\n", " ") for text in legend_texts(whole.plot_wealth())]
+    names = [
+        text.replace("\n", " ") for text in legend_texts(wealth_figure(whole.wealth, whole.timing))
+    ]
     assert sorted(names) == sorted(STRATEGIES)
 
 
 @pytest.mark.long
 def test_the_page_shows_labels_and_names_as_text(tmp_path):
-    contents = Contents(reference=STRATEGIES[0], n_draws=100)
-    path = report("odd").to_html(
-        tmp_path / "page.html", contents=contents, rng=np.random.default_rng(1)
+    options = ReportOptions(reference=STRATEGIES[0], n_draws=100)
+    path = write_html(
+        report("odd"), tmp_path / "page.html", options=options, rng=np.random.default_rng(1)
     )
     page = path.read_bytes().decode("utf-8")  # a label may hold a carriage return
     assert "<script>alert" not in page
@@ -455,7 +467,7 @@ def test_tables_of_a_run_are_written_by_text(tmp_path):
     with (tmp_path / "weights.csv").open(encoding="utf-8", newline="") as file:
         header = next(csv.reader(file))
     assert header[1:] == ["cash", *(str(label) for label in LABELS)]
-    RunFiles(tmp_path).write_table("summary", whole.summary())
+    RunFiles(tmp_path).write_table("summary", summary(whole))
     with (tmp_path / "summary.csv").open(encoding="utf-8", newline="") as file:
         assert [row[0] for row in csv.reader(file)][1:] == list(STRATEGIES)
 

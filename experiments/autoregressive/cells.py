@@ -17,9 +17,9 @@ from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
-from sddp.allocation.training import cost_free_policy, train_allocation
+from sddp.allocation.training import frictionless_policy, train_allocation
 from sddp.arrays import Floats
-from sddp.bounds.frictionless import CostFreePolicy, factor_grid, solve_cost_free
+from sddp.bounds.frictionless import FrictionlessPolicy, factor_grid, solve_frictionless
 from sddp.bounds.information_relaxation import information_relaxation, laws_along
 from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.engine.training.stopping import Iterations
@@ -130,23 +130,23 @@ class World:
 
 
 @lru_cache(maxsize=16)
-def programme(config: Config, limit: float) -> CostFreePolicy:
+def programme(config: Config, limit: float) -> FrictionlessPolicy:
     """The dynamic programme without costs: limit on the points of the law, exact expectations."""
     process = brown_smith()
     law = process.shocks(config.law_points, rng=stream(config.seed, Purpose.LAW))
     return _solve(config, limit, law, process.quadrature(N_NODES))
 
 
-def sampled_programme(config: Config, limit: float, shocks: Shocks) -> CostFreePolicy:
+def sampled_programme(config: Config, limit: float, shocks: Shocks) -> FrictionlessPolicy:
     """The programme whose law and expectations are both a sample."""
     return _solve(config, limit, shocks, None)
 
 
 def _solve(
     config: Config, limit: float, shocks: Shocks, expectation: Shocks | None
-) -> CostFreePolicy:
+) -> FrictionlessPolicy:
     process = brown_smith()
-    return solve_cost_free(
+    return solve_frictionless(
         process,
         shocks,
         factor_grid(process, config.n_grid),
@@ -192,7 +192,7 @@ def relax(world: World, limit: float, cost: float, penalised: bool) -> Floats:
     )
 
 
-def _scaled_value(world: World, cell: Cell, rule: TrainedRule, free: CostFreePolicy) -> Floats:
+def _scaled_value(world: World, cell: Cell, rule: TrainedRule, free: FrictionlessPolicy) -> Floats:
     """Value of a policy that is moved towards cash wherever it breaks the true limit."""
     few = rule.thinned(world.config.n_thin)
     charged = _charged(cell, few)
@@ -207,9 +207,9 @@ def _charged(cell: Cell, rule: Rule) -> Rule:
     return policies.paying(rule, cell.cost) if ignorant else rule
 
 
-def _rule(world: World, cell: Cell, sample: Sample, free: CostFreePolicy) -> Rule:
+def _rule(world: World, cell: Cell, sample: Sample, free: FrictionlessPolicy) -> Rule:
     if cell.policy == ORACLE:
-        return policies.cost_free(free, sample)
+        return policies.frictionless(free, sample)
     if cell.policy in (ONE_STEP, ONE_STEP_FUTURE):
         return policies.one_step(free, sample, cell.cost, future=cell.policy == ONE_STEP_FUTURE)
     model = world.regimes[cell.n_states, cell.pairing]
@@ -242,7 +242,7 @@ def _policy(
     )
     # What is worth 1 per unit of wealth next month needs no cuts that were trained.
     if cell.policy in (COST_FREE_FUTURE, MYOPIC):
-        return cost_free_policy(allocation, scenarios)
+        return frictionless_policy(allocation, scenarios)
     return train_allocation(
         allocation,
         scenarios,
@@ -254,11 +254,11 @@ def _policy(
     ).policy
 
 
-def _differences(free: CostFreePolicy, sample: Sample) -> Floats:
+def _differences(free: FrictionlessPolicy, sample: Sample) -> Floats:
     return value_differences(free, sample.paths, free.process.quadrature(N_NODES))
 
 
-def _value(free: CostFreePolicy, sample: Sample, run: Walk) -> Floats:
+def _value(free: FrictionlessPolicy, sample: Sample, run: Walk) -> Floats:
     return controlled_wealth(run.terminal, run.holdings, _differences(free, sample))
 
 

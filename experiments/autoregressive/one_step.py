@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
-from sddp.bounds.frictionless import CostFreePolicy, conditional_law, expected_growth
+from sddp.bounds.frictionless import FrictionlessPolicy, conditional_law, expected_growth
 from sddp.errors import SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.cvar_limit import LIMIT_TOLERANCE, UNIT, ReturnLaw
@@ -30,7 +30,7 @@ def myopic_rewards(process: ReturnAutoregression, factors: Floats) -> Rewards:
 
 
 def cost_free_rewards(
-    programme: CostFreePolicy, expectation: Shocks, stage: int, factors: Floats
+    programme: FrictionlessPolicy, expectation: Shocks, stage: int, factors: Floats
 ) -> Rewards:
     """Expected terminal wealth of the same money if all later trading were free."""
     later = programme.growth[stage + 1]
@@ -41,7 +41,7 @@ def best_holdings(
     before: Floats,
     factors: Floats,
     rewards: Rewards,
-    programme: CostFreePolicy,
+    programme: FrictionlessPolicy,
     cost: float,
 ) -> Floats:
     """Holdings after trading of largest reward under the limit of a programme, path by path.
@@ -52,7 +52,7 @@ def best_holdings(
         Money, cash first.
     factors : array, shape (n,)
     rewards : (n,) array of cash and (n, n_assets) array of assets
-    programme : CostFreePolicy
+    programme : FrictionlessPolicy
         Whose law of returns and limit hold.
     cost : float
 

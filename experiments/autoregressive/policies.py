@@ -13,7 +13,7 @@ from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
-from sddp.bounds.frictionless import CostFreePolicy
+from sddp.bounds.frictionless import FrictionlessPolicy
 from sddp.evaluation.rollout import Rule
 from sddp.evaluation.true_risk import towards_cash
 
@@ -92,7 +92,7 @@ def most_likely(beliefs: Floats) -> Floats:
     return certain
 
 
-def one_step(programme: CostFreePolicy, sample: Sample, cost: float, *, future: bool) -> Rule:
+def one_step(programme: FrictionlessPolicy, sample: Sample, cost: float, *, future: bool) -> Rule:
     """The best trade of one period; `future`: with the value function of free trading after it."""
     expectation = programme.process.quadrature(N_NODES)
 
@@ -108,7 +108,7 @@ def one_step(programme: CostFreePolicy, sample: Sample, cost: float, *, future: 
     return rule
 
 
-def cost_free(programme: CostFreePolicy, sample: Sample) -> Rule:
+def frictionless(programme: FrictionlessPolicy, sample: Sample) -> Rule:
     """The dynamic programme without costs."""
 
     def rule(stage: int, before: Floats) -> Floats:

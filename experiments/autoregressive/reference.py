@@ -32,7 +32,7 @@ from experiments.autoregressive.process import (
 )
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tables import difference, frame, summary
-from sddp.bounds.frictionless import CostFreePolicy, factor_grid, follow, solve_cost_free
+from sddp.bounds.frictionless import FrictionlessPolicy, factor_grid, follow, solve_frictionless
 from sddp.studies.streams import stream
 
 # The authors' T of 12 dates, and 12 decisions.
@@ -49,10 +49,10 @@ def reference_table(config: Config, sample: Sample) -> pd.DataFrame:
     return pd.DataFrame([_row(r, oracles[r.cvar_limit], sample) for r in known])
 
 
-def _oracle(config: Config, limit: float) -> CostFreePolicy:
+def _oracle(config: Config, limit: float) -> FrictionlessPolicy:
     """The programme of 12 decisions; its later ones are the programme of fewer."""
     process = brown_smith()
-    return solve_cost_free(
+    return solve_frictionless(
         process,
         process.shocks(config.oracle_points, rng=stream(config.seed, Purpose.ORACLE)),
         factor_grid(process, config.n_grid),
@@ -63,7 +63,7 @@ def _oracle(config: Config, limit: float) -> CostFreePolicy:
     )
 
 
-def _row(reference: Reference, oracle: CostFreePolicy, sample: Sample) -> dict[str, object]:
+def _row(reference: Reference, oracle: FrictionlessPolicy, sample: Sample) -> dict[str, object]:
     ours, error = _ours(reference, oracle, sample)
     room = reference.tolerance + DEVIATIONS * float(np.hypot(reference.standard_error, error))
     return {
@@ -80,7 +80,7 @@ def _row(reference: Reference, oracle: CostFreePolicy, sample: Sample) -> dict[s
     }
 
 
-def _ours(reference: Reference, oracle: CostFreePolicy, sample: Sample) -> tuple[float, float]:
+def _ours(reference: Reference, oracle: FrictionlessPolicy, sample: Sample) -> tuple[float, float]:
     """Our number and its standard error, 0 where nothing is simulated."""
     stage = TWELVE - reference.n_decisions
     if reference.quantity == TERMINAL:

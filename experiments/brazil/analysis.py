@@ -1,4 +1,4 @@
-"""Tables of a finished study: metrics, differences, risk promised and realised, sub-periods."""
+"""Tables of a finished study: metrics, differences, forecast and realized risk, sub-periods."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from experiments.brazil.groups import Group
 from experiments.brazil.results import Results
 from experiments.brazil.variants import RECEDING, Variant
 from experiments.brazil.yardstick import held_cvar
-from sddp.backtest import BacktestReport, MeanVarianceStrategy, MultistageStrategy
+from sddp.backtest import BacktestResult, MeanVarianceStrategy, MultistageStrategy
 from sddp.dates import periods_per_year
 from sddp.evaluation import inference
 from sddp.evaluation.inference import Resampling, Sample
-from sddp.reporting.content import Evidence
+from sddp.evaluation.summary import sample
+from sddp.evaluation.summary import summary as metrics_table
+from sddp.reporting.report_data import ReportData
 
 YEARS = 10
 
@@ -28,7 +30,7 @@ def summary(results: Results) -> pd.DataFrame:
     tables = []
     for lag in sorted({variant.lag for variant in results.variants.values()}, reverse=True):
         names = [name for name, variant in results.variants.items() if variant.lag == lag]
-        tables.append(study.report(names).summary(confidence=config.confidence))
+        tables.append(metrics_table(study.result(names), confidence=config.confidence))
     table = pd.concat(tables).drop(columns=["confidence", "execution"])
     settings = {name: asdict(variant) for name, variant in results.variants.items()}
     models = {name: _models(study.strategies[name]) for name in table.index}
@@ -44,41 +46,41 @@ def summary(results: Results) -> pd.DataFrame:
 def _models(strategy: object) -> dict[str, float]:
     if not isinstance(strategy, MultistageStrategy | MeanVarianceStrategy):
         return {}
-    journal = strategy.journal_table()
+    decision_log = strategy.decision_log_table()
     return {
-        "decisions": len(journal),
-        "trainings": int(journal["refit"].sum()),
-        "failures": int((journal["failure"] != "").sum()),
-        "limit_binds": float(journal["limit_binds"].astype(float).mean()),
+        "decisions": len(decision_log),
+        "trainings": int(decision_log["refit"].sum()),
+        "failures": int((decision_log["failure"] != "").sum()),
+        "limit_binds": float(decision_log["limit_binds"].astype(float).mean()),
     }
 
 
-def intervals(found: Mapping[str, Group], known: Mapping[str, Evidence]) -> pd.DataFrame:
+def intervals(found: Mapping[str, Group], known: Mapping[str, ReportData]) -> pd.DataFrame:
     """Bootstrap intervals of the metrics, by comparison."""
     return pd.concat(
-        group.tagged(evidence.uncertainty.intervals)
-        for group, evidence in _both(found, known)
-        if evidence.uncertainty is not None
+        group.tagged(data.uncertainty.intervals)
+        for group, data in _both(found, known)
+        if data.uncertainty is not None
     )
 
 
-def differences(found: Mapping[str, Group], known: Mapping[str, Evidence]) -> pd.DataFrame:
+def differences(found: Mapping[str, Group], known: Mapping[str, ReportData]) -> pd.DataFrame:
     """Each strategy less the multi-stage policy begun anew at every decision, by comparison."""
     return pd.concat(
-        group.tagged(evidence.uncertainty.differences)
-        for group, evidence in _both(found, known)
-        if evidence.uncertainty is not None and evidence.uncertainty.differences is not None
+        group.tagged(data.uncertainty.differences)
+        for group, data in _both(found, known)
+        if data.uncertainty is not None and data.uncertainty.differences is not None
     )
 
 
 def risk(
-    results: Results, found: Mapping[str, Group], known: Mapping[str, Evidence]
+    results: Results, found: Mapping[str, Group], known: Mapping[str, ReportData]
 ) -> pd.DataFrame:
-    """CVaR ex ante and realised of every strategy, and tests of what the models promised."""
-    measured = held_cvar(results, {name: group.report for name, group in found.items()})
+    """CVaR ex ante and realized of every strategy, and tests of the risk forecasts."""
+    measured = held_cvar(results, {name: group.result for name, group in found.items()})
     tables = []
     for name, group in found.items():
-        table = known[name].promised.assign(held_cvar=measured[name])
+        table = known[name].forecasts.assign(held_cvar=measured[name])
         uncertainty = known[name].uncertainty
         if uncertainty is not None and uncertainty.risk_tests is not None:
             tests = uncertainty.risk_tests
@@ -88,8 +90,8 @@ def risk(
 
 
 def _both(
-    found: Mapping[str, Group], known: Mapping[str, Evidence]
-) -> Iterable[tuple[Group, Evidence]]:
+    found: Mapping[str, Group], known: Mapping[str, ReportData]
+) -> Iterable[tuple[Group, ReportData]]:
     return ((group, known[name]) for name, group in found.items())
 
 
@@ -106,7 +108,7 @@ def regimes_worth(
     """
     asked = list(pairs)
     work = (
-        joblib.delayed(_worth)(group.report, results.config.n_draws, stream)
+        joblib.delayed(_worth)(group.result, results.config.n_draws, stream)
         for group, stream in zip(asked, rng.spawn(len(asked)), strict=True)
     )
     rows = joblib.Parallel(n_jobs=n_jobs)(work)
@@ -115,10 +117,10 @@ def regimes_worth(
     return told.join(pd.DataFrame(list(rows)))
 
 
-def _worth(report: BacktestReport, n_draws: int, rng: np.random.Generator) -> dict[str, float]:
-    table = report.differences(RECEDING, rng=rng, n_draws=n_draws)
+def _worth(result: BacktestResult, n_draws: int, rng: np.random.Generator) -> dict[str, float]:
+    table = inference.differences(sample(result), RECEDING, Resampling(rng, n_draws))
     without_less_with = table[table["metric"] == "sharpe"].iloc[0]
-    metric = report.summary()
+    metric = metrics_table(result)
     return {
         "with_regimes": float(metric["sharpe"][RECEDING]),
         "one_regime": float(metric["sharpe"].drop(RECEDING).iloc[0]),
@@ -156,19 +158,19 @@ def _bounds(results: Results, variant: Variant) -> pd.Series[float]:
     """Bound of each training."""
     strategy = results.study.strategies[variant.name(results.config)]
     assert isinstance(strategy, MultistageStrategy)
-    journal = strategy.journal_table()
-    bounds: pd.Series[float] = journal["bound"][journal["refit"]]
+    decision_log = strategy.decision_log_table()
+    bounds: pd.Series[float] = decision_log["bound"][decision_log["refit"]]
     return bounds
 
 
 def subperiods(
-    report: BacktestReport, results: Results, rng: np.random.Generator, *, n_jobs: int
+    result: BacktestResult, results: Results, rng: np.random.Generator, *, n_jobs: int
 ) -> pd.DataFrame:
     """Metrics of the headline's strategies in parts of the time, with intervals."""
-    cuts = _cuts(pd.DatetimeIndex(report.cash_rate.index))
+    cuts = _cuts(pd.DatetimeIndex(result.cash_rate.index))
     config = results.config
     work = (
-        joblib.delayed(_part)(report, *ends, config.confidence, config.n_draws, stream)
+        joblib.delayed(_part)(result, *ends, config.confidence, config.n_draws, stream)
         for ends, stream in zip(cuts.values(), rng.spawn(len(cuts)), strict=True)
     )
     tables: list[pd.DataFrame] = list(joblib.Parallel(n_jobs=n_jobs)(work))
@@ -192,7 +194,7 @@ def _cuts(dates: pd.DatetimeIndex) -> dict[str, tuple[pd.Timestamp, pd.Timestamp
 
 
 def _part(
-    report: BacktestReport,
+    result: BacktestResult,
     first: pd.Timestamp,
     last: pd.Timestamp,
     confidence: float,
@@ -200,10 +202,10 @@ def _part(
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     # A return belongs to the row on which it is known: that of the first row came before.
-    rows = report.returns.index[(report.returns.index > first) & (report.returns.index <= last)]
-    pace = periods_per_year(pd.DatetimeIndex(report.cash_rate.index))
-    sample = Sample(report.returns.loc[rows], report.cash_rate[rows], pace)
+    rows = result.returns.index[(result.returns.index > first) & (result.returns.index <= last)]
+    pace = periods_per_year(pd.DatetimeIndex(result.cash_rate.index))
+    part = Sample(result.returns.loc[rows], result.cash_rate[rows], pace)
     one, other = rng.spawn(2)
-    table = inference.intervals(sample, Resampling(one, n_draws), confidence=confidence)
-    apart = inference.differences(sample, RECEDING, Resampling(other, n_draws))
+    table = inference.intervals(part, Resampling(one, n_draws), confidence=confidence)
+    apart = inference.differences(part, RECEDING, Resampling(other, n_draws))
     return pd.concat([table.assign(what="value"), apart.assign(what="difference")])

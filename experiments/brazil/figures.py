@@ -70,7 +70,7 @@ def draw(tables: Tables, config: Config) -> dict[str, Figure]:
             f"Sharpe ratio less that of {apart['reference'].iloc[0]}",
             f"difference of Sharpe ratios, a year, {INTERVAL}",
         ),
-        "promises": figures.promise_figure(_promised(tables["risk"], config)),
+        "risk_forecasts": figures.risk_forecast_figure(_forecasts(tables["risk"], config)),
         "limits": _limits(tables["rolling_cvar"], config.limits),
         "regimes": figures.regime_figure(
             beliefs.filter(like="regime"), beliefs["ibov"], "Ibovespa, points"
@@ -98,15 +98,15 @@ def _headline(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     return own[own["limit"].isna() | (own["limit"] == config.headline)].set_index("strategy")
 
 
-def _promised(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+def _forecasts(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     own = usual(table, config)
     chosen = own[own["strategy"].isin(LIMITED)]
     names = [
         at_limit(name, limit)
         for name, limit in zip(chosen["strategy"], chosen["limit"], strict=True)
     ]
-    promised: pd.DataFrame = chosen.set_index(pd.Index(names))
-    return promised.sort_values(by="limit", ascending=False, kind="stable")
+    forecasts: pd.DataFrame = chosen.set_index(pd.Index(names))
+    return forecasts.sort_values(by="limit", ascending=False, kind="stable")
 
 
 def _limits(rolling: pd.DataFrame, limits: tuple[float, ...]) -> Figure:
@@ -144,7 +144,7 @@ def _lag(summary: pd.DataFrame, config: Config) -> Figure:
     figure, ax = _rows([str(name) for name in table.index])
     rows = np.arange(len(table))
     ax.hlines(rows, table[early], table[late], color="0.75", lw=1.2, zorder=1)
-    (dots,) = ax.plot(table[late], rows, "o", color=figures.PROMISED)
+    (dots,) = ax.plot(table[late], rows, "o", color=figures.FORECAST)
     (rings,) = ax.plot(table[early], rows, "o", color=figures.REALISED, markerfacecolor="white")
     entries: list[parts.Entry] = [(dots, late), (rings, f"{early}: not executable")]
     ax.set_xlabel("Sharpe ratio, a year")
@@ -203,8 +203,8 @@ def _subperiods(table: pd.DataFrame, config: Config) -> Figure:
     for ax, period in zip(axes, periods, strict=True):
         part = chosen[chosen["period"] == period].set_index("strategy").loc[names]
         rows = range(len(names))
-        ax.hlines(rows, part["low"], part["high"], color=figures.PROMISED, lw=1.4)
-        ax.plot(part["value"], rows, "o", color=figures.PROMISED, markersize=4.0)
+        ax.hlines(rows, part["low"], part["high"], color=figures.FORECAST, lw=1.4)
+        ax.plot(part["value"], rows, "o", color=figures.FORECAST, markersize=4.0)
         ax.axvline(0.0, color="black", linewidth=0.8)
         ends = f"{part['first'].iloc[0]:%Y-%m} to {part['last'].iloc[0]:%Y-%m}"
         ax.set_title(f"{period}\n{ends}", fontsize="medium")

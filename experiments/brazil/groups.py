@@ -21,9 +21,9 @@ from experiments.brazil.variants import (
     daily,
     others,
 )
-from sddp.backtest import BacktestReport
-from sddp.reporting import Contents
-from sddp.reporting.content import Evidence, gather
+from sddp.backtest import BacktestResult
+from sddp.reporting import ReportOptions
+from sddp.reporting.report_data import ReportData, collect
 
 # Drawn through time on the page.
 DETAIL = (RUN_THROUGH, RECEDING, ONE_REGIME, MATCHED)
@@ -37,14 +37,14 @@ class Group:
     ----------
     settings : Variant
         What they share; its strategy says nothing, its limit is that of those that have one.
-    report : BacktestReport
-    contents : Contents
+    result : BacktestResult
+    options : ReportOptions
         What is shown of them.
     """
 
     settings: Variant
-    report: BacktestReport
-    contents: Contents
+    result: BacktestResult
+    options: ReportOptions
 
     def tagged(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table with the settings in front of its columns."""
@@ -78,25 +78,25 @@ def groups(results: Results) -> dict[str, Group]:
 
 
 def _group(results: Results, members: Sequence[Variant], *, whole: bool) -> Group:
-    report = results.report(members)
-    known = [name for name in DETAIL if name in report.ledgers]
+    result = results.result(members)
+    known = [name for name in DETAIL if name in result.ledgers]
     ibov = results.market.at(results.market.dates[-1]).prices["ibov"].rename("Ibovespa (points)")
-    contents = Contents(
+    options = ReportOptions(
         detail=known,
         reference=RECEDING,
-        benchmark=IBOV if whole and IBOV in report.ledgers else None,
+        benchmark=IBOV if whole and IBOV in result.ledgers else None,
         market=ibov,
         n_draws=results.config.n_draws,
     )
-    return Group(members[0], report, contents)
+    return Group(members[0], result, options)
 
 
-def evidence(
+def report_data(
     found: dict[str, Group], rng: np.random.Generator, *, n_jobs: int
-) -> dict[str, Evidence]:
+) -> dict[str, ReportData]:
     """Intervals, differences and tests of each comparison; each has its own stream of draws."""
     work = (
-        joblib.delayed(gather)(group.report, group.contents, stream)
+        joblib.delayed(collect)(group.result, group.options, stream)
         for group, stream in zip(found.values(), rng.spawn(len(found)), strict=True)
     )
     return dict(zip(found, joblib.Parallel(n_jobs=n_jobs)(work), strict=True))
@@ -118,5 +118,5 @@ def pairs(results: Results) -> Iterator[Group]:
             fewer = {key: value for key, value in change.items() if key != "n_states"}
             without = Variant.of(config, ONE_REGIME, config.headline, seed=seed, **fewer)
             if results.has(with_regimes) and results.has(without):
-                report = results.report([with_regimes, without])
-                yield Group(with_regimes, report, Contents(reference=RECEDING))
+                result = results.result([with_regimes, without])
+                yield Group(with_regimes, result, ReportOptions(reference=RECEDING))

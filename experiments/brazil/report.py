@@ -9,11 +9,13 @@ import pandas as pd
 
 from experiments.brazil import analysis, figures, series, tables
 from experiments.brazil.config import Config
-from experiments.brazil.groups import Group, evidence, groups, pairs
+from experiments.brazil.groups import Group, groups, pairs, report_data
 from experiments.brazil.results import Results
 from experiments.brazil.variants import percent
-from sddp.reporting import html
-from sddp.reporting.content import Evidence
+from sddp.evaluation import deflated_sharpe, sample
+from sddp.evaluation.summary import summary as metrics_table
+from sddp.reporting.html import write_page
+from sddp.reporting.report_data import ReportData
 from sddp.studies.record import Run, RunFiles
 
 TITLE = "Gold, Ibovespa, dollar, euro and CDI: walk-forward of regime-switching policies"
@@ -42,7 +44,7 @@ def write(record: Run, results: Results, *, n_jobs: int) -> dict[str, Any]:
     config = results.config
     compared, through, parts = np.random.default_rng(config.seed).spawn(3)
     found = groups(results)
-    known = evidence(found, compared, n_jobs=n_jobs)
+    known = report_data(found, compared, n_jobs=n_jobs)
     headline = found["headline"]
     summary = analysis.summary(results)
     record.write_table("summary", summary)
@@ -52,10 +54,10 @@ def write(record: Run, results: Results, *, n_jobs: int) -> dict[str, Any]:
     worth = analysis.regimes_worth(results, pairs(results), through, n_jobs=n_jobs)
     _write(record, "regimes_worth", worth)
     _write(
-        record, "subperiods", analysis.subperiods(headline.report, results, parts, n_jobs=n_jobs)
+        record, "subperiods", analysis.subperiods(headline.result, results, parts, n_jobs=n_jobs)
     )
     record.write_table("accuracy", analysis.accuracy(results))
-    deflated = headline.report.deflated_sharpe(trial_sharpes=summary["sharpe"].to_numpy())
+    deflated = deflated_sharpe(sample(headline.result), trial_sharpes=summary["sharpe"].to_numpy())
     record.write_table("deflated", deflated)
     _write_series(record, results)
     _page(record, results, headline, known["headline"])
@@ -83,7 +85,7 @@ def _write_series(record: Run, results: Results) -> None:
     record.write_table("beliefs", series.beliefs(results))
 
 
-def _page(record: Run, results: Results, headline: Group, known: Evidence) -> None:
+def _page(record: Run, results: Results, headline: Group, known: ReportData) -> None:
     provenance: dict[str, Any] = record.provenance()
     settings = provenance.pop("config")
     told = {
@@ -92,20 +94,17 @@ def _page(record: Run, results: Results, headline: Group, known: Evidence) -> No
         "Warnings": {name: texts for name, texts in results.study.warnings.items() if texts},
     }
     caveats = [f"One limit is shown: {percent(results.config.headline)} a row.", *CAVEATS]
-    html.write_whole(
-        record.out / "report.html",
-        lambda: html.page(known, title=TITLE, caveats=caveats, provenance=told),
-    )
+    write_page(known, record.out / "report.html", title=TITLE, caveats=caveats, provenance=told)
 
 
-def _headline(results: Results, summary: pd.DataFrame, known: Evidence) -> dict[str, Any]:
-    ratios = known.report.summary(confidence=results.config.confidence)
-    promised = known.promised.loc[:, ["cvar_limit", "binding", "model_cvar", "realised_cvar"]]
+def _headline(results: Results, summary: pd.DataFrame, known: ReportData) -> dict[str, Any]:
+    ratios = metrics_table(known.result, confidence=results.config.confidence)
+    forecasts = known.forecasts.loc[:, ["cvar_limit", "binding", "model_cvar", "realised_cvar"]]
     shown = ratios[["annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]]
     return {
         "backtests": len(summary),
         "seconds_of_backtests": float(summary["seconds"].sum()),
         "failed_refits": int(summary["failures"].sum()),
         "warnings": int(summary["warnings"].sum()),
-        "headline": shown.join(promised).to_dict("index"),
+        "headline": shown.join(forecasts).to_dict("index"),
     }

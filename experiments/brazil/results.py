@@ -10,7 +10,7 @@ from experiments.brazil import inputs
 from experiments.brazil.config import Config
 from experiments.brazil.makers import Caches, cell
 from experiments.brazil.variants import LIMITED, UNLIMITED, Variant, at_limit
-from sddp.backtest import BacktestReport, Study, run_study
+from sddp.backtest import BacktestResult, Study, run_study
 from sddp.market import Market
 
 
@@ -35,7 +35,7 @@ class Results:
     study: Study
     caches: Caches
 
-    def report(self, chosen: Iterable[Variant], *, with_limit: bool = False) -> BacktestReport:
+    def result(self, chosen: Iterable[Variant], *, with_limit: bool = False) -> BacktestResult:
         """Report of some backtests of one lag, under the names of their strategies.
 
         Parameters
@@ -52,7 +52,7 @@ class Results:
             for variant in chosen
             if self.has(variant)
         }
-        whole = self.study.report(list(short))
+        whole = self.study.result(list(short))
         return replace(
             whole,
             ledgers={short[name]: ledger for name, ledger in whole.ledgers.items()},

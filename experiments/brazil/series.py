@@ -26,14 +26,14 @@ def kept(table: pd.DataFrame) -> pd.DataFrame:
 def wealth(results: Results) -> pd.DataFrame:
     """Wealth of all backtests of the study's lag and settings, by name with the limit."""
     limited = [v for limit in results.config.limits for v in results.under(limit)]
-    return kept(results.report([*limited, *results.without_limit()], with_limit=True).wealth)
+    return kept(results.result([*limited, *results.without_limit()], with_limit=True).wealth)
 
 
 def weights(results: Results) -> pd.DataFrame:
     """Shares of wealth of the deck's policy at all limits, tidy: one row per date and name."""
     config = results.config
     chosen = [Variant.of(config, RUN_THROUGH, limit) for limit in config.limits]
-    report = results.report(chosen, with_limit=True)
+    report = results.result(chosen, with_limit=True)
     return pd.concat(
         kept(report.weights(name)).rename_axis("date").assign(strategy=name)
         for name in report.ledgers
@@ -45,7 +45,7 @@ def beliefs(results: Results) -> pd.DataFrame:
     name = Variant.of(results.config, RECEDING, results.config.headline).name(results.config)
     strategy = results.study.strategies[name]
     assert isinstance(strategy, MultistageStrategy)
-    table = strategy.journal_table().filter(regex=r"^regime \d+$")
+    table = strategy.decision_log_table().filter(regex=r"^regime \d+$")
     prices = results.market.at(table.index[-1]).prices
     return kept(table.assign(ibov=prices["ibov"]))
 

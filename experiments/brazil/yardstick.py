@@ -8,16 +8,16 @@ import pandas as pd
 from experiments.brazil.makers import estimator
 from experiments.brazil.results import Results
 from experiments.brazil.variants import Variant
-from sddp.allocation.one_period import Outlook
+from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.arrays import Floats
-from sddp.backtest import BacktestReport
+from sddp.backtest import BacktestResult
 from sddp.estimation import RollingEstimate
 
 # Rows between two measurements, as far as the schedule of fits allows.
 STEP = 5
 
 
-def held_cvar(results: Results, reports: dict[str, BacktestReport]) -> dict[str, pd.Series[float]]:
+def held_cvar(results: Results, reports: dict[str, BacktestResult]) -> dict[str, pd.Series[float]]:
     """Mean one-period CVaR of the holdings after trading, as a fraction of wealth.
 
     Measured on every fifth row with the regimes, scenarios and belief that the models of the study
@@ -27,7 +27,7 @@ def held_cvar(results: Results, reports: dict[str, BacktestReport]) -> dict[str,
     Parameters
     ----------
     results : Results
-    reports : mapping of str to BacktestReport
+    reports : mapping of str to BacktestResult
 
     Returns
     -------
@@ -43,7 +43,7 @@ def held_cvar(results: Results, reports: dict[str, BacktestReport]) -> dict[str,
     rows: dict[str, list[list[float]]] = {key: [] for key in reports}
     for row, date in enumerate(dates):
         view = results.market.at(date)
-        ahead = rolling.refresh(view).outlook(view)
+        ahead = rolling.refresh(view).one_period_distribution(view)
         for key, weights in held.items():
             rows[key].append([_cvar(ahead, of_one, config.confidence) for of_one in weights[row]])
     return {
@@ -52,11 +52,11 @@ def held_cvar(results: Results, reports: dict[str, BacktestReport]) -> dict[str,
     }
 
 
-def _weights(report: BacktestReport, dates: pd.DatetimeIndex) -> Floats:
+def _weights(report: BacktestResult, dates: pd.DatetimeIndex) -> Floats:
     """Shares of wealth, cash first, shape (n_dates, n_strategies, 1 + n_assets)."""
     held = [report.weights(name).loc[dates].to_numpy() for name in report.ledgers]
     return np.stack(held, axis=1)
 
 
-def _cvar(ahead: Outlook, weights: Floats, confidence: float) -> float:
+def _cvar(ahead: OnePeriodDistribution, weights: Floats, confidence: float) -> float:
     return ahead.cvar(float(weights[0]), weights[1:], confidence)

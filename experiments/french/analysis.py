@@ -1,4 +1,4 @@
-"""Tables of the backtests: metrics, intervals, differences, promises, what was missing."""
+"""Tables of the backtests: metrics, intervals, differences, risk forecasts, missing cells."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from experiments.french.rolling import (
     settings_of,
 )
 from sddp.backtest import MeanVarianceStrategy, MultistageStrategy
-from sddp.reporting import Contents
-from sddp.reporting.content import Evidence, gather
+from sddp.evaluation import deflated_sharpe, sample, summary
+from sddp.reporting import ReportOptions
+from sddp.reporting.report_data import ReportData, collect
 from sddp.studies.streams import stream
 
 # Weights below this are rounding.
@@ -30,21 +31,21 @@ Results = dict[str, pd.DataFrame]
 
 def tables(backtests: Backtests) -> Results:
     """All tables, by the name of their file."""
-    config, report = backtests.config, backtests.report()
-    contents = Contents(reference=SDDP, n_draws=config.n_bootstrap)
-    known = gather(report, contents, stream(config.seed, Purpose.BOOTSTRAP))
-    summary = summary_table(backtests)
+    config, result = backtests.config, backtests.result()
+    options = ReportOptions(reference=SDDP, n_draws=config.n_bootstrap)
+    known = collect(result, options, stream(config.seed, Purpose.BOOTSTRAP))
+    metrics = summary_table(backtests)
     assert known.uncertainty is not None
     assert known.uncertainty.differences is not None
     return {
-        "summary": summary,
+        "summary": metrics,
         "intervals": known.uncertainty.intervals.reset_index(drop=True),
         "differences": known.uncertainty.differences.reset_index(drop=True),
         "rolling_ingredients": ingredient_table(known.uncertainty.differences),
         "risk": risk_table(known),
-        "deflated": report.deflated_sharpe(trial_sharpes=summary["sharpe"].to_numpy()),
+        "deflated": deflated_sharpe(sample(result), trial_sharpes=metrics["sharpe"].to_numpy()),
         "missing": missing_table(backtests),
-        "wealth": report.wealth,
+        "wealth": result.wealth,
         "weights": weights_table(backtests),
         "beliefs": beliefs_table(backtests),
     }
@@ -54,8 +55,8 @@ def summary_table(backtests: Backtests) -> pd.DataFrame:
     """Settings and metrics of everything that was run, and how its models fared."""
     study, config = backtests.study, backtests.config
     seeds = [other_seed(seed) for seed in config.other_seeds]
-    reports = (backtests.report(), study.report(seeds), study.report([LATE]))
-    parts = [report.summary(confidence=config.cvar_confidence) for report in reports]
+    results = (backtests.result(), study.result(seeds), study.result([LATE]))
+    parts = [summary(result, confidence=config.cvar_confidence) for result in results]
     table = pd.concat(parts).drop(columns=["confidence"]).rename_axis("strategy")
     models = {name: _models(study.strategies[name]) for name in table.index}
     table = table.join(pd.DataFrame.from_dict(models, orient="index"))
@@ -69,13 +70,13 @@ def summary_table(backtests: Backtests) -> pd.DataFrame:
 def _models(strategy: object) -> dict[str, float]:
     if not isinstance(strategy, MultistageStrategy | MeanVarianceStrategy):
         return {}
-    journal = strategy.journal_table()
+    decision_log = strategy.decision_log_table()
     return {
-        "n_decisions": len(journal),
-        "fits": int(journal["refit"].sum()),
-        "failures": int((journal["failure"] != "").sum()),
-        "limit_binds": float(journal["limit_binds"].astype(float).mean()),
-        "slowest_decision": float(journal["seconds"].max()),
+        "n_decisions": len(decision_log),
+        "fits": int(decision_log["refit"].sum()),
+        "failures": int((decision_log["failure"] != "").sum()),
+        "limit_binds": float(decision_log["limit_binds"].astype(float).mean()),
+        "slowest_decision": float(decision_log["seconds"].max()),
     }
 
 
@@ -98,10 +99,10 @@ def ingredient_table(differences: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def risk_table(known: Evidence) -> pd.DataFrame:
-    """CVaR promised and realised, and tests of what the models promised."""
+def risk_table(known: ReportData) -> pd.DataFrame:
+    """Forecast and realized CVaR, and tests of the forecasts."""
     assert known.uncertainty is not None
-    table, tests = known.promised, known.uncertainty.risk_tests
+    table, tests = known.forecasts, known.uncertainty.risk_tests
     if tests is None:
         return table
     return table.join(tests[tests.columns.difference(table.columns, sort=False)])
@@ -153,7 +154,7 @@ def beliefs_table(backtests: Backtests) -> pd.DataFrame:
     """Filtered probabilities of the regimes at each decision, and the market's level."""
     strategy = backtests.study.strategies[SDDP]
     assert isinstance(strategy, MultistageStrategy)
-    table = strategy.journal_table().filter(regex=r"^regime \d+$")
+    table = strategy.decision_log_table().filter(regex=r"^regime \d+$")
     factors = backtests.market.at(backtests.dates[-1]).factors
     assert factors is not None
     level = np.exp(factors.iloc[:, 0].loc[backtests.dates].cumsum())

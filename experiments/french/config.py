@@ -27,7 +27,7 @@ class Config:
     transaction_cost, cvar_confidence, cvar_limit : float
     iterations : int
         Of a training.
-    refit_every, seasoning, lag : int
+    refit_every, minimum_history, lag : int
         Decisions between two fits out of sample; rows without a missing cell before a portfolio is
         bought; rows between decision and execution.
     n_draws, few_draws, n_paths, n_hidden, n_checked : int
@@ -68,7 +68,7 @@ class Config:
     cvar_limit: float = 0.05
     iterations: int = 15
     refit_every: int = 11
-    seasoning: int = 12
+    minimum_history: int = 12
     lag: int = 0
     n_draws: int = 10
     n_paths: int = 20
@@ -101,7 +101,7 @@ DAILY: Mapping[str, Any] = {
     "transaction_cost": 0.005,
     "cvar_limit": 0.02,
     "refit_every": 21,
-    "seasoning": 252,
+    "minimum_history": 252,
     "lag": 1,
 }
 

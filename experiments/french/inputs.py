@@ -91,7 +91,7 @@ def market(data: FrenchData, config: Config) -> Market:
         cash_rate=data.rf,
         factors=data.factors,
         missing="carry",
-        seasoning=config.seasoning,
+        minimum_history=config.minimum_history,
     )
 
 

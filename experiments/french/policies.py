@@ -9,10 +9,10 @@ import numpy as np
 
 from experiments.french.config import Config, Purpose
 from experiments.french.law import Law, LawKey, TrueTail
-from sddp.allocation.frictionless_growth import cost_free_growth
+from sddp.allocation.frictionless_growth import frictionless_growth
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
-from sddp.allocation.training import AllocationResult, cost_free_policy, train_allocation
+from sddp.allocation.training import AllocationResult, frictionless_policy, train_allocation
 from sddp.arrays import Floats
 from sddp.backtest.trading import TransactionCosts, wealth_after_costs
 from sddp.engine.training.stopping import Iterations
@@ -114,7 +114,7 @@ def train(world: World, cell: Cell, draw: int) -> AllocationPolicy:
     model, scenarios = problem(world, cell, draw)
     # Where trading is free the first cuts are exact, and wealth at the end is worth itself.
     if cell.policy in (COST_FREE, MYOPIC, COSTS_IGNORED):
-        return cost_free_policy(model, scenarios)
+        return frictionless_policy(model, scenarios)
     iterations = world.config.iterations if cell.n_decisions > 1 else 1
     return trained(world, cell, draw, iterations).policy
 
@@ -283,7 +283,7 @@ def _growth(world: World, cell: Cell, policy: AllocationPolicy, draw: int) -> Fl
         return own
     scenarios = sample(config, cell, world.truth(cell), cell.followed, draw)
     model = policy.problem.model
-    return cost_free_growth(model, model.on(scenarios), scenarios)
+    return frictionless_growth(model, model.on(scenarios), scenarios)
 
 
 def _checked(

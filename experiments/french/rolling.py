@@ -13,7 +13,7 @@ from experiments.french.config import Config, Purpose
 from experiments.french.inputs import FrenchData, market
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import (
-    BacktestReport,
+    BacktestResult,
     Cell,
     EqualWeight,
     HoldCash,
@@ -72,9 +72,9 @@ class Backtests:
     market: Market
     study: Study
 
-    def report(self) -> BacktestReport:
+    def result(self) -> BacktestResult:
         """The strategies that are compared: of the study's own lag and seed."""
-        return self.study.report(list(strategies(self.config, None)))
+        return self.study.result(list(strategies(self.config, None)))
 
     @property
     def dates(self) -> pd.DatetimeIndex:

@@ -48,7 +48,7 @@ def draw(tables: Tables) -> dict[str, Figure]:
             apart, f"Sharpe ratio less that of {SDDP}, 95 %", "difference of Sharpe ratios, a year"
         ),
         "rolling_ingredients": ingredients_figure(tables["rolling_ingredients"]),
-        "rolling_promises": figures.promise_figure(known),
+        "rolling_risk_forecasts": figures.risk_forecast_figure(known),
         "rolling_regimes": figures.regime_figure(
             beliefs.filter(like="regime"), beliefs["market"], "Market in excess of bills"
         ),
@@ -68,8 +68,8 @@ def ingredients_figure(table: pd.DataFrame) -> Figure:
     ):
         rows = table[table["metric"] == metric]
         places = np.arange(len(rows))
-        ax.hlines(places, scale * rows["low"], scale * rows["high"], color=figures.PROMISED, lw=1.6)
-        ax.plot(scale * rows["worth"], places, "o", color=figures.PROMISED)
+        ax.hlines(places, scale * rows["low"], scale * rows["high"], color=figures.FORECAST, lw=1.6)
+        ax.plot(scale * rows["worth"], places, "o", color=figures.FORECAST)
         ax.axvline(0.0, color="black", linewidth=0.8)
         ax.set_xlabel(label)
         ax.set_yticks(places, [str(name) for name in rows["ingredient"]])

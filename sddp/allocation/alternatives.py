@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.policy import AllocationPolicy, Regime, belief_over_regimes
 from sddp.allocation.problem import money
 from sddp.allocation.stage import StageInputs, decision_stage
@@ -58,7 +58,9 @@ def without_trading(
     model = declared.model
     for trade in (*model.purchases.values(), *model.sales.values()):
         trade.fix(0.0)
-    view = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
+    view = one_period_distribution(
+        problem.scenarios, stage, belief, float(problem.terms.cash_return[stage])
+    )
     loss = view.cvar(float(before[0]), before[1:], problem.model.cvar_confidence)
     cvar = loss / float(before.sum())
     try:
@@ -112,7 +114,9 @@ def _stage(
     problem = policy.problem
     if belief is None:
         belief = np.full(problem.scenarios.n_states, 1.0 / problem.scenarios.n_states)
-    view = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
+    view = one_period_distribution(
+        problem.scenarios, stage, belief, float(problem.terms.cash_return[stage])
+    )
     inputs = StageInputs(model, problem.terms, view, problem.cvar)
     return decision_stage(inputs, None, np.zeros(len(problem.positions)))
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.allocation.model import AllocationModel, Terms
-from sddp.allocation.one_period import Outlook, outlook
+from sddp.allocation.one_period import OnePeriodDistribution, one_period_distribution
 from sddp.arrays import Floats
 from sddp.errors import SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
@@ -23,7 +23,7 @@ UNIT = 2.0**-10
 LIMIT_TOLERANCE = 1e-10
 
 
-def cost_free_growth(model: AllocationModel, terms: Terms, scenarios: MarkovScenarios) -> Floats:
+def frictionless_growth(model: AllocationModel, terms: Terms, scenarios: MarkovScenarios) -> Floats:
     """Growth of wealth from each stage and regime to the end, at no cost of trading.
 
     Returns
@@ -41,7 +41,7 @@ def cost_free_growth(model: AllocationModel, terms: Terms, scenarios: MarkovScen
             key = (0 if same else stage, regime)
             if key not in programmes:
                 belief = np.eye(scenarios.n_states)[regime]
-                view = outlook(scenarios, stage, belief, cash_return)
+                view = one_period_distribution(scenarios, stage, belief, cash_return)
                 programmes[key] = _OneStep(model, terms, view)
             rewards = _rewards(scenarios, stage, regime, cash_return, growth[stage + 1])
             growth[stage, regime] = programmes[key].best(rewards)
@@ -64,7 +64,7 @@ class _OneStep:
     Other rewards start from the last basis and from the tails already found.
     """
 
-    def __init__(self, model: AllocationModel, terms: Terms, view: Outlook) -> None:
+    def __init__(self, model: AllocationModel, terms: Terms, view: OnePeriodDistribution) -> None:
         self._model, self._view = model, view
         n = len(terms.purchase_cost) + 1
         upper = np.full(n + 1, np.inf)
@@ -98,7 +98,9 @@ class _OneStep:
                 return value
 
 
-def _cut_off(lp: LinearProgram, model: AllocationModel, view: Outlook, primal: Floats) -> bool:
+def _cut_off(
+    lp: LinearProgram, model: AllocationModel, view: OnePeriodDistribution, primal: Floats
+) -> bool:
     """Add the tail row that a solution breaks; False where it keeps the limit."""
     assert model.cvar_limit is not None
     cash, assets, breach = primal[0], primal[1:-1], primal[-1]

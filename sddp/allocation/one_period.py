@@ -14,7 +14,7 @@ from sddp.scenarios import MarkovScenarios
 
 
 @dataclass(frozen=True, eq=False)
-class Outlook:
+class OnePeriodDistribution:
     """All outcomes ``(j, s)`` of one period, seen from a regime or from a belief over regimes.
 
     Attributes
@@ -65,7 +65,9 @@ class Outlook:
         return mean
 
 
-def outlook(scenarios: MarkovScenarios, stage: int, belief: Floats, cash_return: float) -> Outlook:
+def one_period_distribution(
+    scenarios: MarkovScenarios, stage: int, belief: Floats, cash_return: float
+) -> OnePeriodDistribution:
     """Outcomes of the period after a stage.
 
     Parameters
@@ -83,4 +85,4 @@ def outlook(scenarios: MarkovScenarios, stage: int, belief: Floats, cash_return:
     weights = arrival[possible, None] * scenarios.probabilities[stage, possible]
     returns = scenarios.returns[stage, possible].reshape(-1, scenarios.n_assets)
     keep = weights.ravel() > 0.0
-    return Outlook(returns[keep], weights.ravel()[keep], cash_return)
+    return OnePeriodDistribution(returns[keep], weights.ravel()[keep], cash_return)

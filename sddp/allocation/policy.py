@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
 from sddp.display.shown import Shown, listed, number
@@ -339,7 +339,9 @@ class AllocationPolicy(Shown):
         trades = held[1:] - before[1:]
         bought, sold = np.maximum(trades, 0.0), np.maximum(-trades, 0.0)
         cost = float(bought @ terms.purchase_cost + sold @ terms.sale_cost)
-        view = outlook(self.problem.scenarios, stage, belief, float(terms.cash_return[stage]))
+        view = one_period_distribution(
+            self.problem.scenarios, stage, belief, float(terms.cash_return[stage])
+        )
         loss = view.cvar(float(held[0]), held[1:], self.problem.model.cvar_confidence)
         return AllocationDecision(
             trades=pd.Series(trades, index=assets),

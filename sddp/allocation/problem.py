@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sddp.allocation.frictionless_growth import cost_free_growth
+from sddp.allocation.frictionless_growth import frictionless_growth
 from sddp.allocation.model import AllocationModel, Holdings, Terms, warn_about_recourse
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
@@ -77,7 +77,9 @@ class AllocationProblem(Shown):
 
         But for its tail rows it is the same under every belief: it is prepared once.
         """
-        view = outlook(self.scenarios, stage, belief, float(self.terms.cash_return[stage]))
+        view = one_period_distribution(
+            self.scenarios, stage, belief, float(self.terms.cash_return[stage])
+        )
         ready = self._prepared.get(stage)
         if ready is None:
             inputs = StageInputs(self.model, self.terms, view, self.cvar)
@@ -87,7 +89,7 @@ class AllocationProblem(Shown):
                 self._prepared[stage] = ready
         rows = ready.compiled.rows
         if isinstance(rows, TailRows):
-            return ready.with_rows(replace(rows, outlook=view))
+            return ready.with_rows(replace(rows, one_period_distribution=view))
         return ready
 
     def _facts(self) -> dict[str, str]:
@@ -120,7 +122,7 @@ def allocation_problem(
         raise ModelError(f"cvar = {cvar!r}; give 'lazy' or 'explicit'")
     terms = model.on(scenarios)
     warn_about_recourse(model, terms)
-    growth = cost_free_growth(model, terms, scenarios)
+    growth = frictionless_growth(model, terms, scenarios)
     start = money((CASH, *(scenarios.asset_names or ())), initial_holdings)
     build = _Builder(model, scenarios, terms, growth, cvar, start)
     n_stages, regime = scenarios.returns.shape[0], scenarios.state_index(initial_regime)
@@ -177,7 +179,7 @@ class _Builder:
     def _decision(self, stage: int, regime: int) -> Stage:
         belief = np.eye(self._scenarios.n_states)[regime]
         cash_return = float(self._terms.cash_return[stage])
-        view = outlook(self._scenarios, stage, belief, cash_return)
+        view = one_period_distribution(self._scenarios, stage, belief, cash_return)
         inputs = StageInputs(self._model, self._terms, view, self._cvar)
         # The first stage is entered from the root, where no transition is applied, so a shared
         # model may hold the one that the later stages need.

@@ -9,7 +9,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from sddp.allocation.model import AllocationModel, Terms
-from sddp.allocation.one_period import Outlook
+from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
 from sddp.engine.model.stage import Stage, State
@@ -30,14 +30,14 @@ class StageInputs:
     ----------
     model, terms :
         The allocation model and its numbers per asset.
-    outlook : Outlook
+    one_period_distribution : OnePeriodDistribution
         Outcomes until the next decision, for the risk limit.
     cvar : {"lazy", "explicit"}
     """
 
     model: AllocationModel
     terms: Terms
-    outlook: Outlook
+    one_period_distribution: OnePeriodDistribution
     cvar: CvarForm
 
 
@@ -135,7 +135,7 @@ def _trading_model(inputs: StageInputs) -> Any:
 
 def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
     """CVaR of the loss by Rockafellar and Uryasev: one row and one column per outcome."""
-    view, model = inputs.outlook, inputs.model
+    view, model = inputs.one_period_distribution, inputs.model
     outcomes = range(len(view.probabilities))
     m.outcomes = pyo.Set(initialize=outcomes)
     m.quantile = pyo.Var()
@@ -174,7 +174,7 @@ def _tail_rows(inputs: StageInputs) -> TailRows:
     """The same limit, one row for each tail that a solution actually breaks."""
     assert inputs.model.cvar_limit is not None
     return TailRows(
-        outlook=inputs.outlook,
+        one_period_distribution=inputs.one_period_distribution,
         purchase_cost=inputs.terms.purchase_cost,
         sale_cost=inputs.terms.sale_cost,
         confidence=inputs.model.cvar_confidence,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sddp.allocation.one_period import Outlook
+from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.arrays import Floats
 
 
@@ -26,13 +26,13 @@ class TailRows:
 
     Parameters
     ----------
-    outlook : Outlook
+    one_period_distribution : OnePeriodDistribution
     purchase_cost, sale_cost : array, shape (n_assets,)
     confidence, limit : float
         The mean of the worst ``1 - confidence`` of losses is at most `limit` times wealth.
     """
 
-    outlook: Outlook
+    one_period_distribution: OnePeriodDistribution
     purchase_cost: Floats
     sale_cost: Floats
     confidence: float
@@ -40,14 +40,14 @@ class TailRows:
 
     @property
     def pool_key(self) -> Hashable:
-        """Stages with the same outlook share rows."""
-        return self.outlook.digest
+        """Stages with the same one_period_distribution share rows."""
+        return self.one_period_distribution.digest
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """See `RowGenerator`; the tolerance is relative to wealth."""
         n = len(self.purchase_cost)
-        losses = self.outlook.losses(values[0], values[1 : n + 1])
-        tail = self.outlook.tail(losses, self.confidence)
+        losses = self.one_period_distribution.losses(values[0], values[1 : n + 1])
+        tail = self.one_period_distribution.tail(losses, self.confidence)
         purchases, sales = values[n + 1 : 2 * n + 1], values[2 * n + 1 : 3 * n + 1]
         cvar = float(tail @ losses + self.purchase_cost @ purchases + self.sale_cost @ sales)
         wealth, breach = float(values[3 * n + 1 : -1].sum()), float(values[-1])
@@ -61,14 +61,16 @@ class TailRows:
         CVaR is convex: that of a combination is at most the combination of the points' own.
         """
         n = len(self.purchase_cost)
-        cvar = [self.outlook.cvar(float(u[0]), u[1:], self.confidence) for u in outgoing]
-        row = self._row(np.zeros(len(self.outlook.probabilities)))
+        cvar = [
+            self.one_period_distribution.cvar(float(u[0]), u[1:], self.confidence) for u in outgoing
+        ]
+        row = self._row(np.zeros(len(self.one_period_distribution.probabilities)))
         row[: n + 1] = 0.0
         return np.array(cvar)[None, :], row[None, :], np.zeros(1)
 
     def digest(self) -> str:
         """Hash of the outcomes and of the limit."""
-        content = hashlib.sha256(self.outlook.digest.encode())
+        content = hashlib.sha256(self.one_period_distribution.digest.encode())
         content.update(self.purchase_cost.tobytes() + self.sale_cost.tobytes())
         content.update(repr((self.confidence, self.limit)).encode())
         return content.hexdigest()
@@ -78,8 +80,8 @@ class TailRows:
         n = len(self.purchase_cost)
         return np.concatenate(
             [
-                [-self.outlook.cash_return],
-                -self.outlook.mean_return_under(tail),
+                [-self.one_period_distribution.cash_return],
+                -self.one_period_distribution.mean_return_under(tail),
                 self.purchase_cost,
                 self.sale_cost,
                 np.full(n + 1, -self.limit),

@@ -160,7 +160,7 @@ def train_allocation(
     return AllocationResult(AllocationPolicy(problem, result.policy), result)
 
 
-def cost_free_policy(model: AllocationModel, scenarios: MarkovScenarios) -> AllocationPolicy:
+def frictionless_policy(model: AllocationModel, scenarios: MarkovScenarios) -> AllocationPolicy:
     """One step ahead, as if all later trading were free.
 
     Costs and limits of the present decision are exact; wealth W at the next stage t in regime j

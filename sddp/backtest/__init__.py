@@ -4,7 +4,7 @@ from sddp.backtest.ledger import Ledger
 from sddp.backtest.mean_variance import MeanVarianceStrategy
 from sddp.backtest.multistage import MultistageStrategy, variants
 from sddp.backtest.policy_cache import TrainingCache
-from sddp.backtest.report import BacktestReport
+from sddp.backtest.result import BacktestResult
 from sddp.backtest.simulator import backtest, print_progress
 from sddp.backtest.strategies import (
     BuyAndHold,
@@ -20,7 +20,7 @@ from sddp.backtest.study import Cell, Failure, Study, run_study
 from sddp.backtest.trading import TransactionCosts
 
 __all__ = [
-    "BacktestReport",
+    "BacktestResult",
     "BuyAndHold",
     "Cell",
     "Decision",

@@ -132,9 +132,9 @@ class Account:
         return Ledger.of(self.entries, self.decisions, self.rules.dates, label_index(self.assets))
 
     @property
-    def journal(self) -> list[dict[str, Any]]:
+    def decision_log(self) -> list[dict[str, Any]]:
         """What the strategy wrote down of its decisions; empty where it writes nothing."""
-        found: list[dict[str, Any]] = getattr(self.strategy, "journal", [])
+        found: list[dict[str, Any]] = getattr(self.strategy, "decision_log", [])
         return found
 
     def checkpoint(self) -> dict[str, Any] | None:
@@ -164,8 +164,8 @@ class Account:
             "decided": [_row_of(decision.date, dates) for decision in decisions],
             "weights": [None if d.weights is None else d.weights.tolist() for d in decisions],
             "orders": [[row, weights.tolist()] for row, weights in self.orders.items()],
-            "journal": [
-                _plain(note, dates) for note in self.journal if note["date"] >= dates[start]
+            "decision_log": [
+                _plain(note, dates) for note in self.decision_log if note["date"] >= dates[start]
             ],
             "strategy": None if state is None else dict(state),
         }
@@ -180,7 +180,7 @@ class Account:
             for row, weights in zip(facts["decided"], facts["weights"], strict=True):
                 held = None if weights is None else pd.Series(weights, index=self.positions)
                 self.decisions.append(Decision(dates[row], held))
-            self.journal.extend(_noted(note, dates) for note in facts["journal"])
+            self.decision_log.extend(_noted(note, dates) for note in facts["decision_log"])
             self.orders = {row: np.array(weights) for row, weights in facts["orders"]}
         if self.entries:
             self.holdings = self.entries[-1].after
@@ -197,7 +197,7 @@ def _row_of(date: pd.Timestamp, dates: pd.DatetimeIndex) -> int:
 
 
 def _plain(note: Mapping[str, Any], dates: pd.DatetimeIndex) -> dict[str, Any]:
-    """A journal's entry in words of JSON, its date as a row of the run."""
+    """A decision_log's entry in words of JSON, its date as a row of the run."""
     return dict(note) | {"date": _row_of(note["date"], dates)}
 
 

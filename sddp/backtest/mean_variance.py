@@ -37,16 +37,16 @@ class MeanVarianceStrategy:
     forecaster : Forecaster
         `WindowForecaster`, `RegimeForecaster`, or one's own.
     confidence : float
-        Level of the CVaR in the journal; a `CVaRMatched` risk aversion has its own.
+        Level of the CVaR in the decision_log; a `CVaRMatched` risk aversion has its own.
     if_infeasible : {"raise", "sell"}
         What to do where no holdings keep the bounds, or none of the model's keeps the CVaR limit
         (such as after a loss, where trading back costs more than the limit allows): raise
-        `InfeasibleProblem`, or sell everything and say so in the journal.
+        `InfeasibleProblem`, or sell everything and say so in the decision_log.
 
     Attributes
     ----------
-    journal : list of dict
-        One entry per decision, see `journal_table`.
+    decision_log : list of dict
+        One entry per decision, see `decision_log_table`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class MeanVarianceStrategy:
     forecaster: Forecaster
     confidence: float = 0.9
     if_infeasible: IfInfeasible = "raise"
-    journal: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    decision_log: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.if_infeasible not in get_args(IfInfeasible):
@@ -87,12 +87,12 @@ class MeanVarianceStrategy:
             if self.if_infeasible == "raise":
                 raise
             failure = str(error)
-        note = {"date": view.date, "refit": refit} | self._promise(result, forecast)
+        note = {"date": view.date, "refit": refit} | self._forecast(result, forecast)
         seconds = time.perf_counter() - started
-        self.journal.append(note | {"failure": failure, "seconds": seconds})
+        self.decision_log.append(note | {"failure": failure, "seconds": seconds})
         return pd.Series({CASH: 1.0}) if result is None else result.weights
 
-    def journal_table(self) -> pd.DataFrame:
+    def decision_log_table(self) -> pd.DataFrame:
         """What was decided, by date.
 
         Returns
@@ -105,7 +105,7 @@ class MeanVarianceStrategy:
             a `CVaRMatched` risk aversion; ``cash``, its weight; ``failure`` in words;
             ``seconds`` the decision took. NaN where nothing was found or no limit is set.
         """
-        return pd.DataFrame(self.journal).set_index("date")
+        return pd.DataFrame(self.decision_log).set_index("date")
 
     def checkpoint(self) -> dict[str, Any] | None:
         """What a fresh copy needs to go on, where the forecaster may be cut."""
@@ -127,7 +127,7 @@ class MeanVarianceStrategy:
             outcomes=forecast.outcomes,
         )
 
-    def _promise(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
+    def _forecast(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
         """What the model says of the next period."""
         wanted = self.model.risk_aversion
         matched = wanted if isinstance(wanted, CVaRMatched) else None

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, per_asset
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
-from sddp.allocation.training import AllocationResult, cost_free_policy
+from sddp.allocation.training import AllocationResult, frictionless_policy
 from sddp.arrays import Floats
 from sddp.backtest.policy_cache import TrainingCache
 from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
@@ -80,14 +80,14 @@ class MultistageStrategy:
         What a failed refit does: no usable fit, no feasible policy, no answer of the solver.
         ``"keep"`` goes on with the last policy, from its first stage, until the next refit is
         due; the first refit has none to keep and raises. A decision from holdings that no trade
-        brings within the limit is to sell everything. The journal says what failed.
+        brings within the limit is to sell everything. The decision_log says what failed.
     trainings : TrainingCache
         Where trained policies are looked up; it moves no number.
 
     Attributes
     ----------
-    journal : list of dict
-        One entry per decision, see `journal_table`.
+    decision_log : list of dict
+        One entry per decision, see `decision_log_table`.
     result : AllocationResult or None
         The last training, where there was one and it was not looked up.
     training_log : DataFrame or None
@@ -114,7 +114,7 @@ class MultistageStrategy:
     trainings: TrainingCache = field(
         default_factory=TrainingCache, repr=False, metadata=NOT_DESCRIBED
     )
-    journal: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    decision_log: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
     result: AllocationResult | None = field(default=None, init=False, repr=False)
     training_log: pd.DataFrame | None = field(default=None, init=False, repr=False)
     policy: AllocationPolicy | None = field(default=None, init=False, repr=False)
@@ -156,12 +156,12 @@ class MultistageStrategy:
             if self.on_failure == "raise":
                 raise
             failure, decision = f"{failure}; {error}".removeprefix("; "), None
-        note |= self._promise(self.policy, stage, belief, decision, sum(money.values()))
+        note |= self._forecast(self.policy, stage, belief, decision, sum(money.values()))
         note |= {"bound": self.policy.bound, "failure": failure}
-        self.journal.append(note | {"seconds": time.perf_counter() - started})
+        self.decision_log.append(note | {"seconds": time.perf_counter() - started})
         return pd.Series({CASH: 1.0}) if decision is None else _quoted(decision.weights, view)
 
-    def journal_table(self) -> pd.DataFrame:
+    def decision_log_table(self) -> pd.DataFrame:
         """What was decided, by date.
 
         Returns
@@ -175,7 +175,7 @@ class MultistageStrategy:
             held in cash at the refit; ``failure`` in words; ``seconds`` the decision took; and
             the belief as ``regime 1`` (calmest), ``regime 2``, ...
         """
-        table = pd.DataFrame(self.journal).set_index("date")
+        table = pd.DataFrame(self.decision_log).set_index("date")
         rows = table.pop("belief").tolist()
         # A fit may have had to do with fewer regimes than asked for.
         beliefs = np.zeros((len(rows), max(len(row) for row in rows)))
@@ -227,7 +227,7 @@ class MultistageStrategy:
         model = self._model_of(view, scenarios.asset_names or ())
         if self.future == "cost-free":
             self.result, self.training_log = None, None
-            self.policy = cost_free_policy(model, scenarios)
+            self.policy = frictionless_policy(model, scenarios)
             return
         trained = self.trainings.train(
             model,
@@ -269,7 +269,7 @@ class MultistageStrategy:
             money[CASH] += sum((1.0 - float(costs[name])) * money.pop(name) for name in unknown)
         return money
 
-    def _promise(
+    def _forecast(
         self,
         policy: AllocationPolicy,
         stage: int,
@@ -350,7 +350,9 @@ def model_var(
     outcomes until their weights reach ``1 - confidence``.
     """
     problem = policy.problem
-    ahead = outlook(problem.scenarios, stage, belief, float(problem.terms.cash_return[stage]))
+    ahead = one_period_distribution(
+        problem.scenarios, stage, belief, float(problem.terms.cash_return[stage])
+    )
     held = np.asarray(decision.holdings, dtype=np.float64)
     losses = ahead.losses(float(held[0]), held[1:])
     tail = ahead.tail(losses, problem.model.cvar_confidence)

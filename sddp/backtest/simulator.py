@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from sddp.backtest.account import Account, Rules
-from sddp.backtest.report import BacktestReport
+from sddp.backtest.result import BacktestResult
 from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
 from sddp.backtest.trading import Cost, TransactionCosts
 from sddp.dates import plain_date
@@ -31,7 +31,7 @@ def backtest(
     initial_wealth: float = 1.0,
     rebalance: Trigger = EveryPeriods(1),  # noqa: B008 - frozen and without state
     progress: Progress | None = None,
-) -> BacktestReport:
+) -> BacktestResult:
     """Trade each strategy through the past, from cash.
 
     On every row: returns since the row before are earned, an order due is executed at the row's
@@ -62,7 +62,7 @@ def backtest(
 
     Returns
     -------
-    BacktestReport
+    BacktestResult
 
     Raises
     ------
@@ -85,7 +85,7 @@ def backtest(
     accounts = {
         name: _run(name, strategy, market, rules, progress) for name, strategy in strategies.items()
     }
-    return BacktestReport(
+    return BacktestResult(
         ledgers={name: account.ledger() for name, account in accounts.items()},
         cash_rate=market.at(rules.dates[-1]).cash_rate.loc[rules.dates],
         lag=lag,

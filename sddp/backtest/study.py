@@ -16,7 +16,7 @@ import pandas as pd
 
 from sddp.backtest.account import Account, Rules
 from sddp.backtest.ledger import Ledger
-from sddp.backtest.report import BacktestReport
+from sddp.backtest.result import BacktestResult
 from sddp.backtest.simulator import check_strategies, simulate, trading_rules
 from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
 from sddp.backtest.trading import Cost
@@ -80,7 +80,7 @@ class Study:
     ledgers : mapping of str to Ledger
         By cell, in the order given; failed ones are left out.
     strategies : mapping of str to Strategy
-        By cell; with the journal of its decisions where it keeps one.
+        By cell; with the decision_log of its decisions where it keeps one.
     lags : mapping of str to int
     configs : mapping of str to dict
         By cell, failed ones too: strategy, costs and rules in plain words.
@@ -105,7 +105,7 @@ class Study:
     failures: tuple[Failure, ...]
     cash_rate: pd.Series[float]
 
-    def report(self, names: Sequence[str] | None = None) -> BacktestReport:
+    def result(self, names: Sequence[str] | None = None) -> BacktestResult:
         """Report of some cells, by default of all that ended.
 
         Raises
@@ -124,7 +124,7 @@ class Study:
         lags = {self.lags[name] for name in chosen}
         if len(lags) != 1:
             raise ModelError(f"the cells have the lags {sorted(lags)}; choose those of one lag")
-        return BacktestReport(
+        return BacktestResult(
             ledgers={name: self.ledgers[name] for name in chosen},
             cash_rate=self.cash_rate,
             lag=lags.pop(),

@@ -26,7 +26,7 @@ from sddp.statistics.return_paths import ReturnPaths, Shocks
 
 
 @dataclass(frozen=True, eq=False)
-class CostFreePolicy:
+class FrictionlessPolicy:
     """Optimal weights and growth of wealth, by stage and factor.
 
     Attributes
@@ -136,7 +136,7 @@ def conditional_law(
     )
 
 
-def solve_cost_free(
+def solve_frictionless(
     process: ReturnAutoregression,
     shocks: Shocks,
     grid: Sequence[float] | Floats,
@@ -145,7 +145,7 @@ def solve_cost_free(
     cvar_limit: float,
     cvar_confidence: float,
     expectation: Shocks | None = None,
-) -> CostFreePolicy:
+) -> FrictionlessPolicy:
     """Solve the dynamic programme backwards.
 
     Parameters
@@ -189,7 +189,7 @@ def solve_cost_free(
         cash, assets = expected_growth(process, mean, points, points, growth[t + 1])
         weights[t] = [p.best(r) for p, r in zip(portfolios, assets - cash[:, None], strict=True)]
         growth[t] = cash + np.einsum("gn,gn->g", weights[t], assets - cash[:, None])
-    return CostFreePolicy(
+    return FrictionlessPolicy(
         process, shocks, cvar_confidence, cvar_limit, points, read_only(growth), read_only(weights)
     )
 
@@ -263,7 +263,7 @@ class Runs:
     wealth: Floats
 
 
-def follow(policy: CostFreePolicy, paths: ReturnPaths) -> Runs:
+def follow(policy: FrictionlessPolicy, paths: ReturnPaths) -> Runs:
     """Wealth of one unit of money under a policy.
 
     Raises

@@ -29,7 +29,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats
-from sddp.bounds.frictionless import CostFreePolicy
+from sddp.bounds.frictionless import FrictionlessPolicy
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.cvar_limit import UNIT, TailMeans, check_limit
@@ -43,7 +43,7 @@ LIMIT_TOLERANCE = 1e-6
 Laws: TypeAlias = Callable[[int, int], TailMeans]
 
 
-def laws_along(policy: CostFreePolicy, paths: ReturnPaths) -> Laws:
+def laws_along(policy: FrictionlessPolicy, paths: ReturnPaths) -> Laws:
     """The laws under which the limit of a policy holds, at the factors of each path."""
     return lambda path, stage: policy.law_at(float(paths.factors[path, stage, 0]))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from sddp.arrays import Floats
-from sddp.bounds.frictionless import CostFreePolicy, expected_growth
+from sddp.bounds.frictionless import FrictionlessPolicy, expected_growth
 from sddp.errors import DataError
 from sddp.statistics.autoregression import ReturnAutoregression
 from sddp.statistics.return_paths import ReturnPaths, Shocks
@@ -26,14 +26,16 @@ def return_differences(process: ReturnAutoregression, paths: ReturnPaths) -> Flo
     return np.concatenate([np.zeros((*surprises.shape[:2], 1)), surprises], axis=2)
 
 
-def value_differences(policy: CostFreePolicy, paths: ReturnPaths, expectation: Shocks) -> Floats:
+def value_differences(
+    policy: FrictionlessPolicy, paths: ReturnPaths, expectation: Shocks
+) -> Floats:
     """Cost-free value of money one period on, less its expectation given the factor.
 
     ``R_ti v_{t+1}(z_{t+1}) - E[ R_ti v_{t+1}(z') | z_t ]`` with R gross excess returns.
 
     Parameters
     ----------
-    policy : CostFreePolicy
+    policy : FrictionlessPolicy
     paths : ReturnPaths
         At least as long as the policy; later periods are not looked at.
     expectation : Shocks

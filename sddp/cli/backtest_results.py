@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sddp.backtest import BacktestReport, MultistageStrategy, Study
+from sddp.backtest import BacktestResult, MultistageStrategy, Study
 from sddp.cli.output import filled
-from sddp.reporting import Contents
+from sddp.evaluation import summary
+from sddp.reporting import ReportOptions, allocation_figure, wealth_figure, write_html
 from sddp.reporting.figures import regime_figure
 from sddp.reporting.training_figures import bound_figure, terminal_wealth_figure
 from sddp.risk import weighted_cvar
@@ -30,56 +31,56 @@ HEADLINE = ("annualised_return", "volatility", "sharpe", "cvar")
 
 def write(record: Run, job: Job, study: Study) -> dict[str, Any]:
     """Tables, figures and page of a finished walk-forward; returns the headline numbers."""
-    report, settings = study.report(), job.settings
+    result, settings = study.result(), job.settings
     trained = _trained(job, study)
-    journal = trained.journal_table()
+    decision_log = trained.decision_log_table()
     assert trained.training_log is not None
     assert trained.policy is not None
-    summary = report.summary(confidence=settings.cvar_confidence)
-    record.write_table("summary", summary)
-    record.write_table("wealth", report.wealth)
-    record.write_table("weights", report.weights(SDDP))
+    metrics = summary(result, confidence=settings.cvar_confidence)
+    record.write_table("summary", metrics)
+    record.write_table("wealth", result.wealth)
+    record.write_table("weights", result.weights(SDDP))
     # How long a decision took differs from run to run; the results do not.
-    record.write_table("decisions", journal.drop(columns="seconds"))
+    record.write_table("decisions", decision_log.drop(columns="seconds"))
     record.write_table("training", trained.training_log)
 
     rng = np.random.default_rng(settings.seed).spawn(2)[1]
     paths = trained.policy.simulate(job.n_paths, rng=rng)
     terminal = paths.groupby(level="path")["wealth"].last().to_numpy()
-    _figures(record, job, report, trained, terminal)
+    _figures(record, job, result, trained, terminal)
     error = float(terminal.std(ddof=1) / np.sqrt(len(terminal))) if len(terminal) > 1 else None
     results = {
         "market": job.tables.described(),
-        "decisions": len(journal),
-        "share_of_decisions_with_binding_limit": float(journal["limit_binds"].mean()),
+        "decisions": len(decision_log),
+        "share_of_decisions_with_binding_limit": float(decision_log["limit_binds"].mean()),
         "bound": trained.policy.bound,
         "simulated_mean": float(terminal.mean()),
         "simulated_standard_error": error,
-        "period_cvar": period_cvar(job, report).to_dict(),
-        "summary": summary[list(HEADLINE)].to_dict("index"),
+        "period_cvar": period_cvar(job, result).to_dict(),
+        "summary": metrics[list(HEADLINE)].to_dict("index"),
         "notes": job.notes.lines,
         "warnings": {name: list(texts) for name, texts in study.warnings.items() if texts},
     }
-    _page(record, job, report, results)
+    _page(record, job, result, results)
     return results
 
 
-def period_cvar(job: Job, report: BacktestReport) -> pd.Series[float]:
+def period_cvar(job: Job, result: BacktestResult) -> pd.Series[float]:
     """Realised CVaR over periods of the model's length, which is what its limit is about."""
     settings = job.settings
-    sampled = report.wealth.iloc[settings.lag :: settings.period]
+    sampled = result.wealth.iloc[settings.lag :: settings.period]
     returns = sampled.pct_change().iloc[1:]
     if returns.empty:
-        return pd.Series(np.nan, index=report.wealth.columns)
+        return pd.Series(np.nan, index=result.wealth.columns)
     return returns.apply(lambda r: weighted_cvar(-r, confidence=settings.cvar_confidence))
 
 
 def text(job: Job, study: Study, results: Mapping[str, Any], out: str, width: int) -> str:
     """The results for people."""
-    report, settings = study.report(), job.settings
-    table = report.summary(confidence=settings.cvar_confidence)[list(SHOWN)]
-    table[f"cvar_{settings.period}_rows"] = period_cvar(job, report)
-    dates = report.wealth.index
+    result, settings = study.result(), job.settings
+    table = summary(result, confidence=settings.cvar_confidence)[list(SHOWN)]
+    table[f"cvar_{settings.period}_rows"] = period_cvar(job, result)
+    dates = result.wealth.index
     share = results["share_of_decisions_with_binding_limit"]
     limit = (
         f"No limit on risk; {results['decisions']} decisions."
@@ -90,7 +91,7 @@ def text(job: Job, study: Study, results: Mapping[str, Any], out: str, width: in
     error = results["simulated_standard_error"]
     before = [
         *job.notes.lines,
-        f"Walk-forward {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, net of costs; {report.timing}",
+        f"Walk-forward {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, net of costs; {result.timing}",
     ]
     after = [
         limit,
@@ -116,7 +117,7 @@ def _trained(job: Job, study: Study) -> MultistageStrategy:
 
 
 def _figures(
-    record: Run, job: Job, report: BacktestReport, trained: MultistageStrategy, terminal: Any
+    record: Run, job: Job, result: BacktestResult, trained: MultistageStrategy, terminal: Any
 ) -> None:
     settings, policy = job.settings, trained.policy
     assert trained.training_log is not None
@@ -128,9 +129,10 @@ def _figures(
         "terminal_wealth",
         terminal_wealth_figure(terminal, 1.0, policy.bound, settings.cvar_confidence, horizon),
     )
-    record.write_figure("wealth", report.plot_wealth(caveat=caveat))
-    record.write_figure("allocation", report.plot_allocation(SDDP))
-    beliefs = trained.journal_table().filter(like="regime")
+    note = f"{result.timing}; {caveat}" if caveat else result.timing
+    record.write_figure("wealth", wealth_figure(result.wealth, note))
+    record.write_figure("allocation", allocation_figure({SDDP: result.weights(SDDP)}))
+    beliefs = trained.decision_log_table().filter(like="regime")
     record.write_figure("regimes", regime_figure(beliefs, _index(job), "equal-weighted prices"))
 
 
@@ -141,15 +143,16 @@ def _index(job: Job) -> pd.Series[float]:
     return index.rename("equal-weighted prices")
 
 
-def _page(record: Run, job: Job, report: BacktestReport, results: Mapping[str, Any]) -> None:
+def _page(record: Run, job: Job, result: BacktestResult, results: Mapping[str, Any]) -> None:
     provenance = record.provenance()
     told = {"Settings": provenance.pop("config"), "Run": provenance}
     if results["warnings"]:
         told["Warnings"] = results["warnings"]
-    report.to_html(
+    write_html(
+        result,
         record.out / "report.html",
         title="Walk-forward of the multi-stage policy",
-        contents=Contents(detail=[SDDP], market=_index(job), period=job.settings.period),
+        options=ReportOptions(detail=[SDDP], market=_index(job), period=job.settings.period),
         caveats=job.notes.lines,
         provenance=told,
     )

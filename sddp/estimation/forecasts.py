@@ -185,7 +185,7 @@ class RegimeForecaster:
             What is known does not carry a fit of regimes, see `RegimeEstimator.estimate`.
         """
         estimate = self._rolling.refresh(view)
-        seen = estimate.outlook(view)
+        seen = estimate.one_period_distribution(view)
         outcomes = Outcomes(seen.returns, seen.probabilities)
         moments = outcome_moments(outcomes, estimate.scenarios.asset_names)
         return Forecast(moments, outcomes, seen.cash_return)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.one_period import Outlook, outlook
+from sddp.allocation.one_period import OnePeriodDistribution, one_period_distribution
 from sddp.arrays import Floats, Ints
 from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
 from sddp.errors import DataError, ModelError
@@ -195,7 +195,7 @@ class RegimeEstimate:
         """
         return self.estimator.belief(self.regimes, view)
 
-    def outlook(self, view: View) -> Outlook:
+    def one_period_distribution(self, view: View) -> OnePeriodDistribution:
         """Outcomes of the next period and their weights ``(belief P)_j p_js``, as of a view.
 
         These are the outcomes that the multi-stage policy's first decision looks out on.
@@ -203,7 +203,7 @@ class RegimeEstimate:
         cash_return = self.cash_return
         if cash_return is None:
             cash_return = self.estimator.cash_return(view)
-        return outlook(self.scenarios, 0, self.belief(view), cash_return)
+        return one_period_distribution(self.scenarios, 0, self.belief(view), cash_return)
 
     def over(self, n_stages: int) -> MarkovScenarios:
         """The scenarios as the law of each of `n_stages` periods."""

@@ -6,13 +6,24 @@ from sddp.evaluation.comparison import (
     smallest_not_worse,
     smallest_stable,
 )
+from sddp.evaluation.deflated_sharpe import deflated_sharpe
 from sddp.evaluation.estimates import mean_interval, optimality_gap
+from sddp.evaluation.inference import Resampling, Sample, differences, intervals
+from sddp.evaluation.summary import risk_backtest, sample, summary
 
 __all__ = [
+    "Resampling",
+    "Sample",
     "compare_draws",
     "compare_paired",
+    "deflated_sharpe",
+    "differences",
+    "intervals",
     "mean_interval",
     "optimality_gap",
+    "risk_backtest",
+    "sample",
     "smallest_not_worse",
     "smallest_stable",
+    "summary",
 ]

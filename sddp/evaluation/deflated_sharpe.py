@@ -74,7 +74,7 @@ def deflated_sharpe(
     ----------
     sample : Sample
     trial_sharpes : sequence of float
-        Sharpe ratios per year, as in `BacktestReport.summary`, of every variant that was tried,
+        Sharpe ratios per year, as in `sddp.evaluation.summary`, of every variant that was tried,
         those not shown included. Their variance is taken with ddof 1; NaN (a variant that held
         cash only) is left out of it.
     n_trials : int, optional

@@ -201,7 +201,7 @@ def intervals(sample: Sample, how: Resampling, *, confidence: float) -> pd.DataF
     -------
     DataFrame
         One row per strategy and metric: ``strategy``, ``metric`` (`annualised_return`,
-        `volatility`, `sharpe`, `cvar`, as in `BacktestReport.summary`), ``value``, ``low``,
+        `volatility`, `sharpe`, `cvar`, as in `sddp.evaluation.summary`), ``value``, ``low``,
         ``high``, ``block_length`` (periods) and ``note``, which says why bounds are NaN: fewer
         than 30 periods, or 5 in the tail; returns that do not vary, or do so in so few periods
         that draws miss them.

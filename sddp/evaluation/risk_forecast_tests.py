@@ -1,8 +1,8 @@
-"""Whether the losses of a backtest kept to the risk that the models had promised.
+"""VaR and ES backtests of the one-period risk that models forecast with their decisions.
 
-A journal states for each decision the one-period VaR and CVaR of the portfolio it trades into.
-`promised_periods` sets beside them the loss that came of it, `promise_tests` runs the tests of
-`sddp.evaluation.risk_tests`.
+A decision log states for each decision the one-period VaR and CVaR of the portfolio it trades
+into. `forecasts_and_losses` adds the realized loss of the period, `forecast_tests` runs the tests
+of `sddp.evaluation.risk_tests`.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sddp.backtest.ledger import Ledger
 from sddp.errors import DataError
 from sddp.evaluation import risk_tests
 from sddp.evaluation.inference import MINIMUM_PERIODS, Resampling, mean_interval
 from sddp.rng import generator
 from sddp.tables import day
 
-# A portfolio all but in cash promises next to nothing, and what then decides whether the promise
-# is kept is the drift between decision and execution. One basis point of wealth:
-SMALLEST_PROMISE = 1e-4
+# One basis point of wealth. The forecast risk of a portfolio almost entirely in cash is near zero;
+# whether its loss exceeds the forecast then depends on the drift between decision and execution.
+SMALLEST_FORECAST = 1e-4
 
-PROMISED = ("model_var", "model_cvar", "confidence", "cvar_limit", "limit_binds")
+FORECAST_COLUMNS = ("model_var", "model_cvar", "confidence", "cvar_limit", "limit_binds")
 
 
-def promised_periods(
-    ledger: Ledger, journal: pd.DataFrame, *, lag: int, period: int | None = None
+def forecasts_and_losses(
+    wealth: pd.Series[float], log: pd.DataFrame, *, lag: int, period: int | None = None
 ) -> pd.DataFrame:
-    """Promise of each decision and the loss that followed.
+    """Risk forecast of each decision, and the loss that followed.
 
     A decision of row t is executed at row ``t + lag``. Its loss is ``1 - W_e / W_s`` with s that
     row, e the row `period` later and W the wealth before the trades of a row: the cost of the
     trade at the start counts, as in the model, that of the next trade does not. With a lag the
-    promise was made on the quotes, the holdings and the wealth of `lag` rows before, orders then on
-    the way counted as executed.
+    forecast was made at the quotes, holdings and wealth of `lag` rows before, pending orders
+    counted as executed.
 
     Parameters
     ----------
-    ledger : Ledger
-    journal : DataFrame, shape (n_decisions, n_columns)
+    wealth : Series, shape (n_rows,)
+        Money before each row's trades, by date.
+    log : DataFrame, shape (n_decisions, n_columns)
         By date of decision: ``model_var``, ``model_cvar``, ``cvar_limit`` (fractions of wealth),
-        ``confidence`` and ``limit_binds``; what else it has is passed over.
+        ``confidence`` and ``limit_binds``; other columns are ignored.
     lag : int
         Rows between a decision and its execution.
     period : int, optional
@@ -63,56 +63,56 @@ def promised_periods(
         A column is missing, a date is no row of the ledger, or decisions are less than a period
         apart, so that losses overlap and belong to several decisions.
     """
-    lacking = [name for name in PROMISED if name not in journal.columns]
+    lacking = [name for name in FORECAST_COLUMNS if name not in log.columns]
     if lacking:
-        raise DataError(f"journal lacks {lacking}; it has {list(journal.columns)}")
-    wealth = ledger.wealth
-    decided = wealth.index.get_indexer(journal.index)
+        raise DataError(f"decision log: columns {lacking} are missing; it has {list(log.columns)}")
+    decided = wealth.index.get_indexer(log.index)
     if (decided < 0).any():
-        raise DataError(f"journal has {day(journal.index[decided < 0][0])}, no row of the ledger")
+        date = day(log.index[decided < 0][0])
+        raise DataError(f"decision log: {date} must be a date of the ledger")
     starts = decided + lag
     gaps = np.diff(starts)
     ends = starts + (int(gaps.min(initial=len(wealth))) if period is None else period)
     if (ends[:-1] > starts[1:]).any():
         early = int(np.argmax(ends[:-1] > starts[1:]))
         raise DataError(
-            f"period = {period}, but the decision of {day(journal.index[early])} is followed by "
+            f"period = {period}, but the decision of {day(log.index[early])} is followed by "
             f"another one {gaps[early]} rows later; decide every {period} rows, or give the "
             "period that the model looks at"
         )
     over = ends < len(wealth)
     levels = wealth.to_numpy()
     losses = 1.0 - levels[ends[over]] / levels[starts[over]]
-    return journal.loc[over, list(PROMISED)].assign(loss=losses)
+    return log.loc[over, list(FORECAST_COLUMNS)].assign(loss=losses)
 
 
-def promise_tests(periods: Mapping[str, pd.DataFrame], how: Resampling) -> pd.DataFrame:
-    """Tests of the promises of some strategies.
+def forecast_tests(periods: Mapping[str, pd.DataFrame], how: Resampling) -> pd.DataFrame:
+    """Tests of the risk forecasts of some strategies.
 
     Parameters
     ----------
     periods : mapping of str to DataFrame
-        `promised_periods` by strategy.
+        `forecasts_and_losses` by strategy.
     how : Resampling
         For the intervals and the simulated p-values.
 
     Returns
     -------
     DataFrame, shape (n_strategies, 22)
-        ``n_periods`` tested: those that promised a CVaR of at least a basis point of wealth;
-        ``n_untested``; ``confidence``; ``binding``, the share of all decisions that the limit
-        held back. ``violations`` of the VaR, the number ``expected``, their share with its exact
-        interval (``share``, ``share_low``, ``share_high``), and the p-values ``coverage``,
-        ``independence`` and ``both`` (`risk_tests`). ``cvar_limit`` and ``promised_cvar``, means
+        ``n_periods`` tested: those with a forecast CVaR of at least a basis point of wealth;
+        ``n_untested``; ``confidence``; ``binding``, the share of all decisions at which the
+        limit was binding. ``violations`` of the VaR, the number ``expected``, their share with its
+        exact interval (``share``, ``share_low``, ``share_high``), and the p-values ``coverage``,
+        ``independence`` and ``both`` (`risk_tests`). ``cvar_limit`` and ``forecast_cvar``, means
         over the tested periods; ``realised_cvar`` (mean of `risk_tests.tail_losses`) with its
-        bootstrap interval (``realised_low``, ``realised_high``); ``z1``, ``z2`` and their
-        p-values ``z1_p_value`` and ``z2_p_value``: small where risk was understated. ``note``
-        says why numbers are NaN.
+        bootstrap interval (``realised_low``, ``realised_high``); ``z1``, ``z2`` and their p-values
+        ``z1_p_value`` and ``z2_p_value``: small where risk was understated. ``note`` says why
+        numbers are NaN.
 
     Raises
     ------
     DataError
-        A strategy's promises are of several confidences.
+        The forecasts of a strategy have several confidence levels.
     """
     streams = generator(how.rng).spawn(len(periods))
     rows = {
@@ -128,16 +128,17 @@ def _tests(
     confidences = table["confidence"].unique()
     if len(confidences) != 1:
         raise DataError(
-            f"the promises of {name!r} are of confidences {sorted(confidences)}; test each alone"
+            f"strategy {name!r}: forecasts have confidence levels {sorted(confidences)}; "
+            "test each level separately"
         )
-    tested = table[table["model_cvar"] >= SMALLEST_PROMISE]
+    tested = table[table["model_cvar"] >= SMALLEST_FORECAST]
     counts = {
         "n_periods": len(tested),
         "n_untested": len(table) - len(tested),
         "confidence": float(confidences[0]),
         "binding": float(table["limit_binds"].mean()),
     }
-    few = f"fewer than {MINIMUM_PERIODS} periods with a promise of {SMALLEST_PROMISE:g} or more"
+    few = f"fewer than {MINIMUM_PERIODS} periods with a forecast of {SMALLEST_FORECAST:g} or more"
     if len(tested) < MINIMUM_PERIODS:
         return counts | dict.fromkeys(TESTED, math.nan) | {"note": few}
     values = (*_var_tests(tested, how.level), *_cvar_tests(tested, replace(how, rng=rng)))
@@ -147,7 +148,7 @@ def _tests(
 TESTED = (
     *("violations", "expected", "share", "share_low", "share_high"),
     *("coverage", "independence", "both"),
-    *("cvar_limit", "promised_cvar", "realised_cvar", "realised_low", "realised_high"),
+    *("cvar_limit", "forecast_cvar", "realised_cvar", "realised_low", "realised_high"),
     *("z1", "z1_p_value", "z2", "z2_p_value"),
 )
 

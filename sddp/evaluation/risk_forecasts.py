@@ -1,4 +1,4 @@
-"""What the models of strategies promised about the tail of one period, and what came of it."""
+"""Tail risk that the models of strategies forecast for one period, beside the realized losses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from sddp.backtest.ledger import Ledger
 from sddp.evaluation import metrics, risk_tests
-from sddp.evaluation.risk_forecast_tests import PROMISED, promised_periods
+from sddp.evaluation.risk_forecast_tests import FORECAST_COLUMNS, forecasts_and_losses
 
 # A realised CVaR is shown where at least this many losses make its tail.
 TAIL_SIZE = 25
@@ -22,56 +22,56 @@ OUTCOME = (
 
 
 @runtime_checkable
-class Journaled(Protocol):
-    """A strategy that writes down what its model says of each decision."""
+class LogsDecisions(Protocol):
+    """Strategy that records the risk forecast of each decision."""
 
-    def journal_table(self) -> pd.DataFrame:
+    def decision_log_table(self) -> pd.DataFrame:
         """One row per decision, by date."""
         ...
 
 
-def journals(
+def decision_logs(
     strategies: Mapping[str, Any], ledgers: Mapping[str, Ledger]
 ) -> dict[str, pd.DataFrame]:
-    """Journals of the strategies that keep one, the rows of this backtest's decisions only."""
+    """Decision logs of the strategies that keep one, for the decisions of this backtest only."""
     return {
-        name: _own(strategy.journal_table(), ledgers[name])
+        name: _own(strategy.decision_log_table(), ledgers[name])
         for name, strategy in strategies.items()
-        if isinstance(strategy, Journaled)
+        if isinstance(strategy, LogsDecisions)
     }
 
 
-def model_confidence(journals: Mapping[str, pd.DataFrame]) -> float:
+def model_confidence(logs: Mapping[str, pd.DataFrame]) -> float:
     """Level of the models' CVaR; the highest one where they differ.
 
     Raises
     ------
     ValueError
-        There is no journal.
+        There is no decision log.
     """
-    return max(float(journal["confidence"].max()) for journal in journals.values())
+    return max(float(log["confidence"].max()) for log in logs.values())
 
 
-def promises(
+def forecast_periods(
     ledgers: Mapping[str, Ledger],
-    journals: Mapping[str, pd.DataFrame],
+    logs: Mapping[str, pd.DataFrame],
     *,
     lag: int,
     period: int | None,
 ) -> dict[str, pd.DataFrame]:
-    """`promised_periods` of every strategy: what is promised is NaN for one without a journal.
+    """`forecasts_and_losses` of every strategy; the forecasts of one without a log are NaN.
 
-    Its losses are over the periods of the first journal, at the highest level of confidence.
-    Without any journal there is no promise, and nothing is returned.
+    Its losses are over the periods of the first log, at the highest confidence level. The result
+    is empty if there is no log.
     """
-    if not journals:
+    if not logs:
         return {}
-    first = next(iter(journals.values()))
-    nothing = dict.fromkeys(PROMISED, np.nan) | {"confidence": model_confidence(journals)}
+    first = next(iter(logs.values()))
+    nothing = dict.fromkeys(FORECAST_COLUMNS, np.nan) | {"confidence": model_confidence(logs)}
     return {
-        name: promised_periods(
-            ledger,
-            journals.get(name, pd.DataFrame(nothing, index=first.index)),
+        name: forecasts_and_losses(
+            ledger.wealth,
+            logs.get(name, pd.DataFrame(nothing, index=first.index)),
             lag=lag,
             period=period,
         )
@@ -79,22 +79,22 @@ def promises(
     }
 
 
-def promise_table(periods: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Promise and outcome of each strategy over the whole run.
+def forecast_table(periods: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Forecast and realized tail risk of each strategy over the whole run.
 
     Parameters
     ----------
     periods : mapping of str to DataFrame
-        As `promises`.
+        As `forecast_periods`.
 
     Returns
     -------
     DataFrame, shape (n_strategies, 8)
         Fractions of wealth in one period: ``cvar_limit`` (mean) and ``binding`` (share of
-        decisions that it held back); ``model_cvar`` and ``largest_model_cvar`` (mean and maximum
-        over decisions); ``realised_cvar``, of all losses together; ``violations`` (periods with a
-        loss above the model's VaR), their number ``expected``, and ``n_periods``. NaN where
-        nothing was promised.
+        decisions at which it was binding); ``model_cvar`` and ``largest_model_cvar`` (mean and
+        maximum over decisions); ``realised_cvar``, of all losses together; ``violations`` (periods
+        with a loss above the model's VaR), their number ``expected``, and ``n_periods``. NaN where
+        there is no forecast.
     """
     rows = {name: _outcome(table) for name, table in periods.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(OUTCOME))
@@ -102,20 +102,20 @@ def promise_table(periods: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def tail_table(periods: pd.DataFrame, window: int) -> pd.DataFrame:
-    """Promise and outcome of one strategy through time.
+    """Forecast and realized tail risk of one strategy through time.
 
     Parameters
     ----------
     periods : DataFrame
-        As `promises`.
+        As `forecast_periods`.
     window : int
         Number of periods a realised CVaR looks back on.
 
     Returns
     -------
     DataFrame, shape (n_periods, 4)
-        As `sddp.reporting.figures.tail_figure` takes it. The realised CVaR at a decision is that
-        of the `window` periods before the decision's own.
+        As `sddp.reporting.figures.tail_figure` takes it. The realized CVaR at a decision is that
+        of the `window` periods before it.
     """
     confidence = float(periods["confidence"].iloc[-1])
     realised = (
@@ -142,9 +142,9 @@ def tail_window(confidence: float) -> int:
     return round(TAIL_SIZE / (1.0 - confidence))
 
 
-def _own(journal: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
-    # A strategy may come with the journal of an earlier run; its later rows are this run's.
-    last = journal[~journal.index.duplicated(keep="last")]
+def _own(log: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    # A strategy may come with the log of an earlier run; its later rows are those of this run.
+    last = log[~log.index.duplicated(keep="last")]
     return last.loc[last.index.isin(ledger.decisions.index)]
 
 
@@ -152,16 +152,16 @@ def _outcome(periods: pd.DataFrame) -> dict[str, float]:
     if periods.empty:
         return dict.fromkeys(OUTCOME, np.nan)
     confidence = float(periods["confidence"].iloc[-1])
-    promised = periods["model_var"].notna()
+    forecast = periods["model_var"].notna()
     violated = risk_tests.violations(periods["loss"], periods["model_var"])
-    n_promised = float(promised.sum()) or np.nan
+    n_forecasts = float(forecast.sum()) or np.nan
     return {
         "cvar_limit": float(periods["cvar_limit"].astype(float).mean()),
         "binding": float(periods["limit_binds"].astype(float).mean()),
         "model_cvar": float(periods["model_cvar"].mean()),
         "largest_model_cvar": float(periods["model_cvar"].max()),
         "realised_cvar": metrics.conditional_value_at_risk(-periods["loss"], confidence=confidence),
-        "violations": float(violated.sum()) if promised.any() else np.nan,
-        "expected": (1.0 - confidence) * n_promised,
-        "n_periods": n_promised,
+        "violations": float(violated.sum()) if forecast.any() else np.nan,
+        "expected": (1.0 - confidence) * n_forecasts,
+        "n_periods": n_forecasts,
     }

@@ -1,4 +1,4 @@
-"""Tests of a promised one-period risk: whether losses kept to the VaR and CVaR a model stated.
+"""Tests of one-period risk forecasts: whether losses agree with the VaR and CVaR of a model.
 
 A model that is right is exceeded now and then: its VaR at confidence c in a share 1 - c of periods,
 independently of the past, and by an amount that makes the CVaR on average. Each function tests one
@@ -62,7 +62,7 @@ def violation_interval(exceeded: ArrayLike, *, level: float) -> tuple[float, flo
 
 
 def unconditional_coverage(exceeded: ArrayLike, *, confidence: float) -> LikelihoodRatio:
-    """Whether violations are as frequent as promised (Kupiec 1995).
+    """Test that violations are as frequent as forecast (Kupiec 1995).
 
     Hypothesis: independent violations of probability ``1 - confidence``. The alternative is
     another probability, higher or lower. The statistic is asymptotically chi-squared with one

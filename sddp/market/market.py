@@ -61,7 +61,7 @@ class View:
         made of returns has all ``n_rows``.
     quoted : DataFrame of bool, shape (n_rows, n_assets)
         False where the price is carried from an earlier row, not yet there, not for long enough
-        (`seasoning`), or the asset has left the market.
+        (`minimum_history`), or the asset has left the market.
     cash_rate : Series, shape (n_rows,)
         Decimal return of cash, earned over ``(t-1, t]``.
     factors : DataFrame or None, shape (n_rows, n_factors)
@@ -136,7 +136,7 @@ class MarketOptions(TypedDict, total=False):
     volatility_index: pd.Series[float] | None
     missing: Missing
     departures: Departures | None
-    seasoning: int
+    minimum_history: int
 
 
 class Market:
@@ -162,7 +162,7 @@ class Market:
     departures : mapping of label to (date, return), optional
         Assets that are delisted: the first date without a market, and the decimal return earned up
         to it from the last price (-0.3 loses 30 %, -1 all).
-    seasoning : int, default 1
+    minimum_history : int, default 1
         Rows in a row that an asset must have had a price on to count as quoted (`View.quoted`):
         with 12 it is not bought in the 11 rows after a gap either.
 
@@ -171,7 +171,7 @@ class Market:
     DataError
         A table fails a check: the message names the argument, the asset and the date.
     ModelError
-        `seasoning` is no whole number of at least 1.
+        `minimum_history` is no whole number of at least 1.
 
     Notes
     -----
@@ -209,7 +209,7 @@ class Market:
         volatility_index: pd.Series[float] | None = None,
         missing: Missing = "raise",
         departures: Departures | None = None,
-        seasoning: int = 1,
+        minimum_history: int = 1,
     ) -> None:
         levels = checked_table(prices, "prices", reserved=CASH)
         _refuse(levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
@@ -218,7 +218,7 @@ class Market:
         levels, gone = depart(levels, dict(departures or {}) | losses)
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
         cash = _cash_rate(cash_rate, levels.index)
-        self._known = _assemble(tables, gone, cash, missing, seasoning)
+        self._known = _assemble(tables, gone, cash, missing, minimum_history)
 
     @classmethod
     def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
@@ -335,14 +335,14 @@ def _assemble(
     gone: pd.DataFrame,
     cash_rate: pd.Series[float],
     missing: Missing,
-    seasoning: int,
+    minimum_history: int,
 ) -> View:
     if missing not in get_args(Missing):
         raise DataError(f"missing = {missing!r}; known are {', '.join(get_args(Missing))}")
     if missing == "drop":
         tables, cash_rate = _dropped(tables, cash_rate)
     gone = gone.loc[tables["prices"].index]
-    quoted = _seasoned(tables["prices"].notna() & ~gone, seasoning)
+    quoted = _seasoned(tables["prices"].notna() & ~gone, minimum_history)
     carried = tables.keys() & LEVELS if missing == "carry" else set()
     for name, table in tables.items():
         if name not in carried:
@@ -353,7 +353,7 @@ def _assemble(
 def _seasoned(priced: pd.DataFrame, n_rows: int) -> pd.DataFrame:
     """Where an asset had a price on each of the last rows; none is missed before the first row."""
     if isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < 1:
-        raise ModelError(f"seasoning = {n_rows!r}; give a whole number of rows, at least 1")
+        raise ModelError(f"minimum_history = {n_rows!r}; give a whole number of rows, at least 1")
     if n_rows == 1:
         return priced
     last_gap = (~priced).rolling(n_rows, min_periods=1).max()

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.covariance import ledoit_wolf
 
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from sddp.arrays import Floats, checked_probabilities
 from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, ModelError
@@ -185,7 +185,7 @@ def scenario_outcomes(scenarios: MarkovScenarios, belief: ArrayLike, *, stage: i
     ModelError
         The belief is no law of the scenarios' regimes.
     """
-    seen = outlook(scenarios, stage, _belief(belief, scenarios.n_states), 0.0)
+    seen = one_period_distribution(scenarios, stage, _belief(belief, scenarios.n_states), 0.0)
     return Outcomes(seen.returns, seen.probabilities)
 
 

@@ -62,8 +62,8 @@ def polish(
     Yields
     ------
     z, row_duals
-        Nothing is promised of them: where the active set is doubtful they may be worse than the
-        start, and the caller compares the optimality conditions.
+        They are not guaranteed to improve: where the active set is in doubt they may be worse than
+        the start, and the caller compares the optimality conditions.
     """
     previous = None
     for _ in range(steps):

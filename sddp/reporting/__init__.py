@@ -1,7 +1,21 @@
 """Figures and the HTML page of a backtest."""
 
-from sddp.reporting.content import Contents
+from sddp.reporting.figures import (
+    allocation_figure,
+    trading_figure,
+    trailing_figure,
+    wealth_figure,
+)
+from sddp.reporting.gallery import write_figures
+from sddp.reporting.html import write_html
+from sddp.reporting.report_data import ReportOptions
 
 __all__ = [
-    "Contents",
+    "ReportOptions",
+    "allocation_figure",
+    "trading_figure",
+    "trailing_figure",
+    "wealth_figure",
+    "write_figures",
+    "write_html",
 ]

@@ -21,7 +21,7 @@ from sddp.reporting.figure_parts import Entry
 # No strategy earns such a ratio over a year; one that holds next to nothing but cash shows any.
 LARGEST_SHARPE = 10.0
 
-PROMISED, REALISED, LIMIT = "#0072B2", "#D55E00", "black"
+FORECAST, REALISED, LIMIT = "#0072B2", "#D55E00", "black"
 
 
 def wealth_figure(wealth: pd.DataFrame, timing: str) -> Figure:
@@ -113,7 +113,7 @@ def trading_figure(turnover: pd.DataFrame, costs: pd.DataFrame, timing: str) -> 
     return figure
 
 
-def allocation_figure(weights: Mapping[str, pd.DataFrame], largest: int) -> Figure:
+def allocation_figure(weights: Mapping[str, pd.DataFrame], largest: int = 9) -> Figure:
     """Stacked areas of the weights after trading, one panel for each strategy.
 
     Parameters
@@ -171,7 +171,7 @@ def regime_figure(beliefs: pd.DataFrame, level: pd.Series[float] | None, name: s
 
 
 def tail_figure(tails: Mapping[str, pd.DataFrame], window: int) -> Figure:
-    """One-period CVaR promised by the model and realised, against the limit, through time.
+    """One-period CVaR forecast by the model and realized, against the limit, through time.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def tail_figure(tails: Mapping[str, pd.DataFrame], window: int) -> Figure:
         _draw_tail(ax, table)
         _panel_title(ax, name, len(tails))
     entries: list[Entry] = [
-        (Patch(color=PROMISED), "model's CVaR of the decision"),
+        (Patch(color=FORECAST), "model's CVaR of the decision"),
         (Patch(color=REALISED), f"realised CVaR, last {window} periods"),
         (axes[0].plot([], [], color=LIMIT, linestyle="--")[0], "limit"),
         (
@@ -202,7 +202,7 @@ def tail_figure(tails: Mapping[str, pd.DataFrame], window: int) -> Figure:
 
 
 def _draw_tail(ax: Axes, table: pd.DataFrame) -> None:
-    ax.step(table.index, table["model_cvar"], where="post", color=PROMISED, lw=0.8)
+    ax.step(table.index, table["model_cvar"], where="post", color=FORECAST, lw=0.8)
     ax.plot(table.index, table["realised_cvar"], color=REALISED, lw=1.3)
     ax.step(table.index, table["cvar_limit"], where="post", color=LIMIT, linestyle="--", lw=1.0)
     violations = table.index[table["violated"]]
@@ -222,7 +222,7 @@ def _draw_tail(ax: Axes, table: pd.DataFrame) -> None:
     parts.percent(ax)
 
 
-def promise_figure(table: pd.DataFrame) -> Figure:
+def risk_forecast_figure(table: pd.DataFrame) -> Figure:
     """Mean one-period CVaR of the model's decisions and realised CVaR, by strategy.
 
     Parameters
@@ -238,7 +238,7 @@ def promise_figure(table: pd.DataFrame) -> Figure:
     entries: list[Entry] = [
         (ax.plot(table["realised_cvar"], rows, "o", color=REALISED)[0], "realised CVaR"),
         (
-            ax.plot(table["model_cvar"], rows, "D", color=PROMISED, markerfacecolor="white")[0],
+            ax.plot(table["model_cvar"], rows, "D", color=FORECAST, markerfacecolor="white")[0],
             "model's CVaR,\nmean of the decisions",
         ),
         (ax.plot(table["cvar_limit"], rows, "|", color=LIMIT, markersize=16.0)[0], "limit"),
@@ -246,7 +246,7 @@ def promise_figure(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("one-period CVaR (share of wealth)")
     ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
     parts.percent(ax, which="x")
-    parts.title(ax, "CVaR promised and realised")
+    parts.title(ax, "CVaR forecast and realized")
     parts.legend(figure, entries)
     return figure
 
@@ -262,8 +262,8 @@ def interval_figure(table: pd.DataFrame, heading: str, label: str) -> Figure:
         Title, and what the number is.
     """
     figure, ax, rows = _by_strategy(table.index)
-    ax.hlines(rows, table["low"], table["high"], color=PROMISED, lw=1.6)
-    ax.plot(table["value"], rows, "o", color=PROMISED)
+    ax.hlines(rows, table["low"], table["high"], color=FORECAST, lw=1.6)
+    ax.plot(table["value"], rows, "o", color=FORECAST)
     ax.axvline(0.0, color="black", linewidth=0.8)
     show(ax.xaxis.label, label)
     parts.title(ax, heading)

@@ -1,4 +1,4 @@
-"""The figures of a report, each with its caption and its words for those who cannot see it."""
+"""The figures of a report, each with its caption and its text alternative."""
 
 from __future__ import annotations
 
@@ -6,82 +6,79 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from sddp.backtest.result import BacktestResult
 from sddp.errors import DataError
-from sddp.evaluation import metrics
-from sddp.evaluation import risk_forecasts as promises
+from sddp.evaluation import metrics, risk_forecasts
 from sddp.labels import CASH
 from sddp.reporting import figures
-from sddp.reporting.content import Contents, Evidence, gather
 from sddp.reporting.html_elements import Picture, interval, money, number, percent
+from sddp.reporting.report_data import ReportData, ReportOptions, collect
 from sddp.rng import Rng
 from sddp.tables import day
 
-if TYPE_CHECKING:
-    from sddp.backtest.report import BacktestReport
-
-# More numbers than these are not heard to the end; they stand in the tables.
+# A screen reader reads the text alternative aloud: longer lists are left to the tables.
 SPOKEN = 12
 
 
 def write_figures(
-    report: BacktestReport,
+    result: BacktestResult,
     folder: str | PathLike[str],
     *,
-    contents: Contents | None = None,
+    options: ReportOptions | None = None,
     rng: Rng | None = None,
 ) -> list[Path]:
-    """Write the figures of a report's page as PNG files; existing ones are overwritten.
+    """Write the figures of the report on a backtest as PNG files; existing ones are overwritten.
 
     Parameters
     ----------
-    report : BacktestReport
+    result : BacktestResult
     folder : path
         Made if missing.
-    contents, rng
-        As in `BacktestReport.to_html`.
+    options, rng
+        As in `write_html`.
 
     Returns
     -------
     list of Path
         ``wealth.png``, ``trailing_return.png``, ``rolling.png``, ``allocation.png`` and
         ``trading.png``; with `rng` ``sharpe_intervals.png`` and, with a reference,
-        ``sharpe_differences.png``; where strategies keep a journal ``regimes_<k>.png``,
-        ``promises.png`` and ``tails.png``. What a run is too short for is left out.
+        ``sharpe_differences.png``; where strategies keep a decision log ``regimes_<k>.png``,
+        ``risk_forecasts.png`` and ``tails.png``. What a run is too short for is left out.
 
     Raises
     ------
     DataError
-        The folder cannot be made or written to; as `BacktestReport.to_html`.
+        The folder cannot be made or written to; as `write_html`.
     """
-    evidence = gather(report, contents or Contents(), rng)
+    data = collect(result, options or ReportOptions(), rng)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         return [
             _written(picture, Path(folder))
-            for pictures in gallery(evidence).values()
+            for pictures in gallery(data).values()
             for picture in pictures
         ]
     except OSError as error:
         raise DataError(f"folder = {str(folder)!r} cannot be written to: {error}") from error
 
 
-def gallery(evidence: Evidence) -> dict[str, list[Picture]]:
+def gallery(data: ReportData) -> dict[str, list[Picture]]:
     """Pictures by section of the page; a section without data has none."""
-    report, contents = evidence.report, evidence.contents
+    result, options = data.result, data.options
     return {
-        "wealth": [_wealth(report)],
-        "metrics": list(_sharpe_intervals(evidence)),
-        "differences": list(_sharpe_differences(evidence)),
-        "promises": list(_promises(evidence)),
-        "trailing": list(_trailing(report, contents.trailing_months)),
-        "rolling": list(_rolling(report, contents.rolling_months)),
-        "allocation": list(_allocation(evidence)),
-        "regimes": list(_regimes(evidence)),
-        "trading": [_trading(report)],
+        "wealth": [_wealth(result)],
+        "metrics": list(_sharpe_intervals(data)),
+        "differences": list(_sharpe_differences(data)),
+        "risk_forecasts": list(_forecasts(data)),
+        "trailing": list(_trailing(result, options.trailing_months)),
+        "rolling": list(_rolling(result, options.rolling_months)),
+        "allocation": list(_allocation(data)),
+        "regimes": list(_regimes(data)),
+        "trading": [_trading(result)],
     }
 
 
@@ -91,15 +88,15 @@ def _written(picture: Picture, folder: Path) -> Path:
     return path
 
 
-def _sharpe_intervals(evidence: Evidence) -> Iterator[Picture]:
-    if evidence.uncertainty is not None:
-        table, level = evidence.uncertainty.intervals, evidence.contents.level
+def _sharpe_intervals(data: ReportData) -> Iterator[Picture]:
+    if data.uncertainty is not None:
+        table, level = data.uncertainty.intervals, data.options.level
         yield _interval_picture("sharpe_intervals", table, "Sharpe ratio", level)
 
 
-def _sharpe_differences(evidence: Evidence) -> Iterator[Picture]:
-    if evidence.uncertainty is not None and evidence.uncertainty.differences is not None:
-        table, level = evidence.uncertainty.differences, evidence.contents.level
+def _sharpe_differences(data: ReportData) -> Iterator[Picture]:
+    if data.uncertainty is not None and data.uncertainty.differences is not None:
+        table, level = data.uncertainty.differences, data.options.level
         what = f"Sharpe ratio less that of {table['reference'].iloc[0]}"
         yield _interval_picture("sharpe_differences", table, what, level)
 
@@ -120,39 +117,39 @@ def _with_interval(row: pd.Series[Any]) -> str:
     return f"{number(row['value'], 2)} ({ends})" if ends else number(row["value"], 2)
 
 
-def _wealth(report: BacktestReport) -> Picture:
-    final = report.wealth.iloc[-1].sort_values(ascending=False, kind="stable")
+def _wealth(result: BacktestResult) -> Picture:
+    final = result.wealth.iloc[-1].sort_values(ascending=False, kind="stable")
     return Picture(
         "wealth",
-        report.plot_wealth(),
+        figures.wealth_figure(result.wealth, result.timing),
         "Wealth after costs at each row's quotes, before its trades, and its fall from the highest "
         "value so far. The legend goes from the highest final wealth to the lowest.",
-        f"Lines of wealth on a log scale from {span(report)}, drawdowns below. "
+        f"Lines of wealth on a log scale from {span(result)}, drawdowns below. "
         f"Final wealth: {_listed(final, money)}.",
     )
 
 
-def _trailing(report: BacktestReport, months: int) -> Iterator[Picture]:
-    trailing = metrics.trailing_return(report.wealth, months=months)
+def _trailing(result: BacktestResult, months: int) -> Iterator[Picture]:
+    trailing = metrics.trailing_return(result.wealth, months=months)
     if trailing.empty:
         return
     yield Picture(
         "trailing_return",
-        report.plot_trailing_return(months=months),
+        figures.trailing_figure(result.wealth, months, result.timing),
         f"Compound return of the {months} months that end at each row, not annualised.",
         f"Lines of the return over the trailing {months} months. "
         f"Lowest values: {_listed(trailing.min(), lambda value: percent(value, 1))}.",
     )
 
 
-def _rolling(report: BacktestReport, months: int) -> Iterator[Picture]:
-    volatility = metrics.rolling_volatility(report.returns, months=months)
-    sharpe = metrics.rolling_sharpe(report.returns, report.cash_rate.iloc[1:], months=months)
+def _rolling(result: BacktestResult, months: int) -> Iterator[Picture]:
+    volatility = metrics.rolling_volatility(result.returns, months=months)
+    sharpe = metrics.rolling_sharpe(result.returns, result.cash_returns, months=months)
     if volatility.empty:
         return
     yield Picture(
         "rolling",
-        figures.rolling_figure(sharpe, volatility, months, report.timing),
+        figures.rolling_figure(sharpe, volatility, months, result.timing),
         f"Sharpe ratio (excess over cash) and volatility of the {months} months that end at each "
         "row, annualised. A Sharpe ratio of so few months is uncertain by about "
         f"{number((12.0 / months) ** 0.5, 1)} (standard error): read the swings with that in mind.",
@@ -161,24 +158,24 @@ def _rolling(report: BacktestReport, months: int) -> Iterator[Picture]:
     )
 
 
-def _allocation(evidence: Evidence) -> Iterator[Picture]:
-    weights = {name: evidence.report.weights(name) for name in evidence.detail}
+def _allocation(data: ReportData) -> Iterator[Picture]:
+    weights = {name: data.result.weights(name) for name in data.detail}
     if not weights:
         return
     cash = pd.Series({name: float(table[CASH].iloc[:-1].mean()) for name, table in weights.items()})
     yield Picture(
         "allocation",
-        figures.allocation_figure(weights, evidence.contents.largest),
+        figures.allocation_figure(weights, data.options.largest),
         "Shares of wealth after each row's trades; they drift with returns between trades.",
         "Stacked areas of the shares of wealth through time, a panel for each strategy. "
         f"Mean share of cash: {_listed(cash, lambda value: percent(value, 0))}.",
     )
 
 
-def _regimes(evidence: Evidence) -> Iterator[Picture]:
-    market, dates = evidence.contents.market, evidence.report.cash_rate.index
+def _regimes(data: ReportData) -> Iterator[Picture]:
+    market, dates = data.options.market, data.result.cash_rate.index
     name = "market" if market is None else str(market.name)
-    for k, (beliefs, names) in enumerate(_distinct_beliefs(evidence), start=1):
+    for k, (beliefs, names) in enumerate(_distinct_beliefs(data), start=1):
         level = None if market is None else market.loc[dates[0] : dates[-1]]
         yield Picture(
             f"regimes_{k}",
@@ -189,11 +186,11 @@ def _regimes(evidence: Evidence) -> Iterator[Picture]:
         )
 
 
-def _distinct_beliefs(evidence: Evidence) -> list[tuple[pd.DataFrame, list[str]]]:
+def _distinct_beliefs(data: ReportData) -> list[tuple[pd.DataFrame, list[str]]]:
     """Tables of beliefs, each with the strategies that share it (fits may be shared)."""
     found: list[tuple[pd.DataFrame, list[str]]] = []
-    for name in _detailed(evidence):
-        beliefs = evidence.journals[name].filter(regex=r"^regime \d+$")
+    for name in _detailed(data):
+        beliefs = data.decision_logs[name].filter(regex=r"^regime \d+$")
         same = next((names for table, names in found if table.equals(beliefs)), None)
         if same is not None:
             same.append(name)
@@ -202,16 +199,16 @@ def _distinct_beliefs(evidence: Evidence) -> list[tuple[pd.DataFrame, list[str]]
     return found
 
 
-def _detailed(evidence: Evidence) -> list[str]:
-    """Strategies with a journal that are shown through time."""
-    return [name for name in evidence.detail if name in evidence.journals]
+def _detailed(data: ReportData) -> list[str]:
+    """Strategies with a decision log that are shown through time."""
+    return [name for name in data.detail if name in data.decision_logs]
 
 
-def _trading(report: BacktestReport) -> Picture:
-    turnover = pd.Series({name: entry.turnover.sum() for name, entry in report.ledgers.items()})
+def _trading(result: BacktestResult) -> Picture:
+    turnover = result.turnover.sum()
     return Picture(
         "trading",
-        report.plot_trading(),
+        figures.trading_figure(result.turnover, result.costs, result.timing),
         "Purchases plus sales of assets, and costs charged, summed over rows, each as a share of "
         "the wealth at its row: exchanging all of one asset for another is a turnover of 2.",
         "Lines of turnover so far and, below, of costs so far. Total turnover in multiples of "
@@ -219,44 +216,44 @@ def _trading(report: BacktestReport) -> Picture:
     )
 
 
-def _promises(evidence: Evidence) -> Iterator[Picture]:
-    if not evidence.journals:
+def _forecasts(data: ReportData) -> Iterator[Picture]:
+    if not data.decision_logs:
         return
-    table = evidence.promised
-    bars = "" if evidence.uncertainty is None else " with its interval"
+    table = data.forecasts
+    bars = "" if data.uncertainty is None else " with its interval"
     yield Picture(
-        "promises",
-        figures.promise_figure(table),
+        "risk_forecasts",
+        figures.risk_forecast_figure(table),
         "The CVaR of one period that the model computed for its own decisions (mean over them), "
-        f"the one that was realised{bars}, and the limit. Strategies without a model promise "
-        "nothing.",
-        "Dots of realised and promised CVaR by strategy. Realised: "
+        f"the one that was realised{bars}, and the limit. Strategies without a model have no "
+        "forecast.",
+        "Dots of realized and forecast CVaR by strategy. Realized: "
         f"{_listed(table['realised_cvar'], lambda value: percent(value, 2))}.",
     )
-    known = evidence.periods
-    detailed = {name: known[name] for name in _detailed(evidence) if len(known[name])}
+    known = data.periods
+    detailed = {name: known[name] for name in _detailed(data) if len(known[name])}
     if detailed:
         yield _tails(detailed)
 
 
 def _tails(detailed: Mapping[str, pd.DataFrame]) -> Picture:
-    window = promises.tail_window(promises.model_confidence(detailed))
-    tails = {name: promises.tail_table(table, window) for name, table in detailed.items()}
+    window = risk_forecasts.tail_window(risk_forecasts.model_confidence(detailed))
+    tails = {name: risk_forecasts.tail_table(table, window) for name, table in detailed.items()}
     violations = pd.Series({name: float(table["violated"].sum()) for name, table in tails.items()})
     return Picture(
         "tails",
         figures.tail_figure(tails, window),
         f"The same through time. A realised CVaR looks back on {window} periods, so that its tail "
-        f"holds at least {promises.TAIL_SIZE} of them; ticks on the axis are periods with a loss "
-        "above the model's VaR. Panels have their own scales.",
-        "Lines of promised and realised one-period CVaR through time, a panel for each strategy. "
+        f"holds at least {risk_forecasts.TAIL_SIZE} of them; ticks on the axis are periods with a "
+        "loss above the model's VaR. Panels have their own scales.",
+        "Lines of forecast and realized one-period CVaR through time, a panel for each strategy. "
         f"Losses above the model's VaR: {_listed(violations, lambda value: number(value, 0))}.",
     )
 
 
-def span(report: BacktestReport) -> str:
+def span(result: BacktestResult) -> str:
     """First and last date of a run in words."""
-    dates = report.cash_rate.index
+    dates = result.cash_rate.index
     return f"{day(dates[0])} to {day(dates[-1])}"
 
 

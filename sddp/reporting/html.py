@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import sddp
+from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
-from sddp.evaluation import risk_forecast_tests as promise_tests
+from sddp.evaluation.risk_forecast_tests import SMALLEST_FORECAST
+from sddp.evaluation.summary import summary
 from sddp.files import written_whole
-from sddp.reporting import html_tables as page_tables
-from sddp.reporting.content import Evidence
+from sddp.reporting import html_tables
 from sddp.reporting.gallery import gallery, span
 from sddp.reporting.html_elements import (
     ABSENT,
@@ -28,57 +31,122 @@ from sddp.reporting.html_elements import (
     percent,
     render,
 )
+from sddp.reporting.report_data import ReportData, ReportOptions, collect
+from sddp.rng import Rng
+
+
+def write_html(
+    result: BacktestResult,
+    path: str | PathLike[str],
+    *,
+    title: str = "Backtest",
+    options: ReportOptions | None = None,
+    rng: Rng | None = None,
+    caveats: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the report on a backtest as one self-contained HTML file.
+
+    Wealth, metrics, differences, forecast and realized risk, trailing and rolling measures,
+    allocations, regimes, trading and provenance; a section without data is left out. The file is
+    replaced in one step at the end, never half-written. `sddp.reporting.write_figures` writes
+    the same figures as PNG.
+
+    Parameters
+    ----------
+    result : BacktestResult
+    path : path
+        Of the file, replaced if it exists.
+    title : str
+    options : ReportOptions, optional
+        What is shown: strategies in detail, reference, benchmark, market, windows.
+    rng : int, SeedSequence or Generator, optional
+        For intervals and tests; without it there are none.
+    caveats : sequence of str
+        What a reader must know before the numbers.
+    provenance : mapping, optional
+        What the run was made of (config, data hashes, versions, commit, duration, warnings):
+        values, sequences and mappings, shown as they are.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    DataError
+        The file cannot be written, a strategy named in `options` is unknown, or the risk
+        forecasts cannot be tested (see `sddp.evaluation.risk_backtest`).
+    ModelError
+        `options` names a reference and there is no `rng`.
+    """
+    with opened(Path(path)) as file:
+        data = collect(result, options or ReportOptions(), rng)
+        text = page(data, title=title, caveats=caveats, provenance=provenance or {})
+        file.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_page(
+    data: ReportData,
+    path: str | PathLike[str],
+    *,
+    title: str,
+    caveats: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the page of report data that is already computed; see `write_html`."""
+    with opened(Path(path)) as file:
+        text = page(data, title=title, caveats=caveats, provenance=provenance or {})
+        file.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+@contextmanager
+def opened(target: Path) -> Iterator[Path]:
+    """File that replaces `target` at the end.
+
+    It is opened first, so that a path that cannot be written to fails before the bootstrap.
+    """
+    try:
+        with written_whole(target) as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"path = {str(target)!r} cannot be written to: {error}") from error
 
 
 def page(
-    evidence: Evidence, *, title: str, caveats: Sequence[str], provenance: Mapping[str, Any]
+    data: ReportData, *, title: str, caveats: Sequence[str], provenance: Mapping[str, Any]
 ) -> str:
-    """The page as text; see `BacktestReport.to_html`. What has no data has no section."""
-    pictures = gallery(evidence)
+    """HTML text of the page; see `write_html`. A section without data is left out."""
+    pictures = gallery(data)
     sections = [
         Section("wealth", "Wealth and drawdown", pictures["wealth"]),
-        _metrics(evidence, pictures["metrics"]),
-        *_differences(evidence, pictures["differences"]),
-        *_promises(evidence, pictures["promises"]),
+        _metrics(data, pictures["metrics"]),
+        *_differences(data, pictures["differences"]),
+        *_forecasts(data, pictures["risk_forecasts"]),
         Section("trailing", "Trailing return", pictures["trailing"]),
         Section("rolling", "Rolling Sharpe ratio and volatility", pictures["rolling"]),
         Section("allocation", "Allocation", pictures["allocation"]),
         Section("regimes", "Regimes", pictures["regimes"]),
         Section("trading", "Turnover and costs", pictures["trading"]),
-        _provenance(evidence, provenance),
+        _provenance(data, provenance),
     ]
     shown = [section for section in sections if not section.empty]
-    return render(title, _lead(evidence), [*_own_caveats(evidence), *caveats], shown)
+    return render(title, _lead(data), [*_own_caveats(data), *caveats], shown)
 
 
-def write_whole(target: Path, make: Callable[[], str]) -> Path:
-    """Write what `make` returns, so that the file is never seen half-written.
-
-    A file is opened beside the place before `make` is called, and moved there at the end.
-
-    Raises
-    ------
-    DataError
-        The place cannot be written to.
-    """
-    try:
-        with written_whole(target) as beside:
-            beside.write_text(make(), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"path = {str(target)!r} cannot be written to: {error}") from error
-    return target
-
-
-def _lead(evidence: Evidence) -> str:
-    n_rows, n_strategies = evidence.report.wealth.shape
+def _lead(data: ReportData) -> str:
+    n_rows, n_strategies = data.result.wealth.shape
     return (
         f"{n_strategies} {'strategy' if n_strategies == 1 else 'strategies'}, "
-        f"{span(evidence.report)}, {n_rows:,} rows, net of costs; {evidence.report.timing}."
+        f"{span(data.result)}, {n_rows:,} rows, net of costs; {data.result.timing}."
     )
 
 
-def _own_caveats(evidence: Evidence) -> list[str]:
-    if evidence.report.lag:
+def _own_caveats(data: ReportData) -> list[str]:
+    if data.result.lag:
         return []
     return [
         "Decisions were traded at the very quotes they were made on. Unless all quotes are taken "
@@ -86,9 +154,9 @@ def _own_caveats(evidence: Evidence) -> list[str]:
     ]
 
 
-def _metrics(evidence: Evidence, pictures: Sequence[Picture]) -> Section:
-    contents, uncertainty = evidence.contents, evidence.uncertainty
-    summary = evidence.report.summary(confidence=evidence.confidence, benchmark=contents.benchmark)
+def _metrics(data: ReportData, pictures: Sequence[Picture]) -> Section:
+    options, uncertainty = data.options, data.uncertainty
+    table = summary(data.result, confidence=data.confidence, benchmark=options.benchmark)
     notes = [
         "Return: compound, a year. Sharpe ratio: over cash of the same period. Sortino ratio: over "
         "0, all periods counted. Calmar ratio: return over maximum drawdown. VaR and CVaR: of the "
@@ -97,11 +165,11 @@ def _metrics(evidence: Evidence, pictures: Sequence[Picture]) -> Section:
     ]
     if uncertainty is None:
         notes.append("No intervals were asked for: differences may be chance.")
-        tables = page_tables.metric_tables(summary, {}, contents.benchmark)
+        tables = html_tables.metric_tables(table, {}, options.benchmark)
     else:
-        notes += [_on_intervals(contents.level), *page_tables.reasons(uncertainty.intervals)]
-        known = page_tables.by_metric(uncertainty.intervals)
-        tables = page_tables.metric_tables(summary, known, contents.benchmark)
+        notes += [_on_intervals(options.level), *html_tables.reasons(uncertainty.intervals)]
+        known = html_tables.by_metric(uncertainty.intervals)
+        tables = html_tables.metric_tables(table, known, options.benchmark)
     return Section("metrics", "Metrics", pictures, tables, notes=notes)
 
 
@@ -114,82 +182,82 @@ def _on_intervals(level: float) -> str:
     )
 
 
-def _differences(evidence: Evidence, pictures: Sequence[Picture]) -> Iterator[Section]:
-    if evidence.uncertainty is None or evidence.uncertainty.differences is None:
+def _differences(data: ReportData, pictures: Sequence[Picture]) -> Iterator[Section]:
+    if data.uncertainty is None or data.uncertainty.differences is None:
         return
-    table = evidence.uncertainty.differences
+    table = data.uncertainty.differences
     reference = str(table["reference"].iloc[0])
     yield Section(
         "differences",
         f"Differences from {reference}",
         pictures,
-        [page_tables.difference_table(table, evidence.contents.level)],
+        [html_tables.difference_table(table, data.options.level)],
         notes=[
             "p: probability, were there no difference, of one at least as clear, either way; "
             "adjusted: of one as clear anywhere in the column. Where the interval holds 0 no "
             "difference is shown.",
-            *page_tables.reasons(table),
+            *html_tables.reasons(table),
         ],
     )
 
 
-def _promises(evidence: Evidence, pictures: Sequence[Picture]) -> Iterator[Section]:
-    if not evidence.journals:
+def _forecasts(data: ReportData, pictures: Sequence[Picture]) -> Iterator[Section]:
+    if not data.decision_logs:
         return
-    tail = percent(1.0 - evidence.confidence, 0)
+    tail = percent(1.0 - data.confidence, 0)
     notes = [
-        f"VaR and CVaR at {percent(evidence.confidence, 0)} of the loss over one period of the "
+        f"VaR and CVaR at {percent(data.confidence, 0)} of the loss over one period of the "
         "model, from the execution of a decision on, the cost of its trade included. The model's "
         "are those of its own decision on its own scenarios. What should happen in "
         f"{tail} of periods is a loss above the VaR, not one above the CVaR.",
     ]
-    tables = [page_tables.promise_table(evidence.promised)]
-    if evidence.uncertainty is not None and evidence.uncertainty.risk_tests is not None:
-        tests = evidence.uncertainty.risk_tests
-        tables.append(page_tables.tests_table(tests))
-        notes += [ON_TESTS, *page_tables.reasons(tests.reset_index())]
-    yield Section("promises", "Risk promised and realised", pictures, tables, notes=notes)
+    tables = [html_tables.forecast_table(data.forecasts)]
+    if data.uncertainty is not None and data.uncertainty.risk_tests is not None:
+        tests = data.uncertainty.risk_tests
+        tables.append(html_tables.tests_table(tests))
+        notes += [ON_TESTS, *html_tables.reasons(tests.reset_index())]
+    yield Section("risk_forecasts", "Forecast and realized risk", pictures, tables, notes=notes)
 
 
 ON_TESTS = (
-    "Tests, over periods with a promise of at least "
-    f"{percent(promise_tests.SMALLEST_PROMISE, 2)} of wealth: Kupiec (as many), Christoffersen "
+    "Tests, over periods with a forecast of at least "
+    f"{percent(SMALLEST_FORECAST, 2)} of wealth: Kupiec (as many), Christoffersen "
     "(independent; both), Acerbi and Szekely (tail losses, one-sided: small where risk was "
     "understated). The CVaR given the model's VaR allows for risk that changes from period to "
     "period; the realised CVaR above throws all losses together."
 )
 
 
-def _provenance(evidence: Evidence, provenance: Mapping[str, Any]) -> Section:
+def _provenance(data: ReportData, provenance: Mapping[str, Any]) -> Section:
     return Section(
         "provenance",
         "Provenance",
-        tables=[page_tables.decision_table(evidence.journals)] if evidence.journals else [],
+        tables=[html_tables.decision_table(data.decision_logs)] if data.decision_logs else [],
         facts=[
-            Facts("This run", [*_run(evidence), *_costs(evidence)]),
+            Facts("This run", [*_run(data), *_costs(data)]),
             *facts("Given with the run", provenance),
         ],
     )
 
 
-def _run(evidence: Evidence) -> list[tuple[str, str]]:
-    report = evidence.report
-    dates = pd.DatetimeIndex(report.cash_rate.index)
-    ledger = next(iter(report.ledgers.values()))
+def _run(data: ReportData) -> list[tuple[str, str]]:
+    result = data.result
+    dates = pd.DatetimeIndex(result.cash_rate.index)
+    ledger = next(iter(result.ledgers.values()))
     pace = number(periods_per_year(dates), 1)
     return [
-        ("Rows", f"{len(dates):,}, {span(report)}; {pace} a year, by which numbers are annualised"),
-        ("Execution", report.timing),
+        ("Rows", f"{len(dates):,}, {span(result)}; {pace} a year, by which numbers are annualised"),
+        ("Execution", result.timing),
         ("Initial wealth", money(float(ledger.wealth.iloc[0]))),
         ("Assets", ", ".join(str(name) for name in ledger.executed.columns)),
-        ("Strategies", ", ".join(str(name) for name in report.ledgers)),
+        ("Strategies", ", ".join(str(name) for name in result.ledgers)),
         ("Versions", f"sddp {sddp.__version__}, Python {platform.python_version()}"),
     ]
 
 
-def _costs(evidence: Evidence) -> Iterator[tuple[str, str]]:
+def _costs(data: ReportData) -> Iterator[tuple[str, str]]:
     """What was charged, as the ledgers show it."""
-    ledgers = evidence.report.ledgers.values()
+    ledgers = data.result.ledgers.values()
     traded = sum(float(ledger.executed.abs().to_numpy().sum()) for ledger in ledgers)
     charged = sum(float(ledger.costs.to_numpy().sum()) for ledger in ledgers)
     if traded > 0.0:

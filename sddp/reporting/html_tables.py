@@ -1,4 +1,4 @@
-"""The tables of a report's page: numbers with units and sensible digits, intervals beneath."""
+"""The tables of a report: numbers with units and rounded for reading, intervals beneath."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ GROUPS = {
     "Against {benchmark}": BENCHMARK,
     "Trading": TRADING,
 }
-PROMISES = {
+FORECASTS = {
     "cvar_limit": Measure("Limit", _percent(2)),
     "binding": Measure("Decisions it held back", _percent(0)),
     "model_cvar": Measure("Model's CVaR, mean", _percent(2)),
@@ -84,11 +84,11 @@ PROMISES = {
 }
 TESTS = {
     "share": Measure("Share of losses above the model's VaR", _percent(1)),
-    "coverage": Measure("p: as many as promised", p_value),
+    "coverage": Measure("p: as many as forecast", p_value),
     "independence": Measure("p: independent of the one before", p_value),
     "both": Measure("p: both", p_value),
     "realised_cvar": Measure("CVaR given the model's VaR", _percent(2)),
-    "z1_p_value": Measure("p: tail losses as promised", p_value),
+    "z1_p_value": Measure("p: tail losses as forecast", p_value),
     "z2_p_value": Measure("p: tail losses and their number", p_value),
 }
 # Differences between strategies, a year.
@@ -110,7 +110,7 @@ def metric_tables(
     Parameters
     ----------
     summary : DataFrame, shape (n_strategies, n_metrics)
-        As `BacktestReport.summary` returns it.
+        As `sddp.evaluation.summary` returns it.
     intervals : mapping
         Low and high end by (strategy, metric), for those that have one.
     benchmark : str or None
@@ -169,7 +169,7 @@ def difference_table(differences: pd.DataFrame, level: float) -> Table:
     Parameters
     ----------
     differences : DataFrame
-        As `BacktestReport.differences` returns it.
+        As `sddp.evaluation.differences` returns it.
     level : float
         Of the intervals.
     """
@@ -207,25 +207,25 @@ def reasons(table: pd.DataFrame) -> list[str]:
     return [f"{row['strategy']}: no interval, {row['note']}." for _, row in lacking.iterrows()]
 
 
-def promise_table(promised: pd.DataFrame) -> Table:
+def forecast_table(forecasts: pd.DataFrame) -> Table:
     """Promised and realised CVaR against the limit.
 
     Parameters
     ----------
-    promised : DataFrame, shape (n_strategies, n_columns)
-        As `sddp.evaluation.risk_forecasts.promise_table`; where it has ``low`` and ``high``, they
+    forecasts : DataFrame, shape (n_strategies, n_columns)
+        As `sddp.evaluation.risk_forecasts.forecast_table`; where it has ``low`` and ``high``, they
         are the interval of the realised CVaR.
     """
     rows = [
-        Row(str(name), [_promise(column, values) for column in PROMISES])
-        for name, values in promised.iterrows()
+        Row(str(name), [_forecast(column, values) for column in FORECASTS])
+        for name, values in forecasts.iterrows()
     ]
-    header = ["Strategy", *(measure.label for measure in PROMISES.values())]
+    header = ["Strategy", *(measure.label for measure in FORECASTS.values())]
     return Table("CVaR of one period: the limit, the model's, and what was realised", header, rows)
 
 
-def _promise(column: str, values: pd.Series[Any]) -> Cell:
-    measure = PROMISES[column]
+def _forecast(column: str, values: pd.Series[Any]) -> Cell:
+    measure = FORECASTS[column]
     text = measure.text(values[column])
     if column == "realised_cvar" and "low" in values.index:
         return Cell(text, interval((values["low"], values["high"]), measure.text))
@@ -236,7 +236,7 @@ def _promise(column: str, values: pd.Series[Any]) -> Cell:
 
 
 def tests_table(tests: pd.DataFrame) -> Table:
-    """Tests of the promises, as `BacktestReport.risk_tests` returns them."""
+    """Tests of the risk forecasts, as `sddp.evaluation.risk_backtest` returns them."""
     ends = {
         "share": ("share_low", "share_high"),
         "realised_cvar": ("realised_low", "realised_high"),
@@ -253,25 +253,25 @@ def tests_table(tests: pd.DataFrame) -> Table:
         ]
         rows.append(Row(str(name), cells))
     header = ["Strategy", *(measure.label for measure in TESTS.values())]
-    return Table("Tests of the promised VaR and CVaR", header, rows)
+    return Table("Tests of the forecast VaR and CVaR", header, rows)
 
 
-def decision_table(journals: Mapping[str, pd.DataFrame]) -> Table:
+def decision_table(logs: Mapping[str, pd.DataFrame]) -> Table:
     """How much work the models' decisions were, and how often they failed."""
     rows = [
         Row(
             str(name),
-            [Cell(number(len(journal), 0)), *(_counted(journal, column) for column in COUNTED)],
+            [Cell(number(len(log), 0)), *(_counted(log, column) for column in COUNTED)],
         )
-        for name, journal in journals.items()
+        for name, log in logs.items()
     ]
     return Table("Decisions of models", ["Strategy", "Decisions", *COUNTED.values()], rows)
 
 
-def _counted(journal: pd.DataFrame, column: str) -> Cell:
-    if column not in journal.columns:
+def _counted(log: pd.DataFrame, column: str) -> Cell:
+    if column not in log.columns:
         return Cell(ABSENT)
-    values = journal[column] != "" if column == "failure" else journal[column]
+    values = log[column] != "" if column == "failure" else log[column]
     return Cell(number(float(values.sum()), 0))
 
 

@@ -1,4 +1,4 @@
-"""Figures of a training and of what it promises, on `matplotlib.figure.Figure` itself."""
+"""Figures of a training: its bound, and the distribution of terminal wealth."""
 
 from __future__ import annotations
 

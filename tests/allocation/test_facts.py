@@ -14,7 +14,7 @@ import pytest
 from scipy.optimize import linprog
 
 from sddp import extensive_form
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from tests.allocation.asking import CASES, RICH, converged, decide, random_states, value
 from tests.allocation.oracles import (
     LP_OPTIONS,
@@ -232,7 +232,9 @@ def test_cvar_with_unequal_weights_has_a_fractional_tail(confidence, belief):
     case = varying_case(8, K=3, S=40, N=3)
     rng = np.random.default_rng(9)
     for stage in range(case.n_stages):
-        view = outlook(case.scenarios, stage, np.array(belief), float(case.cash[stage]))
+        view = one_period_distribution(
+            case.scenarios, stage, np.array(belief), float(case.cash[stage])
+        )
         held = rng.dirichlet(np.ones(4))
         found = view.cvar(float(held[0]), held[1:], confidence)
         weights = (np.array(belief) @ case.all_transitions[stage])[:, None]

@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 from sddp import AVaR, Expectation, Iterations
 from sddp.allocation.model import AllocationModel, Terms
-from sddp.allocation.one_period import Outlook
+from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.stage import StageInputs, decision_stage
 from sddp.bounds.inner import inner_bound
 from sddp.engine.model.translation import read_stage
@@ -77,7 +77,7 @@ class Hull:
         costs = np.full(n, model.transaction_cost)
         limit = None if model.weight_limit is None else np.full(n, model.weight_limit)
         terms = Terms(costs, costs, np.zeros(1), limit)
-        view = Outlook(np.zeros((1, n)), np.ones(1), 0.0)
+        view = OnePeriodDistribution(np.zeros((1, n)), np.ones(1), 0.0)
         stage = decision_stage(StageInputs(model, terms, view, "lazy"), None, np.ones(n + 1))
         compiled = read_stage(stage, "test")
         if stage.rows is not None:

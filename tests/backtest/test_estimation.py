@@ -54,7 +54,7 @@ def test_outcomes_carry_the_belief_one_transition_on(market):
     estimator = two_regimes(n_scenarios=8)
     view = market.at(market.dates[-1])
     estimate = estimator.estimate(view)
-    ahead = estimate.outlook(view)
+    ahead = estimate.one_period_distribution(view)
     arrival = estimate.belief(view) @ estimate.regimes.transition_matrix
     expected = np.repeat(arrival, 8) / 8
     np.testing.assert_allclose(ahead.probabilities, expected, atol=1e-6, rtol=0.0)

@@ -71,7 +71,9 @@ def test_the_outlook_has_the_rate_that_its_scenarios_were_made_with():
     market = made(rate)
     for kind, expected in ((ExcessRegimeEstimator, rate.iloc[100]), (RegimeEstimator, 0.001)):
         estimate = estimator(kind).estimate(market.at(DATES[100]))
-        assert estimate.outlook(market.at(DATES[-1])).cash_return == pytest.approx(expected)
+        assert estimate.one_period_distribution(market.at(DATES[-1])).cash_return == pytest.approx(
+            expected
+        )
 
 
 def test_the_most_likely_regime_is_taken_for_certain():
@@ -93,29 +95,29 @@ def test_the_most_likely_regime_is_taken_for_certain():
 
 
 def test_seasoning_bars_the_rows_after_a_gap():
-    known = made(holes=True, seasoning=4).at(DATES[-1]).quoted["c"]
+    known = made(holes=True, minimum_history=4).at(DATES[-1]).quoted["c"]
     assert np.flatnonzero(~known).tolist() == [20, 21, 22, 23, 24, 120, 121, 122, 123, 124]
     plain = made(holes=True).at(DATES[-1]).quoted["c"]
     assert np.flatnonzero(~plain).tolist() == [20, 21, 120, 121]
     # Nothing is missed before the first row.
-    assert made(seasoning=12).at(DATES[0]).quoted.to_numpy().all()
+    assert made(minimum_history=12).at(DATES[0]).quoted.to_numpy().all()
 
 
-@pytest.mark.parametrize("seasoning", [0, 1.5, True])
-def test_seasoning_is_a_number_of_rows(seasoning):
-    with pytest.raises(ModelError, match=r"seasoning = .*; give a whole number of rows"):
-        made(seasoning=seasoning)
+@pytest.mark.parametrize("minimum_history", [0, 1.5, True])
+def test_seasoning_is_a_number_of_rows(minimum_history):
+    with pytest.raises(ModelError, match=r"minimum_history = .*; give a whole number of rows"):
+        made(minimum_history=minimum_history)
 
 
 def test_seasoning_knows_no_later_row():
-    late = made(holes=True, seasoning=4)
+    late = made(holes=True, minimum_history=4)
     for row in (19, 20, 123, 130):
         early = late.at(DATES[row]).quoted
         pd.testing.assert_frame_equal(early, late.at(DATES[-1]).quoted.iloc[: row + 1])
 
 
 def test_rows_without_a_quote_are_left_out_of_the_regression():
-    market = made(holes=True, seasoning=4)
+    market = made(holes=True, minimum_history=4)
     view = market.at(DATES[110])
     estimate = estimator(n_scenarios=4096).estimate(view)
     known = view.quoted["c"]
@@ -129,7 +131,7 @@ def test_rows_without_a_quote_are_left_out_of_the_regression():
 
 
 def test_assets_not_quoted_today_are_in_no_scenario():
-    market = made(holes=True, seasoning=4)
+    market = made(holes=True, minimum_history=4)
     at = {row: estimator().estimate(market.at(DATES[row])) for row in (119, 122, 125)}
     assert at[119].scenarios.asset_names == at[125].scenarios.asset_names == ("a", "b", "c")
     assert at[122].scenarios.asset_names == ("a", "b")
@@ -151,7 +153,7 @@ def strategy(**changes) -> MultistageStrategy:
 
 def weights_of(tested, start: int) -> pd.DataFrame:
     report = backtest(
-        made(holes=True, seasoning=4),
+        made(holes=True, minimum_history=4),
         {"tested": tested},
         start=DATES[start],
         end=DATES[130],
@@ -176,7 +178,7 @@ def test_a_policy_sells_what_goes_missing_and_buys_it_when_it_has_settled(start,
 
 
 def test_what_the_policy_does_not_know_is_cash_less_the_cost_of_its_sale():
-    market = made(holes=True, seasoning=4)
+    market = made(holes=True, minimum_history=4)
     tested = strategy()
     tested.decide(market.at(DATES[122]), pd.Series({"cash": 1.0, "a": 0.0, "b": 0.0, "c": 0.0}))
     held = pd.Series({"cash": 0.2, "a": 0.3, "b": 0.0, "c": 0.5})

@@ -12,9 +12,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, backtest
 from sddp.errors import DataError
-from sddp.evaluation import metrics
+from sddp.evaluation import metrics, summary
 from sddp.market import Market
-from sddp.reporting import Contents, figures
+from sddp.reporting import (
+    ReportOptions,
+    allocation_figure,
+    figures,
+    trading_figure,
+    trailing_figure,
+    wealth_figure,
+)
 from sddp.reporting.gallery import write_figures
 from tests.backtest.modelled import Modelled
 
@@ -54,7 +61,7 @@ def random_tail(seed: int) -> pd.DataFrame:
     return table.assign(cvar_limit=0.5, violated=table["model_cvar"] > 0.8)
 
 
-PROMISED = pd.DataFrame(
+FORECASTS = pd.DataFrame(
     {
         "model_cvar": [0.010, np.nan, 0.012],
         "realised_cvar": [0.015, 0.020, -0.001],
@@ -69,15 +76,15 @@ INTERVALS = pd.DataFrame(
     index=list(NAMES),
 )
 FIGURES = {
-    "wealth": lambda report: report.plot_wealth(),
-    "trailing": lambda report: report.plot_trailing_return(),
-    "trading": lambda report: report.plot_trading(),
-    "allocation": lambda report: report.plot_allocation("tilted"),
+    "wealth": lambda report: wealth_figure(report.wealth, report.timing),
+    "trailing": lambda report: trailing_figure(report.wealth, 6, report.timing),
+    "trading": lambda report: trading_figure(report.turnover, report.costs, report.timing),
+    "allocation": lambda report: allocation_figure({"tilted": report.weights("tilted")}),
     "rolling": lambda _: figures.rolling_figure(random_table(1), random_table(2), 12, "lag 1"),
     "regimes": lambda _: figures.regime_figure(
         random_weights(3), random_table(4)["SDDP"], "a market with a long name, in points"
     ),
-    "promises": lambda _: figures.promise_figure(PROMISED),
+    "risk_forecasts": lambda _: figures.risk_forecast_figure(FORECASTS),
 }
 MULTIPLES = {
     "allocations": lambda n: figures.allocation_figure(
@@ -122,7 +129,7 @@ def test_date_labels_do_not_overlap(freq, periods):
     dates = pd.date_range("1990-01-05", periods=periods, freq=freq)
     market = Market(pd.DataFrame({"a": np.linspace(1.0, 30.0, periods)}, dates))
     report = backtest(market, {"s": EqualWeight()}, start=dates[0], transaction_cost=0.0)
-    figure = report.plot_wealth()
+    figure = wealth_figure(report.wealth, report.timing)
     FigureCanvasAgg(figure).draw()
     for axis in (figure.axes[1].xaxis, figure.axes[0].yaxis, figure.axes[1].yaxis):
         boxes = [label.get_window_extent() for label in axis.get_ticklabels() if label.get_text()]
@@ -131,32 +138,38 @@ def test_date_labels_do_not_overlap(freq, periods):
 
 
 def test_wealth_is_on_a_log_scale_with_the_drawdown_below(report):
-    top, bottom = report.plot_wealth().axes
+    top, bottom = wealth_figure(report.wealth, report.timing).axes
     assert top.get_yscale() == "log"
     assert bottom.get_yscale() == "linear"
     lines = {line.get_label(): line.get_ydata() for line in top.get_lines()}
     assert lines["1/N"] == pytest.approx(report.wealth["1/N"].to_numpy())
     falls = {line.get_label(): line.get_ydata() for line in bottom.get_lines()}
     assert max(falls["1/N"]) == 0.0
-    assert min(falls["1/N"]) == pytest.approx(report.summary().loc["1/N", "maximum_drawdown"])
+    assert min(falls["1/N"]) == pytest.approx(summary(report).loc["1/N", "maximum_drawdown"])
 
 
 def test_legends_go_from_the_best_to_the_worst(report):
-    legend = [text.get_text() for text in report.plot_wealth().legends[0].get_texts()]
+    legend = [
+        text.get_text()
+        for text in wealth_figure(report.wealth, report.timing).legends[0].get_texts()
+    ]
     assert legend == list(report.wealth.iloc[-1].sort_values(ascending=False).index)
 
 
 def test_the_figure_says_how_decisions_were_traded(report):
-    assert report.plot_wealth().get_supxlabel() == "lag 1: executed 1 row after the decision"
+    assert (
+        wealth_figure(report.wealth, report.timing).get_supxlabel()
+        == "lag 1: executed 1 row after the decision"
+    )
 
 
 def test_twenty_assets_are_nine_and_the_others(report):
-    figure = report.plot_allocation("tilted")
+    figure = allocation_figure({"tilted": report.weights("tilted")})
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(legend) == 11
     assert legend[0] == "other (11)"
     assert legend[-1] == "cash"
-    few = report.plot_allocation("tilted", largest=19)
+    few = allocation_figure({"tilted": report.weights("tilted")}, 19)
     assert len(few.legends[0].get_texts()) == 21  # one asset alone is not called "other"
 
 
@@ -164,12 +177,14 @@ def test_twenty_assets_are_nine_and_the_others(report):
 def test_plotting_leaves_pyplot_alone():
     code = (
         "import sys, pandas as pd\n"
-        "from sddp.backtest import EqualWeight, Market, backtest\n"
+        "from sddp.backtest import EqualWeight, backtest\n"
+        "from sddp.market import Market\n"
         "assert 'matplotlib' not in sys.modules\n"
         "prices = pd.DataFrame({'a': [1., 2, 3]}, pd.date_range('2020', periods=3))\n"
         "report = backtest(Market(prices), {'s': EqualWeight()}, start='2020', "
         "transaction_cost=0.0)\n"
-        "report.plot_wealth()\n"
+        "from sddp.reporting import wealth_figure\n"
+        "wealth_figure(report.wealth, report.timing)\n"
         "import matplotlib.pyplot as plt\n"
         "assert plt.get_fignums() == []\n"
     )
@@ -201,9 +216,9 @@ def lines(ax) -> dict[str, np.ndarray]:
 
 
 def test_trailing_and_trading_lines_are_those_of_the_report(report):
-    (ax,) = report.plot_trailing_return(months=12).axes
+    (ax,) = trailing_figure(report.wealth, 12, report.timing).axes
     trailing = metrics.trailing_return(report.wealth, months=12)
-    top, bottom = report.plot_trading().axes
+    top, bottom = trading_figure(report.turnover, report.costs, report.timing).axes
     for name, ledger in report.ledgers.items():
         assert lines(ax)[name] == pytest.approx(trailing[name].to_numpy())
         assert lines(top)[name] == pytest.approx(ledger.turnover.cumsum().to_numpy())
@@ -298,7 +313,7 @@ def test_names_are_never_formulas_and_never_left_out():
     for figure, expected in (
         (figures.wealth_figure(random_table(9, hostile), "lag 1"), 4),
         (figures.allocation_figure({name: random_weights(1) for name in hostile}, 9), 4),
-        (figures.promise_figure(PROMISED.iloc[:2].set_axis(hostile[1:3])), 3),
+        (figures.risk_forecast_figure(FORECASTS.iloc[:2].set_axis(hostile[1:3])), 3),
         (figures.regime_figure(random_weights(1), random_table(1)["SDDP"], hostile[1]), 4),
     ):
         FigureCanvasAgg(figure).draw()
@@ -318,28 +333,28 @@ def test_regimes_are_stacked_beliefs_below_the_market():
     assert [text.get_text() for text in one.legends[0].get_texts()] == ["regime 1"]
 
 
-def test_tails_show_promise_outcome_limit_and_violations():
+def test_tails_show_forecast_outcome_limit_and_violations():
     table = random_tail(11)
     (ax,) = figures.tail_figure({"s": table}, 250).axes
-    promised, realised, limit, ticks = ax.get_lines()[:4]
-    assert promised.get_ydata() == pytest.approx(table["model_cvar"].to_numpy())
-    assert promised.get_drawstyle() == "steps-post"
+    forecast, realised, limit, ticks = ax.get_lines()[:4]
+    assert forecast.get_ydata() == pytest.approx(table["model_cvar"].to_numpy())
+    assert forecast.get_drawstyle() == "steps-post"
     assert realised.get_ydata() == pytest.approx(table["realised_cvar"].to_numpy())
     assert set(limit.get_ydata()) == {0.5}
     marked = pd.DatetimeIndex(ticks.get_xdata())
     assert marked.equals(table.index[table["model_cvar"] > 0.8])
 
 
-def test_promises_are_dots_beside_their_limits():
-    (ax,) = figures.promise_figure(PROMISED).axes
-    realised, promised, limit = ax.get_lines()
+def test_forecasts_are_dots_beside_their_limits():
+    (ax,) = figures.risk_forecast_figure(FORECASTS).axes
+    realised, forecast, limit = ax.get_lines()
     assert realised.get_xdata() == pytest.approx([0.015, 0.020, -0.001])
-    assert promised.get_xdata() == pytest.approx([0.010, np.nan, 0.012], nan_ok=True)
+    assert forecast.get_xdata() == pytest.approx([0.010, np.nan, 0.012], nan_ok=True)
     assert limit.get_xdata() == pytest.approx([0.011, np.nan, np.nan], nan_ok=True)
     bars = [segment[:, 0] for segment in ax.collections[0].get_segments()]
-    assert np.array(bars) == pytest.approx(PROMISED[["low", "high"]].to_numpy())
+    assert np.array(bars) == pytest.approx(FORECASTS[["low", "high"]].to_numpy())
     assert ax.get_xlim()[0] < -0.001
-    without = figures.promise_figure(PROMISED.drop(columns=["low", "high"]))
+    without = figures.risk_forecast_figure(FORECASTS.drop(columns=["low", "high"]))
     assert not without.axes[0].collections
 
 
@@ -366,7 +381,7 @@ def modelled():
     return backtest(Market(prices), strategies, start=dates[2], transaction_cost=0.001)
 
 
-ALL_FIGURES = {"wealth", "promises", "tails", "trailing_return", "rolling"} | {
+ALL_FIGURES = {"wealth", "risk_forecasts", "tails", "trailing_return", "rolling"} | {
     *("allocation", "regimes_1", "regimes_2", "trading")
 }
 
@@ -382,11 +397,11 @@ def test_the_figures_of_a_report_are_written(modelled, tmp_path):
 
 @pytest.mark.long
 def test_what_is_not_chosen_is_not_drawn(modelled, report, tmp_path):
-    rng, few = np.random.default_rng(1), Contents(detail=["c"], reference="c", n_draws=100)
-    names = {path.stem for path in write_figures(modelled, tmp_path, contents=few, rng=rng)}
+    rng, few = np.random.default_rng(1), ReportOptions(detail=["c"], reference="c", n_draws=100)
+    names = {path.stem for path in write_figures(modelled, tmp_path, options=few, rng=rng)}
     expected = ALL_FIGURES - {"tails", "regimes_1", "regimes_2"}
     assert names == expected | {"sharpe_intervals", "sharpe_differences"}
-    none = write_figures(report, tmp_path, contents=Contents(detail=()))
+    none = write_figures(report, tmp_path, options=ReportOptions(detail=()))
     assert {path.stem for path in none} == {"wealth", "trailing_return", "rolling", "trading"}
 
 

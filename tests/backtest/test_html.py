@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sddp.backtest import BacktestReport, BuyAndHold, EqualWeight, HoldCash, Ledger, backtest
+from sddp.backtest import BacktestResult, BuyAndHold, EqualWeight, HoldCash, Ledger, backtest
 from sddp.errors import DataError, ModelError
+from sddp.evaluation import summary
 from sddp.market import Market
-from sddp.reporting import Contents
-from sddp.reporting.content import gather
+from sddp.reporting import ReportOptions
 from sddp.reporting.gallery import gallery
-from sddp.reporting.html import write_whole
+from sddp.reporting.html import opened, write_html
 from sddp.reporting.html_elements import (
     DPI,
     facts,
@@ -28,12 +28,13 @@ from sddp.reporting.html_elements import (
     percent,
     plain,
 )
+from sddp.reporting.report_data import collect
 from tests.backtest.modelled import Modelled
 
 HOSTILE = "<script>alert('1')</script> & \"co\" $x$"
 NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SECTIONS = [
-    *("wealth", "metrics", "differences", "promises", "trailing", "rolling"),
+    *("wealth", "metrics", "differences", "risk_forecasts", "trailing", "rolling"),
     *("allocation", "regimes", "trading", "provenance"),
 ]
 
@@ -108,23 +109,24 @@ def report(market):
 
 
 @pytest.fixture(scope="module")
-def contents(market):
+def options(market):
     level = pd.Series(np.linspace(90.0, 110.0, 330), market.dates, name="index & co")
-    return Contents(reference="1/N", benchmark="held", market=level, n_draws=100)
+    return ReportOptions(reference="1/N", benchmark="held", market=level, n_draws=100)
 
 
 @pytest.fixture(scope="module")
-def evidence(report, contents):
-    return gather(report, contents, np.random.default_rng(5))
+def report_data(report, options):
+    return collect(report, options, np.random.default_rng(5))
 
 
 @pytest.fixture(scope="module")
-def text(report, contents, tmp_path_factory):
+def text(report, options, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    written = report.to_html(
+    written = write_html(
+        report,
         path,
         title="Test of <b>",
-        contents=contents,
+        options=options,
         rng=np.random.default_rng(5),
         caveats=["Mind the & gap"],
         provenance={
@@ -180,15 +182,15 @@ def test_names_are_escaped(text, page):
 
 
 def test_the_tables_hold_the_numbers_of_the_summary(report, page):
-    summary = report.summary(confidence=0.9, benchmark="held")
+    table_of = summary(report, confidence=0.9, benchmark="held")
     table, losses = page.table("Sortino ratio"), page.table(f"CVaR 90{NBSP}%, one row")
     trading, against = page.table("Mean share of cash"), page.table("Beta")
-    assert list(table.index) == list(summary.index)
+    assert list(table.index) == list(table_of.index)
 
     def read(cell: str) -> float:
         return float(cell.partition("|")[0].replace(MINUS, "-").replace(f"{NBSP}%", ""))
 
-    for name, row in summary.iterrows():
+    for name, row in table_of.iterrows():
         shown = [
             (table, "Return, a year", 100.0 * row["annualised_return"], 0.05),
             (table, "Volatility, a year", 100.0 * row["volatility"], 0.05),
@@ -204,12 +206,12 @@ def test_the_tables_hold_the_numbers_of_the_summary(report, page):
         for where, column, value, rounding in shown:
             assert read(where.loc[name, column]) == pytest.approx(value, abs=rounding * 1.0001)
     assert table.loc["cash", "Sharpe ratio"] == "\N{EN DASH}"
-    peak = f"{summary.loc['1/N', 'drawdown_peak']:%Y-%m-%d} to "
+    peak = f"{table_of.loc['1/N', 'drawdown_peak']:%Y-%m-%d} to "
     assert losses.loc["1/N", "Maximum drawdown"].partition("|")[2].startswith(peak)
 
 
-def test_intervals_stand_beneath_their_numbers(evidence, page):
-    known = evidence.uncertainty.intervals.set_index(["strategy", "metric"])
+def test_intervals_stand_beneath_their_numbers(report_data, page):
+    known = report_data.uncertainty.intervals.set_index(["strategy", "metric"])
     row = known.loc[("1/N", "sharpe")]
     low, high = (f"{row[end]:.2f}".replace("-", MINUS) for end in ("low", "high"))
     cell = page.table("Sortino ratio").loc["1/N", "Sharpe ratio"]
@@ -218,8 +220,8 @@ def test_intervals_stand_beneath_their_numbers(evidence, page):
     assert not {"strong", "b", "mark"} & set(page.tags[page.tags.index("main") :])
 
 
-def test_differences_come_with_both_p_values(evidence, page):
-    known = evidence.uncertainty.differences
+def test_differences_come_with_both_p_values(report_data, page):
+    known = report_data.uncertainty.differences
     known = known[known["metric"] == "sharpe"].set_index("strategy")
     assert (known["p_value"] < known["adjusted_p_value"] - 0.001).any()
     (rows,) = [table for table in page.tables if "p, adjusted" in table[0]]
@@ -232,8 +234,8 @@ def test_differences_come_with_both_p_values(evidence, page):
     assert rows[3][1:4] == ["\N{EN DASH}"] * 3
 
 
-def test_promises_are_held_against_the_limit(evidence, page):
-    row = evidence.promised.loc[HOSTILE]
+def test_forecasts_are_held_against_the_limit(report_data, page):
+    row = report_data.forecasts.loc[HOSTILE]
     assert row["low"] < row["realised_cvar"] < row["high"]
     table = page.table("Realised CVaR")
     assert table.loc[HOSTILE, "Limit"] == f"2.00{NBSP}%"
@@ -243,7 +245,7 @@ def test_promises_are_held_against_the_limit(evidence, page):
     ends = f"{100 * row['low']:.2f}{NBSP}% to {100 * row['high']:.2f}{NBSP}%"
     assert table.loc[HOSTILE, "Realised CVaR"].endswith(f"|{ends}")
     assert table.loc["1/N", "Limit"] == "\N{EN DASH}"
-    tests = evidence.uncertainty.risk_tests.loc[HOSTILE]
+    tests = report_data.uncertainty.risk_tests.loc[HOSTILE]
     shown = page.table("p: both").loc[HOSTILE]
     assert shown["p: both"] == p_value(tests["both"])
     assert shown["CVaR given the model's VaR"].startswith(percent(tests["realised_cvar"], 2))
@@ -275,7 +277,7 @@ def test_what_has_no_data_has_no_section(market, tmp_path):
         transaction_cost=0.0,
         lag=0,
     )
-    shown = Page(report.to_html(tmp_path / "a.html").read_text(encoding="utf-8"))
+    shown = Page(write_html(report, tmp_path / "a.html").read_text(encoding="utf-8"))
     assert shown.identifiers == ["wealth", "metrics", "allocation", "trading", "provenance"]
     words = "".join(shown.words)
     assert "No intervals were asked for" in words
@@ -291,8 +293,16 @@ def test_one_strategy_with_one_asset_and_a_model_has_all_it_can(tmp_path):
     market = Market(pd.DataFrame({"a": np.linspace(1.0, 2.0, 40)}, dates))
     report = backtest(market, {"m": Modelled(1)}, start=dates[0], transaction_cost=0.0)
     rng = np.random.default_rng(1)
-    page = report.to_html(tmp_path / "a.html", contents=Contents(n_draws=100), rng=rng)
-    expected = ["wealth", "metrics", "promises", "allocation", "regimes", "trading", "provenance"]
+    page = write_html(report, tmp_path / "a.html", options=ReportOptions(n_draws=100), rng=rng)
+    expected = [
+        "wealth",
+        "metrics",
+        "risk_forecasts",
+        "allocation",
+        "regimes",
+        "trading",
+        "provenance",
+    ]
     assert Page(page.read_text(encoding="utf-8")).identifiers == expected
 
 
@@ -301,11 +311,11 @@ def test_the_same_seed_writes_the_same_page(market, tmp_path):
     dates = market.dates[5:45]
     strategies = {"1/N": EqualWeight(), "gold": BuyAndHold({"gold": 1.0})}
     report = backtest(market, strategies, start=dates[0], end=dates[-1], transaction_cost=0.0)
-    contents = Contents(detail=(), n_draws=100)
+    options = ReportOptions(detail=(), n_draws=100)
 
     def written(seed: int) -> bytes:
         rng = np.random.default_rng(seed)
-        return report.to_html(tmp_path / "a.html", contents=contents, rng=rng).read_bytes()
+        return write_html(report, tmp_path / "a.html", options=options, rng=rng).read_bytes()
 
     assert written(5) == written(5) != written(6)
 
@@ -314,23 +324,28 @@ def test_the_same_seed_writes_the_same_page(market, tmp_path):
 def test_an_unknown_strategy_is_named(report, tmp_path, argument):
     value = ["nobody"] if argument == "detail" else "nobody"
     with pytest.raises(DataError, match="strategy 'nobody' is unknown"):
-        report.to_html(tmp_path / "a.html", contents=Contents(**{argument: value}))
+        write_html(report, tmp_path / "a.html", options=ReportOptions(**{argument: value}))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reference_needs_draws(report, tmp_path):
     with pytest.raises(ModelError, match="reference = '1/N' without rng; give one"):
-        report.to_html(tmp_path / "a.html", contents=Contents(reference="1/N"))
+        write_html(report, tmp_path / "a.html", options=ReportOptions(reference="1/N"))
 
 
 def test_a_market_is_checked(report, market, tmp_path):
     with pytest.raises(DataError, match=r"market = 0\.0 on 2018-01-01; give positive levels"):
-        Contents(market=pd.Series([0.0, 1.0], market.dates[:2]))
+        ReportOptions(market=pd.Series([0.0, 1.0], market.dates[:2]))
     with pytest.raises(DataError, match="market is a list"):
-        Contents(market=[1.0, 2.0])
+        ReportOptions(market=[1.0, 2.0])
     early = pd.Series([1.0, 1.0], pd.to_datetime(["2001-01-01", "2001-01-02"]))
     with pytest.raises(DataError, match="market has no row from 2018-01-04 to"):
-        report.to_html(tmp_path / "a.html", contents=Contents(market=early))
+        write_html(report, tmp_path / "a.html", options=ReportOptions(market=early))
+
+
+def write(path, text) -> None:
+    with opened(path) as file:
+        file.write_text(text(), encoding="utf-8")
 
 
 def test_places_that_cannot_be_written_to_are_named_before_any_work(report, tmp_path):
@@ -342,9 +357,7 @@ def test_places_that_cannot_be_written_to_are_named_before_any_work(report, tmp_
         (tmp_path / ("long" * 100), "name too long"),
     ):
         with pytest.raises(DataError, match=rf"path = .* cannot be written to: .*{reason}"):
-            write_whole(path, lambda: pytest.fail("asked for the text"))
-        with pytest.raises(DataError, match="cannot be written to"):
-            report.to_html(path)
+            write_html(report, path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -357,9 +370,9 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, failing)
+        write(path, failing)
     assert path.read_text() == "old"
-    write_whole(path, lambda: "new, caf\N{LATIN SMALL LETTER E WITH ACUTE}")
+    write(path, lambda: "new, caf\N{LATIN SMALL LETTER E WITH ACUTE}")
     assert path.read_text(encoding="utf-8").startswith("new, caf")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.html"]
 
@@ -373,7 +386,7 @@ def test_a_full_disk_leaves_the_old_page(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(DataError, match="cannot be written to: No space left"):
-        write_whole(path, lambda: "new")
+        write(path, lambda: "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.html"]
 
@@ -382,7 +395,7 @@ def test_a_full_disk_leaves_the_old_page(tmp_path, monkeypatch):
 def test_others_may_read_the_page(tmp_path):
     old = os.umask(0o022)
     try:
-        write_whole(tmp_path / "a.html", lambda: "")
+        write(tmp_path / "a.html", lambda: "")
     finally:
         os.umask(old)
     assert (tmp_path / "a.html").stat().st_mode & 0o777 == 0o644
@@ -413,9 +426,9 @@ def test_facts_take_whatever_a_run_holds():
 
 @pytest.mark.long
 @pytest.mark.parametrize("section", ["wealth", "regimes"])
-def test_fewer_colours_change_no_picture(evidence, section):
+def test_fewer_colours_change_no_picture(report_data, section):
     """Nothing but shades along edges, by an eighth at most; common colours are kept."""
-    picture, whole = gallery(evidence)[section][0], io.BytesIO()
+    picture, whole = gallery(report_data)[section][0], io.BytesIO()
     picture.figure.savefig(whole, format="png", dpi=DPI)
     before, after = (
         np.asarray(Image.open(stream).convert("RGB")).reshape(-1, 3).astype(int)
@@ -443,8 +456,8 @@ def test_twelve_strategies_over_thirteen_years_of_days_are_below_5_mb(tmp_path):
         for date in ledger.decisions.index:
             view.date = date
             model.decide(view, None)
-    report = BacktestReport(ledgers, pd.Series(0.0, dates), 1, strategies)
-    path = report.to_html(tmp_path / "a.html")
+    report = BacktestResult(ledgers, pd.Series(0.0, dates), 1, strategies)
+    path = write_html(report, tmp_path / "a.html")
     assert path.stat().st_size < 5_000_000
 
 

@@ -1,4 +1,4 @@
-"""Mean against variance as a strategy: its inputs, schedule, promises, and no look-ahead."""
+"""Mean against variance as a strategy: its inputs, schedule, risk forecasts, and no look-ahead."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def test_aversion_follows_the_markets_index(data):
     driven = VolatilityDriven(base=2.0, sensitivity=0.05)
     tested = strategy(risk_aversion=driven)
     tested.decide(data.market().at(DATE), HELD)
-    assert tested.journal[0]["risk_aversion"] == 2.0 * (1.0 + 0.05 * data.volatility_index[DATE])
+    assert tested.decision_log[0]["risk_aversion"] == 2.0 * (
+        1.0 + 0.05 * data.volatility_index[DATE]
+    )
     without = Market(data.prices).at(DATE)
     with pytest.raises(ModelError, match="needs volatility_index"):
         tested.decide(without, HELD)
@@ -168,10 +170,10 @@ def test_a_matched_cvar_is_the_limit_on_the_regimes_outcomes(limit, rising):
         MeanVariance(risk_aversion=matched, transaction_cost=COST), regimes()
     )
     weights = tested.decide(view, CASH_ONLY)
-    seen = regimes().estimator.estimate(view).outlook(view)
+    seen = regimes().estimator.estimate(view).one_period_distribution(view)
     after = 1.0 / (1.0 + COST * (1.0 - weights["cash"]))  # from cash everything is bought
     cvar = seen.cvar(weights["cash"] * after, weights.to_numpy()[1:] * after, 0.9) + 1.0 - after
-    note = tested.journal_table().loc[pd.Timestamp(DATE)]
+    note = tested.decision_log_table().loc[pd.Timestamp(DATE)]
     assert cvar == pytest.approx(limit, abs=1e-9)
     assert note["model_cvar"] == pytest.approx(limit, abs=1e-9)
     assert note["cvar_limit"] == limit
@@ -192,7 +194,7 @@ def test_the_myopic_policy_earns_at_least_what_the_matched_one_does(rising):
         regimes().estimator,
         n_stages=1,
     )
-    seen = regimes().estimator.estimate(view).outlook(view)
+    seen = regimes().estimator.estimate(view).one_period_distribution(view)
     mean = np.append(seen.cash_return, seen.probabilities @ seen.returns)
 
     def growth(weights: pd.Series) -> float:
@@ -210,13 +212,13 @@ def test_where_no_holdings_keep_the_limit_it_is_said_or_sold(market):
         strategy(**options).decide(view, HELD)
     selling = strategy(**options, if_infeasible="sell")
     assert selling.decide(view, HELD).to_dict() == {"cash": 1.0}
-    note = selling.journal_table().iloc[0]
+    note = selling.decision_log_table().iloc[0]
     assert "down to the limit 0.0001" in note["failure"]
     assert note["limit_binds"]
     assert np.isnan(note["model_cvar"])
 
 
-def test_the_journal_promises_a_tail_for_a_fixed_aversion_too(rising):
+def test_the_decision_log_forecasts_a_tail_for_a_fixed_aversion_too(rising):
     tested = strategy(confidence=0.8)
     view = rising.at(DATE)
     weights = tested.decide(view, CASH_ONLY)
@@ -225,7 +227,7 @@ def test_the_journal_promises_a_tail_for_a_fixed_aversion_too(rising):
     after = 1.0 / (1.0 + COST * (1.0 - weights["cash"]))
     earned = after * (window @ weights.to_numpy()[1:] + view.cash_rate.iloc[-1] * weights["cash"])
     losses = np.sort(1.0 - after - earned)[::-1]
-    note = tested.journal[0]
+    note = tested.decision_log[0]
     assert note["model_cvar"] == pytest.approx(losses[:4].mean(), abs=1e-12)
     assert note["model_var"] == pytest.approx(losses[3], abs=1e-12)
     assert note["confidence"] == 0.8

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import brentq, linprog
 
 from sddp.allocation.model import AllocationModel
-from sddp.allocation.one_period import outlook
+from sddp.allocation.one_period import one_period_distribution
 from sddp.backtest import EveryPeriods, MultistageStrategy, TrainingCache, backtest, variants
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError
@@ -97,17 +97,17 @@ def test_an_impossible_window_is_refused():
 def test_the_policy_is_trained_anew_on_schedule():
     strategy = small_strategy(refit_every=3)
     _, ran = run(strategy, two_regime_market(), n_decisions=7)
-    assert ran.journal_table()["refit"].tolist() == [True, False, False] * 2 + [True]
-    assert strategy.journal == []  # the run works on its own copy
+    assert ran.decision_log_table()["refit"].tolist() == [True, False, False] * 2 + [True]
+    assert strategy.decision_log == []  # the run works on its own copy
 
 
 def test_the_risk_limit_holds_in_the_model_and_is_said_to_bind():
     _, ran = run(small_strategy(), two_regime_market(n_rows=195), n_decisions=6)
-    journal = ran.journal_table()
-    assert journal["limit_binds"].any()
-    assert journal["model_cvar"].max() <= LIMIT + 1e-9
-    binding = journal["model_cvar"] >= LIMIT - 1e-6
-    assert journal["limit_binds"].tolist() == binding.tolist()
+    decision_log = ran.decision_log_table()
+    assert decision_log["limit_binds"].any()
+    assert decision_log["model_cvar"].max() <= LIMIT + 1e-9
+    binding = decision_log["model_cvar"] >= LIMIT - 1e-6
+    assert decision_log["limit_binds"].tolist() == binding.tolist()
 
 
 def test_beliefs_follow_the_market():
@@ -115,9 +115,9 @@ def test_beliefs_follow_the_market():
     regimes = GaussianRegimes(n_states=2, n_starts=3)
     strategy = small_strategy(estimator=small_estimator(window=120, regimes=regimes))
     _, ran = run(strategy, two_regime_market(), n_decisions=4)
-    journal = ran.journal_table()
-    assert (journal["regime 2"] > 0.75).all()
-    assert (journal[["regime 1", "regime 2"]].sum(axis=1) - 1.0).abs().max() < 1e-9
+    decision_log = ran.decision_log_table()
+    assert (decision_log["regime 2"] > 0.75).all()
+    assert (decision_log[["regime 1", "regime 2"]].sum(axis=1) - 1.0).abs().max() < 1e-9
 
 
 def test_same_seed_same_decisions_and_another_one_differs():
@@ -236,10 +236,10 @@ def test_one_step_decisions_are_those_of_a_linear_programme(before, row):
     """Myopic: wealth is worth 1. Cost-free future: v_1 in the regime that one arrives in."""
     view, strategies = wide_view(row), varied()
     estimate = strategies["SDDP"].estimator.estimate(view)
-    ahead = estimate.outlook(view)
+    ahead = estimate.one_period_distribution(view)
     v = np.ones(2)
     for _ in range(3):  # three more decisions follow the first, free of cost
-        seen = [outlook(estimate.scenarios, 0, belief, 0.0) for belief in np.eye(2)]
+        seen = [one_period_distribution(estimate.scenarios, 0, belief, 0.0) for belief in np.eye(2)]
         v = np.array([best_one_step(s, np.repeat(v, 25), 0.0, LIMIT, [1.0, 0, 0]) for s in seen])
     values = {"myopic": np.ones(2), "cost-free future": v, "SDDP": v}
     short = {}
@@ -263,7 +263,10 @@ def test_the_last_stage_of_a_policy_run_through_is_myopic():
     for name, strategy in varied(n_stages=2, mode="run-through", refit_every=2).items():
         strategy.decide(view, held)
         decided[name] = strategy.decide(later, held)
-        assert [note["stage"] for note in strategy.journal] == [0, 0 if name == "myopic" else 1]
+        assert [note["stage"] for note in strategy.decision_log] == [
+            0,
+            0 if name == "myopic" else 1,
+        ]
     pd.testing.assert_series_equal(decided["SDDP"], decided["myopic"], atol=1e-7, rtol=0.0)
     pd.testing.assert_series_equal(
         decided["cost-free future"], decided["myopic"], atol=1e-7, rtol=0
@@ -275,7 +278,7 @@ def test_run_through_counts_the_stages_and_starts_over_with_each_refit():
     tables = {}
     for mode in ("receding", "run-through"):
         strategy = small_strategy(mode=mode, n_stages=3, refit_every=3)
-        tables[mode] = run(strategy, market, n_decisions=7)[1].journal_table()
+        tables[mode] = run(strategy, market, n_decisions=7)[1].decision_log_table()
     assert tables["run-through"]["stage"].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert tables["receding"]["stage"].tolist() == [0] * 7
     assert tables["receding"]["refit"].equals(tables["run-through"]["refit"])
@@ -294,7 +297,7 @@ def test_variants_differ_in_one_ingredient_and_share_the_fits_they_can():
         strategy.decide(view, held)
     fits = {name: s._rolling.estimate.fit for name, s in strategies.items()}
     assert all((fit is fits["SDDP"]) == (name != "one regime") for name, fit in fits.items())
-    assert base.journal[0]["model_cvar"] <= LIMIT + 1e-9
+    assert base.decision_log[0]["model_cvar"] <= LIMIT + 1e-9
 
 
 @pytest.mark.long
@@ -321,13 +324,13 @@ def test_ignored_costs_are_paid():
 # --- what is written down ---
 
 
-def test_the_journal_says_what_the_model_promises_of_the_next_period():
+def test_the_decision_log_holds_the_risk_forecast_of_the_next_period():
     """VaR and CVaR by sorting the outcomes, cost of the trade included, per wealth before it."""
     view, strategy = wide_view(), varied()["SDDP"]
     before = np.array([2.0, 1.0, 5.0])
     weights = strategy.decide(view, pd.Series(before, ["cash", "bold", "meek"]))
-    note = strategy.journal_table().iloc[0]
-    ahead = strategy._rolling.estimate.outlook(view)
+    note = strategy.decision_log_table().iloc[0]
+    ahead = strategy._rolling.estimate.one_period_distribution(view)
     held = traded(weights, list(before), DEAR)
     losses = 8.0 - held.sum() - ahead.returns @ held[1:]
     order = np.argsort(-losses)
@@ -349,8 +352,8 @@ def test_the_journal_says_what_the_model_promises_of_the_next_period():
 def test_without_a_limit_none_is_written():
     strategy = small_strategy(model=AllocationModel(transaction_cost=0.002))
     strategy.decide(wide_view(), pd.Series([1.0, 0.0, 0.0], ["cash", "bold", "meek"]))
-    assert np.isnan(strategy.journal[0]["cvar_limit"])
-    assert not strategy.journal[0]["limit_binds"]
+    assert np.isnan(strategy.decision_log[0]["cvar_limit"])
+    assert not strategy.decision_log[0]["limit_binds"]
 
 
 # --- failures ---
@@ -371,13 +374,13 @@ def test_a_failed_refit_names_strategy_and_date_or_keeps_the_last_policy():
     assert caught.value.__notes__ == ["(strategy 'tested', 2021-12-02)"]
     kept = small_strategy(refit_every=2, on_failure="keep", mode="run-through")
     _, ran = run(kept, market, n_decisions=10)
-    journal = ran.journal_table()
-    failed = journal["failure"].str.contains(words)
+    decision_log = ran.decision_log_table()
+    failed = decision_log["failure"].str.contains(words)
     assert failed.tolist() == [False] * 6 + [True] + [False] * 3
-    assert journal["refit"].tolist() == [True, False] * 5
-    assert journal["stage"].tolist() == [0, 1] * 5
-    assert journal["bound"].iloc[6] == journal["bound"].iloc[5]
-    assert journal["bound"].iloc[8] != journal["bound"].iloc[5]
+    assert decision_log["refit"].tolist() == [True, False] * 5
+    assert decision_log["stage"].tolist() == [0, 1] * 5
+    assert decision_log["bound"].iloc[6] == decision_log["bound"].iloc[5]
+    assert decision_log["bound"].iloc[8] != decision_log["bound"].iloc[5]
 
 
 def test_there_is_nothing_to_keep_at_first():
@@ -400,7 +403,7 @@ def test_a_refit_that_ends_infeasible_leaves_estimate_and_policy_as_they_were():
     for row, fails in ((217, False), (218, True), (219, False)):
         before, policy = kept._rolling.estimate, kept.policy
         kept.decide(market.at(market.dates[row]), cash)
-        assert kept.journal[-1]["failure"].startswith("InfeasibleProblem: ") == fails
+        assert kept.decision_log[-1]["failure"].startswith("InfeasibleProblem: ") == fails
         assert (kept._rolling.estimate is before) == (kept.policy is policy) == fails
     assert kept._rolling.estimate.start is before.fit
 
@@ -413,7 +416,7 @@ def test_where_no_trade_keeps_the_limit_everything_is_sold():
         small_strategy(model=model).decide(wide_view(), held)
     strategy = small_strategy(model=model, on_failure="keep")
     assert strategy.decide(wide_view(), held).to_dict() == {"cash": 1.0}
-    note = strategy.journal_table().iloc[0]
+    note = strategy.decision_log_table().iloc[0]
     assert "no decision from this state keeps all constraints" in note["failure"]
     assert np.isnan(note["model_cvar"])
     assert note["limit_binds"]

@@ -33,6 +33,7 @@ from sddp.cache import store
 from sddp.cache.fingerprint import NOT_DESCRIBED
 from sddp.errors import DataError, ModelError, StudyError
 from sddp.estimation import FitCache
+from sddp.evaluation import summary
 from sddp.market import Market
 from tests.backtest.test_lookahead import FUTURES, LAST_KNOWN, START
 from tests.backtest.test_multistage import small_estimator, small_strategy, still_market
@@ -48,7 +49,7 @@ class Falls:
     window: int = 4
     on: str | None = field(default=None, metadata=NOT_DESCRIBED)
     how: type[BaseException] = field(default=DataError, metadata=NOT_DESCRIBED)
-    journal: list[dict[str, Any]] = field(default_factory=list, init=False)
+    decision_log: list[dict[str, Any]] = field(default_factory=list, init=False)
     asked: int = field(default=0, init=False)
     resumed: int = field(default=0, init=False)
 
@@ -56,18 +57,18 @@ class Falls:
         if self.on is not None and view.date >= pd.Timestamp(self.on):
             raise self.how("fell over")
         self.asked += 1
-        self.journal.append({"date": view.date, "asked": self.asked, "held": tuple(holdings)})
+        self.decision_log.append({"date": view.date, "asked": self.asked, "held": tuple(holdings)})
         return pd.Series(1.0 / (self.asked + 3.0), index=view.assets)
 
-    def journal_table(self) -> pd.DataFrame:
-        return pd.DataFrame(self.journal).set_index("date")
+    def decision_log_table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.decision_log).set_index("date")
 
     def checkpoint(self) -> dict[str, Any] | None:
         return {"asked": self.asked} if self.asked % self.window == 0 else None
 
     def resume(self, state: Mapping[str, Any], view) -> None:
         self.asked = self.resumed = state["asked"]
-        assert view.date == self.journal[-1]["date"]
+        assert view.date == self.decision_log[-1]["date"]
 
 
 def numbers(ended: Study) -> dict[str, list[bytes]]:
@@ -77,9 +78,9 @@ def numbers(ended: Study) -> dict[str, list[bytes]]:
         tables = [getattr(ledger, table) for table in ledger.__dataclass_fields__]
         found[name] = [table.to_numpy().tobytes() for table in tables]
         strategy = ended.strategies[name]
-        if hasattr(strategy, "journal_table"):
-            journal = strategy.journal_table().drop(columns="seconds", errors="ignore")
-            found[name] += [repr(journal.to_dict("split")).encode()]
+        if hasattr(strategy, "decision_log_table"):
+            decision_log = strategy.decision_log_table().drop(columns="seconds", errors="ignore")
+            found[name] += [repr(decision_log.to_dict("split")).encode()]
     return found
 
 
@@ -121,10 +122,10 @@ def test_a_cell_is_a_backtest(market, alone):
             transaction_cost=cell.transaction_cost,
             rebalance=cell.rebalance,
         )
-        assert report.wealth[name].equals(alone.report().wealth[name])
+        assert report.wealth[name].equals(alone.result().wealth[name])
         assert report.ledger(name).decisions.equals(alone.ledgers[name].decisions)
         assert report.cash_rate.equals(alone.cash_rate)
-    assert alone.report(["SDDP"]).timing == report.timing
+    assert alone.result(["SDDP"]).timing == report.timing
     assert (alone.ledgers["SDDP, dear"].costs.to_numpy().sum()) > 0.0
     assert alone.seconds["SDDP"] > 0.0
 
@@ -139,9 +140,9 @@ def test_parallel_equals_serial_and_a_finished_study_is_only_read(
     read = run_study(market, cells(), store=tmp_path, **OPTIONS)
     assert numbers(read) == numbers(alone)
     assert read.seconds == kept.seconds
-    tables = [s.strategies["SDDP"].journal_table() for s in (kept, read)]
+    tables = [s.strategies["SDDP"].decision_log_table() for s in (kept, read)]
     pd.testing.assert_frame_equal(tables[0], tables[1])
-    assert read.report().summary().shape[0] == 5
+    assert summary(read.result()).shape[0] == 5
 
 
 @pytest.mark.long
@@ -237,7 +238,7 @@ def test_a_policy_that_must_be_kept_is_found_again_after_a_cut(tmp_path):
     kept = small_strategy(refit_every=2, on_failure="keep")
     grid = {"s": Cell(kept, COST, rebalance=EveryPeriods(5))}
     whole = run_study(market, grid, **options)
-    assert whole.strategies["s"].journal_table()["failure"].ne("").sum() == 1
+    assert whole.strategies["s"].decision_log_table()["failure"].ne("").sum() == 1
     run_study(market, grid, store=tmp_path, **options)
     [shelf] = (tmp_path / "cells").iterdir()
     for stop in (6, 26, 30):
@@ -373,14 +374,14 @@ def test_a_failing_cell_does_not_lose_the_others(market, capsys):
     }
     ended = run_study(market, grid, **(OPTIONS | {"progress": True}))
     assert list(ended.ledgers) == ["good"]
-    assert ended.report().wealth.shape[1] == 1
+    assert ended.result().wealth.shape[1] == 1
     words = (
         r"2 of 3 cells failed; the others are kept:\n  bad on 2021-09-20: DataError: fell over\n"
     )
     with pytest.raises(StudyError, match=words + r"  worse on 2021-09-01: .* needs 400 rows"):
         ended.check()
     with pytest.raises(StudyError, match="cell 'bad' failed: bad on 2021-09-20"):
-        ended.report(["good", "bad"])
+        ended.result(["good", "bad"])
     assert "raise self.how" in ended.failures[0].trace
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "bad: failed on 2021-09-20: DataError: fell over (1 of 3)"
@@ -393,12 +394,12 @@ def test_a_report_has_one_lag(market):
     grid = {f"lag {lag}": Cell(EqualWeight(), COST, lag=lag) for lag in (0, 1)}
     ended = run_study(market, grid, **OPTIONS)
     with pytest.raises(ModelError, match=r"the lags \[0, 1\]; choose those of one lag"):
-        ended.report()
-    assert "not executable" in ended.report(["lag 0"]).timing
+        ended.result()
+    assert "not executable" in ended.result(["lag 0"]).timing
     with pytest.raises(
         StudyError, match=r"cell 'lag 2' is unknown; known are \['lag 0', 'lag 1'\]"
     ):
-        ended.report(["lag 2"])
+        ended.result(["lag 2"])
 
 
 def test_warnings_are_kept_with_the_cell(market, tmp_path):

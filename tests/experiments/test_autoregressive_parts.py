@@ -22,7 +22,7 @@ from experiments.autoregressive.study import spread
 from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
-from sddp.bounds.frictionless import conditional_law, follow, solve_cost_free
+from sddp.bounds.frictionless import conditional_law, follow, solve_frictionless
 from sddp.engine.training.stopping import Iterations
 from sddp.evaluation.rollout import walk
 from sddp.evaluation.true_risk import towards_cash
@@ -200,7 +200,7 @@ def explicit_best(before, returns, rewards, limit, cost):
 @pytest.mark.parametrize("cost", [0.0, 0.004, 0.02])
 def test_one_step_policies_solve_the_explicit_programme(cost):
     process, rng = brown_smith(), np.random.default_rng(5)
-    programme = solve_cost_free(
+    programme = solve_frictionless(
         process,
         process.shocks(60, rng=rng),
         np.linspace(-3.0, 3.0, 5),
@@ -224,7 +224,7 @@ def test_one_step_policies_solve_the_explicit_programme(cost):
 
 def test_following_the_oracle_is_the_librarys_own_walk():
     process, path = brown_smith(), paths(6, 4)
-    programme = solve_cost_free(
+    programme = solve_frictionless(
         process,
         process.shocks(2**9, rng=np.random.default_rng(1)),
         np.linspace(-3.0, 3.0, 9),
@@ -233,7 +233,7 @@ def test_following_the_oracle_is_the_librarys_own_walk():
         cvar_confidence=0.9,
     )
     sample = Sample(path, 2)
-    ours = walk(policies.cost_free(programme, sample), path.excess_returns, 4)
+    ours = walk(policies.frictionless(programme, sample), path.excess_returns, 4)
     runs = follow(programme, path)
     np.testing.assert_allclose(ours.wealth, runs.wealth, rtol=1e-12)
     np.testing.assert_allclose(ours.holdings, runs.holdings, rtol=1e-12)

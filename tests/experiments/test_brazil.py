@@ -32,7 +32,7 @@ from tests.reference_data import reference_path
 
 FIGURES = (
     *("cumulative_return", "trailing_return", "allocation", "strategies", "sharpe", "differences"),
-    *("promises", "limits", "regimes", "lag", "regimes_worth", "subperiods"),
+    *("risk_forecasts", "limits", "regimes", "lag", "regimes_worth", "subperiods"),
 )
 SMALL = replace(Config(), **QUICK)
 NOWHERE = Caches(FitCache(), TrainingCache())
@@ -152,9 +152,9 @@ def test_tables_agree_with_each_other(finished):
     against = found["differences"].set_index(["limit", "lag", "metric", "strategy"])
     row = against.loc[(0.015, 1, "sharpe", "one regime")]
     assert row["value"] == pytest.approx(-worth["difference"], abs=1e-8)
-    promised = found["risk"].set_index(["limit", "lag", "strategy"])["model_cvar"]
-    assert promised.loc[(0.015, 1, "myopic")] <= 0.015 + 1e-9
-    assert promised.loc[(0.1, 1, "myopic")] > 0.015
+    forecast = found["risk"].set_index(["limit", "lag", "strategy"])["model_cvar"]
+    assert forecast.loc[(0.015, 1, "myopic")] <= 0.015 + 1e-9
+    assert forecast.loc[(0.1, 1, "myopic")] > 0.015
 
 
 def test_prices_of_a_file_end_after_the_rows_asked_for(tmp_path):
@@ -283,7 +283,7 @@ def test_all_strategies_are_measured_with_one_yardstick(finished):
     rolling, expected = RollingEstimate(usual, SMALL.refit_every), []
     for date in found.report.cash_rate.index[:-1]:
         view = results.market.at(date)
-        seen = rolling.refresh(view).outlook(view)
+        seen = rolling.refresh(view).one_period_distribution(view)
         weights = found.report.weights("Ibovespa").loc[date]
         losses = -weights["ibov"] * seen.returns[:, 0] - weights["cash"] * seen.cash_return
         order = np.argsort(-losses)

@@ -23,7 +23,7 @@ from tests.reference_data import reference_path
 SMALL = replace(Config(), **QUICK)
 ROLLING_FIGURES = (
     *("rolling_wealth", "rolling_allocation", "rolling_sharpe", "rolling_differences"),
-    *("rolling_ingredients", "rolling_promises", "rolling_regimes"),
+    *("rolling_ingredients", "rolling_risk_forecasts", "rolling_regimes"),
 )
 ALL_FIGURES = (*FIGURES, *ROLLING_FIGURES)
 
@@ -184,7 +184,7 @@ def test_what_goes_missing_is_caught_once_and_sold(tables):
     """Two missing cells in a row; equal weights hold a seventh of all before them."""
     missing = tables["missing"]
     assert (missing["missing_cells"] == 2).all()
-    assert (missing["barred_cells"] == 2 + SMALL.seasoning - 1).all()
+    assert (missing["barred_cells"] == 2 + SMALL.minimum_history - 1).all()
     assert missing.loc[EQUAL, "caught"] == 1
     assert missing.loc[EQUAL, "largest_caught"] == pytest.approx(1.0 / 7.0, abs=1e-6)
     assert (missing.drop(index=LATE)["carried"] == 0).all()
@@ -199,7 +199,7 @@ def test_ingredients_out_of_sample_are_differences_turned_round(tables):
         assert row["worth"] == pytest.approx(sharpe[SDDP] - sharpe[name], abs=1e-8)
 
 
-def test_no_decision_promises_more_than_the_limit(tables):
+def test_no_decision_forecasts_more_than_the_limit(tables):
     risk = tables["risk"]
     assert (risk["largest_model_cvar"].dropna() <= SMALL.cvar_limit + 1e-6).all()
 

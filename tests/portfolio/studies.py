@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sddp.bounds.frictionless import factor_grid, solve_cost_free
+from sddp.bounds.frictionless import factor_grid, solve_frictionless
 from sddp.statistics.autoregression import ReturnAutoregression
 from sddp.statistics.return_paths import Shocks
 from tests.brown_smith import PROCESS
@@ -12,7 +12,7 @@ from tests.brown_smith import PROCESS
 
 def brown_smith(limit, n_decisions=11, n_points=2**14, process=PROCESS):
     """The dynamic programme with the settings of the reference values."""
-    return solve_cost_free(
+    return solve_frictionless(
         process,
         process.shocks(n_points, rng=np.random.default_rng(1)),
         factor_grid(process, 29),
@@ -33,7 +33,7 @@ def finite(problem, n_grid=101):
         np.eye(3),
         problem.cash_return,
     )
-    return solve_cost_free(
+    return solve_frictionless(
         process,
         Shocks(problem.growth, problem.factors[:, None], problem.probabilities),
         np.linspace(-1.5, 1.5, n_grid),

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sddp.bounds.frictionless import conditional_law, factor_grid, follow, solve_cost_free
+from sddp.bounds.frictionless import conditional_law, factor_grid, follow, solve_frictionless
 from sddp.bounds.martingales import controlled_wealth, return_differences, value_differences
 from sddp.errors import DataError, ModelError
 from sddp.evaluation.estimates import mean_interval
@@ -12,7 +12,7 @@ from sddp.statistics.autoregression import ReturnAutoregression
 from sddp.statistics.return_paths import Shocks
 from tests.brown_smith import PROCESS
 from tests.portfolio.studies import brown_smith, finite
-from tests.portfolio.trees import EXAMPLE, cost_free_growth, tree_optimum, with_cost
+from tests.portfolio.trees import EXAMPLE, frictionless_growth, tree_optimum, with_cost
 
 AT_ZERO = np.zeros(1)
 
@@ -54,7 +54,7 @@ def test_growth_and_weights_at_later_stages_are_those_of_exact_recursion():
     for history in ((0,), (2,), (1, 0)):
         z = np.array([free.factor(history)])
         growth = policy.growth_at(len(history), z)[0]
-        assert growth == pytest.approx(cost_free_growth(free, history), abs=2e-6)
+        assert growth == pytest.approx(frictionless_growth(free, history), abs=2e-6)
 
 
 def test_a_return_that_nothing_predicts_gives_a_myopic_policy():
@@ -83,8 +83,8 @@ def test_relabelled_assets_have_relabelled_weights():
     )
     settings = {"n_decisions": 3, "cvar_limit": 0.05, "cvar_confidence": 0.9}
     grid = factor_grid(PROCESS, 9)
-    one = solve_cost_free(PROCESS, shocks, grid, **settings)
-    other = solve_cost_free(
+    one = solve_frictionless(PROCESS, shocks, grid, **settings)
+    other = solve_frictionless(
         turned, Shocks(shocks.growth[:, order], shocks.factors), grid, **settings
     )
     np.testing.assert_allclose(other.growth, one.growth, rtol=1e-9)
@@ -93,7 +93,7 @@ def test_relabelled_assets_have_relabelled_weights():
 
 @pytest.mark.parametrize("limit", [0.0, 0.02, 0.1])
 def test_weights_between_grid_points_and_beyond_keep_the_limit(limit):
-    policy = solve_cost_free(
+    policy = solve_frictionless(
         PROCESS,
         PROCESS.shocks(500, rng=np.random.default_rng(2)),
         factor_grid(PROCESS, 7),  # coarse: two stationary deviations in three steps
@@ -184,8 +184,8 @@ def test_bad_settings_are_named(change, words):
         "cvar_confidence": 0.9,
     }
     with pytest.raises(ModelError, match=words):
-        solve_cost_free(PROCESS, **(settings | change))
-    assert solve_cost_free(PROCESS, **settings).n_decisions == 2
+        solve_frictionless(PROCESS, **(settings | change))
+    assert solve_frictionless(PROCESS, **settings).n_decisions == 2
 
 
 def test_two_factors_and_short_paths_are_refused():
@@ -196,7 +196,7 @@ def test_two_factors_and_short_paths_are_refused():
         factor_grid(both, 5)
     shocks = both.shocks(8, rng=np.random.default_rng(0))
     with pytest.raises(ModelError, match="process has 2 factors; the grid is for one"):
-        solve_cost_free(
+        solve_frictionless(
             both, shocks, np.arange(4.0), n_decisions=1, cvar_limit=0.1, cvar_confidence=0.9
         )
     policy = brown_smith(0.05, n_decisions=3, n_points=64)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sddp.bounds.frictionless import factor_grid, follow, solve_cost_free
+from sddp.bounds.frictionless import factor_grid, follow, solve_frictionless
 from sddp.bounds.information_relaxation import information_relaxation, laws_along
 from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.errors import DataError, InfeasibleProblem, ModelError
@@ -11,7 +11,7 @@ from sddp.portfolio.cvar_limit import ReturnLaw
 from tests.brown_smith import PROCESS
 from tests.portfolio.trees import (
     EXAMPLE,
-    cost_free_growth,
+    frictionless_growth,
     ideal_penalties,
     path_optimum,
     tree_optimum,
@@ -63,7 +63,7 @@ def test_the_mean_is_a_bound_and_the_penalty_tightens_it(cost):
     optimum = tree_optimum(problem)
     with_penalty = PROBABILITIES @ relaxed(problem, IDEAL)
     without = PROBABILITIES @ relaxed(problem, None)
-    assert optimum - 1e-9 <= with_penalty <= cost_free_growth(problem, ()) + 1e-5
+    assert optimum - 1e-9 <= with_penalty <= frictionless_growth(problem, ()) + 1e-5
     assert with_penalty < optimum + 0.1 * (without - optimum)
 
 
@@ -84,7 +84,7 @@ def test_ideal_penalties_have_no_mean_given_the_past():
 @pytest.fixture(scope="module")
 def study():
     """Policy, paths and differences of the first study, limit 5 %."""
-    policy = solve_cost_free(
+    policy = solve_frictionless(
         PROCESS,
         PROCESS.shocks(2**10, rng=np.random.default_rng(1)),
         factor_grid(PROCESS, 29),
@@ -144,7 +144,7 @@ def test_a_loose_limit_proves_that_buying_and_holding_is_optimal(study):
     """At a limit of 20 % the policy without costs is nearly always all in the third asset; with
     costs the bound then meets the policy that buys it once."""
     _, paths, _ = study
-    policy = solve_cost_free(
+    policy = solve_frictionless(
         PROCESS,
         PROCESS.shocks(2**10, rng=np.random.default_rng(1)),
         factor_grid(PROCESS, 29),

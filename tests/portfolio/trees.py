@@ -166,12 +166,12 @@ def largest(problem, nodes):
     return -solve_lp(cost, matrix, lower, upper, least, np.full(len(cost), np.inf))[0]
 
 
-def cost_free_growth(problem, history):
+def frictionless_growth(problem, history):
     """Growth of wealth to the end without costs, by one-period programmes at exact factors."""
     if len(history) == problem.n_decisions:
         return 1.0
     z = problem.factor(history)
-    later = [cost_free_growth(problem, (*history, s)) for s in range(len(problem.factors))]
+    later = [frictionless_growth(problem, (*history, s)) for s in range(len(problem.factors))]
     node = Node(
         None, np.ones(0), problem.returns(z), (problem.probabilities * later) @ problem.gross(z)
     )
@@ -184,7 +184,7 @@ def ideal_penalties(problem, path):
     for t, shock in enumerate(path):
         gross = problem.gross(problem.factor(path[:t]))
         later = np.array(
-            [cost_free_growth(problem, (*path[:t], s)) for s in range(len(problem.factors))]
+            [frictionless_growth(problem, (*path[:t], s)) for s in range(len(problem.factors))]
         )
         value = gross * later[:, None]
         penalties.append(value[shock] - problem.probabilities @ value)

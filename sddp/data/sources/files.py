@@ -136,10 +136,10 @@ def _check_sidecar(path: Path, content: bytes) -> None:
     if not beside.is_file():
         return
     try:
-        promised = json.loads(beside.read_text(encoding="utf-8"))["sha256"]
+        expected = json.loads(beside.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{beside} is no sidecar with a 'sha256': {error!r}") from error
-    if promised != digest(content):
+    if expected != digest(content):
         raise DataError(
             f"{path} is not the file that {beside.name} describes: its SHA-256 differs; write it "
             "again, or remove the sidecar if the change was meant"

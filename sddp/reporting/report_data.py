@@ -1,36 +1,34 @@
-"""What a report's page and figures are made of: what was asked for, computed once."""
+"""The data of a report: everything that its page and figures show, computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from sddp.backtest.result import BacktestResult
 from sddp.errors import DataError, ModelError
-from sddp.evaluation import inference
-from sddp.evaluation import risk_forecasts as promises
+from sddp.evaluation import inference, risk_forecasts
 from sddp.evaluation.inference import Resampling, Sample
+from sddp.evaluation.summary import risk_backtest, sample
 from sddp.rng import Rng, generator
 from sddp.tables import checked_series, day
-
-if TYPE_CHECKING:
-    from sddp.backtest.report import BacktestReport
 
 # Level of VaR and CVaR where no model has one.
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Contents:
-    """What of a report is shown.
+class ReportOptions:
+    """Which parts of a backtest a report shows.
 
     Parameters
     ----------
     detail : sequence of str, optional
-        Strategies whose allocation, regimes and promises are drawn through time; default: all.
+        Strategies whose allocation, regimes and risk forecasts are drawn through time;
+        default: all.
     reference : str, optional
         Strategy from which the differences of the others are shown (with intervals).
     benchmark : str, optional
@@ -40,7 +38,8 @@ class Contents:
     trailing_months, rolling_months : int
         Windows of the trailing return, and of the rolling Sharpe ratio and volatility.
     period : int, optional
-        Rows of the period that models look at, see `promise_tests.promised_periods`.
+        Rows of the period that models look at, see
+        `sddp.evaluation.risk_forecast_tests.forecasts_and_losses`.
     largest : int
         Assets shown by themselves in an allocation.
     level : float
@@ -76,15 +75,16 @@ class Contents:
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """How sure numbers are; tables as the methods of `BacktestReport` of the name return them.
+    """Tables of intervals and tests.
 
     Attributes
     ----------
     intervals : DataFrame
+        As `sddp.evaluation.intervals`.
     differences : DataFrame or None
-        None without a reference.
+        As `sddp.evaluation.differences`; None without a reference.
     risk_tests : DataFrame or None
-        None where no strategy keeps a journal.
+        As `sddp.evaluation.risk_backtest`; None where no strategy keeps a decision log.
     """
 
     intervals: pd.DataFrame
@@ -93,107 +93,113 @@ class Uncertainty:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """A report with what follows from it.
+class ReportData:
+    """A backtest with what follows from it.
 
     Attributes
     ----------
-    report : BacktestReport
-    contents : Contents
+    result : BacktestResult
+    options : ReportOptions
     confidence : float
         Level of VaR and CVaR: the models', if there are any.
-    journals : mapping of str to DataFrame
+    decision_logs : mapping of str to DataFrame
         Of the strategies that keep one.
     periods : mapping of str to DataFrame
-        Promise and loss of each period by strategy (`promises.promises`); empty without journals.
-    promised : DataFrame
-        `promises.promise_table` of them, with the interval of the realised CVaR (``low``,
+        Forecast and loss of each period by strategy (`risk_forecasts.forecast_periods`); empty
+        without decision logs.
+    forecasts : DataFrame
+        `risk_forecasts.forecast_table` of them, with the interval of the realised CVaR (``low``,
         ``high``) where draws were asked for.
     uncertainty : Uncertainty or None
         None where no draws were asked for.
     """
 
-    report: BacktestReport
-    contents: Contents
+    result: BacktestResult
+    options: ReportOptions
     confidence: float
-    journals: Mapping[str, pd.DataFrame]
+    decision_logs: Mapping[str, pd.DataFrame]
     periods: Mapping[str, pd.DataFrame]
-    promised: pd.DataFrame
+    forecasts: pd.DataFrame
     uncertainty: Uncertainty | None
 
     @property
     def detail(self) -> list[str]:
         """Strategies shown through time."""
-        chosen = self.contents.detail
-        return list(self.report.ledgers if chosen is None else chosen)
+        chosen = self.options.detail
+        return list(self.result.ledgers if chosen is None else chosen)
 
 
-def gather(report: BacktestReport, contents: Contents, rng: Rng | None) -> Evidence:
+def collect(result: BacktestResult, options: ReportOptions, rng: Rng | None) -> ReportData:
     """Everything a page shows; without `rng` no intervals and no tests.
 
     Raises
     ------
     DataError
-        A strategy named in `contents` is unknown, or its market has no row of the run; as
-        `BacktestReport.risk_tests`.
+        A strategy named in `options` is unknown, or its market has no row of the run; as
+        `sddp.evaluation.risk_backtest`.
     ModelError
         A reference without `rng`; as `inference.Resampling`.
     """
-    _check(report, contents, rng)
-    journals = promises.journals(report.strategies, report.ledgers)
-    confidence = promises.model_confidence(journals) if journals else CONFIDENCE
-    periods = promises.promises(report.ledgers, journals, lag=report.lag, period=contents.period)
-    promised, uncertainty = promises.promise_table(periods), None
+    _check(result, options, rng)
+    decision_logs = risk_forecasts.decision_logs(result.strategies, result.ledgers)
+    confidence = risk_forecasts.model_confidence(decision_logs) if decision_logs else CONFIDENCE
+    periods = risk_forecasts.forecast_periods(
+        result.ledgers, decision_logs, lag=result.lag, period=options.period
+    )
+    forecasts, uncertainty = risk_forecasts.forecast_table(periods), None
     if rng is not None:
         first, tail_rng = generator(rng).spawn(2)
-        uncertainty = _uncertainty(report, contents, confidence, bool(journals), first)
-        promised = promised.join(_tail_intervals(periods, contents, tail_rng))
-    return Evidence(report, contents, confidence, journals, periods, promised, uncertainty)
+        uncertainty = _uncertainty(result, options, confidence, bool(decision_logs), first)
+        forecasts = forecasts.join(_tail_intervals(periods, options, tail_rng))
+    return ReportData(result, options, confidence, decision_logs, periods, forecasts, uncertainty)
 
 
-def _check(report: BacktestReport, contents: Contents, rng: Rng | None) -> None:
-    for name in (*(contents.detail or ()), contents.reference, contents.benchmark):
+def _check(result: BacktestResult, options: ReportOptions, rng: Rng | None) -> None:
+    for name in (*(options.detail or ()), options.reference, options.benchmark):
         if name is not None:
-            report.ledger(name)
-    dates, market = report.cash_rate.index, contents.market
+            result.ledger(name)
+    dates, market = result.cash_rate.index, options.market
     if market is not None and market.loc[dates[0] : dates[-1]].empty:
         raise DataError(
             f"market has no row from {day(dates[0])} to {day(dates[-1])}; give its levels then"
         )
-    if rng is None and contents.reference is not None:
+    if rng is None and options.reference is not None:
         raise ModelError(
-            f"reference = {contents.reference!r} without rng; give one, such as rng=1: "
+            f"reference = {options.reference!r} without rng; give one, such as rng=1: "
             "differences are shown with intervals only"
         )
 
 
 def _uncertainty(
-    report: BacktestReport,
-    contents: Contents,
+    result: BacktestResult,
+    options: ReportOptions,
     confidence: float,
-    promised: bool,
+    tested: bool,
     rng: np.random.Generator,
 ) -> Uncertainty:
     # One stream each: what is left out of a page does not move the rest.
     first, second, third = rng.spawn(3)
-    n_draws, level, reference = contents.n_draws, contents.level, contents.reference
+    n_draws, level, reference = options.n_draws, options.level, options.reference
+    series = sample(result)
     return Uncertainty(
-        intervals=report.intervals(rng=first, level=level, n_draws=n_draws, confidence=confidence),
+        intervals=inference.intervals(
+            series, Resampling(first, n_draws, level), confidence=confidence
+        ),
         differences=(
-            report.differences(reference, rng=second, level=level, n_draws=n_draws)
+            inference.differences(series, reference, Resampling(second, n_draws, level))
             if reference is not None
             else None
         ),
         risk_tests=(
-            report.risk_tests(rng=third, level=level, n_draws=n_draws, period=contents.period)
-            if promised
+            risk_backtest(result, Resampling(third, n_draws, level), period=options.period)
+            if tested
             else None
         ),
     )
 
 
 def _tail_intervals(
-    periods: Mapping[str, pd.DataFrame], contents: Contents, rng: np.random.Generator
+    periods: Mapping[str, pd.DataFrame], options: ReportOptions, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Interval of the CVaR of each strategy's losses, all periods together.
 
@@ -206,7 +212,7 @@ def _tail_intervals(
             key = (float(table["confidence"].iloc[-1]), dates)
             groups.setdefault(key, {})[name] = -table["loss"]
     found = [
-        _tail_interval(pd.DataFrame(returns), confidence, contents, stream)
+        _tail_interval(pd.DataFrame(returns), confidence, options, stream)
         for ((confidence, _), returns), stream in zip(
             groups.items(), rng.spawn(len(groups)), strict=True
         )
@@ -215,10 +221,10 @@ def _tail_intervals(
 
 
 def _tail_interval(
-    returns: pd.DataFrame, confidence: float, contents: Contents, rng: np.random.Generator
+    returns: pd.DataFrame, confidence: float, options: ReportOptions, rng: np.random.Generator
 ) -> pd.DataFrame:
     # The CVaR knows neither cash nor the year.
-    sample = Sample(returns, np.zeros(len(returns)), periods_per_year=1.0)
-    how = Resampling(rng, contents.n_draws, contents.level)
-    table = inference.intervals(sample, how, confidence=confidence)
+    series = Sample(returns, np.zeros(len(returns)), periods_per_year=1.0)
+    how = Resampling(rng, options.n_draws, options.level)
+    table = inference.intervals(series, how, confidence=confidence)
     return table[table["metric"] == "cvar"].set_index("strategy")[["low", "high"]]

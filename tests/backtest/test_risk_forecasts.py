@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from sddp.backtest import EqualWeight, backtest
-from sddp.evaluation import risk_forecasts as promises
-from sddp.evaluation.risk_forecasts import promise_table, tail_table, tail_window
+from sddp.evaluation import risk_forecasts
+from sddp.evaluation.risk_forecasts import forecast_table, tail_table, tail_window
 from sddp.market import Market
 from tests.backtest.modelled import Modelled
 
@@ -21,18 +21,20 @@ def report():
 
 
 @pytest.fixture(scope="module")
-def journals(report):
-    return promises.journals(report.strategies, report.ledgers)
+def decision_logs(report):
+    return risk_forecasts.decision_logs(report.strategies, report.ledgers)
 
 
 @pytest.fixture(scope="module")
-def periods(report, journals):
-    return promises.promises(report.ledgers, journals, lag=report.lag, period=None)
+def periods(report, decision_logs):
+    return risk_forecasts.forecast_periods(
+        report.ledgers, decision_logs, lag=report.lag, period=None
+    )
 
 
-def test_journals_are_those_of_this_run(report, journals):
-    assert list(journals) == ["model", "other"]
-    assert len(journals["model"]) == len(report.ledger("model").decisions)
+def test_decision_logs_are_those_of_this_run(report, decision_logs):
+    assert list(decision_logs) == ["model", "other"]
+    assert len(decision_logs["model"]) == len(report.ledger("model").decisions)
     again = backtest(
         Market(
             pd.DataFrame({"a": np.linspace(1.0, 2.0, 9)}, pd.bdate_range("2022-01-03", periods=9))
@@ -41,18 +43,18 @@ def test_journals_are_those_of_this_run(report, journals):
         start="2022-01-03",
         transaction_cost=0.0,
     )
-    assert len(again.strategies["model"].journal) == len(journals["model"]) + 7
-    own = promises.journals(again.strategies, again.ledgers)["model"]
+    assert len(again.strategies["model"].decision_log) == len(decision_logs["model"]) + 7
+    own = risk_forecasts.decision_logs(again.strategies, again.ledgers)["model"]
     assert own.index.equals(again.ledger("model").decisions.index)
 
 
-def test_a_second_run_over_the_same_dates_counts_its_own_decisions(report, journals):
+def test_a_second_run_over_the_same_dates_counts_its_own_decisions(report, decision_logs):
     dates = report.cash_rate.index
     market = Market(pd.DataFrame({"a": np.linspace(1.0, 2.0, len(dates))}, dates))
     strategies = {"model": report.strategies["model"]}
     again = backtest(market, strategies, start=dates[0], transaction_cost=0.0)
-    own = promises.journals(again.strategies, again.ledgers)["model"]
-    written = again.strategies["model"].journal_table().iloc[len(journals["model"]) :]
+    own = risk_forecasts.decision_logs(again.strategies, again.ledgers)["model"]
+    written = again.strategies["model"].decision_log_table().iloc[len(decision_logs["model"]) :]
     assert own["model_var"].tolist() == written["model_var"].tolist()
 
 
@@ -67,11 +69,11 @@ def test_every_strategy_is_held_against_its_losses(report, periods):
     assert set(periods["1/N"]["confidence"]) == {0.9}
 
 
-def test_the_table_counts_promises_and_outcomes(periods, journals):
-    table = promise_table(periods)
+def test_the_table_counts_forecasts_and_outcomes(periods, decision_logs):
+    table = forecast_table(periods)
     losses, var = (
         periods["model"]["loss"],
-        journals["model"]["model_var"].reindex(periods["model"].index),
+        decision_logs["model"]["model_var"].reindex(periods["model"].index),
     )
     row = table.loc["model"]
     assert row["violations"] == sum(a > b for a, b in zip(losses, var, strict=True)) > 0
@@ -92,13 +94,13 @@ def test_the_table_counts_promises_and_outcomes(periods, journals):
     assert table.loc["other", "expected"] == pytest.approx(0.2 * len(losses))
 
 
-def test_without_journals_nothing_is_promised(report):
-    assert promises.promises(report.ledgers, {}, lag=1, period=None) == {}
-    assert promise_table({}).empty
+def test_without_decision_logs_nothing_is_forecast(report):
+    assert risk_forecasts.forecast_periods(report.ledgers, {}, lag=1, period=None) == {}
+    assert forecast_table({}).empty
 
 
-def test_promises_of_a_run_too_short_are_nan(periods):
-    table = promise_table({"model": periods["model"].iloc[:0]})
+def test_forecasts_of_a_run_too_short_are_nan(periods):
+    table = forecast_table({"model": periods["model"].iloc[:0]})
     assert table.loc["model"].isna().all()
 
 
@@ -118,5 +120,5 @@ def test_the_window_holds_a_tail_of_25():
     assert (tail_window(0.9), tail_window(0.95), tail_window(0.99)) == (250, 500, 2500)
 
 
-def test_the_level_is_the_highest_of_the_models(journals):
-    assert promises.model_confidence(journals) == 0.9
+def test_the_level_is_the_highest_of_the_models(decision_logs):
+    assert risk_forecasts.model_confidence(decision_logs) == 0.9

@@ -9,9 +9,9 @@ from scipy.stats import norm
 
 from sddp.backtest import EveryPeriods, HoldCash, backtest
 from sddp.errors import DataError
-from sddp.evaluation import risk_tests
+from sddp.evaluation import risk_backtest, risk_tests
 from sddp.evaluation.inference import Resampling, mean_interval
-from sddp.evaluation.risk_forecast_tests import promise_tests, promised_periods
+from sddp.evaluation.risk_forecast_tests import forecast_tests, forecasts_and_losses
 from sddp.market import Market
 
 CONFIDENCE, SPREAD, COST = 0.9, 0.01, 0.002
@@ -20,28 +20,28 @@ CVAR = norm.pdf(norm.ppf(CONFIDENCE)) / (1.0 - CONFIDENCE) * SPREAD
 
 
 @dataclass
-class Promising:
-    """Holds a share of the one asset and promises what a normal law would have it promise."""
+class Forecasting:
+    """Holds a share of the one asset and forecasts the risk of a normal law."""
 
     share: float = 1.0
     optimism: float = 1.0
-    journal: list[dict] = field(default_factory=list)
+    decision_log: list[dict] = field(default_factory=list)
 
     def decide(self, view, holdings):
-        self.journal.append(
+        self.decision_log.append(
             {
                 "date": view.date,
                 "model_var": self.share * self.optimism * VAR,
                 "model_cvar": self.share * self.optimism * CVAR,
                 "confidence": CONFIDENCE,
                 "cvar_limit": 0.02,
-                "limit_binds": len(self.journal) % 4 == 0,
+                "limit_binds": len(self.decision_log) % 4 == 0,
             }
         )
         return pd.Series({"stock": self.share})
 
-    def journal_table(self):
-        return pd.DataFrame(self.journal).set_index("date")
+    def decision_log_table(self):
+        return pd.DataFrame(self.decision_log).set_index("date")
 
 
 @pytest.fixture
@@ -63,20 +63,22 @@ def run(market, strategies, *, every=1, lag=1, cost=COST):
 
 
 def aligned(report, name="s", period=None):
-    journal = report.strategies[name].journal_table()
-    return promised_periods(report.ledger(name), journal, lag=report.lag, period=period)
+    decision_log = report.strategies[name].decision_log_table()
+    return forecasts_and_losses(
+        report.ledger(name).wealth, decision_log, lag=report.lag, period=period
+    )
 
 
 def how(seed=0, **options) -> Resampling:
     return Resampling(np.random.default_rng(seed), **({"n_draws": 400} | options))
 
 
-# --- promise and loss, side by side ---
+# --- forecast and loss, side by side ---
 
 
 @pytest.mark.parametrize(("every", "lag"), [(1, 0), (1, 1), (5, 1), (5, 3), (1, 2)])
 def test_the_loss_is_of_the_period_after_execution(market, every, lag):
-    report = run(market, {"s": Promising()}, every=every, lag=lag)
+    report = run(market, {"s": Forecasting()}, every=every, lag=lag)
     table = aligned(report)
     prices = market.at(market.dates[-1]).prices["stock"].to_numpy()
     decided = market.dates.get_indexer(table.index)
@@ -95,10 +97,10 @@ def test_the_cost_of_the_trade_at_the_start_counts_and_that_at_the_end_does_not(
     market = Market(pd.DataFrame({"stock": [1.0] * 6}, dates))
 
     @dataclass
-    class Swinging(Promising):
+    class Swinging(Forecasting):
         def decide(self, view, holdings):
             weights = super().decide(view, holdings)
-            return weights if len(self.journal) % 2 else weights * 0.0
+            return weights if len(self.decision_log) % 2 else weights * 0.0
 
     report = backtest(market, {"s": Swinging()}, start=dates[0], transaction_cost=COST, lag=1)
     bought, sold = 1.0 - 1.0 / (1.0 + COST), COST
@@ -106,8 +108,8 @@ def test_the_cost_of_the_trade_at_the_start_counts_and_that_at_the_end_does_not(
     assert aligned(report)["loss"].tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_promises_are_taken_over_as_they_are(market):
-    table = aligned(run(market, {"s": Promising(share=0.5)}))
+def test_forecasts_are_taken_over_as_they_are(market):
+    table = aligned(run(market, {"s": Forecasting(share=0.5)}))
     assert table["model_cvar"].unique() == pytest.approx([0.5 * CVAR])
     assert list(table.columns) == [
         *("model_var", "model_cvar", "confidence", "cvar_limit", "limit_binds", "loss")
@@ -115,24 +117,26 @@ def test_promises_are_taken_over_as_they_are(market):
 
 
 def test_overlapping_losses_are_refused(market):
-    report = run(market, {"s": Promising()})
+    report = run(market, {"s": Forecasting()})
     with pytest.raises(DataError, match="period = 5, but the decision of 2019-01-15 is followed"):
         aligned(report, period=5)
     assert len(aligned(report, period=1)) == len(aligned(report))
 
 
-def test_a_journal_must_be_of_this_backtest(market):
-    report = run(market, {"s": Promising()})
-    journal = report.strategies["s"].journal_table()
-    with pytest.raises(DataError, match=r"journal lacks \['model_var'\]"):
-        promised_periods(report.ledger("s"), journal.drop(columns="model_var"), lag=1)
-    stray = journal.rename(index={journal.index[3]: pd.Timestamp("1999-01-01")})
-    with pytest.raises(DataError, match="journal has 1999-01-01, no row of the ledger"):
-        promised_periods(report.ledger("s"), stray, lag=1)
+def test_a_decision_log_must_be_of_this_backtest(market):
+    report = run(market, {"s": Forecasting()})
+    decision_log = report.strategies["s"].decision_log_table()
+    with pytest.raises(DataError, match=r"decision log: columns \['model_var'\] are missing"):
+        forecasts_and_losses(
+            report.ledger("s").wealth, decision_log.drop(columns="model_var"), lag=1
+        )
+    stray = decision_log.rename(index={decision_log.index[3]: pd.Timestamp("1999-01-01")})
+    with pytest.raises(DataError, match="decision log: 1999-01-01 must be a date of the ledger"):
+        forecasts_and_losses(report.ledger("s").wealth, stray, lag=1)
 
 
 def test_one_decision_has_no_period_unless_it_is_given(market):
-    report = run(market, {"s": Promising()}, every=1000)
+    report = run(market, {"s": Forecasting()}, every=1000)
     assert aligned(report).empty
     assert len(aligned(report, period=20)) == 1
 
@@ -141,8 +145,8 @@ def test_one_decision_has_no_period_unless_it_is_given(market):
 
 
 def test_the_table_holds_the_tests(market):
-    table = aligned(run(market, {"s": Promising()}))
-    row = promise_tests({"s": table}, how(n_draws=4000)).loc["s"]
+    table = aligned(run(market, {"s": Forecasting()}))
+    row = forecast_tests({"s": table}, how(n_draws=4000)).loc["s"]
     exceeded = table["loss"] > VAR
     assert row["n_periods"] == len(table)
     assert row["violations"] == exceeded.sum()
@@ -155,7 +159,7 @@ def test_the_table_holds_the_tests(market):
     assert row["independence"] == risk_tests.independence(exceeded).p_value
     assert row["both"] == both.p_value
     assert row["cvar_limit"] == pytest.approx(0.02)
-    assert row["promised_cvar"] == pytest.approx(CVAR)
+    assert row["forecast_cvar"] == pytest.approx(CVAR)
     assert row["binding"] == pytest.approx(table["limit_binds"].mean())
     tail = risk_tests.tail_losses(table["loss"], table["model_var"], confidence=CONFIDENCE)
     expected = mean_interval(tail, how=how(9, n_draws=4000))
@@ -168,9 +172,9 @@ def test_the_table_holds_the_tests(market):
 
 
 @pytest.mark.long
-def test_a_true_promise_stands_and_a_rosy_one_falls(market):
-    report = run(market, {"true": Promising(), "rosy": Promising(optimism=0.6)})
-    table = promise_tests({name: aligned(report, name) for name in ("true", "rosy")}, how())
+def test_a_true_forecast_stands_and_a_rosy_one_falls(market):
+    report = run(market, {"true": Forecasting(), "rosy": Forecasting(optimism=0.6)})
+    table = forecast_tests({name: aligned(report, name) for name in ("true", "rosy")}, how())
     p_values = ["coverage", "independence", "both", "z1_p_value", "z2_p_value"]
     assert (table.loc["true", p_values].astype(float) > 0.05).all()
     assert table.loc["true", "realised_low"] < CVAR < table.loc["true", "realised_high"]
@@ -178,46 +182,48 @@ def test_a_true_promise_stands_and_a_rosy_one_falls(market):
     assert table.loc["rosy", "realised_low"] > 0.6 * CVAR
 
 
-def test_promises_of_next_to_nothing_are_not_tested(market):
-    table = aligned(run(market, {"s": Promising()}))
+def test_forecasts_of_next_to_nothing_are_not_tested(market):
+    table = aligned(run(market, {"s": Forecasting()}))
     table.iloc[:50, table.columns.get_loc("model_cvar")] = 0.5e-4
     table.iloc[50:60, table.columns.get_loc("model_cvar")] = np.nan
-    row = promise_tests({"s": table}, how()).loc["s"]
+    row = forecast_tests({"s": table}, how()).loc["s"]
     assert (row["n_periods"], row["n_untested"]) == (len(table) - 60, 60)
     assert row["violations"] == (table["loss"] > VAR).iloc[60:].sum()
 
 
-def test_too_few_promises_say_so(market):
-    table = aligned(run(market, {"s": Promising()}))
+def test_too_few_forecasts_say_so(market):
+    table = aligned(run(market, {"s": Forecasting()}))
     calm = table.assign(model_cvar=0.0)
-    found = promise_tests({"short": table.iloc[:20], "calm": calm}, how())
+    found = forecast_tests({"short": table.iloc[:20], "calm": calm}, how())
     assert found["n_periods"].tolist() == [20, 0]
     assert found[["violations", "coverage", "realised_cvar", "z2"]].isna().all(axis=None)
-    assert found["note"].str.startswith("fewer than 30 periods with a promise").all()
+    assert found["note"].str.startswith("fewer than 30 periods with a forecast").all()
     assert found["binding"].notna().all()
 
 
 def test_mixed_confidences_are_refused(market):
-    table = aligned(run(market, {"s": Promising()}))
+    table = aligned(run(market, {"s": Forecasting()}))
     table.iloc[0, table.columns.get_loc("confidence")] = 0.95
-    with pytest.raises(DataError, match=r"promises of 's' are of confidences \[.*0\.9.*0\.95"):
-        promise_tests({"s": table}, how())
+    with pytest.raises(
+        DataError, match=r"strategy 's': forecasts have confidence levels \[.*0\.9.*0\.95"
+    ):
+        forecast_tests({"s": table}, how())
 
 
 # --- the report ---
 
 
 @pytest.mark.long
-def test_a_report_tests_the_strategies_that_keep_a_journal(market):
-    report = run(market, {"s": Promising(), "cash": HoldCash(), "half": Promising(share=0.5)})
-    one, other = (report.risk_tests(rng=np.random.default_rng(4), n_draws=300) for _ in range(2))
+def test_a_report_tests_the_strategies_that_keep_a_decision_log(market):
+    report = run(market, {"s": Forecasting(), "cash": HoldCash(), "half": Forecasting(share=0.5)})
+    one, other = (risk_backtest(report, Resampling(4, 300)) for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
     assert one.index.tolist() == ["s", "half"]
     assert one.loc["half", "violations"] == (aligned(report, "half")["loss"] > 0.5 * VAR).sum()
     with pytest.raises(DataError, match="period = 3"):
-        report.risk_tests(rng=np.random.default_rng(4), period=3)
+        risk_backtest(report, Resampling(4), period=3)
 
 
-def test_without_a_journal_there_is_nothing_to_test(market):
+def test_without_a_decision_log_there_is_nothing_to_test(market):
     report = run(market, {"cash": HoldCash()})
-    assert report.risk_tests(rng=np.random.default_rng(4)).empty
+    assert risk_backtest(report, Resampling(4)).empty
