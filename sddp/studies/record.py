@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sddp.display.png import png
 from sddp.labels import with_text_labels
-from sddp.reporting.html_elements import png
 from sddp.studies.folder import RECORD, ResultFolder
 
 PACKAGES = (

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from sddp.backtest import BacktestResult, BuyAndHold, EqualWeight, HoldCash, Ledger, backtest
+from sddp.display.png import DPI
 from sddp.errors import DataError, ModelError
 from sddp.evaluation import summary
 from sddp.market import Market
@@ -19,7 +20,6 @@ from sddp.reporting import ReportOptions
 from sddp.reporting.gallery import gallery
 from sddp.reporting.html import opened, write_html
 from sddp.reporting.html_elements import (
-    DPI,
     facts,
     interval,
     money,

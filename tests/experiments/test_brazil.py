@@ -24,10 +24,10 @@ from experiments.brazil.variants import Variant
 from experiments.brazil.yardstick import held_cvar
 from sddp.backtest import MultistageStrategy, TrainingCache, backtest
 from sddp.data.sources.brazil_prices import BrazilPrices, read_prices
+from sddp.display import png
 from sddp.errors import DataError
 from sddp.estimation import FitCache, RollingEstimate
 from sddp.market import Market
-from sddp.reporting import html_elements as page_parts
 from tests.reference_data import reference_path
 
 FIGURES = (
@@ -42,7 +42,7 @@ NOWHERE = Caches(FitCache(), TrainingCache())
 def _coarse_pictures():
     """Drawing and compressing pixels would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_parts, "DPI", 30)
+        patch.setattr(png, "DPI", 30)
         yield
 
 
