@@ -25,7 +25,7 @@ from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.engine.training.stopping import Iterations
 from sddp.evaluation.rollout import Rule, Walk, walk
 from sddp.statistics import Shocks
-from sddp.statistics.return_paths import Pairing
+from sddp.statistics.paths import Pairing
 from sddp.studies.streams import stream
 
 SDDP = "SDDP"

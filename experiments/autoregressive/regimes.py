@@ -16,7 +16,7 @@ from sddp.statistics import (
     ReturnPaths,
     markov_scenarios,
 )
-from sddp.statistics.return_paths import Pairing
+from sddp.statistics.paths import Pairing
 from sddp.studies.streams import stream
 
 # Of a log-likelihood of some hundred thousand: below it no mean moves by its standard error.

@@ -67,7 +67,7 @@ class AllocationResult(Shown):
 
     def plot(self) -> Figure:
         """The bound on expected growth by iteration, and how far it still fell."""
-        from sddp.reporting.training_figures import bound_figure
+        from sddp.display.training_figures import bound_figure
 
         engine = self.policy.problem.engine
         first = engine.first_outcomes()[0][0]

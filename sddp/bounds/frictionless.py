@@ -22,7 +22,7 @@ from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
 from sddp.portfolio.cvar_limit import LimitedPortfolio, ReturnLaw, check_limit
 from sddp.statistics.autoregression import ReturnAutoregression
-from sddp.statistics.return_paths import ReturnPaths, Shocks
+from sddp.statistics.paths import ReturnPaths, Shocks
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from sddp.bounds.frictionless import FrictionlessPolicy
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.cvar_limit import UNIT, TailMeans, check_limit
-from sddp.statistics.return_paths import ReturnPaths
+from sddp.statistics.paths import ReturnPaths
 
 # Of the wealth of the stage, or of the first where that is more. Rows not yet written only raise
 # the bound, which is valid at any value; here by some 1e-7, with half the rounds that 1e-8 takes.

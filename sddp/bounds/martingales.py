@@ -13,7 +13,7 @@ from sddp.arrays import Floats
 from sddp.bounds.frictionless import FrictionlessPolicy, expected_growth
 from sddp.errors import DataError
 from sddp.statistics.autoregression import ReturnAutoregression
-from sddp.statistics.return_paths import ReturnPaths, Shocks
+from sddp.statistics.paths import ReturnPaths, Shocks
 
 
 def return_differences(process: ReturnAutoregression, paths: ReturnPaths) -> Floats:

@@ -11,10 +11,10 @@ import pandas as pd
 
 from sddp.backtest import BacktestResult, MultistageStrategy, Study
 from sddp.cli.output import filled
+from sddp.display.training_figures import bound_figure, terminal_wealth_figure
 from sddp.evaluation import summary
 from sddp.reporting import ReportOptions, allocation_figure, wealth_figure, write_html
 from sddp.reporting.figures import regime_figure
-from sddp.reporting.training_figures import bound_figure, terminal_wealth_figure
 from sddp.risk import weighted_cvar
 
 if TYPE_CHECKING:

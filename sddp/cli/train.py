@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Estimate, train, write."""
-    from sddp.reporting.training_figures import bound_figure
+    from sddp.display.training_figures import bound_figure
     from sddp.studies.record import Run
 
     tables = read_tables(options)

@@ -11,8 +11,7 @@ from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.evaluation import metrics
 from sddp.evaluation.inference import Resampling, Sample
-from sddp.evaluation.risk_forecast_tests import forecast_tests, forecasts_and_losses
-from sddp.evaluation.risk_forecasts import decision_logs
+from sddp.evaluation.risk_forecasts import decision_logs, forecast_tests, forecasts_and_losses
 from sddp.labels import CASH
 
 

@@ -15,7 +15,7 @@ import sddp
 from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
-from sddp.evaluation.risk_forecast_tests import SMALLEST_FORECAST
+from sddp.evaluation.risk_forecasts import SMALLEST_FORECAST
 from sddp.evaluation.summary import summary
 from sddp.files import written_whole
 from sddp.reporting import html_tables

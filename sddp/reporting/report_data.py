@@ -39,7 +39,7 @@ class ReportOptions:
         Windows of the trailing return, and of the rolling Sharpe ratio and volatility.
     period : int, optional
         Rows of the period that models look at, see
-        `sddp.evaluation.risk_forecast_tests.forecasts_and_losses`.
+        `sddp.evaluation.risk_forecasts.forecasts_and_losses`.
     largest : int
         Assets shown by themselves in an allocation.
     level : float

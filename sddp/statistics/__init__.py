@@ -2,9 +2,8 @@
 
 from sddp.statistics.autoregression import ReturnAutoregression, fit_autoregression
 from sddp.statistics.factors import FactorModel, FittedFactorModel
-from sddp.statistics.regime_paths import RegimePaths, simulate_regimes
+from sddp.statistics.paths import RegimePaths, ReturnPaths, Shocks, simulate_regimes
 from sddp.statistics.regimes import FittedRegimes, GaussianRegimes, Regimes
-from sddp.statistics.return_paths import ReturnPaths, Shocks
 from sddp.statistics.sampling import (
     NormalSampler,
     latin_hypercube_normal,

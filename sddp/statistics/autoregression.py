@@ -18,7 +18,7 @@ from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
 from sddp.rng import Rng, generator
 from sddp.statistics.factors import FactorModel
-from sddp.statistics.return_paths import ReturnPaths, Shocks
+from sddp.statistics.paths import ReturnPaths, Shocks
 from sddp.statistics.sampling import NormalSampler, match_moments, monte_carlo_normal, scheme
 
 # As in `sampling`: an eigenvalue this far below 0, relative to the largest, is a zero.

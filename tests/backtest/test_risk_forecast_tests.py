@@ -11,7 +11,7 @@ from sddp.backtest import EveryPeriods, HoldCash, backtest
 from sddp.errors import DataError
 from sddp.evaluation import risk_backtest, risk_tests
 from sddp.evaluation.inference import Resampling, mean_interval
-from sddp.evaluation.risk_forecast_tests import forecast_tests, forecasts_and_losses
+from sddp.evaluation.risk_forecasts import forecast_tests, forecasts_and_losses
 from sddp.market import Market
 
 CONFIDENCE, SPREAD, COST = 0.9, 0.01, 0.002

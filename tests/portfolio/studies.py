@@ -6,7 +6,7 @@ import numpy as np
 
 from sddp.bounds.frictionless import factor_grid, solve_frictionless
 from sddp.statistics.autoregression import ReturnAutoregression
-from sddp.statistics.return_paths import Shocks
+from sddp.statistics.paths import Shocks
 from tests.brown_smith import PROCESS
 
 

@@ -9,7 +9,7 @@ from sddp.errors import DataError, ModelError
 from sddp.evaluation.estimates import mean_interval
 from sddp.portfolio.cvar_limit import LimitedPortfolio
 from sddp.statistics.autoregression import ReturnAutoregression
-from sddp.statistics.return_paths import Shocks
+from sddp.statistics.paths import Shocks
 from tests.brown_smith import PROCESS
 from tests.portfolio.studies import brown_smith, finite
 from tests.portfolio.trees import EXAMPLE, frictionless_growth, tree_optimum, with_cost

@@ -5,7 +5,7 @@ import pytest
 
 from sddp.bounds.martingales import controlled_wealth, return_differences, value_differences
 from sddp.errors import DataError
-from sddp.statistics.return_paths import ReturnPaths
+from sddp.statistics.paths import ReturnPaths
 from tests.brown_smith import PROCESS
 from tests.portfolio.studies import finite
 from tests.portfolio.trees import EXAMPLE, ideal_penalties

@@ -8,7 +8,7 @@ from scipy.stats import linregress
 
 from sddp.errors import DataError, ModelError
 from sddp.statistics.autoregression import ReturnAutoregression, fit_autoregression
-from sddp.statistics.return_paths import ReturnPaths, Shocks
+from sddp.statistics.paths import ReturnPaths, Shocks
 from tests.brown_smith import COVARIANCE, PROCESS
 from tests.reference_data import reference_path
 
