@@ -41,9 +41,7 @@ def objects() -> dict[str, object]:
     result, water = trained(model, drawn, 1), problem_of_water()
     training = sddp.train(water, rng=1, stopping=sddp.Iterations(3), progress=False)
     moments = SampleMoments().estimate(np.expm1(history()))
-    one_period = sddp.MeanVariance(risk_aversion=3.0).solve(
-        moments.mean, moments.covariance, current_weights=[0.0, 0.0]
-    )
+    one_period = sddp.MeanVariance(risk_aversion=3.0).solve(moments, current_weights=[0.0, 0.0])
     return {
         "problem": water,
         "policy": training.policy,

@@ -277,14 +277,14 @@ def test_all_strategies_are_measured_with_one_yardstick(finished):
         progress=False,
     )
     found = groups(results)["headline"]
-    assert set(found.report.ledgers) == set(MAKERS)
-    measured = held_cvar(results, {"one": found.report})["one"]
+    assert set(found.result.ledgers) == set(MAKERS)
+    measured = held_cvar(results, {"one": found.result})["one"]
     usual = makers.estimator(Variant.of(results.config, ""), results.config, NOWHERE)
     rolling, expected = RollingEstimate(usual, SMALL.refit_every), []
-    for date in found.report.cash_rate.index[:-1]:
+    for date in found.result.cash_rate.index[:-1]:
         view = results.market.at(date)
         seen = rolling.refresh(view).one_period_distribution(view)
-        weights = found.report.weights("Ibovespa").loc[date]
+        weights = found.result.weights("Ibovespa").loc[date]
         losses = -weights["ibov"] * seen.returns[:, 0] - weights["cash"] * seen.cash_return
         order = np.argsort(-losses)
         before = np.cumsum(seen.probabilities[order]) - seen.probabilities[order]
