@@ -1,6 +1,6 @@
 """How narrow a certified interval gets: inner bound against size and number of portfolios.
 
-``python -m experiments.inner_bound [--quick] [--out DIR] [--replot]``. A policy is trained
+``python -m experiments.inner_bound [--quick] [--replot]``. A policy is trained
 on seeded instances; the cuts bound the optimum from above and `inner_bound` from below, several
 times with other random numbers. Widths are relative to the gain over cash; the outer bound's own
 distance from the optimum is in them. Beside each stands what simulation gives: the 95 % half-width
@@ -15,9 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,10 +29,11 @@ from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
 from sddp.bounds.inner import inner_bound
-from sddp.cli.exit_codes import guarded
+from sddp.cli.study import Study, StudyRun
 from sddp.engine.training.stopping import BoundStalling, Iterations
 from sddp.errors import DataError
-from sddp.studies.record import Run, write_figure
+from sddp.studies.record import RunFiles
+from sddp.studies.tasks import Task, TaskPool
 
 Z_95 = 1.959963984540054
 
@@ -51,7 +50,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 class Config:
     """Instances (all in 3 regimes), draws a stage and regime, and iterations of each training."""
 
-    out: str = "results/inner_bound"
     assets: tuple[int, ...] = (3, 5, 10, 25)
     stages: tuple[int, ...] = (6, 24)
     costs: tuple[float, ...] = (0.001, 0.005)
@@ -79,14 +77,14 @@ QUICK: Mapping[str, Any] = {
 }
 
 
-def run(config: Config) -> pd.DataFrame:
+def run(config: Config, pool: TaskPool) -> pd.DataFrame:
     """One row for each instance and number of draws."""
-    rows = []
-    for part, size, points in _cases(config):
-        rows += [{"part": part, **row} for row in measure(size, points, config)]
-        last = rows[-1]
-        print(f"{size}: {last['gap']:.2%} of the gain in {last['seconds']:.1f} s", file=sys.stderr)
-    return pd.DataFrame(rows)
+    cases = _cases(config)
+    tasks = [
+        Task(measure, (size, points, config), [size, points, config]) for _, size, points in cases
+    ]
+    found = zip(cases, pool.run("instance", tasks), strict=True)
+    return pd.DataFrame([{"part": part, **row} for (part, *_), rows in found for row in rows])
 
 
 def _cases(config: Config) -> list[tuple[str, Size, tuple[int, ...]]]:
@@ -209,39 +207,26 @@ def _logarithmic(ax: Axes, ticks: list[int]) -> None:
     ax.legend(frameon=False, fontsize=8)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
-    config, replot = _config(arguments)
-    work = partial(redraw, Path(config.out)) if replot else partial(write, config)
-    return guarded(work, interrupted="nothing was written")
+SHOWN = (
+    *("part", "n_assets", "n_scenarios", "n_stages", "cost", "draws", "seed", "gap", "seconds"),
+    *("half_width", "paths_needed"),
+)
 
 
-def write(config: Config) -> None:
-    """Run the study, and write all of it."""
-    with Run(config.out, config) as record:
-        results = run(config)
-        record.write_table("results", results)
-        redraw(record.out)
-        narrowest = results.groupby("n_assets")["gap"].min().to_dict()
-        record.finish("complete", {"narrowest_gap_by_assets": narrowest})
-    shown = [
-        "part",
-        "n_assets",
-        "n_scenarios",
-        "n_stages",
-        "cost",
-        "draws",
-        "seed",
-        "gap",
-        "seconds",
-    ]
-    print(
-        results[[*shown, "half_width", "paths_needed"]].to_string(index=False, float_format="%.4g")
-    )
-    print(f"Table, figure and run.json: {config.out}")
+def settings(options: argparse.Namespace) -> Config:
+    """What the numbers depend on."""
+    config = replace(Config(), **(QUICK if options.quick else {}))
+    return config if options.seed is None else replace(config, seed=options.seed)
 
 
-def redraw(folder: Path) -> None:
+def write(job: StudyRun) -> dict[str, Any]:
+    """Run the study and write its table; the headline results."""
+    results = run(job.config, job.tasks)
+    job.record.write_table("results", results)
+    return {"narrowest_gap_by_assets": results.groupby("n_assets")["gap"].min().to_dict()}
+
+
+def redraw(files: RunFiles) -> None:
     """Draw the figure of a finished run from its table.
 
     Raises
@@ -249,27 +234,25 @@ def redraw(folder: Path) -> None:
     DataError
         The table is missing or is none.
     """
-    write_figure(folder, "inner_bound", plot(_read(folder)))
-
-
-def _read(folder: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(folder / "results.csv", index_col=0)
+        results = pd.read_csv(files.out / "results.csv", index_col=0)
     except (OSError, ValueError) as error:
-        raise DataError(f"--replot: {folder} holds no results: {error}; run without it") from error
+        raise DataError(
+            f"--replot: {files.out} holds no results: {error}; run without it"
+        ) from error
+    files.write_figure("inner_bound", plot(results))
 
 
-def _config(arguments: list[str] | None) -> tuple[Config, bool]:
-    default = Config()
-    parser = argparse.ArgumentParser(prog="inner_bound", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small instances, some seconds")
-    parser.add_argument("--out", default=None, help=f"folder for results ({default.out})")
-    parser.add_argument("--replot", action="store_true", help="draw the folder's figure anew")
-    options = vars(parser.parse_args(arguments))
-    quick, replot = options.pop("quick"), options.pop("replot")
-    out = options["out"] or (f"{default.out}_quick" if quick else default.out)
-    return replace(default, **(QUICK if quick else {}), out=out), replot
+STUDY = Study(
+    name="inner_bound",
+    description=__doc__,
+    settings=settings,
+    run=write,
+    plot=redraw,
+    shown={"results": SHOWN},
+)
 
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -38,9 +38,7 @@ class Config:
         Share by which the tightened limit is below the limit.
     """
 
-    out: str = "results/autoregressive"
     seed: int = 1
-    n_jobs: int = 2
     n_paths: int = 1_000
     n_thin: int = 10
     n_decisions: int = 11

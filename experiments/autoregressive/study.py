@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from itertools import product
 from typing import Any, TypeVar
 
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from experiments.autoregressive import choices, frontier, gap, ingredients, reference
 from experiments.autoregressive.cells import (
@@ -25,25 +22,26 @@ from experiments.autoregressive.process import brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.tail import TrueTail
 from sddp.studies.streams import stream
+from sddp.studies.tasks import Task, TaskPool
 
-Answer = TypeVar("Answer")
 Key = TypeVar("Key")
 Results = dict[str, pd.DataFrame]
 
-FITS, BOUNDS, CELLS, PROGRAMMES = "regimes", "upper bounds", "policies", "sampled programmes"
 
-
-def run(config: Config) -> Results:
+def run(config: Config, pool: TaskPool) -> Results:
     """Fit, train, follow and test; the tables by name."""
-    world = prepare(config)
-    cells = all_cells(config)
-    followed = keyed(cells, spread(config, CELLS, follow_cell, [(world, c) for c in cells]))
+    world = prepare(config, pool)
+
+    def done(unit: str, work: Callable[..., Any], keys: Sequence[Key]) -> dict[Key, Any]:
+        tasks = [Task(work, (world, *_parts(key)), [config, key]) for key in keys]
+        return dict(zip(keys, pool.run(unit, tasks), strict=True))
+
+    followed = done("policy", follow_cell, all_cells(config))
     kinds = list(dict.fromkeys([*frontier.bound_cells(config), gap.bound_cell(config)]))
-    bounds = keyed(kinds, spread(config, BOUNDS, relax, [(world, *kind) for kind in kinds]))
+    bounds = done("upper bound", relax, kinds)
     limits = sorted({*config.scenario_limits, config.gap_limit})
     draws = list(product(limits, range(config.n_draws)))
-    solve = choices.sampled_programmes
-    programmes = keyed(draws, spread(config, PROGRAMMES, solve, [(world, *d) for d in draws]))
+    programmes = done("sampled program", choices.sampled_programmes, draws)
     return {
         "regimes": regime_table(world),
         "reference": reference.reference_table(config, world.sample),
@@ -70,45 +68,26 @@ def all_cells(config: Config) -> list[Cell]:
     return sorted(asked, key=lambda c: (c.thin, -c.n_states * c.n_scenarios, astuple(c)))
 
 
-def keyed(keys: Sequence[Key], answers: Sequence[Answer]) -> dict[Key, Answer]:
-    """Answers by what was asked."""
-    return dict(zip(keys, answers, strict=True))
+def _parts(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
 
 
-def prepare(config: Config) -> World:
+def prepare(config: Config, pool: TaskPool) -> World:
     """Paths, regimes and the table of true tails."""
     process = brown_smith()
     past = histories(process, config)
     numbers = sorted({1, config.n_states, *config.state_numbers})
     keys: list[tuple[int, Any]] = [(n, "same date") for n in numbers]
     keys.append((config.n_states, "predicted"))
-    fits: list[RegimeModel] = spread(
-        config, FITS, fit_regimes, [(past, *key, config.seed) for key in keys]
-    )
+    tasks = [Task(fit_regimes, (past, *key, config.seed), [config, key]) for key in keys]
+    fits: list[RegimeModel] = pool.run("fit of regimes", tasks)
     tail = TrueTail(
         process,
         config.cvar_confidence,
         config.tail_points,
         rng=stream(config.seed, Purpose.TAIL),
     )
-    return World(config, out_of_sample(config), tail, keyed(keys, fits))
-
-
-def spread(
-    config: Config,
-    what: str,
-    work: Callable[..., Answer],
-    arguments: Sequence[tuple[Any, ...]],
-) -> list[Answer]:
-    """Answers in the order of the arguments, in parallel, with a line that says how far it is.
-
-    What takes a cell's random numbers is its own place in the study, so the answers do not depend
-    on the number of jobs.
-    """
-    jobs = (delayed(work)(*given) for given in arguments)
-    answers: Iterable[Answer] = Parallel(n_jobs=config.n_jobs, return_as="generator")(jobs)
-    shown = tqdm(answers, desc=what, total=len(arguments), file=sys.stderr, mininterval=1.0)
-    return list(shown)
+    return World(config, out_of_sample(config), tail, dict(zip(keys, fits, strict=True)))
 
 
 def regime_table(world: World) -> pd.DataFrame:

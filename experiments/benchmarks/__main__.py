@@ -1,10 +1,11 @@
 """How fast training is: bound against time, where the time goes, how it grows.
 
-``python -m experiments.benchmarks [--quick] [--only SECTION ...] [--out DIR]``. Sections: `base`
-(several runs of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of
-late iterations), `cores` (two processes), `growth`, `bunching`, `instances` (files of the folder
-that SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after the other.
-Run it on an idle machine: times on a busy one say little.
+``python -m experiments.benchmarks [--quick] [--only SECTION ...]``. Sections: `base` (several runs
+of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of late
+iterations), `cores` (two processes), `growth`, `bunching`, `instances` (files of the folder that
+SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after the other,
+whatever ``--jobs`` says; an interrupted run goes on after the last one that was finished. Run it on
+an idle machine: times on a busy one say little.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ import pandas as pd
 from experiments.benchmark_instances import Size
 from experiments.benchmarks import bunching, figures
 from experiments.benchmarks.measure import (
+    GAP_COLUMNS,
     PARTS,
-    afresh,
+    Laboratory,
     gaps,
     iteration_growth,
     seconds_to,
     seconds_to_gaps,
-    side_by_side,
     slopes,
     train_file,
     train_size,
 )
-from sddp.cli.exit_codes import guarded
+from sddp.cli.study import Study, StudyRun
+from sddp.display.progress import ProgressDisplay
 from sddp.engine.training.stopping import Iterations, Seconds
-from sddp.studies.record import Run
+from sddp.studies.record import RunFiles
 
 PAPER = Size(100, 3, 1_000, 12)
 
@@ -60,7 +62,7 @@ KNOWN_BOUNDS: Mapping[str, tuple[tuple[float, float | None], ...]] = {
 class Config:
     """Which instances, and for how long each is trained."""
 
-    out: str = "results/benchmarks"
+    seed: int = 1
     base: Size = PAPER
     runs: int = 5
     seconds: float = 15.0
@@ -77,6 +79,11 @@ class Config:
     warehouses: tuple[int, int, int] = (12, 200, 30)
     instance_seconds: float = 8.0
     only: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> range:
+        """Of the runs."""
+        return range(self.seed, self.seed + self.runs)
 
 
 QUICK: Mapping[str, Any] = {
@@ -95,59 +102,57 @@ QUICK: Mapping[str, Any] = {
 }
 
 
-def base(config: Config, record: Run) -> dict[str, Any]:
+def base(config: Config, lab: Laboratory) -> dict[str, Any]:
     """Median times of several runs to gaps of 10, 1 and 0.1 % of the gain."""
-    best = afresh(train_size, config.base, Seconds(config.best_seconds), 99, 2)
+    best = lab.measure(train_size, config.base, Seconds(config.best_seconds), 99, 2)
     runs = [
-        afresh(train_size, config.base, Seconds(config.seconds), seed)
-        for seed in range(1, config.runs + 1)
+        lab.measure(train_size, config.base, Seconds(config.seconds), seed) for seed in config.seeds
     ]
     lowest = min(run["bound"] for run in (best, *runs))
-    record.write_table("base_runs", _table(runs, lowest))
+    lab.record.write_table("base_runs", _table(runs, lowest))
     curves = _curves({f"run {i + 1}": run["log"] for i, run in enumerate(runs)}, lowest)
-    record.write_table("base_curves", curves)
-    record.write_figure("convergence", figures.convergence_figure(curves, str(config.base)))
+    lab.record.write_table("base_curves", curves)
     return {"best_known_bound": lowest, **_medians(_table(runs, lowest))}
 
 
-def sizes(config: Config, record: Run) -> dict[str, Any]:
+def sizes(config: Config, lab: Laboratory) -> dict[str, Any]:
     """Other sizes: seconds to the gaps and the gap at the end of one run."""
     rows, found = [], {}
     for size, seconds, best_seconds in config.sizes:
-        best = afresh(train_size, size, Seconds(best_seconds), 99, 2)
-        run = afresh(train_size, size, Seconds(seconds), 1)
+        best = lab.measure(train_size, size, Seconds(best_seconds), 99, 2)
+        run = lab.measure(train_size, size, Seconds(seconds), config.seed)
         lowest = min(best["bound"], run["bound"])
         rows.append({"size": str(size), **_table([run], lowest).iloc[0].to_dict()})
         found[str(size)] = {"seconds": run["seconds"], "gap": gaps(run["log"], lowest)[-1]}
-    record.write_table("sizes", pd.DataFrame(rows))
+    lab.record.write_table("sizes", pd.DataFrame(rows))
     return found
 
 
-def steady(config: Config, record: Run) -> dict[str, Any]:
+def steady(config: Config, lab: Laboratory) -> dict[str, Any]:
     """Median time of the last tenth of the iterations over that of the second tenth."""
     n = config.steady_iterations
-    run = afresh(train_size, config.base, Iterations(n), 1)
-    record.write_table("steady", run["log"])
+    run = lab.measure(train_size, config.base, Iterations(n), config.seed)
+    lab.record.write_table("steady", run["log"])
     ratio = iteration_growth(run["log"], slice(n // 10, n // 5), slice(n - n // 10, n))
     return {"iterations": n, "late_over_early": ratio, "peak_mb": run["peak_mb"]}
 
 
-def cores(config: Config, record: Run) -> dict[str, Any]:
+def cores(config: Config, lab: Laboratory) -> dict[str, Any]:
     """The same training with one process and with two, and what two cores of this machine give.
 
     That is the speed-up of two trainings that have nothing to do with each other, side by side
     instead of one after the other.
     """
     stop, same, rows = Iterations(config.core_iterations), True, []
-    for seed in range(1, config.runs + 1):
-        one, two = (afresh(train_size, config.base, stop, seed, n_jobs) for n_jobs in (1, 2))
-        apart = side_by_side(2, train_size, config.base, stop, seed, 1)
+    for seed in config.seeds:
+        one, two = (lab.measure(train_size, config.base, stop, seed, n_jobs) for n_jobs in (1, 2))
+        apart = lab.side_by_side(2, train_size, config.base, stop, seed, 1)
         same = same and np.array_equal(one["log"]["bound"], two["log"]["bound"])
         rows.append([one["seconds"], two["seconds"], max(run["seconds"] for run in apart)])
     table = pd.DataFrame(rows, columns=["one", "two", "two_trainings_side_by_side"])
     table["speed_up"] = table["one"] / table["two"]
     table["speed_up_of_the_machine"] = 2.0 * table["one"] / table["two_trainings_side_by_side"]
-    record.write_table("cores", table)
+    lab.record.write_table("cores", table)
     return {
         "speed_up": float(table["speed_up"].median()),
         "speed_up_of_the_machine": float(table["speed_up_of_the_machine"].median()),
@@ -155,26 +160,27 @@ def cores(config: Config, record: Run) -> dict[str, Any]:
     }
 
 
-def growth(config: Config, record: Run) -> dict[str, Any]:
+def growth(config: Config, lab: Laboratory) -> dict[str, Any]:
     """Seconds an iteration along each size, the others at the base's."""
     rows = []
     for axis, values in config.growth.items():
         for value in values:
             changed: dict[str, Any] = {axis: value}
-            run = afresh(
-                train_size, replace(config.base, **changed), Iterations(config.growth_iterations), 1
+            run = lab.measure(
+                train_size,
+                replace(config.base, **changed),
+                Iterations(config.growth_iterations),
+                config.seed,
             )
             run.pop("log")
             per_iteration = run["seconds"] / run["iterations"]
             rows.append({"axis": axis, "value": value, "per_iteration": per_iteration, **run})
-            print(f"{axis} = {value}: {per_iteration:.3f} s an iteration", file=sys.stderr)
     table = pd.DataFrame(rows)
-    record.write_table("growth", table)
-    record.write_figure("growth", figures.growth_figure(table))
+    lab.record.write_table("growth", table)
     return {"slopes": slopes(table).round(3).to_dict()}
 
 
-def bunched(config: Config, record: Run) -> dict[str, Any]:
+def bunched(config: Config, lab: Laboratory) -> dict[str, Any]:
     """LPs and seconds with bunching and without; without it fewer iterations are enough to see."""
     rows = []
     for which, (stages, noises, iterations), rest in (
@@ -184,34 +190,34 @@ def bunched(config: Config, record: Run) -> dict[str, Any]:
         few = max(min(iterations // 10, 4), 2)
         for n, with_it in ((iterations, True), (few, True), (few, False)):
             size = (stages, noises, *rest)
-            rows.append(afresh(bunching.measure, which, size, n, with_it))
+            rows.append(lab.measure(bunching.measure, which, size, n, with_it))
     table = pd.DataFrame(rows)
-    record.write_table("bunching", table)
+    lab.record.write_table("bunching", table)
     return {"rows": table.to_dict("records")}
 
 
-def instances(config: Config, record: Run) -> dict[str, Any]:
+def instances(config: Config, lab: Laboratory) -> dict[str, Any]:
     """Seconds to bounds that are known of two instance files."""
     folder = Path(os.environ.get("SDDP_REFERENCE_DATA", "")) / "instances"
-    rows, shares = [], {}
+    rows, shares, missing = [], {}, []
     for name, known in KNOWN_BOUNDS.items():
         if not (folder / f"{name}.json").is_file():
-            print(f"{name}: no {name}.json under $SDDP_REFERENCE_DATA/instances", file=sys.stderr)
+            missing.append(f"{name}.json under $SDDP_REFERENCE_DATA/instances")
             continue
         path, seconds = str(folder / f"{name}.json"), config.instance_seconds
-        runs = [afresh(train_file, path, seconds, seed) for seed in range(1, config.runs + 1)]
+        runs = [lab.measure(train_file, path, seconds, seed) for seed in config.seeds]
         shares[name] = _table(runs, 1.0)[list(PARTS)].median()
         for bound, peer in known:
             times = [seconds_to(run["log"], run["log"]["bound"] <= bound) for run in runs]
             median = float(np.median(times))
             rows.append({"instance": name, "bound": bound, "seconds": median, "SDDP.jl": peer})
     if rows:
-        record.write_table("instances", pd.DataFrame(rows))
-        record.write_figure("parts", figures.parts_figure(_shares(pd.DataFrame(shares).T)))
-    return {"rows": rows}
+        lab.record.write_table("instances", pd.DataFrame(rows))
+        lab.record.write_table("parts", _shares(pd.DataFrame(shares).T))
+    return {"rows": rows, "missing": missing}
 
 
-SECTIONS: Mapping[str, Callable[[Config, Run], dict[str, Any]]] = {
+SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "base": base,
     "instances": instances,
     "cores": cores,
@@ -243,36 +249,62 @@ def _shares(seconds: pd.DataFrame) -> pd.DataFrame:
     return seconds.div(seconds.sum(axis=1), axis=0)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
-    config = _config(arguments)
-    return guarded(lambda: write(config), interrupted="nothing was written")
-
-
-def write(config: Config) -> None:
-    """Run the sections that are asked for, and write all of them."""
-    results = {}
-    with Run(config.out, config, keep=bool(config.only)) as record:
-        for name in config.only or SECTIONS:
-            results[name] = SECTIONS[name](config, record)
-            print(f"{name}: {results[name]}")
-        n_cores = multiprocessing.cpu_count()
-        machine = f"{platform.processor() or platform.machine()}, {n_cores} cores"
-        record.finish("complete", {"machine": machine, **results})
-    print(machine)
-
-
-def _config(arguments: list[str] | None) -> Config:
-    default = Config()
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small instances, some seconds")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this study."""
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=[], metavar="SECTION")
-    parser.add_argument("--out", help=f"folder for results ({default.out})")
-    options = parser.parse_args(arguments)
-    config = replace(default, **(QUICK if options.quick else {}), only=tuple(options.only))
-    out = options.out or (f"{default.out}_quick" if options.quick else default.out)
-    return replace(config, out=out)
 
+
+def settings(options: argparse.Namespace) -> Config:
+    """What is measured."""
+    changes = dict(QUICK) if options.quick else {}
+    changes |= {} if options.seed is None else {"seed": options.seed}
+    return replace(Config(), **changes, only=tuple(options.only))
+
+
+def write(job: StudyRun) -> dict[str, Any]:
+    """Run the sections that are asked for; what each found."""
+    n_cores = multiprocessing.cpu_count()
+    job.finished["machine"] = f"{platform.processor() or platform.machine()}, {n_cores} cores"
+    names = job.config.only or tuple(SECTIONS)
+    display = ProgressDisplay(len(names), "section", wanted=job.progress)
+    lab = Laboratory(job.task_folder, job.record)
+    try:
+        for done, name in enumerate(names, start=1):
+            job.finished[name] = SECTIONS[name](job.config, lab)
+            display.update(done)
+    finally:
+        display.close()
+    return job.finished
+
+
+def plot(files: RunFiles) -> None:
+    """Draw the figures of the tables that a folder holds."""
+    tables = {
+        name: pd.read_csv(files.out / f"{name}.csv", index_col=0)
+        for name in ("base_curves", "growth", "parts")
+        if (files.out / f"{name}.csv").exists()
+    }
+    if "base_curves" in tables:
+        size = str(Size(**files.settings["base"]))
+        files.write_figure("convergence", figures.convergence_figure(tables["base_curves"], size))
+    if "growth" in tables:
+        files.write_figure("growth", figures.growth_figure(tables["growth"]))
+    if "parts" in tables:
+        files.write_figure("parts", figures.parts_figure(tables["parts"]))
+
+
+STUDY = Study(
+    name="benchmarks",
+    description=__doc__,
+    settings=settings,
+    run=write,
+    plot=plot,
+    add_options=add_options,
+    shown={"base_runs": ("seed", "iterations", "seconds", "bound", *GAP_COLUMNS)},
+    measures_code=True,
+)
+
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

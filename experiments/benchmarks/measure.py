@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,46 @@ from sddp.arrays import Floats
 from sddp.engine.model.problem import Problem
 from sddp.engine.training.stopping import Seconds, StoppingRule
 from sddp.engine.training.train import train
+from sddp.studies.record import Run
+from sddp.studies.tasks import Task, TaskPool
 
 GAPS = (0.1, 0.01, 0.001)
+LOGGED = ("seconds", "bound", "solves", "tolerance")
+GAP_COLUMNS = tuple(f"seconds_to_{limit:.1%}_of_gain" for limit in GAPS)
 PARTS = ("linear programmes", "cost-to-go", "CVaR", "other")
 
 
-def afresh(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Result of a task in a new process: its memory and its caches are its own."""
-    return side_by_side(1, task, *arguments)[0]
+class Laboratory:
+    """Where measurements are made, one after the other, each in a new process.
+
+    Parameters
+    ----------
+    folder : path
+        Finished measurements of this run are kept in it.
+    record : Run
+        Takes the tables.
+    """
+
+    def __init__(self, folder: Path, record: Run) -> None:
+        self.record = record
+        self._pool = TaskPool(folder, progress=False)
+
+    def measure(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        """Result of a task in a new process: its memory and its caches are its own."""
+        return self.side_by_side(1, task, *arguments)[0]
+
+    def side_by_side(self, n: int, task: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Results of the same task in several new processes at once."""
+        about = [n, task, *arguments]
+        (results,) = self._pool.run("measurement", [Task(in_processes, tuple(about), about)])
+        for result in results:
+            if "log" in result:
+                index = pd.RangeIndex(1, result["iterations"] + 1, name="iteration")
+                result["log"] = pd.DataFrame(result["log"], index)
+        return list(results)
 
 
-def side_by_side(n: int, task: Callable[..., Any], *arguments: Any) -> list[Any]:
+def in_processes(n: int, task: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Results of the same task in several new processes at once."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n, mp_context=context) as pool:  # they may have some of their own
@@ -73,7 +103,7 @@ def timed_training(
     work, total = result.work, float(result.log["seconds"].iloc[-1])
     known = (work.lp.seconds, work.cost_to_go_seconds, work.generator_seconds)
     return {
-        "log": result.log[["seconds", "bound", "solves", "tolerance"]],
+        "log": {name: result.log[name].to_numpy() for name in LOGGED},
         "seed": seed,
         "n_jobs": n_jobs,
         "iterations": len(result.log),
@@ -102,7 +132,8 @@ def seconds_to(log: pd.DataFrame, reached: ArrayLike) -> float:
 def seconds_to_gaps(log: pd.DataFrame, best: float) -> dict[str, float]:
     """Seconds to each of `GAPS`."""
     gap = gaps(log, best)
-    return {f"seconds_to_{limit:.1%}_of_gain": seconds_to(log, gap <= limit) for limit in GAPS}
+    reached = [seconds_to(log, gap <= limit) for limit in GAPS]
+    return dict(zip(GAP_COLUMNS, reached, strict=True))
 
 
 def iteration_growth(log: pd.DataFrame, early: slice, late: slice) -> float:

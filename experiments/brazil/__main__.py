@@ -11,51 +11,70 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from experiments.brazil import inputs, report, tables
+from experiments.brazil import inputs, report
 from experiments.brazil.config import QUICK, Config
 from experiments.brazil.results import run
 from experiments.brazil.variants import sensitivities, study
-from sddp.cli.exit_codes import guarded
+from sddp.cli import options as opt
+from sddp.cli.study import Study, StudyRun
 from sddp.market import Market
-from sddp.studies.record import ROOT, Run, RunFiles
+from sddp.studies.record import RunFiles
 
-OUT, STORE = "results/brazil", "results/store"
-COMMITTED = ROOT / "experiments" / "results"
 COLUMNS = ("annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 on success, see `sddp.cli.exit_codes` otherwise."""
-    options = _options(arguments)
-    work = replot if options.replot else write
-    return guarded(lambda: work(options), interrupted="nothing was written")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this study."""
+    parser.add_argument(
+        "--prices", metavar="FILE", help="CSV file: date, ibov, gold, usd, eur, cdi"
+    )
+    parser.add_argument(
+        "--sensitivities",
+        action="store_true",
+        help="also other seeds, daily training, other numbers of regimes, windows and costs",
+    )
+    parser.add_argument(
+        "--rows", type=opt.positive, metavar="N", help="only so many rows of the data, from 2008 on"
+    )
 
 
-def write(options: argparse.Namespace) -> None:
-    """Run what is asked for, and write all of it."""
-    config = _config(options)
-    market = _market(options, config)
-    with Run(options.out, config) as record:
-        known = market.at(market.dates[-1])
-        record.add_input("prices", known.prices)
-        record.add_input("cash rate", known.cash_rate.to_frame())
-        chosen = study(config) + (sensitivities(config) if options.sensitivities else [])
-        results = run(config, market, chosen, store=options.store, n_jobs=options.jobs)
-        headline = report.write(record, results, n_jobs=options.jobs)
-        record.finish("complete", headline)
-    _print(headline, options.out)
-
-
-def _config(options: argparse.Namespace) -> Config:
+def settings(options: argparse.Namespace) -> Config:
+    """What the numbers depend on; ``--seed`` is the first of three."""
     changes = dict(QUICK) if options.quick else {}
     if options.rows is not None:
         changes["n_rows"] = options.rows
-    return replace(Config(), **changes)
+    config = replace(Config(), **changes)
+    if options.seed is None:
+        return config
+    return replace(config, seeds=tuple(options.seed + k for k in range(len(config.seeds))))
+
+
+def write(job: StudyRun) -> dict[str, Any]:
+    """Run what is asked for, and write all of it; the headline results."""
+    config, options = job.config, job.options
+    market = _market(options, config)
+    known = market.at(market.dates[-1])
+    job.record.add_input("prices", known.prices)
+    job.record.add_input("cash rate", known.cash_rate.to_frame())
+    chosen = study(config) + (sensitivities(config) if options.sensitivities else [])
+    results = run(config, market, chosen, store=job.store, n_jobs=job.n_jobs, progress=job.progress)
+    return report.write(job.record, results, n_jobs=job.n_jobs)
+
+
+def plot(files: RunFiles) -> None:
+    """Draw the figures of a run from its tables."""
+    report.write_figures(files, config_of(files))
+
+
+def config_of(files: RunFiles) -> Config:
+    """Settings of a run."""
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in files.settings.items()
+    }
+    return Config(**settings)
 
 
 def _market(options: argparse.Namespace, config: Config) -> Market:
@@ -64,47 +83,17 @@ def _market(options: argparse.Namespace, config: Config) -> Market:
     return inputs.read_market(inputs.find_prices(options.prices), config)
 
 
-def replot(options: argparse.Namespace) -> None:
-    """Draw the figures of a finished run anew, from its tables."""
-    folder = Path(options.out)
-    config = tables.read_config(folder)
-    report.write_figures(RunFiles(folder), config)
-    print(f"Figures: {folder}")
+STUDY = Study(
+    name="brazil",
+    description=__doc__,
+    settings=settings,
+    run=write,
+    plot=plot,
+    add_options=add_options,
+    shown={"summary": COLUMNS},
+)
 
-
-def _print(headline: dict[str, Any], out: str) -> None:
-    table = pd.DataFrame.from_dict(headline["headline"], orient="index")
-    print(table.to_string(float_format=lambda value: f"{value:.4f}"))
-    print(
-        f"{headline['backtests']} backtests, in sum {headline['seconds_of_backtests']:.0f} s; "
-        f"{headline['failed_refits']} refits failed."
-    )
-    print(f"Tables, figures, report.html and run.json: {out}")
-
-
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="brazil", description=__doc__)
-    parser.add_argument("--prices", help="CSV file: date, ibov, gold, usd, eur, cdi")
-    parser.add_argument("--out", help=f"folder for results ({OUT})")
-    parser.add_argument("--store", default=STORE, help="folder where finished work is kept")
-    parser.add_argument("--jobs", type=int, default=-1, help="backtests at a time (all cores)")
-    parser.add_argument(
-        "--sensitivities",
-        action="store_true",
-        help="also other seeds, daily training, other numbers of regimes, windows and costs",
-    )
-    parser.add_argument("--rows", type=int, help="only so many rows of the data, from 2008 on")
-    parser.add_argument("--quick", action="store_true", help="few rows, of made-up prices or FILE")
-    parser.add_argument("--replot", action="store_true", help="only draw the figures of --out anew")
-    options = parser.parse_args(arguments)
-    options.out = options.out or (f"{OUT}_quick" if options.quick else OUT)
-    if options.quick and COMMITTED in (
-        Path(options.out).resolve(),
-        *Path(options.out).resolve().parents,
-    ):
-        parser.error(f"--quick does not write under {COMMITTED}; give another --out")
-    return options
-
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,7 +32,7 @@ CAVEATS = (
 
 
 def write(record: Run, results: Results, *, n_jobs: int) -> dict[str, Any]:
-    """Write tables, figures and the page; returns the headline numbers.
+    """Write tables and the page; returns the headline numbers.
 
     Parameters
     ----------
@@ -61,7 +61,6 @@ def write(record: Run, results: Results, *, n_jobs: int) -> dict[str, Any]:
     record.write_table("deflated", deflated)
     _write_series(record, results)
     _page(record, results, headline, known["headline"])
-    write_figures(record, config)
     return _headline(results, summary, known["headline"])
 
 

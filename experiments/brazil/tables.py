@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments.brazil.config import Config
 from sddp.errors import DataError
 
 # By date, with the dates in the first column.
@@ -41,22 +39,3 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
 def _read(folder: Path, name: str, **options: Any) -> pd.DataFrame:
     table: pd.DataFrame = pd.read_csv(folder / f"{name}.csv", **options)
     return table
-
-
-def read_config(folder: Path) -> Config:
-    """Settings of a finished run.
-
-    Raises
-    ------
-    DataError
-        There is no `run.json`, or not one of this study.
-    """
-    try:
-        written = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in written.items()
-        }
-        return Config(**settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no finished run: {error}; run the study first") from error

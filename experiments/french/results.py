@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.french import figures, rolling_figures
 from sddp.errors import DataError
-from sddp.studies.record import Run, RunFiles
+from sddp.studies.record import RunFiles
 
 IN_SAMPLE = (
     *("law", "states", "training", "speed", "convergence", "first_stage", "frontier", "gap"),
@@ -21,13 +20,6 @@ ROLLING = (
     *("wealth", "weights", "beliefs"),
 )
 BY_DATE = ("wealth", "beliefs")
-
-
-def write(record: Run, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write tables, and draw the figures from what was written."""
-    for name, table in tables.items():
-        record.write_table(name, table)
-    draw(record)
 
 
 def draw(record: RunFiles) -> list[str]:

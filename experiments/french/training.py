@@ -108,7 +108,7 @@ def speed_table(world: World, log: pd.DataFrame, tasks: Mapping[str, float]) -> 
     if used in log.index:
         what = "training as the studies use it"
         rows.append({"what": what, "iterations": used, "seconds": log["seconds"].loc[used]})
-    rows += [{"what": f"all {what}", "seconds": seconds} for what, seconds in tasks.items()]
+    rows += [{"what": f"{unit}, all", "seconds": seconds} for unit, seconds in tasks.items()]
     return pd.DataFrame(rows)
 
 

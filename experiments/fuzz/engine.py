@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,14 +47,8 @@ class Outcome:
     text: str
 
 
-def run(n_problems: int, seed: int, first: int = 0) -> Iterator[Outcome]:
-    """Problems `first`, ..., each from its own random numbers: any can be repeated alone."""
-    for number in range(first, first + n_problems):
-        yield check(number, seed)
-
-
 def check(number: int, seed: int) -> Outcome:
-    """Build, train and compare one problem."""
+    """Build, train and compare one problem, from random numbers of its own: it can be repeated."""
     rng = np.random.default_rng([seed, number])
     instance = random_instance(rng)
     cuts = CUT_FORMS[int(rng.integers(3))]
@@ -136,9 +128,3 @@ def _judged(
     open_end = "not certified" in result.stopped_because or "limit" in result.stopped_because
     excused = bool(said) or certified or open_end
     return Outcome(number, "said" if excused else "wrong", error, text)
-
-
-def summary(outcomes: list[Outcome]) -> str:
-    """Counts of the verdicts."""
-    counts = Counter(outcome.verdict for outcome in outcomes)
-    return ", ".join(f"{verdict}: {counts[verdict]}" for verdict in sorted(counts))

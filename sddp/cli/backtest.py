@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
@@ -24,7 +20,7 @@ if TYPE_CHECKING:
     from sddp.market import Market
 
 SDDP = "SDDP"
-OUT, STORE = "results/backtest", "results/store"
+OUT = "results/backtest"
 
 # The smallest backtest that a default leaves, in decisions.
 FEWEST_DECISIONS = 4
@@ -109,7 +105,7 @@ def add_options(parser: argparse.ArgumentParser, *, out: str | None) -> None:
         "--jobs", type=opt.positive, default=1, metavar="N", help="runs at a time (default 1)"
     )
     opt.add_out(group, out)
-    opt.add_resume(group, STORE)
+    opt.add_resume(group)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -130,7 +126,7 @@ def walk_forward(options: argparse.Namespace, tables: PriceTables) -> Result:
         "seeds": job.n_seeds,
         "paths": job.n_paths,
     }
-    with Run(options.out, record_settings) as record, store_of(options) as store:
+    with Run(options.out, record_settings) as record, opt.store_of(options) as store:
         record.add_input("prices", tables.prices)
         record.add_input("factors", tables.factors)
         study = run_study(
@@ -256,27 +252,6 @@ def _start(
             "earlier --start or more prices"
         )
     return start
-
-
-@contextmanager
-def store_of(options: argparse.Namespace) -> Iterator[str]:
-    """Folder of finished work; with ``--no-resume`` one that is empty and goes at the end."""
-    from sddp.errors import DataError
-
-    try:
-        Path(options.store).mkdir(parents=True, exist_ok=True)
-        fresh = tempfile.mkdtemp(prefix="afresh-", dir=options.store)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"--store {options.store}: cannot be written to ({reason}); name another folder"
-        ) from error
-    try:
-        if options.resume:
-            Path(fresh).rmdir()
-        yield options.store if options.resume else fresh
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def cells(job: Job, store: str) -> dict[str, Cell]:

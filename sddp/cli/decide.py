@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
-from sddp.cli.backtest import STORE, store_of
 from sddp.cli.holdings import Holdings, read_holdings
 from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
 from sddp.cli.output import Result
@@ -61,7 +60,7 @@ def add_parser(commands: Any) -> None:
     add_price_options(parser)
     model_settings.add_model_options(parser, trading=False)
     opt.add_out(parser, None)
-    opt.add_resume(parser, STORE)
+    opt.add_resume(parser)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -106,7 +105,7 @@ def _decide(
         settings = settings_for(options, tables, notes)
         view = today(tables, settings, options)
         notes.add(_settings_sentence(settings, tables))
-        with store_of(options) as store:
+        with opt.store_of(options) as store:
             model, _ = trained_model(settings, view, store, quiet=options.quiet)
     import pandas as pd
 

@@ -8,9 +8,12 @@ they mean something.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,6 +21,9 @@ from sddp.cli.output import Result
 from sddp.errors import DataError
 
 _N = TypeVar("_N", int, float)
+
+# Where finished work is kept.
+STORE = "results/store"
 
 # Keys of options that a file may not hold: they say where the file is, or are no settings.
 NOT_IN_A_FILE = {"help", "config", "version"}
@@ -116,7 +122,7 @@ def add_out(parser: Any, default: str | None) -> None:
     )
 
 
-def add_resume(parser: Any, store: str) -> None:
+def add_resume(parser: Any, store: str = STORE) -> None:
     """``--resume``, ``--no-resume`` and ``--store``: finished work that is kept."""
     parser.add_argument(
         "--resume",
@@ -131,6 +137,29 @@ def add_resume(parser: Any, store: str) -> None:
         metavar="FOLDER",
         help=f"folder that finished work is kept in (default {store})",
     )
+
+
+@contextmanager
+def store_of(options: argparse.Namespace) -> Iterator[str]:
+    """Folder of finished work; with ``--no-resume`` one that is empty and goes at the end."""
+    try:
+        Path(options.store).mkdir(parents=True, exist_ok=True)
+        fresh = tempfile.mkdtemp(prefix="afresh-", dir=options.store)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"--store {options.store}: cannot be written to ({reason}); name another folder"
+        ) from error
+    try:
+        if options.resume:
+            Path(fresh).rmdir()
+        yield options.store if options.resume else fresh
+    except KeyboardInterrupt as interrupt:
+        if not options.resume:
+            interrupt.__notes__ = ["nothing is kept, because of --no-resume"]
+        raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

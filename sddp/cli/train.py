@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
-from sddp.cli.backtest import STORE, store_of
 from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
 from sddp.cli.output import Result, filled, shown_iterations
 from sddp.cli.settings import Settings
@@ -39,7 +38,7 @@ def add_parser(commands: Any) -> None:
     add_price_options(parser)
     model_settings.add_model_options(parser, trading=False)
     opt.add_out(parser, OUT)
-    opt.add_resume(parser, STORE)
+    opt.add_resume(parser)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace) -> Result:
     notes = tables.notes()
     settings = settings_for(options, tables, notes)
     described = model_settings.described(settings)
-    with Run(options.out, described) as record, store_of(options) as store:
+    with Run(options.out, described) as record, opt.store_of(options) as store:
         record.add_input("prices", tables.prices)
         record.add_input("factors", tables.factors)
         view = today(tables, settings, options)

@@ -66,13 +66,28 @@ class ResultFolder:
         DataError
             The old folder cannot be moved; the new one stays beside it, and the message says where.
         """
-        old = _beside(self._target, "old")
+        self._move_to(self._target)
+
+    def set_aside(self) -> Path:
+        """Put the new folder beside the old one, as ``<name>_interrupted``; returns the place.
+
+        Raises
+        ------
+        DataError
+            As `replace`.
+        """
+        place = self._target.with_name(f"{self._target.name}_interrupted")
+        self._move_to(place)
+        return place
+
+    def _move_to(self, place: Path) -> None:
+        old = _beside(place, "old")
         try:
-            if self._target.exists():
-                os.rename(self._target, old)
-            os.rename(self.path, self._target)
+            if place.exists():
+                os.rename(place, old)
+            os.rename(self.path, place)
             if old.exists():
-                _keep_foreign(old, self._target)
+                _keep_foreign(old, place)
                 shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             self._stays = True

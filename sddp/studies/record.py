@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sddp.display.png import png
+from sddp.errors import DataError
 from sddp.labels import with_text_labels
 from sddp.studies.folder import RECORD, ResultFolder
 
@@ -44,18 +45,45 @@ class RunFiles:
     ----------
     out : path
         An existing folder.
+
+    Attributes
+    ----------
+    tables : dict of str to DataFrame
+        Those that were written, by name.
+    figures : list of str
+        Names of those that were written.
     """
 
     def __init__(self, out: str | Path) -> None:
         self.out = Path(out)
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.figures: list[str] = []
+
+    @property
+    def settings(self) -> Any:
+        """What the numbers of the run depend on, as its `run.json` holds it.
+
+        Raises
+        ------
+        DataError
+            There is no `run.json` of a run.
+        """
+        try:
+            return json.loads((self.out / RECORD).read_text(encoding="utf-8"))["config"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.out} holds no finished run ({error}); run the study first"
+            ) from error
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.csv``; labels of columns are their texts."""
         with_text_labels(table).to_csv(self.out / f"{name}.csv", float_format="%.10g")
+        self.tables[name] = table
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Write ``<name>.png``."""
         write_figure(self.out, name, figure)
+        self.figures.append(name)
 
 
 class Run(RunFiles):
@@ -103,11 +131,17 @@ class Run(RunFiles):
         content = pd.util.hash_pandas_object(data, index=True).to_numpy().tobytes()
         self._inputs[name] = hashlib.sha256(content).hexdigest()
 
+    @property
+    def settings(self) -> Any:
+        """What the numbers of the run depend on, as its `run.json` will hold it."""
+        config = asdict(self.config) if is_dataclass(self.config) else self.config  # type: ignore[arg-type]
+        return json.loads(json.dumps(config, default=_plain))
+
     def provenance(self) -> dict[str, Any]:
         """Seconds so far, config, code, inputs and versions."""
         return {
             "seconds": round(time.perf_counter() - self._started, 1),
-            "config": asdict(self.config) if is_dataclass(self.config) else self.config,  # type: ignore[arg-type]
+            "config": self.settings,
             "code": self._code,
             "inputs_sha256": self._inputs,
             "versions": _versions(),
@@ -121,11 +155,39 @@ class Run(RunFiles):
         DataError
             The old folder cannot be replaced.
         """
+        self._write_record(status, results)
+        self._folder.replace()
+
+    def set_aside(self, results: Mapping[str, Any]) -> Path | None:
+        """Keep what an interrupted run has written in a folder beside the one that is named.
+
+        The named folder stays as it was. `run.json` says that the run was interrupted.
+
+        Parameters
+        ----------
+        results : mapping
+            The headline results that are there.
+
+        Returns
+        -------
+        Path or None
+            The folder, ``<out>_interrupted``; None where no table was written.
+
+        Raises
+        ------
+        DataError
+            That folder cannot be replaced.
+        """
+        if not self.tables:
+            return None
+        self._write_record("interrupted", results)
+        return self._folder.set_aside()
+
+    def _write_record(self, status: str, results: Mapping[str, Any]) -> None:
         content = {"status": status} | self.provenance() | {"results": dict(results)}
         content["files"] = sorted(entry.name for entry in self.out.iterdir())
         text = json.dumps(content, indent=2, default=_plain) + "\n"
         (self.out / RECORD).write_text(text, encoding="utf-8")
-        self._folder.replace()
 
 
 def write_figure(folder: Path, name: str, figure: Figure) -> None:
@@ -152,6 +214,15 @@ def _code() -> dict[str, Any]:
 
     changes = git("status", "--porcelain", "--", ":/", ":!/experiments/results")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+def code_digest() -> str:
+    """Hash of the package's source: 16 hexadecimal digits."""
+    hasher = hashlib.sha256()
+    package = ROOT / "sddp"
+    for path in sorted(package.rglob("*.py")):
+        hasher.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return hasher.hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:
