@@ -1,6 +1,7 @@
 """Objects as plain data for JSON, and back: exact numbers, no pickle, no code in the file.
 
-Arrays are the compressed bytes of their numbers, kept once each however often they occur. Objects
+Arrays are the compressed bytes of their numbers, kept once each however often they occur; tables
+are their columns. Objects
 are dataclasses, or have a method ``arguments()`` that returns the arguments of their constructor;
 a file names their class by a short name of the package or by import path.
 """
@@ -107,6 +108,8 @@ class Encoder:
             return self._array(value, where)
         if sp.issparse(value):
             return self._sparse(value, where)
+        if isinstance(value, pd.DataFrame):
+            return self._table(value, where)
         if isinstance(value, frozenset):
             return {"set": self.encode(sorted(value, key=repr), where)}
         if isinstance(value, pd.Interval):
@@ -169,6 +172,16 @@ class Encoder:
         found: dict[str, Any] = {"array": key}
         return found | {"shape": list(array.shape)} if any(repeated) else found
 
+    def _table(self, table: pd.DataFrame, where: str) -> dict[str, Any]:
+        columns = [table.iloc[:, i].to_numpy() for i in range(table.shape[1])]
+        held = {
+            "columns": list(table.columns),
+            "index": list(table.index),
+            "names": [table.columns.name, table.index.name],
+            "values": [c if c.dtype.kind in "biuf" else list(c) for c in columns],
+        }
+        return {"table": self._fields(held, where)}
+
     def _sparse(self, matrix: Any, where: str) -> dict[str, Any]:
         csr = sp.csr_array(matrix)
         parts = [self._array(part, where) for part in (csr.data, csr.indices, csr.indptr)]
@@ -230,6 +243,14 @@ class Decoder:
         data, indices, pointer = (self._read_array(part) for part in document["sparse"])
         return sp.csr_array((data, indices, pointer), shape=tuple(document["shape"]))
 
+    def _read_table(self, document: Mapping[str, Any]) -> pd.DataFrame:
+        held = self._fields(document["table"])
+        of_columns, of_index = held["names"]
+        index = pd.Index(held["index"], name=of_index)
+        columns = [pd.Series(values, index) for values in held["values"]]
+        table = pd.DataFrame(dict(enumerate(columns)), index=index)
+        return table.set_axis(pd.Index(held["columns"], name=of_columns), axis=1)
+
     def _read_label(self, document: Mapping[str, Any]) -> Any:
         return LABELS[document["label"]].back(document["parts"])
 
@@ -262,6 +283,7 @@ _READERS: Mapping[str, Callable[[Decoder, Mapping[str, Any]], Any]] = {
     "map": Decoder._read_map,
     "array": Decoder._read_array,
     "sparse": Decoder._read_sparse,
+    "table": Decoder._read_table,
     "label": Decoder._read_label,
     "set": Decoder._read_set,
     "interval": Decoder._read_interval,

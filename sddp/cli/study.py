@@ -1,4 +1,4 @@
-"""The command line of a study: ``python -m experiments.NAME``, or one of your own.
+"""The command line of a study: ``python -m experiments.NAME``, or one of a user's own.
 
 A study states what is its own in a `Study`; `Study.main` gives it the options that all studies
 share, the folder of results, the run record, the store, progress, and the exit codes of every

@@ -23,8 +23,8 @@ class Task(NamedTuple):
     Attributes
     ----------
     work : callable
-        A function of a module. Its answer is plain data: numbers, texts, arrays, and mappings,
-        sequences and dataclasses of these.
+        A function of a module. Its answer is plain data: numbers, texts, arrays, tables,
+        and mappings, sequences and dataclasses of these.
     arguments : tuple
     about : object
         Everything that the answer depends on beside the code, see `sddp.cache.fingerprint`: the
@@ -79,7 +79,9 @@ class TaskPool:
         """
         jobs = (joblib.delayed(_answered)(self.folder, task) for task in tasks)
         answers: Iterable[tuple[Any, float]]
-        answers = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
+        # A single task needs no process of its own.
+        n_jobs = 1 if len(tasks) == 1 else self.n_jobs
+        answers = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
         display = ProgressDisplay(len(tasks), unit, wanted=self.progress)
         found, spent = [], 0.0
         try:

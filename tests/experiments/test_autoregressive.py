@@ -22,7 +22,10 @@ from tests.brown_smith import PROCESS
 def folder(tmp_path_factory):
     """Results of one quick run."""
     out = tmp_path_factory.mktemp("study") / "out"
-    assert main(["--quick", "--n-jobs", "1", "--out", str(out)]) == 0
+    assert (
+        main(["--quick", "--jobs", "1", "--out", str(out), "--store", str(out.parent / "store")])
+        == 0
+    )
     return out
 
 
@@ -119,10 +122,14 @@ def test_figures_are_redrawn_from_tables_alone(folder, monkeypatch):
 
 def test_replot_without_tables_says_so(tmp_path, capsys):
     assert main(["--replot", "--out", str(tmp_path)]) == 1
+    assert "holds no finished run" in capsys.readouterr().err
+    (tmp_path / "run.json").write_text("{}")
+    assert main(["--replot", "--out", str(tmp_path)]) == 1
     assert "regimes.csv cannot be read" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_no_job_is_refused(capsys):
     with pytest.raises(SystemExit):
-        main(["--n-jobs", "0"])
-    assert "give at least 1" in capsys.readouterr().err
+        main(["--jobs", "0"])
+    assert "must be a positive integer" in capsys.readouterr().err

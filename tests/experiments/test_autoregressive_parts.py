@@ -18,7 +18,6 @@ from experiments.autoregressive.policies import TrainedRule
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.sample import Sample
-from experiments.autoregressive.study import spread
 from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
@@ -27,6 +26,7 @@ from sddp.engine.training.stopping import Iterations
 from sddp.evaluation.rollout import walk
 from sddp.evaluation.true_risk import towards_cash
 from sddp.statistics import Regimes
+from sddp.studies.tasks import Task, TaskPool
 
 CHAIN = np.array([[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.0, 0.2, 0.8]])
 COVARIANCE = brown_smith().covariance
@@ -265,7 +265,6 @@ def world(tail):
         iterations=3,
         law_points=2**8,
         n_grid=9,
-        n_jobs=1,
     )
     model = RegimeModel(REGIMES, "same date", 0.00042)
     return World(config, Sample(paths(8, 11), 2), tail, {(3, "same date"): model})
@@ -328,15 +327,15 @@ def test_moved_towards_cash_no_decision_breaks_the_limit(world):
 
 
 @pytest.mark.long
-def test_cells_do_not_depend_on_the_number_of_jobs(world, capsys):
-    given = [(world, Cell(name, 0.05, 0.01, 3, 30, scaled=True)) for name in (SDDP, COSTS_IGNORED)]
-    serial = spread(world.config, "cells", follow_cell, given)
-    parallel = spread(replace(world.config, n_jobs=2), "cells", follow_cell, given)
+def test_cells_do_not_depend_on_the_number_of_jobs(world, tmp_path):
+    cells = [Cell(name, 0.05, 0.01, 3, 30, scaled=True) for name in (SDDP, COSTS_IGNORED)]
+    tasks = [Task(follow_cell, (world, cell), cell) for cell in cells]
+    serial = TaskPool().run("policy", tasks)
+    parallel = TaskPool(tmp_path, 2).run("policy", tasks)
     for one, two in zip(serial, parallel, strict=True):
         np.testing.assert_array_equal(one.value, two.value)
         np.testing.assert_array_equal(one.scaled_value, two.scaled_value)
         np.testing.assert_array_equal(one.risk, two.risk)
-    assert "2/2" in capsys.readouterr().err
     # The control variate has mean 0: of the same size as the wealth it corrects, on few paths.
     assert np.abs(serial[0].value - serial[0].wealth).max() < 0.3
     assert serial[0].value.std() < 0.1 * serial[0].wealth.std()

@@ -22,8 +22,22 @@ from experiments.benchmarks.measure import (
 
 @pytest.mark.long
 def test_quick_form_of_the_base(tmp_path, capsys):
-    assert main(["--quick", "--only", "base", "cores", "--out", str(tmp_path)]) == 0
-    assert "seconds_to_1.0%_of_gain" in capsys.readouterr().out
+    assert (
+        main(
+            [
+                "--quick",
+                "--only",
+                "base",
+                "cores",
+                "--out",
+                str(tmp_path),
+                "--store",
+                str(tmp_path.parent / "store"),
+            ]
+        )
+        == 0
+    )
+    assert "seconds_to_1.0%_of_gain" in capsys.readouterr().err
     curves = pd.read_csv(tmp_path / "base_curves.csv", index_col=0)
     assert (curves["gap"] >= 0.0).all()
     for _, curve in curves.groupby("run"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from sddp.display import png
 from sddp.errors import DataError
 from sddp.estimation import FitCache, RollingEstimate
 from sddp.market import Market
+from sddp.studies.record import RunFiles
 from tests.reference_data import reference_path
 
 FIGURES = (
@@ -77,7 +77,7 @@ def test_a_quick_run_leaves_tables_figures_and_a_page(finished):
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "complete"
     assert record["results"]["backtests"] == len(found["summary"])
-    assert tables.read_config(out) == SMALL
+    assert command.config_of(RunFiles(out)) == SMALL
 
 
 def test_nothing_written_names_a_folder(finished):
@@ -371,19 +371,6 @@ def test_bad_prices(content, words, tmp_path, capsys):
     assert command.main(["--prices", str(path), "--out", str(tmp_path / "out")]) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_quick_run_never_writes_committed_results(capsys):
-    out = str(Path(command.COMMITTED) / "brazil")
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["--quick", "--out", out])
-    assert stopped.value.code == 2
-    assert "--quick does not write under" in capsys.readouterr().err
-
-
-def test_replot_without_a_run(tmp_path, capsys):
-    assert command.main(["--replot", "--out", str(tmp_path)]) == 1
-    assert re.search(r"holds no finished run.*run the study first", capsys.readouterr().err)
 
 
 def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch, capsys):

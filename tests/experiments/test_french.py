@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments.french import __main__ as command
-from experiments.french import in_sample, inputs, results, rolling
+from experiments.french import inputs, results, rolling
 from experiments.french.config import DAILY, QUICK, SINCE_1984, Config
 from experiments.french.figures import FIGURES
 from experiments.french.policies import COST_FREE, MYOPIC, SDDP
@@ -74,8 +74,7 @@ def test_a_second_run_reads_the_store_and_writes_the_same(finished, monkeypatch)
         raise AssertionError("worked out again")
 
     monkeypatch.setattr(MultistageStrategy, "decide", refuse)
-    for name in ("follow_cell", "choose_states"):
-        monkeypatch.setattr(in_sample, name, refuse)
+    monkeypatch.setattr("sddp.studies.tasks._worked_out", refuse)
     assert command.main(arguments(finished, "again")) == 0
     for path in (finished / "out").glob("*.csv"):
         if path.stem in ("training", "speed", "convergence"):
@@ -280,20 +279,9 @@ def test_files_of_two_calendars_are_refused(tmp_path):
         inputs.read(returns, factors, replace(SMALL, first="1990-01-01"))
 
 
-def test_a_quick_run_never_writes_committed_results(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["--quick", "--out", str(Path(command.COMMITTED) / "french")])
-    assert stopped.value.code == 2
-    assert "--quick does not write under" in capsys.readouterr().err
-
-
-def test_replot_without_a_run(tmp_path, capsys):
-    assert command.main(["--replot", "--out", str(tmp_path)]) == 1
-    assert "holds no finished study; run it first" in capsys.readouterr().err
-
-
 def test_replot_of_half_a_study(finished, tmp_path, capsys):
-    (tmp_path / "summary.csv").write_bytes((finished / "out" / "summary.csv").read_bytes())
+    for name in ("summary.csv", "run.json"):
+        (tmp_path / name).write_bytes((finished / "out" / name).read_bytes())
     assert command.main(["--replot", "--out", str(tmp_path)]) == 1
     assert "intervals.csv cannot be read" in capsys.readouterr().err
 
@@ -304,11 +292,11 @@ def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(command, "run_part", interrupted)
     assert command.main(arguments(tmp_path)) == 130
-    assert "what is finished is kept" in capsys.readouterr().err
+    assert "what was finished is kept" in capsys.readouterr().err
     assert not (tmp_path / "out" / "run.json").exists()
 
 
 def test_a_number_of_rows_is_one(capsys):
     with pytest.raises(SystemExit):
         command.main(["--rows", "0"])
-    assert "--rows 0; give at least 1" in capsys.readouterr().err
+    assert "must be a positive integer" in capsys.readouterr().err

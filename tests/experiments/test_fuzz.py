@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -28,12 +29,12 @@ def test_problems_that_were_wrong_agree(seed, number):
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_no_problem_is_wrong_without_saying_so(seed):
-    outcomes = list(engine.run(12, 100 + seed))
+    outcomes = [engine.check(number, 100 + seed) for number in range(12)]
     assert [o.text for o in outcomes if o.verdict == "wrong"] == []
     assert sum(o.verdict == "agrees" for o in outcomes) >= 6
 
 
-def test_a_wrong_value_is_found(monkeypatch):
+def test_a_wrong_value_is_found(monkeypatch, tmp_path, capsys):
     """The oracle is made to say 0.1 % more: the engine's bound is then wrong."""
     truth = exact_value
 
@@ -43,7 +44,9 @@ def test_a_wrong_value_is_found(monkeypatch):
 
     monkeypatch.setattr(engine, "exact_value", other)
     assert engine.check(0, 1).verdict == "wrong"
-    assert main(["engine", "--problems", "1"]) == 1
+    places = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    assert main(["engine", "--problems", "1", *places]) == 1
+    assert json.loads(capsys.readouterr().out)["verdicts"] == {"wrong": 1}
 
 
 @pytest.mark.parametrize("number", range(6))

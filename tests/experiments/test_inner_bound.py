@@ -6,16 +6,23 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from experiments.benchmark_instances import Size
 from experiments.inner_bound import main, simulated_values
 from sddp import Iterations, train_allocation
 
 
-def test_quick_form(tmp_path, capsys):
-    assert main(["--quick", "--out", str(tmp_path)]) == 0
-    assert "paths_needed" in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "results.csv", index_col=0)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    where = tmp_path_factory.mktemp("study")
+    places = ["--out", str(where / "out"), "--store", str(where / "store")]
+    assert main(["--quick", "--jobs", "1", *places]) == 0
+    return where / "out"
+
+
+def test_quick_form(finished):
+    table = pd.read_csv(finished / "results.csv", index_col=0)
     assert (table["inner"] <= table["outer"] + 1e-9).all()
     # Both are about the policy's own problem: its simulated mean lies in the interval or near it.
     error = table["half_width"] * (table["inner"] - 1.0) / 1.96
@@ -23,20 +30,19 @@ def test_quick_form(tmp_path, capsys):
     np.testing.assert_allclose(
         table["gap"], (table["outer"] - table["inner"]) / (table["inner"] - 1.0), atol=1e-7
     )
-    run = json.loads((tmp_path / "run.json").read_text())
+    run = json.loads((finished / "run.json").read_text())
     assert run["status"] == "complete"
     assert set(run["results"]["narrowest_gap_by_assets"]) == {"2", "4"}
 
 
-def test_the_figure_needs_no_solving(tmp_path, capsys):
-    assert main(["--quick", "--out", str(tmp_path)]) == 0
-    figure = tmp_path / "inner_bound.png"
+def test_the_figure_needs_no_solving(finished, tmp_path, capsys):
+    figure = finished / "inner_bound.png"
     drawn = figure.read_bytes()
     figure.unlink()
-    assert main(["--replot", "--out", str(tmp_path)]) == 0
+    assert main(["--replot", "--out", str(finished)]) == 0
     assert figure.read_bytes() == drawn
     assert main(["--replot", "--out", str(tmp_path / "nothing")]) == 1
-    assert "run without it" in capsys.readouterr().err
+    assert "without --replot" in capsys.readouterr().err
 
 
 def test_expected_gains_have_the_mean_of_terminal_wealth_and_less_noise():
