@@ -44,7 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "display": ("arrays", "risk"),
     "scenarios": ("arrays", "display", "errors", "labels"),
     "cache": ("errors", "files", "labels", "rng"),
-    "studies": ("cache", "display", "errors", "labels"),
+    "studies": ("cache", "display", "errors", "labels", "plain", "threads"),
     "data": ("arrays", "dates", "errors"),
     "market": ("dates", "errors", "labels", "tables"),
     "statistics": (*BASE, "display", "scenarios"),
