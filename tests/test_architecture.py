@@ -216,12 +216,25 @@ def test_one_file_talks_to_highs():
     assert [m for m in IMPORTS if reaches(m, "highspy")] == ["sddp.highs"]
 
 
-def test_portfolio_does_not_know_the_engine():
-    """Not through other rooms either: one period needs no stage model."""
-    code = (
-        "import sys, sddp.portfolio; print([m for m in sys.modules if m.startswith('sddp.engine')])"
+# What takes long to import and is not needed before a call asks for it.
+FITTING = ("hmmlearn", "sklearn", "matplotlib", "joblib", "scipy.optimize", "scipy.stats")
+UNLOADED = {
+    "sddp.statistics": (*FITTING, "pyomo", "highspy"),
+    "sddp.portfolio": (*FITTING, "pyomo", "sddp.engine"),
+    "sddp.estimation": (*FITTING, "pyomo", "sddp.engine"),
+    # Pyomo itself loads scipy.stats.
+    "sddp.engine.training.train": ("hmmlearn", "sklearn", "matplotlib", "joblib"),
+    "sddp.allocation.training": ("hmmlearn", "sklearn", "matplotlib", "joblib"),
+    "sddp.backtest": ("hmmlearn", "sklearn", "matplotlib"),
+}
+
+
+@pytest.mark.parametrize("what", UNLOADED)
+def test_a_room_loads_nothing_that_only_some_calls_need(what):
+    code = f"import sys, {what}; print([m for m in {UNLOADED[what]!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyomo.environ  # noqa: F401 - before SciPy, see `sddp.engine`
 
 from sddp.allocation.frictionless_growth import frictionless_growth
 from sddp.allocation.model import AllocationModel, Holdings, Terms, warn_about_recourse

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
 
 from sddp.errors import InfeasibleProblem
 
@@ -39,6 +38,8 @@ def match_cvar(cvar_at: Callable[[float], float], limit: float, unit: float) -> 
     InfeasibleProblem
         No step is within the limit; the message names the least CVaR met.
     """
+    from scipy.optimize import brentq  # 0.3 s to import
+
     excess: dict[float, float] = {}
 
     def excess_at(risk_aversion: float) -> float:

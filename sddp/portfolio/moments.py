@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.covariance import ledoit_wolf
 
 from sddp.allocation.one_period import one_period_distribution
 from sddp.arrays import Floats, checked_probabilities
@@ -147,6 +146,8 @@ class LedoitWolfMoments:
 
     def estimate(self, returns: TableLike) -> Moments:
         """See `MomentEstimator.estimate`."""
+        from sklearn.covariance import ledoit_wolf  # 0.7 s to import
+
         values, names = _window(returns)
         covariance, _ = ledoit_wolf(values)
         return Moments.of(values.mean(axis=0), np.asarray(covariance, dtype=float), names)

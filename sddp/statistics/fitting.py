@@ -10,8 +10,11 @@ import pandas as pd
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import DataError
-from sddp.statistics.em import DegenerateStart, EMResult, EMSettings, Parameters, run_em
-from sddp.statistics.hmm_kernels import (
+from sddp.statistics.hmm import (
+    DegenerateStart,
+    EMResult,
+    EMSettings,
+    Parameters,
     count_parameters,
     covariance_penalty,
     filtered_probabilities,
@@ -232,6 +235,8 @@ def _outcomes(
     problem: FitProblem, n_states: int, rng: np.random.Generator
 ) -> Iterator[tuple[dict[str, object], Climb | None]]:
     """Yield each start's row of the log, and its climb where that is usable."""
+    from sddp.statistics.em import run_em  # imports hmmlearn: 0.6 s that only a fit needs
+
     for number, stream in enumerate(rng.spawn(problem.n_starts)):
         kind, start = _start(problem, n_states, number, stream)
         label = {"n_states": n_states, "start": number, "kind": kind}

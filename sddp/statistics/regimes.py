@@ -16,9 +16,10 @@ from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, FitWarning, ModelError
 from sddp.labels import Labels, checked_labels, label_index
 from sddp.rng import Rng, generator
-from sddp.statistics.em import EMSettings, Parameters
 from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardise
-from sddp.statistics.hmm_kernels import (
+from sddp.statistics.hmm import (
+    EMSettings,
+    Parameters,
     count_parameters,
     filtered_probabilities,
     last_filtered_probabilities,

@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from sddp.arrays import Floats
 from sddp.errors import DataError, ModelError
@@ -118,8 +117,10 @@ def sobol_normal(mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: Rng) ->
         As in `monte_carlo_normal`, or more variables than scipy's 21,201 directions.
     """
     rng = generator(rng)
+    from scipy.stats import qmc  # 0.5 s to import
+
     centre, root = _location_and_root(mean, covariance, n)
-    _check_directions(len(centre))
+    _check_directions(len(centre), qmc.Sobol.MAXDIM)
     engine = qmc.Sobol(len(centre), scramble=True, bits=SOBOL_BITS, rng=rng)
     # A whole power of two, cut: scipy warns at other counts, for the same points.
     uniform = engine.random_base2(int(n - 1).bit_length())[:n] + 0.5 ** (SOBOL_BITS + 1)
@@ -127,8 +128,7 @@ def sobol_normal(mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: Rng) ->
     return points
 
 
-def _check_directions(n_variables: int) -> None:
-    most = qmc.Sobol.MAXDIM
+def _check_directions(n_variables: int, most: int) -> None:
     if n_variables > most:
         raise DataError(f"{n_variables} variables; Sobol numbers have {most} at most")
 

@@ -5,8 +5,8 @@ import pytest
 from hmmlearn.hmm import GaussianHMM
 
 from sddp.statistics import em
-from sddp.statistics.em import DegenerateStart, EMSettings, Parameters, run_em
-from sddp.statistics.hmm_kernels import covariance_penalty
+from sddp.statistics.em import run_em
+from sddp.statistics.hmm import DegenerateStart, EMSettings, Parameters, covariance_penalty
 from sddp.statistics.starts import KINDS, softened, windows
 from tests.statistics.models import random_regimes, two_volatilities
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sddp.statistics.em import Parameters
+from sddp.statistics.hmm import Parameters
 from sddp.statistics.starts import KINDS, softened, spread_centres, volatility_bands, windows
 from tests.statistics.models import two_volatilities
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from sddp.arrays import Floats
 from sddp.engine.policy.certificate import Certificate
@@ -345,7 +345,7 @@ class Statistical(StoppingRule):
         if len(progress.log) % self.period:
             return None
         totals = progress.simulate(self.n_paths, len(progress.log))
-        half = norm.ppf(0.5 + self.confidence / 2.0) * totals.std(ddof=1) / np.sqrt(len(totals))
+        half = ndtri(0.5 + self.confidence / 2.0) * totals.std(ddof=1) / np.sqrt(len(totals))
         gap = progress.log[-1].bound - totals.mean()
         gap = gap if progress.maximises else -gap
         return "bound inside the confidence interval" if gap <= half else None

@@ -1,10 +1,12 @@
-"""Pure functions of a Gaussian hidden Markov model: densities, filter, best path.
+"""A Gaussian hidden Markov model: its parameters, densities, filter and best path.
 
 Shapes: ``n`` rows, ``K`` regimes, ``d`` variables. Source: Rabiner, *A tutorial on hidden Markov
 models*, Proceedings of the IEEE 77 (1989), equations 19-20 (forward) and 32-34 (Viterbi).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import eigh
@@ -13,6 +15,83 @@ from sddp.arrays import Floats, Ints
 
 # Weights nearer to the smallest float than this have lost digits.
 LEAST_WEIGHT = 1e-250
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """Parameters of a Gaussian hidden Markov model with K regimes and d variables.
+
+    `start_probabilities` (K,), `transition_matrix` (K, K; row = from), `means` (K, d),
+    `covariances` (K, d, d).
+    """
+
+    start_probabilities: Floats
+    transition_matrix: Floats
+    means: Floats
+    covariances: Floats
+
+    def permuted(self, order: Ints) -> Parameters:
+        """Rename the regimes: the new regime i is the old regime ``order[i]``."""
+        return Parameters(
+            self.start_probabilities[order],
+            self.transition_matrix[np.ix_(order, order)],
+            self.means[order],
+            self.covariances[order],
+        )
+
+    def in_units(self, location: Floats, scale: Floats) -> Parameters:
+        """Parameters of ``location + scale * x`` where these are those of ``x``."""
+        return replace(
+            self,
+            means=location + scale * self.means,
+            covariances=self.covariances * np.outer(scale, scale),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EMSettings:
+    """The prior and the stopping rule of EM.
+
+    Parameters
+    ----------
+    prior_covariance : array, shape (d, d)
+        Covariance every regime is drawn to.
+    prior_observations : float
+        Strength of that pull in rows; 0 is maximum likelihood.
+    tolerance : float
+        Stop when a step adds less than this to the penalised log-likelihood.
+    max_iterations : int
+    """
+
+    prior_covariance: Floats
+    prior_observations: float
+    tolerance: float
+    max_iterations: int
+
+
+@dataclass(frozen=True, eq=False)
+class EMResult:
+    """Where one start ended.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    expected_counts : array, shape (K,)
+        Expected number of rows each regime emitted.
+    history : array, shape (n_iterations,)
+        Penalised log-likelihood before each step.
+    converged : bool
+        Whether the last step added less than the tolerance.
+    """
+
+    parameters: Parameters
+    expected_counts: Floats
+    history: Floats
+    converged: bool
+
+
+class DegenerateStart(Exception):
+    """EM left the space of usable models; the text says how."""
 
 
 def log_densities(observations: Floats, means: Floats, covariances: Floats) -> Floats:

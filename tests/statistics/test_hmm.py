@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from sddp.statistics.hmm_kernels import (
+from sddp.statistics.hmm import (
     count_parameters,
     covariance_penalty,
     filtered_probabilities,
