@@ -53,6 +53,33 @@ def seed_sequence(seed: Seed, what: str = "seed") -> np.random.SeedSequence:
     return _sequence(seed, what, "an integer or a SeedSequence")
 
 
+def root_seed(rng: Rng, what: str = "rng") -> np.random.SeedSequence:
+    """The seed that a call derives the seeds of its parts from, see `child_seed`.
+
+    A Generator is drawn from, once, so that the next call with it has another seed.
+
+    Raises
+    ------
+    ModelError
+        As in `generator`.
+    """
+    if isinstance(rng, np.random.Generator):
+        return np.random.SeedSequence(rng.integers(2**32, size=8, dtype=np.uint32).tolist())
+    return _sequence(rng, what, "an integer, a SeedSequence or a Generator")
+
+
+def child_seed(root: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
+    """Child of a seed by its number: it does not depend on which others are asked for.
+
+    >>> root = np.random.SeedSequence(7)
+    >>> child_seed(root, 3).generate_state(1) == root.spawn(4)[3].generate_state(1)
+    array([ True])
+    """
+    return np.random.SeedSequence(
+        root.entropy, spawn_key=(*root.spawn_key, number), pool_size=root.pool_size
+    )
+
+
 def _sequence(value: Any, what: str, wanted: str) -> np.random.SeedSequence:
     if isinstance(value, np.random.SeedSequence):
         # A copy: the children that a call spawns are not counted against the caller's.

@@ -58,7 +58,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("allocation", "cache", "dates", "display", "engine", "estimation", "market"),
         *("portfolio", "scenarios", "studies", "tables"),
     ),
-    "evaluation": (*BASE, "allocation", "backtest", "bounds", "dates", "statistics", "tables"),
+    "simulation": (
+        *BASE,
+        *("backtest", "dates", "display", "market", "portfolio", "scenarios", "statistics"),
+        *("studies", "tables"),
+    ),
+    "evaluation": (
+        *BASE,
+        *("allocation", "backtest", "bounds", "dates", "simulation", "statistics", "tables"),
+    ),
     "reporting": (*BASE, "backtest", "dates", "display", "evaluation", "tables"),
     "one_call": ("allocation", "engine", "errors", "labels", "rng", "statistics", "tables"),
 }

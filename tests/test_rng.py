@@ -15,10 +15,10 @@ from sddp.bounds.inner import inner_bound
 from sddp.errors import ModelError
 from sddp.estimation import RegimeEstimator
 from sddp.evaluation import inference, sample
-from sddp.evaluation.resampling import stationary_blocks
 from sddp.evaluation.risk_tests import shortfall_test
 from sddp.market import Market
 from sddp.rng import generator, seed_sequence
+from sddp.simulation.resampling import stationary_blocks
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy as np
 
 from sddp.arrays import Floats
 from sddp.evaluation.metrics import NO_SPREAD, tail_rank
-from sddp.evaluation.resampling import Blocks
+from sddp.simulation.resampling import Blocks
 
 
 class Estimate(NamedTuple):

@@ -1,6 +1,6 @@
 """How sure a backtest's numbers are: bootstrap intervals and tests of differences.
 
-Realised returns are resampled in blocks (`sddp.evaluation.resampling`), the same rows for every
+Realised returns are resampled in blocks (`sddp.simulation.resampling`), the same rows for every
 strategy. Each statistic is studentised: a draw's deviation from the estimate is divided by the
 draw's own standard error, and the quantile of its absolute value times the estimate's standard
 error is the half width of the interval (Ledoit and Wolf 2008). The standard error of the estimate
@@ -25,13 +25,13 @@ from sddp.arrays import Floats
 from sddp.errors import DataError, ModelError
 from sddp.evaluation import bootstrap_statistics as estimators
 from sddp.evaluation.bootstrap_statistics import Estimator
-from sddp.evaluation.resampling import (
+from sddp.rng import Rng, generator
+from sddp.simulation.resampling import (
     Blocks,
     optimal_block_length,
     standard_error_of_mean,
     stationary_blocks,
 )
-from sddp.rng import Rng, generator
 from sddp.tables import cells
 
 # Fewer periods hold too few blocks for an interval to mean anything; and with fewer of them in the

@@ -18,7 +18,7 @@ from sddp.evaluation.inference import (
     intervals,
     mean_interval,
 )
-from sddp.evaluation.resampling import Blocks, stationary_blocks
+from sddp.simulation.resampling import Blocks, stationary_blocks
 
 PPY = 252.0
 

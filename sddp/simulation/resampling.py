@@ -22,7 +22,7 @@ CHUNK_ROWS = 400_000
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Draws of `n_rows` rows each, as blocks of consecutive rows.
+    """Draws of `length` rows each, as blocks of consecutive rows.
 
     Attributes
     ----------
@@ -31,13 +31,16 @@ class Blocks:
     first : array of int, shape (n_draws,)
         Position of each draw's first block.
     n_rows : int
-        Rows of the data, and of each draw.
+        Rows of the data.
+    length : int
+        Rows of each draw.
     """
 
     starts: Ints
     lengths: Ints
     first: Ints
     n_rows: int
+    length: int
 
     @classmethod
     def of_sample(cls, n_rows: int) -> Blocks:
@@ -47,14 +50,15 @@ class Blocks:
             lengths=np.ones(n_rows, dtype=np.int64),
             first=np.zeros(1, dtype=np.int64),
             n_rows=n_rows,
+            length=n_rows,
         )
 
     def rows(self) -> Ints:
-        """Row numbers of each draw, shape (n_draws, n_rows)."""
+        """Row numbers of each draw, shape (n_draws, length)."""
         total = int(self.lengths.sum())
         begins = np.cumsum(self.lengths) - self.lengths
         rows: Ints = np.repeat(self.starts - begins, self.lengths) + np.arange(total)
-        return (rows % self.n_rows).reshape(-1, self.n_rows)
+        return (rows % self.n_rows).reshape(-1, self.length)
 
     def sums(self, table: Floats) -> Floats:
         """Sum of the data's rows in each block: (n_rows, k) to (n_blocks, k)."""
@@ -101,19 +105,24 @@ def stationary_blocks(
     rng = generator(rng)
     at_a_time = max(CHUNK_ROWS // n_rows, 1)
     for done in range(0, n_draws, at_a_time):
-        yield _blocks(n_rows, block_length, min(at_a_time, n_draws - done), rng)
+        n_now = min(at_a_time, n_draws - done)
+        yield draw_blocks(n_rows, n_rows, block_length=block_length, n_draws=n_now, rng=rng)
 
 
-def _blocks(n_rows: int, block_length: float, n_draws: int, rng: np.random.Generator) -> Blocks:
-    begins_here = rng.random((n_draws, n_rows)) < 1.0 / block_length
+def draw_blocks(
+    n_rows: int, length: int, *, block_length: float, n_draws: int, rng: np.random.Generator
+) -> Blocks:
+    """Draws of `length` rows out of `n_rows`, all at once; arguments as in `stationary_blocks`."""
+    begins_here = rng.random((n_draws, length)) < 1.0 / block_length
     begins_here[:, 0] = True
     begins = np.flatnonzero(begins_here)
     counts = begins_here.sum(axis=1)
     return Blocks(
         starts=rng.integers(n_rows, size=len(begins)),
-        lengths=np.diff(np.append(begins, n_draws * n_rows)),
+        lengths=np.diff(np.append(begins, n_draws * length)),
         first=np.cumsum(counts) - counts,
         n_rows=n_rows,
+        length=length,
     )
 
 
