@@ -50,6 +50,9 @@ class MarkovScenarios(Shown):
         By default the keys of the mapping of DataFrames, else ``state1``, ...
     n_stages : int, optional
         Number of decisions, where `returns` has no stage axis.
+    limit_shift : array, shape (n_states, n_assets), optional
+        What a risk limit adds to the returns of each regime before it measures losses: a regime's
+        mean and its risk are two inputs. Default: nothing.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class MarkovScenarios(Shown):
     asset_names: Sequence[Hashable] | None = field(default=None, metadata=HOLDS_LABELS)
     state_names: Sequence[str] | None = None
     n_stages: int | None = None
+    limit_shift: Floats | None = None
 
     def __post_init__(self) -> None:
         given, columns, keys = _from_frames(self.returns)
@@ -108,6 +112,14 @@ class MarkovScenarios(Shown):
             self, "probabilities", _frozen(_rows_of_one(probabilities, "probabilities"))
         )
         object.__setattr__(self, "n_stages", n_stages)
+        if self.limit_shift is not None:
+            shift = _finite(self.limit_shift, "limit_shift")
+            if shift.shape != (n_states, n_assets):
+                raise DataError(
+                    f"limit_shift has shape {shift.shape}: must be {(n_states, n_assets)}, one "
+                    "number per regime and asset"
+                )
+            object.__setattr__(self, "limit_shift", _frozen(np.array(shift)))
         assets = _named(asset_names, n_assets, "asset")
         states = _named(state_names, n_states, "state")
         if not all(isinstance(name, str) for name in states):

@@ -66,7 +66,12 @@ class OnePeriodDistribution:
 
 
 def one_period_distribution(
-    scenarios: MarkovScenarios, stage: int, belief: Floats, cash_return: float
+    scenarios: MarkovScenarios,
+    stage: int,
+    belief: Floats,
+    cash_return: float,
+    *,
+    in_limit: bool = True,
 ) -> OnePeriodDistribution:
     """Outcomes of the period after a stage.
 
@@ -78,11 +83,16 @@ def one_period_distribution(
     belief : array, shape (n_states,)
         Probabilities of the present regime; a unit vector where it is known.
     cash_return : float
+    in_limit : bool
+        As a risk limit sees them: with `MarkovScenarios.limit_shift`.
     """
     arrival = belief @ scenarios.transition_matrix[stage]
     possible = np.flatnonzero(arrival > 0.0)
     assert scenarios.probabilities is not None
     weights = arrival[possible, None] * scenarios.probabilities[stage, possible]
-    returns = scenarios.returns[stage, possible].reshape(-1, scenarios.n_assets)
+    returns = scenarios.returns[stage, possible]
+    if in_limit and scenarios.limit_shift is not None:
+        returns = returns + scenarios.limit_shift[possible, None]
+    returns = returns.reshape(-1, scenarios.n_assets)
     keep = weights.ravel() > 0.0
     return OnePeriodDistribution(returns[keep], weights.ravel()[keep], cash_return)

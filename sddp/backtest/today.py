@@ -112,6 +112,8 @@ class TrainedModel:
             "transition_matrix": np.asarray(scenarios.transition_matrix[:1]),
             "probabilities": np.asarray(scenarios.probabilities)[:1],
         }
+        if scenarios.limit_shift is not None:
+            arrays["limit_shift"] = np.asarray(scenarios.limit_shift)
         facts = {
             "format": FORMAT,
             "assets": [str(name) for name in scenarios.asset_names or ()],
@@ -150,6 +152,7 @@ class TrainedModel:
             probabilities=record.arrays["probabilities"][0],
             asset_names=facts["assets"],
             n_stages=facts["n_stages"],
+            limit_shift=record.arrays.get("limit_shift"),
         )
         problem = allocation_problem(
             AllocationModel(**facts["model"]),

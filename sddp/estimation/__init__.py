@@ -3,16 +3,34 @@
 from sddp.estimation.excess_returns import ExcessRegimeEstimator
 from sddp.estimation.fit_cache import FitCache
 from sddp.estimation.forecasts import Forecast, Forecaster, RegimeForecaster, WindowForecaster
+from sddp.estimation.means import (
+    BayesStein,
+    EquilibriumMeans,
+    GivenMeans,
+    MeanEstimator,
+    MeanInputs,
+    PooledMeans,
+    SampleMeans,
+    null_mean_distances,
+)
 from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator, RollingEstimate
 
 __all__ = [
+    "BayesStein",
+    "EquilibriumMeans",
     "ExcessRegimeEstimator",
     "FitCache",
     "Forecast",
     "Forecaster",
+    "GivenMeans",
+    "MeanEstimator",
+    "MeanInputs",
+    "PooledMeans",
     "RegimeEstimate",
     "RegimeEstimator",
     "RegimeForecaster",
     "RollingEstimate",
+    "SampleMeans",
     "WindowForecaster",
+    "null_mean_distances",
 ]

@@ -9,8 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from sddp.arrays import Floats
 from sddp.errors import DataError, ModelError
-from sddp.estimation.regimes import RegimeEstimator, RollingEstimate
+from sddp.estimation.means import (
+    MeanEstimator,
+    MeanInputs,
+    SampleMeans,
+    checked_means,
+    mean_excess,
+)
+from sddp.estimation.regimes import LimitMeans, RegimeEstimator, RollingEstimate, check_means
 from sddp.market.market import View
 from sddp.portfolio import MomentEstimator, Moments, Outcomes, SampleMoments, outcome_moments
 
@@ -82,11 +90,18 @@ class WindowForecaster:
         Rows between decisions: returns are those of all runs of so many rows, which overlap.
     refit_every : int
         Forecasts between two estimates.
+    means : MeanEstimator
+        What the assets are expected to earn over cash; the outcomes are shifted to it. See
+        `sddp.estimation.means`: the window is its only regime.
+    limit_means : {"same", "zero"} or MeanEstimator
+        The means of the outcomes, on which risk is measured: those of `means`, none over cash, or
+        others.
 
     Raises
     ------
     ModelError
-        A number is below its least, or the window holds fewer than two periods.
+        A number is below its least, the window holds fewer than two periods, or `means` or
+        `limit_means` estimate no means.
     """
 
     window: int
@@ -94,6 +109,8 @@ class WindowForecaster:
     expanding: bool = False
     period: int = 1
     refit_every: int = 1
+    means: MeanEstimator = field(default_factory=SampleMeans)
+    limit_means: LimitMeans = "same"
     _known: tuple[Moments, Outcomes] | None = field(default=None, init=False, repr=False)
     _age: int = field(default=0, init=False, repr=False)
 
@@ -103,6 +120,8 @@ class WindowForecaster:
                 f"window = {self.window}, period = {self.period}, refit_every = "
                 f"{self.refit_every}; give whole numbers of at least 1 and a window of many periods"
             )
+        for name, words in (("means", ()), ("limit_means", ("same", "zero"))):
+            check_means(name, getattr(self, name), words)
 
     @property
     def due(self) -> bool:
@@ -118,8 +137,7 @@ class WindowForecaster:
             Fewer rows than `window` are known, or no asset has a return on each of them.
         """
         if self.due:
-            returns = self._returns(view)
-            self._known, self._age = (self.moments.estimate(returns), Outcomes(returns)), 0
+            self._known, self._age = self._estimate(view), 0
         self._age += 1
         assert self._known is not None
         return Forecast(*self._known, cash_return=cash_return(view, self.period))
@@ -130,6 +148,36 @@ class WindowForecaster:
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
         """Begin with a new estimate, as the run would have gone on."""
+
+    def _estimate(self, view: View) -> tuple[Moments, Outcomes]:
+        returns = self._returns(view)
+        moments = self.moments.estimate(returns)
+        if isinstance(self.means, SampleMeans) and self.limit_means == "same":
+            return moments, Outcomes(returns)
+        rate = view.cash_rate.loc[view.returns.index].apply(np.log1p)
+        cash = rate.rolling(self.period).sum().loc[returns.index].apply(np.expm1)
+        today, names = cash_return(view, self.period), list(returns.columns)
+        sample: Floats = np.asarray(moments.mean, dtype=float) - float(cash.mean())
+        inputs = MeanInputs(
+            names=names,
+            pooled=mean_excess(returns, cash),
+            by_regime=sample[None],
+            shares=np.ones(1),
+            covariance=moments.covariance.to_numpy(),
+            n_independent=len(returns) / self.period,
+            distances=np.zeros(1),
+        )
+        means = checked_means(self.means, inputs)[0]
+        in_limit = means
+        if self.limit_means == "zero":
+            in_limit = np.zeros(len(names))
+        elif not isinstance(self.limit_means, str):
+            in_limit = checked_means(self.limit_means, inputs)[0]
+        centred = returns - returns.mean()
+        return (
+            Moments.of(today + means, moments.covariance, names),
+            Outcomes(centred + today + in_limit),
+        )
 
     def _returns(self, view: View) -> pd.DataFrame:
         """Simple returns of whole periods, oldest first, of the assets that have all of them."""
@@ -187,7 +235,10 @@ class RegimeForecaster:
         estimate = self._rolling.refresh(view)
         seen = estimate.one_period_distribution(view)
         outcomes = Outcomes(seen.returns, seen.probabilities)
-        moments = outcome_moments(outcomes, estimate.scenarios.asset_names)
+        if estimate.scenarios.limit_shift is not None:
+            seen = estimate.one_period_distribution(view, in_limit=False)
+        expected = Outcomes(seen.returns, seen.probabilities)
+        moments = outcome_moments(expected, estimate.scenarios.asset_names)
         return Forecast(moments, outcomes, seen.cash_return)
 
     def checkpoint(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,15 @@ from sddp.arrays import Floats, Ints
 from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
 from sddp.errors import DataError, ModelError
 from sddp.estimation.fit_cache import Fit, FitCache
+from sddp.estimation.means import (
+    MeanEstimator,
+    MeanInputs,
+    SampleMeans,
+    checked_means,
+    covariance_of,
+    mean_distances,
+    mean_excess,
+)
 from sddp.market.market import View
 from sddp.rng import Seed, seed_sequence
 from sddp.scenarios import MarkovScenarios
@@ -28,6 +37,8 @@ from sddp.statistics import FactorModel, GaussianRegimes, Regimes, markov_scenar
 # of the uniform law is mixed into the chain of the scenarios, so that a trained policy has learnt
 # about every regime.
 UNSEEN_CHANGE = 1e-6
+
+LimitMeans: TypeAlias = "Literal['same', 'zero'] | MeanEstimator"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +72,20 @@ class RegimeEstimator:
     carry : bool
         Take the parameters of the fit before as one of the starts. Without it a fit depends on
         its window alone, and schedules with different refits share those of common dates.
+    means : MeanEstimator
+        What each regime is expected to earn over cash: its scenarios are shifted to that mean. See
+        `sddp.estimation.means`.
+    limit_means : {"same", "zero"} or MeanEstimator
+        The means of the law that a risk limit measures losses on: those of `means`, none over cash,
+        or others.
     cache : FitCache
         Where fits are looked up; it moves no number.
 
     Raises
     ------
     ModelError
-        `window` or `period` make no sense, or `seed` is neither an integer nor a SeedSequence.
+        `window` or `period` make no sense, `seed` is neither an integer nor a SeedSequence, or
+        `means` or `limit_means` estimate no means.
     """
 
     seed: Seed
@@ -78,6 +96,8 @@ class RegimeEstimator:
     n_scenarios: int = 250
     sampling: str = "sobol"
     carry: bool = True
+    means: MeanEstimator = field(default_factory=SampleMeans)
+    limit_means: LimitMeans = "same"
     cache: FitCache = field(default_factory=FitCache, repr=False, metadata=NOT_DESCRIBED)
 
     def __post_init__(self) -> None:
@@ -87,6 +107,8 @@ class RegimeEstimator:
                 "of many periods"
             )
         seed_sequence(self.seed)
+        for name, words in (("means", ()), ("limit_means", ("same", "zero"))):
+            check_means(name, getattr(self, name), words)
 
     def estimate(self, view: View, *, start: Fit | None = None) -> RegimeEstimate:
         """Regimes and scenarios from the rows of a view.
@@ -118,7 +140,11 @@ class RegimeEstimator:
             rng=keyed(self.seed, "scenarios", view.date),
             sampling=self.sampling,
         )
-        return self._estimate(view, start, fit, _with_unseen_changes(drawn))
+        estimate = self._estimate(view, start, fit, _with_unseen_changes(drawn))
+        if isinstance(self.means, SampleMeans) and self.limit_means == "same":
+            return estimate
+        inputs = self._mean_inputs(view, table, lengths, estimate)
+        return replace(estimate, scenarios=self._with_means(estimate.scenarios, inputs))
 
     def drivers(self, view: View) -> tuple[pd.DataFrame, Ints]:
         """Log returns of whole periods of what the regimes are fitted to; see `periods`."""
@@ -140,6 +166,48 @@ class RegimeEstimator:
         """Return of cash over a period at the rate known today."""
         rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
         return float((1.0 + rate) ** self.period - 1.0)
+
+    def excess_returns(self, view: View) -> tuple[pd.DataFrame, pd.Series[float]]:
+        """Simple returns of the window's whole periods: of assets quoted today, and of cash."""
+        if view.factors is None:
+            assets = self.drivers(view)[0]
+        else:
+            assets = RegimeEstimator.followers(self, view)
+        rate = view.cash_rate.loc[view.returns.index].to_frame()
+        cash, _ = periods(rate.apply(np.log1p), self._rows(view), self.period)
+        return assets.apply(np.expm1), cash["cash_rate"].apply(np.expm1)
+
+    def _mean_inputs(
+        self, view: View, table: pd.DataFrame, lengths: Ints, estimate: RegimeEstimate
+    ) -> MeanInputs:
+        regimes, scenarios = estimate.regimes, estimate.scenarios
+        assets, cash = self.excess_returns(view)
+        shares = regimes.filter(table, lengths=lengths).mean(axis=0)
+        n_independent = len(table) / self.period
+        returns = scenarios.returns[0]
+        return MeanInputs(
+            names=tuple(scenarios.asset_names or ()),
+            pooled=mean_excess(assets, cash),
+            by_regime=returns.mean(axis=1) - self.cash_return(view),
+            shares=shares,
+            covariance=covariance_of(returns, shares),
+            n_independent=n_independent,
+            distances=mean_distances(regimes, shares, n_independent),
+        )
+
+    def _with_means(self, scenarios: MarkovScenarios, inputs: MeanInputs) -> MarkovScenarios:
+        """Each regime's scenarios shifted to the means asked for."""
+        means = checked_means(self.means, inputs)
+        shift = None
+        if isinstance(self.limit_means, str):
+            shift = -means if self.limit_means == "zero" else None
+        else:
+            shift = checked_means(self.limit_means, inputs) - means
+        return replace(
+            scenarios,
+            returns=scenarios.returns + (means - inputs.by_regime)[:, None],
+            limit_shift=shift,
+        )
 
     def _rows(self, view: View) -> int:
         return max(self.window, len(view.returns)) if self.expanding else self.window
@@ -195,15 +263,20 @@ class RegimeEstimate:
         """
         return self.estimator.belief(self.regimes, view)
 
-    def one_period_distribution(self, view: View) -> OnePeriodDistribution:
+    def one_period_distribution(
+        self, view: View, *, in_limit: bool = True
+    ) -> OnePeriodDistribution:
         """Outcomes of the next period and their weights ``(belief P)_j p_js``, as of a view.
 
-        These are the outcomes that the multi-stage policy's first decision looks out on.
+        These are the outcomes that the multi-stage policy's first decision looks out on: those of
+        its risk limit, or, without `in_limit`, those of its objective.
         """
         cash_return = self.cash_return
         if cash_return is None:
             cash_return = self.estimator.cash_return(view)
-        return one_period_distribution(self.scenarios, 0, self.belief(view), cash_return)
+        return one_period_distribution(
+            self.scenarios, 0, self.belief(view), cash_return, in_limit=in_limit
+        )
 
     def over(self, n_stages: int) -> MarkovScenarios:
         """The scenarios as the law of each of `n_stages` periods."""
@@ -213,6 +286,7 @@ class RegimeEstimate:
             transition_matrix=one.transition_matrix[0],
             asset_names=one.asset_names,
             n_stages=n_stages,
+            limit_shift=one.limit_shift,
         )
 
 
@@ -286,6 +360,20 @@ class RollingEstimate:
         then = view.until(pd.Timestamp(state["estimated_on"]))
         self.adopt(self.estimator.estimate(then, start=start))
         self.age = state["age"]
+
+
+def check_means(name: str, value: object, words: tuple[str, ...] = ()) -> None:
+    """Refuse what estimates no means.
+
+    Raises
+    ------
+    ModelError
+        `value` is neither one of the words nor an object with a method `means`.
+    """
+    known = isinstance(value, str) and value in words
+    if not known and (isinstance(value, type) or not callable(getattr(value, "means", None))):
+        wanted = " or ".join([*(repr(word) for word in words), "an object with a method means"])
+        raise ModelError(f"{name}={value!r}: must be {wanted}; see sddp.estimation.means")
 
 
 def periods(log_returns: pd.DataFrame, window: int, period: int) -> tuple[pd.DataFrame, Ints]:

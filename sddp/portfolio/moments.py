@@ -186,7 +186,8 @@ def scenario_outcomes(scenarios: MarkovScenarios, belief: ArrayLike, *, stage: i
     ModelError
         The belief is no law of the scenarios' regimes.
     """
-    seen = one_period_distribution(scenarios, stage, _belief(belief, scenarios.n_states), 0.0)
+    now = _belief(belief, scenarios.n_states)
+    seen = one_period_distribution(scenarios, stage, now, 0.0, in_limit=False)
     return Outcomes(seen.returns, seen.probabilities)
 
 
