@@ -15,6 +15,7 @@ import numpy as np
 
 from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.arrays import Floats
+from sddp.engine.model.tail_form import TailForm
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,23 @@ class TailRows:
         row = self._row(np.zeros(len(self.one_period_distribution.probabilities)))
         row[: n + 1] = 0.0
         return np.array(cvar)[None, :], row[None, :], np.zeros(1)
+
+    def tail_form(self) -> TailForm:
+        """The same rows as arrays; see `RowGenerator`."""
+        n = len(self.purchase_cost)
+        returns = self.outlook.returns
+        cash = np.full((len(returns), 1), self.outlook.cash_return)
+        fixed = self._row(np.zeros(len(returns)))
+        fixed[: n + 1] = 0.0
+        size = np.zeros(len(fixed))
+        size[3 * n + 1 : -1] = 1.0
+        return TailForm(
+            -np.hstack([cash, returns]),
+            self.outlook.probabilities,
+            1.0 - self.confidence,
+            fixed,
+            size,
+        )
 
     def digest(self) -> str:
         """Hash of the outcomes and of the limit."""

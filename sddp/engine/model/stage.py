@@ -87,6 +87,10 @@ class RowGenerator(Protocol):
     (n_rows, n_variables), and the upper sides (n_rows,). Without it the rows are generated as in
     training, and the bound is a little tighter and slower.
 
+    A generator whose rows are those of a limit on a tail mean may have a method ``tail_form()``
+    that returns them as a `TailForm`: compiled training then finds them by itself. Training with
+    any other generator is left to HiGHS.
+
     A generator holds numbers, no Pyomo object: the variables are those of `Stage.row_variables`,
     in their order. A compiled stage keeps a copy of it. What it answers must follow from what it is
     asked alone: paths of one iteration are worked on in an order that depends on ``n_jobs``, some
