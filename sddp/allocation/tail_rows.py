@@ -72,15 +72,16 @@ class TailRows:
     def tail_form(self) -> TailForm:
         """The same rows as arrays; see `RowGenerator`."""
         n = len(self.purchase_cost)
-        returns = self.outlook.returns
-        cash = np.full((len(returns), 1), self.outlook.cash_return)
+        law = self.one_period_distribution
+        returns = law.returns
+        cash = np.full((len(returns), 1), law.cash_return)
         fixed = self._row(np.zeros(len(returns)))
         fixed[: n + 1] = 0.0
         size = np.zeros(len(fixed))
         size[3 * n + 1 : -1] = 1.0
         return TailForm(
             -np.hstack([cash, returns]),
-            self.outlook.probabilities,
+            law.probabilities,
             1.0 - self.confidence,
             fixed,
             size,

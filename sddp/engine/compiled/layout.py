@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,34 +13,55 @@ from sddp.engine.compiled.outcomes import ENTROPIC, IDENTITY, MATRIX, SCALE, TAI
 from sddp.engine.compiled.simplex import AT_LOWER, AT_UPPER
 from sddp.engine.compiled.tables import Stages
 from sddp.engine.model.graph import NodeName
+from sddp.engine.model.problem import Problem
+from sddp.engine.model.stage_data import StageData
 from sddp.engine.model.tail_form import TailForm
 from sddp.engine.model.transition import IdentityMap, ScaleMap, StateMap
-from sddp.engine.subproblem.compile import CompiledStage
-from sddp.engine.subproblem.network import Network
-from sddp.engine.subproblem.prepared import PreparedStage
-from sddp.engine.subproblem.reduction import ReducedStage
+from sddp.engine.subproblem.compile import PresolvedStage, compile_problem
+from sddp.engine.subproblem.reduction import ReducedStage, reduced_scaling
 from sddp.engine.subproblem.stage_lp import Movement
-from sddp.engine.subproblem.stage_scaling import reduced_scaling
 from sddp.engine.value.cost_to_go import Outcomes
 from sddp.lp import Scaling
 from sddp.risk import AVaR, ConvexCombination, CVaR, Entropic, Expectation, RiskMeasure, WorstCase
 
 
-def stages_of(network: Network) -> Stages:
-    """The arrays of all nodes of a network's problem."""
-    names = network.problem.graph.nodes
-    kinds, kind_of = _kinds(network, names)
-    outcomes = [_outcomes(network, name) for name in names]
-    parts: dict[str, Any] = {"kind": np.array(kind_of, dtype=np.int64)}
+@dataclass(frozen=True, eq=False)
+class Followers:
+    """What follows each node of a problem, and how its value function is kept.
+
+    Attributes
+    ----------
+    outcomes : mapping from node name to Outcomes or None
+        None where nothing follows.
+    n_pools : mapping from node name to int
+        Pools of cuts of the node's own value function.
+    risk : mapping from node name to RiskMeasure
+    theta_lower : mapping from node name to float
+        Bounds on the cost-to-go; minus infinity where left out.
+    """
+
+    outcomes: Mapping[NodeName, Outcomes | None]
+    n_pools: Mapping[NodeName, int]
+    risk: Mapping[NodeName, RiskMeasure]
+    theta_lower: Mapping[NodeName, float]
+
+
+def stages_of(problem: Problem, followers: Followers) -> Stages:
+    """The arrays of all nodes of a problem."""
+    names = list(problem.graph.nodes)
+    kinds, kind_of = _kinds(problem, names)
+    exact = compile_problem(problem).exact
+    parts: dict[str, Any] = {"kind": np.array(kind_of)}
     parts |= _stacked_kinds(kinds)
     parts |= _stacked_maps(kinds)
     parts |= _tails(kinds)
-    parts |= _followers(network, names, outcomes)
-    parts["theta_lower"] = np.array(
-        [network.theta_lower.get(n, -np.inf) / kinds[0].scaling.money for n in names]
-    )
-    parts["unit"] = np.array([kinds[0].scaling.money])
-    parts["money"] = np.array([network.problem.money])
+    parts |= _followers(problem, names, followers)
+    money = kinds[0].scaling.money
+    lower = [followers.theta_lower.get(name, -np.inf) / money for name in names]
+    parts["theta_lower"] = np.array(lower)
+    parts["unit"], parts["money"] = np.array([money]), np.array([problem.money])
+    parts["homogeneous"] = np.array([int(problem.homogeneous)])
+    parts["exact"] = np.array([int(name in exact) for name in names])
     return Stages(**{name: _own(parts[name]) for name in Stages._fields})
 
 
@@ -54,7 +75,7 @@ def _own(array: Any) -> Any:
 class _Kind:
     """One kind of stage in the units of its programs."""
 
-    prepared: PreparedStage
+    prepared: PresolvedStage
     has_theta: bool
     scaling: Scaling
     form: TailForm | None
@@ -66,7 +87,7 @@ class _Kind:
         self.columns = self.scaling.columns[self.n_state :]
 
     @property
-    def compiled(self) -> CompiledStage:
+    def compiled(self) -> StageData:
         return self.prepared.compiled
 
     @property
@@ -148,20 +169,19 @@ class _Kind:
         return self.reduced.constant[columns], expand
 
 
-def tail_form(compiled: CompiledStage) -> TailForm | None:
+def tail_form(compiled: StageData) -> TailForm | None:
     """The tail form of a stage's row generator, where it has one."""
     make = getattr(compiled.rows, "tail_form", None)
     form: TailForm | None = None if make is None else make()
     return form
 
 
-def _kinds(network: Network, names: Iterable[NodeName]) -> tuple[list[_Kind], list[int]]:
-    problem = network.problem
+def _kinds(problem: Problem, names: Iterable[NodeName]) -> tuple[list[_Kind], list[int]]:
     kinds: dict[tuple[int, int, bool], int] = {}
     found: list[_Kind] = []
     numbers = []
     for name in names:
-        stage, has_theta = problem.prepared[name], bool(problem.graph.children(name))
+        stage, has_theta = compile_problem(problem).stages[name], bool(problem.graph.children(name))
         key = (id(stage.compiled), id(stage.reduced), has_theta)
         if key not in kinds:
             kinds[key] = len(found)
@@ -335,44 +355,37 @@ def _joined(parts: Sequence[Floats]) -> Floats:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _outcomes(network: Network, name: NodeName) -> Outcomes | None:
-    arcs = network.problem.graph.children(name)
-    return network.outcomes(arcs, network.risk[name]) if arcs else None
-
-
-def _followers(
-    network: Network, names: Iterable[NodeName], outcomes: Sequence[Outcomes | None]
-) -> dict[str, Any]:
-    names = list(names)
+def _followers(problem: Problem, names: list[NodeName], known: Followers) -> dict[str, Any]:
     number = {name: k for k, name in enumerate(names)}
-    pools = [len(network.value_functions[name].pools) for name in names]
-    pool_at = np.cumsum([0, *pools])
-    transitions: dict[int, int] = {}
+    pool_at = np.cumsum([0, *(known.n_pools[name] for name in names)])
     maps: list[StateMap] = []
-    branches: list[tuple[int, int, int, int]] = []
+    positions: dict[int, int] = {}
+    for name in names:
+        transition = problem.stages[name].transition
+        if id(transition) not in positions:
+            positions[id(transition)] = len(maps)
+            maps.append(transition)
+    at = [positions[id(problem.stages[name].transition)] for name in names]
+    branches: list[int] = []
     branch_at, weight_at, risk_at = [0], [0], [0]
     weights: list[Floats] = []
     terms: list[tuple[float, int, float]] = []
-    for name, found in zip(names, outcomes, strict=True):
-        for child in found.children if found else ():
-            if id(child.transition) not in transitions:
-                transitions[id(child.transition)] = len(maps)
-                maps.append(child.transition)
-            k = number[child.name]
-            branches.append((k, transitions[id(child.transition)], int(pool_at[k]), pools[k]))
+    for name in names:
+        found = known.outcomes[name]
         if found is not None:
+            branches.extend(number[child.name] for child in found.children)
             weights.append(found.weights)
-            terms.extend(risk_terms(network.risk[name]))
+            terms.extend(risk_terms(known.risk[name]))
         branch_at.append(len(branches))
-        weight_at.append(weight_at[-1] + (len(found.weights) if found else 0))
+        weight_at.append(weight_at[-1] + (0 if found is None else len(found.weights)))
         risk_at.append(len(terms))
-    table = np.array(branches, dtype=np.int64).reshape(-1, 4)
+    node = np.array(branches, dtype=np.int64)
     return {
         "branch_at": np.array(branch_at),
-        "branch_node": table[:, 0],
-        "branch_transition": table[:, 1],
-        "branch_pool": table[:, 2],
-        "branch_pools": table[:, 3],
+        "branch_node": node,
+        "branch_transition": np.array(at)[node],
+        "branch_pool": pool_at[node],
+        "branch_pools": np.diff(pool_at)[node],
         "weight_at": np.array(weight_at),
         "weight": _joined(weights),
         "risk_at": np.array(risk_at),
@@ -380,6 +393,9 @@ def _followers(
         "risk_kind": np.array([term[1] for term in terms], dtype=np.int64),
         "risk_parameter": np.array([term[2] for term in terms], dtype=float),
         "pool_at": pool_at,
+        "node_transition": np.array(at),
+        "cumulated_at": np.cumsum([0, *(each.n_realisations for each in maps)]),
+        "cumulated": _joined([each.cumulated for each in maps]),
         **_transitions(maps),
     }
 

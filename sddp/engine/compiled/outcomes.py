@@ -244,9 +244,16 @@ def adjust(S, W, k):
 def cost_to_go(S, M, W, k, u):
     """The cost-to-go of node `k` at the outgoing state `u` under all cuts; value and offset.
 
-    Leaves values, active cuts and adjusted probabilities of all outcomes in `W`.
+    Leaves values, active cuts and adjusted probabilities of all outcomes in `W`. As long as some
+    outcome has no cut the value is minus infinity and the probabilities are the nominal ones.
     """
     at, d = 0, len(u)
+    for b in range(S.branch_at[k], S.branch_at[k + 1]):
+        for p in range(S.branch_pool[b], S.branch_pool[b] + S.branch_pools[b]):
+            if M.n_cuts[p] == 0:
+                for o in range(S.weight_at[k + 1] - S.weight_at[k]):
+                    W.q[o] = S.weight[S.weight_at[k] + o]
+                return -np.inf, 0.0
     for b in range(S.branch_at[k], S.branch_at[k + 1]):
         t, pool = S.branch_transition[b], S.branch_pool[b]
         E = S.transition_size[t]

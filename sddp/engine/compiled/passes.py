@@ -18,8 +18,8 @@ from sddp.engine.compiled.visit import visit
 # reference too; somebody asked to stop.
 JUDGE, STOPPED = 4, 5
 
-# Places in `P.at`: step, branch, noise of the visit at hand; cuts and decisions written down; visits
-# until one is judged; whether to stop.
+# Places in `P.at`: step, branch, noise of the visit at hand; cuts and decisions written down;
+# visits until one is judged; whether to stop.
 STEP, BRANCH, NOISE, CUTS, DECISIONS, UNTIL_JUDGED, STOP = 0, 1, 2, 3, 4, 5, 6
 
 # A cut that lifts its pool at its own state by less than this, relative to the value, is rounding.
@@ -28,7 +28,7 @@ IMPROVEMENT = 1e-13
 
 @kernel
 def arrive_at(S, k, e, u, x):
-    """Incoming state of node `k` for arrival `e` into `x`; of size 1 where homogeneous: its size."""
+    """Incoming state of node `k` for arrival `e` into `x`, normalized; its size."""
     t, d = S.node_transition[k], len(u)
     kind, at, sh = S.transition_kind[t], S.transition_rows_at[t], S.shift_at[t]
     for i in range(d):

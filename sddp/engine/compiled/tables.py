@@ -52,6 +52,9 @@ class Stages(NamedTuple):
     outcomes
         (by variable, `tail_data`; by outcome, `tail_rows`), weights and mass.
     pool_at : (K + 1,) pools of each node. noise_weight : by noise of a kind.
+    node_transition, exact : (K,) transition by which a node is entered; whether its value is known.
+    cumulated_at, cumulated : cumulated probabilities of the realizations of each transition.
+    homogeneous : (1,)
     """
 
     kind: Ints
@@ -119,6 +122,11 @@ class Stages(NamedTuple):
     tail_mass: Floats
     pool_at: Ints
     noise_weight: Floats
+    node_transition: Ints
+    cumulated_at: Ints
+    cumulated: Floats
+    homogeneous: Ints
+    exact: Ints
 
 
 class Memory(NamedTuple):
@@ -135,6 +143,8 @@ class Memory(NamedTuple):
     none).
     cut_slope, cut_const, n_cuts : by pool.
     tails, n_tails : by tail form; the number counts all ever found.
+    mean, n_mean : (K, d), (K,) running means of decisions, and whether there is one.
+    closed : (K,) nodes that are left to the reference.
     """
 
     A: Floats
@@ -157,6 +167,9 @@ class Memory(NamedTuple):
     n_cuts: Ints
     tails: Floats
     n_tails: Ints
+    mean: Floats
+    n_mean: Ints
+    closed: Ints
 
 
 class Scratch(NamedTuple):
@@ -229,6 +242,9 @@ def new_memory(stages: Stages, n_rows: int = FIRST_ROWS, n_cuts: int = FIRST_CUT
         n_cuts=np.zeros(n_pools, dtype=np.int64),
         tails=np.zeros((n_forms, POOL_SIZE, max(1, d))),
         n_tails=np.zeros(n_forms, dtype=np.int64),
+        mean=np.zeros((n_nodes, d)),
+        n_mean=np.zeros(n_nodes, dtype=np.int64),
+        closed=np.zeros(n_nodes, dtype=np.int64),
     )
 
 
@@ -275,4 +291,86 @@ def new_scratch(stages: Stages, memory: Memory) -> Scratch:
         **{name: np.zeros(size, dtype=np.int64) for name, size in ints.items()},
         alive=np.zeros(n, dtype=np.bool_),
         packed=np.zeros((n_cuts, d)),
+    )
+
+
+class Path(NamedTuple):
+    """One path, and what its passes write down. `L` steps at most, `F` cuts, `G` decisions.
+
+    Attributes
+    ----------
+    node, noise, arrival : (L,). length : (1,)
+    x, scale, u, slope, z, result : by step: incoming state of size 1 where homogeneous, its true
+        size, outgoing state, slope, columns, and value, intercept, cost-to-go column.
+    unvisited : (L,) weight of the outcomes of a decision that no path has followed.
+    unseen : by outcome of each node, the share of it that no path has followed.
+    uniform : (L, branches)
+    at : see `passes`.
+    trial, arrived, sum, sum_const : the state that is studied, a child's, its mean cut so far.
+    cut_pool, cut_x, cut_slope, cut_const : (F,) cuts as they came. off_origin : (1,) largest
+        intercept of a homogeneous one.
+    decision_node, decision : (G,), (G, d)
+    """
+
+    node: Ints
+    noise: Ints
+    arrival: Ints
+    length: Ints
+    x: Floats
+    scale: Floats
+    u: Floats
+    slope: Floats
+    z: Floats
+    result: Floats
+    unvisited: Floats
+    unseen: Floats
+    uniform: Floats
+    at: Ints
+    trial: Floats
+    arrived: Floats
+    sum: Floats
+    sum_const: Floats
+    cut_pool: Ints
+    cut_x: Floats
+    cut_slope: Floats
+    cut_const: Floats
+    off_origin: Floats
+    decision_node: Ints
+    decision: Floats
+
+
+def new_path(stages: Stages, length: int, n_cuts: int, n_decisions: int, unseen: Floats) -> Path:
+    """Room for a path of so many steps."""
+    n, d = stages.cost.shape[1], stages.cost_state.shape[1]
+    branches = int(np.diff(stages.branch_at).max(initial=1))
+
+    def ints(*shape: int) -> Ints:
+        return np.zeros(shape, dtype=np.int64)
+
+    return Path(
+        node=ints(length),
+        noise=ints(length),
+        arrival=ints(length),
+        length=ints(1),
+        x=np.zeros((length, d)),
+        scale=np.ones(length),
+        u=np.zeros((length, d)),
+        slope=np.zeros((length, d)),
+        z=np.zeros((length, n)),
+        result=np.zeros((length, 3)),
+        unvisited=np.zeros(length),
+        unseen=unseen,
+        uniform=np.zeros((length, branches)),
+        at=ints(7),
+        trial=np.zeros(d),
+        arrived=np.zeros(d),
+        sum=np.zeros(d),
+        sum_const=np.zeros(1),
+        cut_pool=ints(n_cuts),
+        cut_x=np.zeros((n_cuts, d)),
+        cut_slope=np.zeros((n_cuts, d)),
+        cut_const=np.zeros(n_cuts),
+        off_origin=np.zeros(1),
+        decision_node=ints(n_decisions),
+        decision=np.zeros((n_decisions, d)),
     )

@@ -234,6 +234,8 @@ def break_tails(S, M, W, k, x, z, tolerance, again):
 def break_cost_to_go(S, M, W, k, x, u, theta, tolerance):
     """Append the row of the cost-to-go if a solution breaks it; how many, -1 without room."""
     value, offset = cost_to_go(S, M, W, k, u)
+    if value == -np.inf:
+        return 0
     if theta >= value - tolerance * max(S.money[0], abs(value)):
         return 0
     const = support(S, M, W, k, offset, W.gradient)
@@ -263,6 +265,21 @@ def refresh(S, M, W, k, x, tolerance):
 
 
 @kernel
+def rows_hold(M, W, k, n):
+    """Whether the solution keeps all rows of the program; their ages grow by one."""
+    for i in range(M.m[k]):
+        value, size = 0.0, 1.0
+        for j in range(n):
+            part = M.A[k, i, j] * W.z[j]
+            value += part
+            size += abs(part)
+        if max(W.lower[n + i] - value, value - W.upper[n + i]) > CHECK * size:
+            return False
+        M.age[k, i] += 1
+    return True
+
+
+@kernel
 def certify(S, M, W, k, w, x):
     """Verify the solution and make its cut; False where it misses by more than `CHECK`.
 
@@ -270,9 +287,8 @@ def certify(S, M, W, k, w, x):
     the bound, that the sign of its multiplier or reduced cost asks for. It is a lower bound
     whatever the rounding of the multipliers.
     """
-    t, d, m = S.kind[k], len(x), M.m[k]
+    t, d, primal, terms = S.kind[k], len(x), 0.0, 0.0
     n, at = S.n_columns[t], S.noise_at[t] + w
-    primal, terms, dual = 0.0, 0.0, 0.0
     for s in range(d):
         W.slope[s] = S.cost_state[t, s]
         primal += S.cost_state[t, s] * x[s]
@@ -282,15 +298,8 @@ def certify(S, M, W, k, w, x):
         W.reduced[j] = S.cost[t, j]
         primal += S.cost[t, j] * W.z[j]
         terms += abs(S.cost[t, j] * W.z[j])
-    for i in range(m):
-        value, size = 0.0, 1.0
-        for j in range(n):
-            part = M.A[k, i, j] * W.z[j]
-            value += part
-            size += abs(part)
-        if max(W.lower[n + i] - value, value - W.upper[n + i]) > CHECK * size:
-            return False
-        M.age[k, i] += 1
+    if not rows_hold(M, W, k, n):
+        return False
     for j in range(n):
         i, y = M.nonbasic[k, j] - n, M.d[k, j]
         if i < 0 or y == 0.0:
@@ -332,11 +341,10 @@ def certify(S, M, W, k, w, x):
             W.slope[S.move_state[r]] += y * S.move_entry[r]
     if not abs(primal - dual) <= CHECK * (1.0 + terms):
         return False
-    value, inner = S.unit[0] * dual + S.offset[at], 0.0
+    W.result[0] = W.result[1] = S.unit[0] * dual + S.offset[at]
     for s in range(d):
         W.slope[s] *= S.unit[0]
-        inner += W.slope[s] * x[s]
-    W.result[0], W.result[1] = value, value - inner
+        W.result[1] -= W.slope[s] * x[s]
     return True
 
 
@@ -407,6 +415,26 @@ def optimize(S, M, W, k):
 
 
 @kernel
+def break_rows(S, M, W, k, at, x, tolerance, again):
+    """Append all rows that the solution breaks; how many, -1 where there is no room."""
+    t = S.kind[k]
+    combine(S, t, 0, x, W.z, W.u)
+    for i in range(S.map_at[t, 1] - S.map_at[t, 0]):
+        W.u[i] = min(max(W.u[i], S.outgoing_lower[at, i]), S.outgoing_upper[at, i])
+    n_tails, n_cuts = 0, 0
+    if S.tail[t] >= 0:
+        n_tails = break_tails(S, M, W, k, x, W.z, tolerance, again)
+        if n_tails < 0:
+            return -1
+    if S.theta[t] >= 0:
+        W.result[2] = W.z[S.theta[t]] * S.unit[0]
+        n_cuts = break_cost_to_go(S, M, W, k, x, W.u, W.result[2], tolerance)
+        if n_cuts < 0:
+            return -1
+    return n_tails + n_cuts
+
+
+@kernel
 def visit(S, M, W, k, w, x, tolerance):
     """Solve node `k` at state `x` and noise `w`, rows refined to `tolerance`; the status.
 
@@ -416,6 +444,8 @@ def visit(S, M, W, k, w, x, tolerance):
     t = S.kind[k]
     n, theta, d = S.n_columns[t], S.theta[t], len(x)
     at = S.noise_at[t] + w
+    if M.closed[k] != 0:
+        return UNSETTLED
     if not set_bounds(S, M, W, k, w, x):
         return INFEASIBLE
     if theta >= 0 and not refresh(S, M, W, k, x, tolerance):
@@ -428,25 +458,16 @@ def visit(S, M, W, k, w, x, tolerance):
         status = optimize(S, M, W, k)
         if status != OPTIMAL:
             return status
-        n_out = S.map_at[t, 1] - S.map_at[t, 0]
-        combine(S, t, 0, x, W.z, W.u)
-        for i in range(n_out):
-            W.u[i] = min(max(W.u[i], S.outgoing_lower[at, i]), S.outgoing_upper[at, i])
-        broken, n_tails = 0, 0
-        if S.tail[t] >= 0:
-            n_tails = break_tails(S, M, W, k, x, W.z, tolerance, number > 0)
-        if theta >= 0 and n_tails >= 0:
-            W.result[2] = W.z[theta] * S.unit[0]
-            broken = break_cost_to_go(S, M, W, k, x, W.u, W.result[2], tolerance)
-        if n_tails < 0 or broken < 0:
+        broken = break_rows(S, M, W, k, at, x, tolerance, number > 0)
+        if broken < 0:
             return FULL
         moved = False
         for j in range(n):
             moved = moved or W.z[j] != W.z_before[j]
             W.z_before[j] = W.z[j]
-        if broken + n_tails > 0 and moved:
+        if broken > 0 and moved:
             continue
-        if broken + n_tails > 0:  # broken within the program's own tolerance
+        if broken > 0:  # broken within the program's own tolerance
             M.counts[k, 5] += 1
         settled = certify(S, M, W, k, w, x)
         if settled or rechecked:

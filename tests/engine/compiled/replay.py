@@ -1,0 +1,97 @@
+"""Visits made twice, by the compiled kernel and by HiGHS, under the same cuts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import sddp
+from sddp.engine.compiled.layout import Followers
+from sddp.engine.compiled.simplex import INFEASIBLE, OPTIMAL
+from sddp.engine.compiled.visitor import Visitor
+from sddp.engine.subproblem.feasibility import FeasibilityCut
+from sddp.engine.subproblem.network import Network
+from sddp.engine.value.cost_to_go import LazyAggregation
+from tests.engine.instances import Instance, random_instance
+
+FINAL = 1e-9
+
+
+@dataclass
+class Replay:
+    """Both solvers of one problem, and what they disagreed on.
+
+    `worst` is the largest difference of values, relative to 1 or the value; `lowest` and `highest`
+    say how far a compiled cut was below and above the reference's value at another state.
+    """
+
+    network: Network
+    visitor: Visitor
+    worst: float = 0.0
+    highest: float = -np.inf
+    visits: int = 0
+    unsettled: int = 0
+
+    @classmethod
+    def of(cls, problem: sddp.Problem, risk: sddp.risk.RiskMeasure | None = None) -> Replay:
+        """Nothing learnt yet but the initial cuts."""
+        network = Network(problem, risk, LazyAggregation(), trains_to=FINAL)
+        functions, children = network.value_functions, problem.graph.children
+        followers = Followers(
+            {
+                n: network.outcomes(children(n), network.risk[n]) if children(n) else None
+                for n in functions
+            },
+            {n: len(function.pools) for n, function in functions.items()},
+            network.risk,
+            network.theta_lower,
+        )
+        replay = cls(network, Visitor(problem, followers))
+        for name, function in functions.items():
+            for w, pool in enumerate(function.pools):
+                replay.visitor.append_cuts(replay._pool(name, w), pool.slopes, pool.intercepts)
+        return replay
+
+    def visit(self, name: object, noise: int, x: np.ndarray, other: np.ndarray) -> None:
+        """Solve by both, compare, and give the cut to both."""
+        visitor, k = self.visitor, self.visitor.number[name]
+        status = visitor.visit(k, noise, x, FINAL)
+        reference = self.network.nodes[name].solve(x, noise, FINAL)
+        self.visits += 1
+        if isinstance(reference, FeasibilityCut):
+            assert status == INFEASIBLE
+            return
+        assert status != INFEASIBLE, (name, noise, x)
+        if status != OPTIMAL:
+            self.unsettled += 1
+            return
+        value, intercept = visitor.scratch.result[:2]
+        slope = visitor.scratch.slope.copy()
+        size = max(1.0, abs(reference.value))
+        self.worst = max(self.worst, abs(value - reference.value) / size)
+        there = self.network.nodes[name].solve(other, noise, FINAL)
+        if not isinstance(there, FeasibilityCut):
+            excess = intercept + slope @ other - there.value
+            self.highest = max(self.highest, excess / max(1.0, abs(there.value)))
+        pools = self.network.value_functions[name].pools
+        if len(pools) == self.network.problem.stages[name].noise.n_realisations:
+            pools[noise].add(slope, float(intercept))
+            visitor.append_cuts(self._pool(name, noise), slope[None], np.array([intercept]))
+
+    def _pool(self, name: object, noise: int) -> int:
+        return int(self.visitor.stages.pool_at[self.visitor.number[name]]) + noise
+
+
+def with_noise_in_sides(seed: int, **changes: object) -> Instance:
+    """A random instance whose noise is in right-hand sides and bounds alone."""
+    rng = np.random.default_rng(seed)
+    instance = random_instance(seed, noise=2, **changes)
+    for node in instance.tree.nodes.values():
+        first = node.realisations[0]
+        for w in range(1, len(node.realisations)):
+            rhs, upper = first.rhs.copy(), first.upper.copy()
+            rhs[5:] += rng.normal(size=2)
+            upper[[0, 3]] += rng.uniform(-3.0, 0.0, 2)
+            node.realisations[w] = replace(first, rhs=rhs, upper=upper, fixed=rng.normal())
+    return instance
