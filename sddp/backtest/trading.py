@@ -1,7 +1,7 @@
 """One step of trading, in money: costs, the trades a target asks for, and their execution.
 
-Holdings are vectors with cash first, then the assets. The backtest and anyone who trades step by
-step use these same functions.
+Holdings have cash first, then the assets: a vector, or many of them along leading axes. The
+backtest, simulations, and anyone who trades step by step use these same functions.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class TransactionCosts:
 class Execution(NamedTuple):
     """What became of requested trades, all in money.
 
-    `trades` and `costs` are by asset, shape (n_assets,); positive trades buy. `holdings`, shape
-    (1 + n_assets,), are those afterwards, cash first.
+    `trades` and `costs` are by asset, shape (..., n_assets); positive trades buy. `holdings`, shape
+    (..., 1 + n_assets), are those afterwards, cash first.
     """
 
     trades: Floats
@@ -133,38 +133,52 @@ def requested_trades(holdings: Floats, weights: Floats, costs: TransactionCosts)
 
     Parameters
     ----------
-    holdings : array, shape (1 + n_assets,)
-        Money before trading, cash first.
-    weights : array, shape (1 + n_assets,)
+    holdings : array, shape (..., 1 + n_assets)
+        Money before trading, cash first; of one portfolio or of many.
+    weights : array, shape (1 + n_assets,) or that of `holdings`
         Non-negative, summing to 1.
     costs : TransactionCosts
 
     Returns
     -------
-    array, shape (n_assets,)
+    array, shape (..., n_assets)
         Money; positive buys.
     """
-    risky: Floats = weights[1:]
-    return risky * wealth_after_costs(holdings, weights, costs) - holdings[1:]
+    left = np.asarray(wealth_after_costs(holdings, weights, costs))
+    trades: Floats = weights[..., 1:] * left[..., None] - holdings[..., 1:]
+    return trades
 
 
-def wealth_after_costs(holdings: Floats, weights: Floats, costs: TransactionCosts) -> float:
+def wealth_after_costs(holdings: Floats, weights: Floats, costs: TransactionCosts) -> Floats:
     """Wealth left when `weights` of it are held: ``v + cost(weights v - holdings) = wealth``.
 
     The left side is convex, increasing and piecewise linear in ``v``, and too large at the wealth
     before costs: Newton's method from there ends at the root, one kink per asset at most.
+
+    Parameters
+    ----------
+    holdings, weights, costs
+        As in `requested_trades`.
+
+    Returns
+    -------
+    array, shape of `holdings` without its last axis; a number for one portfolio
     """
-    wealth = float(holdings.sum())
-    after = wealth
-    for _ in range(len(weights) + 1):
-        trades = weights[1:] * after - holdings[1:]
-        excess = after + costs.charged(trades).sum() - wealth
-        slope = 1.0 + np.where(trades > 0.0, costs.buy, -costs.sell) @ weights[1:]
-        step = float(excess / slope)
-        after -= step
-        if step <= ROUNDING * wealth:
+    risky, held = weights[..., 1:], holdings[..., 1:]
+    wealth = np.asarray(holdings.sum(axis=-1))
+    after, moving = wealth.copy(), np.ones(wealth.shape, dtype=bool)
+    for _ in range(holdings.shape[-1] + 1):
+        trades = risky * after[..., None] - held
+        excess = after + costs.charged(trades).sum(axis=-1) - wealth
+        rates = np.where(trades > 0.0, costs.buy, -costs.sell)
+        slope = 1.0 + (rates @ risky if risky.ndim == 1 else (rates * risky).sum(axis=-1))
+        step = excess / slope
+        # A portfolio that has arrived stays: its wealth does not depend on its company.
+        after = np.where(moving, after - step, after)
+        moving &= step > ROUNDING * wealth
+        if not moving.any():
             break
-    return after
+    return after[()]
 
 
 def execute(
@@ -174,9 +188,9 @@ def execute(
 
     Parameters
     ----------
-    holdings : array, shape (1 + n_assets,)
-        Money before trading, cash first.
-    requested : array, shape (n_assets,)
+    holdings : array, shape (..., 1 + n_assets)
+        Money before trading, cash first; of one portfolio or of many.
+    requested : array, shape (..., n_assets)
         Trades in money; positive buys. No more is sold than is held.
     costs : TransactionCosts
         Charged here and nowhere else.
@@ -187,15 +201,17 @@ def execute(
     -------
     Execution
     """
-    sales = np.minimum(np.maximum(-requested, 0.0), holdings[1:])
+    sales = np.minimum(np.maximum(-requested, 0.0), holdings[..., 1:])
     purchases = np.where(quoted, np.maximum(requested, 0.0), 0.0)
-    cash = holdings[0] + ((1.0 - costs.sell) * sales).sum()
-    bill = ((1.0 + costs.buy) * purchases).sum()
-    trades = purchases * (cash / bill if bill > cash else 1.0) - sales
+    cash = holdings[..., 0] + ((1.0 - costs.sell) * sales).sum(axis=-1)
+    bill = np.asarray(((1.0 + costs.buy) * purchases).sum(axis=-1))
+    factor = np.divide(cash, bill, out=np.ones_like(bill), where=bill > cash)
+    trades = purchases * factor[..., None] - sales
     charged = costs.charged(trades)
     # The factor leaves cash at 0 up to rounding, which may fall on the wrong side of it.
-    left = max(holdings[0] - trades.sum() - charged.sum(), 0.0)
-    return Execution(trades, charged, np.concatenate([[left], holdings[1:] + trades]))
+    left = np.maximum(holdings[..., 0] - trades.sum(axis=-1) - charged.sum(axis=-1), 0.0)
+    after = np.concatenate([np.asarray(left)[..., None], holdings[..., 1:] + trades], axis=-1)
+    return Execution(trades, charged, after)
 
 
 def _by_asset(cost: Cost, assets: Sequence[Hashable]) -> Floats:

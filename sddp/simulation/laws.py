@@ -99,13 +99,9 @@ class ScenarioLaw(ABC):
         DataError
             The law cannot be drawn from over that many periods.
         """
-        for name, count in (
-            ("n_scenarios", n_scenarios),
-            ("n_periods", n_periods),
-            ("chunk_size", 1 if chunk_size is None else chunk_size),
-        ):
-            if isinstance(count, bool) or count != int(count) or count < 1:
-                raise ModelError(f"{name}={count}: must be a whole number of at least 1")
+        check_counts(n_scenarios=n_scenarios, n_periods=n_periods)
+        if chunk_size is not None:
+            check_counts(chunk_size=chunk_size)
         return self._chunks(int(n_scenarios), int(n_periods), root_seed(rng), chunk_size)
 
     def _chunks(
@@ -126,6 +122,18 @@ class ScenarioLaw(ABC):
                     waiting = []
         if waiting:
             yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts that are no whole numbers of at least 1.
+
+    Raises
+    ------
+    ModelError
+    """
+    for name, count in counts.items():
+        if isinstance(count, bool) or count != int(count) or count < 1:
+            raise ModelError(f"{name}={count}: must be a whole number of at least 1")
 
 
 def per_period(mean: ArrayLike, covariance: ArrayLike, *, periods_per_year: float) -> Moments:

@@ -9,17 +9,14 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.fft import idct
-from scipy.optimize import minimize_scalar
 from scipy.special import gammaln, ndtri
-from scipy.stats import qmc
 
 from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
 from sddp.labels import CASH, checked_labels
 from sddp.portfolio.inputs import read_moments
 from sddp.portfolio.moments import asset_labels
-from sddp.rng import child_seed
+from sddp.rng import child_seed, root_seed
 from sddp.simulation.laws import DrawBlock, ScenarioLaw
 from sddp.statistics.sampling import SOBOL_BITS
 from sddp.statistics.tables import TableLike, read_table
@@ -158,6 +155,8 @@ class StudentLaw(ScenarioLaw):
         DataError
             Fewer rows than twice the assets, or their covariance is singular.
         """
+        from scipy.optimize import minimize_scalar
+
         table = read_table(observations, "observations")
         x = np.log1p(table.values) if returns == "log" else table.values
         n, d = x.shape
@@ -259,6 +258,9 @@ def standard_normal(
 
 
 def _sobol(shape: tuple[int, int, int], seed: np.random.SeedSequence) -> Callable[[int], Floats]:
+    from scipy.fft import idct
+    from scipy.stats import qmc  # 0.5 s to import
+
     size, n_periods, n_assets = shape
     most = qmc.Sobol.MAXDIM
     if n_periods * n_assets > most:
@@ -266,9 +268,9 @@ def _sobol(shape: tuple[int, int, int], seed: np.random.SeedSequence) -> Callabl
             f"sampling='sobol': {n_periods} periods of {n_assets} assets are "
             f"{n_periods * n_assets} coordinates, must be at most {most}; use 'antithetic'"
         )
-    engine = qmc.Sobol(
-        n_periods * n_assets, scramble=True, bits=SOBOL_BITS, rng=np.random.default_rng(seed)
-    )
+    # A copy of the seed: scipy spawns from it, and the next engine must find it unused.
+    rng = np.random.default_rng(root_seed(seed))
+    engine = qmc.Sobol(n_periods * n_assets, scramble=True, bits=SOBOL_BITS, rng=rng)
 
     def draw(number: int) -> Floats:
         wanted = number * size

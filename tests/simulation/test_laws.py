@@ -166,7 +166,7 @@ def test_the_first_sobol_coordinates_are_the_principal_components_of_the_sum(mon
             points[:, 0] = np.linspace(0.1, 0.9, n)
             return points - 0.5**31
 
-    monkeypatch.setattr("sddp.simulation.normal_laws.qmc.Sobol", Uniform)
+    monkeypatch.setattr("scipy.stats.qmc.Sobol", Uniform)
     moved = normal(mean=np.zeros(3), sampling="sobol").blocks(4, 8, root_seed(1))(0)
     np.testing.assert_allclose(moved, np.broadcast_to(moved[:, :1], moved.shape), atol=1e-15)
     direction = moved[-1, 0] / np.linalg.norm(moved[-1, 0])
