@@ -9,6 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from sddp.arrays import Floats
+from sddp.rng import Rng
+from sddp.simulation.laws import ScenarioLaw
 
 # (stage, holdings before trading) -> holdings after it, both (n_paths, 1 + n_assets), cash first.
 Rule: TypeAlias = Callable[[int, Floats], Floats]
@@ -63,3 +65,23 @@ def walk(rule: Rule, returns: Floats, n_decisions: int) -> Walk:
         before[:, 1:] *= growth[:, t]
         wealth[:, t + 1] = before.sum(axis=1)
     return Walk(holdings, wealth)
+
+
+def walk_under(rule: Rule, law: ScenarioLaw, *, n_paths: int, n_decisions: int, rng: Rng) -> Walk:
+    """Follow a rule from one unit of cash under a law of returns.
+
+    Parameters
+    ----------
+    rule : function
+    law : ScenarioLaw
+        Of simple returns in excess of cash.
+    n_paths, n_decisions : int
+    rng : int, SeedSequence or Generator
+        Rules that are followed with the same one meet the same returns.
+    """
+    chunks = law.sample(n_paths, n_decisions, rng=rng)
+    parts = [walk(rule, returns, n_decisions) for returns in chunks]
+    return Walk(
+        np.concatenate([part.holdings for part in parts]),
+        np.concatenate([part.wealth for part in parts]),
+    )

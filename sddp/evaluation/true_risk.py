@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats
+from sddp.risk import weighted_cvar
+from sddp.rng import Rng
+from sddp.simulation.laws import ScenarioLaw
 
 # A decision counts as breaking the limit where it does by more than this share of it.
 BREACH = 0.01
@@ -31,6 +34,33 @@ def over_limit(ratios: Floats) -> dict[str, float]:
         "true_cvar_over_limit_95": float(np.quantile(ratios, 0.95)),
         "share_over_limit": float(np.mean(ratios > 1.0 + BREACH)),
     }
+
+
+def true_cvar(
+    holdings: ArrayLike, law: ScenarioLaw, *, confidence: float, n_scenarios: int, rng: Rng
+) -> Floats:
+    """CVaR of holdings over one period under a law, costs left out, on common draws.
+
+    Parameters
+    ----------
+    holdings : array, shape (n, 1 + n_assets)
+        Money after trading, cash first; cash earns nothing beside returns in excess of it.
+    law : ScenarioLaw
+        Of simple returns in excess of cash.
+    confidence : float
+        0.9 means the mean of the worst 10 %.
+    n_scenarios : int
+    rng : int, SeedSequence or Generator
+
+    Returns
+    -------
+    array, shape (n,)
+        In money.
+    """
+    risky = np.atleast_2d(np.asarray(holdings, dtype=float))[:, 1:]
+    chunks = law.sample(n_scenarios, 1, rng=rng)
+    losses = np.concatenate([-(returns[:, 0] @ risky.T) for returns in chunks])
+    return np.array([weighted_cvar(column, confidence=confidence) for column in losses.T])
 
 
 def towards_cash(
