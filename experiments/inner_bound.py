@@ -37,13 +37,13 @@ from sddp.studies.tasks import Task, TaskPool
 
 Z_95 = 1.959963984540054
 
-# The interval itself is exact to the rounding of its linear programmes only.
+# The interval itself is exact to the rounding of its linear programs only.
 LEAST_GAP = 1e-9
 
 BASE, LARGE = Size(10, 3, 100, 12), Size(100, 3, 1_000, 12)
 
 ASSETS, LARGE_PART = "assets", "large"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,18 @@ def plot(results: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(10.0, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     table = results[results["part"] == ASSETS]
-    for (n, rows), colour in zip(table.groupby("n_assets"), COLOURS, strict=False):
-        _widths(left, rows, "draws", f"{n} assets", colour, "o")
+    for (n, rows), color in zip(table.groupby("n_assets"), COLORS, strict=False):
+        _widths(left, rows, "draws", f"{n} assets", color, "o")
     left.set_xlabel("decisions drawn for each stage and regime")
     left.set_ylabel("width of the interval, share of the gain over cash")
     ends = (table["draws"].min(), table["draws"].max())
-    for draws, colour in zip(ends, COLOURS, strict=False):
+    for draws, color in zip(ends, COLORS, strict=False):
         rows = table[table["draws"] == draws]
-        _widths(right, rows, "n_assets", f"{draws} draws", colour, "s")
+        _widths(right, rows, "n_assets", f"{draws} draws", color, "s")
     large = results[results["part"] == LARGE_PART]
     if len(large):
         label = f"{large['draws'].iloc[0]} draws, {large['n_scenarios'].iloc[0]} scenarios"
-        _widths(right, large, "n_assets", label, COLOURS[2], "*")
+        _widths(right, large, "n_assets", label, COLORS[2], "*")
     once = results[results["part"].isin([ASSETS, LARGE_PART])].drop_duplicates("n_assets")
     label = f"95 % half-width of a mean over {once['n_paths'].iloc[0]} paths"
     right.plot(once["n_assets"], once["half_width"], color="0.4", linestyle="--", label=label)
@@ -186,12 +186,12 @@ def plot(results: pd.DataFrame) -> Figure:
     return figure
 
 
-def _widths(ax: Axes, rows: pd.DataFrame, x: str, label: str, colour: str, marker: str) -> None:
+def _widths(ax: Axes, rows: pd.DataFrame, x: str, label: str, color: str, marker: str) -> None:
     """Median over the random numbers, with the least and the largest."""
     gap = rows.groupby(x)["gap"].agg(["min", "median", "max"])
     reach = [gap["median"] - gap["min"], gap["max"] - gap["median"]]
     ax.errorbar(
-        gap.index, gap["median"], yerr=reach, color=colour, marker=marker, capsize=3, label=label
+        gap.index, gap["median"], yerr=reach, color=color, marker=marker, capsize=3, label=label
     )
 
 

@@ -224,8 +224,8 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.(),#$%&!?@{}~]")
 # fmt: off
 _RESERVED = frozenset((
     "bin", "binaries", "binary", "bound", "bounds", "end", "free", "gen", "general", "generals",
-    "inf", "infinity", "int", "integer", "integers", "max", "maximise", "maximize", "maximum",
-    "min", "minimise", "minimize", "minimum", "obj", "s.t.", "sec", "semi", "sos", "st", "st.",
+    "inf", "infinity", "int", "integer", "integers", "max", "maximize", "maximize", "maximum",
+    "min", "minimize", "minimize", "minimum", "obj", "s.t.", "sec", "semi", "sos", "st", "st.",
     "such", "subject", "that", "to",
 ))
 # fmt: on

@@ -37,7 +37,7 @@ NO_COLUMNS: Ints = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A minimisation ``cost.z + offset`` over ``row_lower <= matrix z <= row_upper`` and bounds."""
+    """A minimization ``cost.z + offset`` over ``row_lower <= matrix z <= row_upper`` and bounds."""
 
     cost: Floats
     matrix: sp.csr_array

@@ -1,7 +1,7 @@
 """Risk measures as maps from (probabilities, values) to (adjusted probabilities, offset).
 
 Every measure here is convex, so ``rho(Z) = max_q q.Z + offset(q)`` over a set of adjusted
-probabilities; a measure returns the maximiser at the given values. That pair is all the engine
+probabilities; a measure returns the maximizer at the given values. That pair is all the engine
 needs: ``q.Z' + offset`` supports ``rho`` from below at every other ``Z'`` (for costs).
 """
 
@@ -66,7 +66,7 @@ class RiskMeasure(ABC):
         """``(weight, tail mass)`` pairs where the measure is a mixture of tail means.
 
         Expectation is the tail of mass 1, the worst case that of mass 0. `None` where it is no
-        such mixture; the extensive form then has no linear programme.
+        such mixture; the extensive form then has no linear program.
         """
         return None
 

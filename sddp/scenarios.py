@@ -1,4 +1,4 @@
-"""`MarkovScenarios`: the one object that statistics hands to optimisation."""
+"""`MarkovScenarios`: the one object that statistics hands to optimization."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Published probabilities are rounded (the authors' test case to 8 digits): rows this near
-# to 1 are renormalised, anything further away is a mistake of the caller.
+# to 1 are renormalized, anything further away is a mistake of the caller.
 ROW_SUM_TOLERANCE = 1e-6
 
 
@@ -58,7 +58,7 @@ class MarkovScenarios(Shown):
     ------
     DataError
         Shapes disagree, a number is not finite, a return is below -1, a probability is negative,
-        or a row of probabilities misses 1 by more than 1e-6 (nearer rows are renormalised).
+        or a row of probabilities misses 1 by more than 1e-6 (nearer rows are renormalized).
         Two labels are equal or have the same text, see `sddp.labels.checked_labels`.
 
     Examples

@@ -1,8 +1,8 @@
-"""Independent answers: linear programmes from plain arrays, solved by `scipy.optimize.linprog`.
+"""Independent answers: linear programs from plain arrays, solved by `scipy.optimize.linprog`.
 
 Nothing here imports the package. A multistage problem is written as `Tree`: numbers only. Its
-value is that of one linear programme over all histories, with nested tail means by the linear
-programme of Rockafellar and Uryasev (2002).
+value is that of one linear program over all histories, with nested tail means by the linear
+program of Rockafellar and Uryasev (2002).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TreeNode:
     `arrivals` are pairs (A, b): the state handed on as y arrives as A y + b.
     """
 
-    realisations: Sequence[StageArrays]
+    realizations: Sequence[StageArrays]
     probabilities: np.ndarray
     arrivals: Sequence[tuple[np.ndarray, np.ndarray]]
     arrival_probabilities: np.ndarray
@@ -76,7 +76,7 @@ def tree_value(tree: Tree) -> float:
 
 
 def state_value(tree: Tree, name: Hashable, state: np.ndarray, noise: int) -> float:
-    """Least cost from a node on, at an incoming state and a realisation of the noise there."""
+    """Least cost from a node on, at an incoming state and a realization of the noise there."""
     lp = _Lp()
     lp.cost[_grow(lp, tree, name, noise, state=state)] = 1.0
     return lp.solve()
@@ -85,7 +85,7 @@ def state_value(tree: Tree, name: Hashable, state: np.ndarray, noise: int) -> fl
 def _grow(lp, tree, name, noise, state=None, arrival=None, before=None):
     """Columns and rows of a node and everything after it; the column of its value."""
     node = tree.nodes[name]
-    stage = node.realisations[noise]
+    stage = node.realizations[noise]
     n_states = stage.rows_in.shape[1]
     incoming = lp.columns(n_states, -np.inf, np.inf)
     for i in range(n_states):
@@ -127,7 +127,7 @@ def _outcomes(lp, tree, name, outgoing):
 
 
 def _risk_column(lp, values, weights, mixture):
-    """A column at or above the mixture of tail means; tight where it is minimised."""
+    """A column at or above the mixture of tail means; tight where it is minimized."""
     theta = lp.columns(1, -np.inf, np.inf)[0]
     row = {theta: 1.0}
     for weight, tail in mixture:
@@ -151,7 +151,7 @@ def _terms(columns, coefficients):
 
 
 class _Lp:
-    """Collects a linear programme."""
+    """Collects a linear program."""
 
     def __init__(self):
         self.cost, self._lower, self._upper, self._rows = {}, [], [], []
@@ -202,7 +202,7 @@ def solve_lp(cost, matrix, row_lower, row_upper, lower, upper, offset=0.0):
 
 
 def tail_mean(probabilities, costs, tail):
-    """Mean of the largest costs with probability mass `tail`, as a linear programme.
+    """Mean of the largest costs with probability mass `tail`, as a linear program.
 
     ``min level + sum p excess / tail`` over ``excess >= cost - level``, ``excess >= 0``.
     """

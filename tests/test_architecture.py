@@ -168,7 +168,7 @@ def test_errors_and_arrays_load_nothing_heavy():
         assert not reaches(module, "pyomo", "highspy", "hmmlearn", "pandas", "scipy")
 
 
-def test_scenarios_and_labels_know_no_modelling_solver_or_fitting():
+def test_scenarios_and_labels_know_no_modeling_solver_or_fitting():
     for name in ("labels", "scenarios", "market", "tables"):
         for module in room(f"sddp.{name}"):
             assert not reaches(module, "pyomo", "highspy", "hmmlearn"), module
@@ -184,7 +184,7 @@ def test_risk_knows_numpy_arrays_and_errors_only():
 
 
 @pytest.mark.parametrize("module", room("sddp.statistics", "sddp.evaluation"))
-def test_statistics_know_no_modelling_and_no_solver(module):
+def test_statistics_know_no_modeling_and_no_solver(module):
     assert not reaches(module, "pyomo", "highspy", "sddp.lp")
 
 

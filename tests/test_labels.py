@@ -49,7 +49,7 @@ def test_the_corpus_is_large_and_passes():
         (["a", CASH], "label 'cash' at position 1 names the riskless position"),
     ],
 )
-def test_labels_that_cannot_be_told_apart_are_refused_with_both(labels, words):
+def test_labels_that_cannot_be_told_apart_are_rejected_with_both(labels, words):
     with pytest.raises(DataError, match=f"^columns.*{re.escape(words.removeprefix('columns '))}"):
         checked_labels(labels, "columns", reserved=CASH)
 
@@ -106,7 +106,7 @@ def test_numbers_come_back_in_the_order_of_the_labels(order, n_given):
         (dict.fromkeys(range(9), 0.0), "unknown assets [0, 1, 2, 3, 4, ... and 4 more]"),
     ],
 )
-def test_numbers_by_label_are_refused_with_the_label(values, words):
+def test_numbers_by_label_are_rejected_with_the_label(values, words):
     with pytest.raises(ModelError, match=re.escape(words)):
         numbers_by_label(values, ["a", None], "weights")
     with pytest.raises(DataError, match=re.escape(words)):

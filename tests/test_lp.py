@@ -1,4 +1,4 @@
-"""A linear programme that is edited equals one that is built anew, after every kind of edit.
+"""A linear program that is edited equals one that is built anew, after every kind of edit.
 
 The oracle is scipy on the plain arrays, and a freshly built `LinearProgram`.
 """
@@ -56,15 +56,15 @@ def oracle(arrays: Arrays) -> float:
     )[0]
 
 
-def assert_equals(programme: LinearProgram, arrays: Arrays) -> None:
-    """Value, feasibility and duality of the edited programme against the arrays it stands for."""
-    assert programme.solve() is Status.OPTIMAL
+def assert_equals(program: LinearProgram, arrays: Arrays) -> None:
+    """Value, feasibility and duality of the edited program against the arrays it stands for."""
+    assert program.solve() is Status.OPTIMAL
     value = oracle(arrays)
-    assert programme.objective() == pytest.approx(value, rel=SOLVER, abs=SOLVER)
+    assert program.objective() == pytest.approx(value, rel=SOLVER, abs=SOLVER)
     fresh = LinearProgram(arrays)
     assert fresh.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(fresh.objective(), rel=SOLVER, abs=SOLVER)
-    z, y, d = programme.primal(), programme.row_duals(), programme.reduced_costs()
+    assert program.objective() == pytest.approx(fresh.objective(), rel=SOLVER, abs=SOLVER)
+    z, y, d = program.primal(), program.row_duals(), program.reduced_costs()
     assert arrays.cost @ z + arrays.offset == pytest.approx(value, rel=1e-8, abs=1e-8)
     rows = arrays.matrix @ z
     for low, at, high in (
@@ -171,31 +171,31 @@ def test_one_kind_of_edit(edit, unit):
     for seed in range(5):
         rng = np.random.default_rng(seed)
         arrays = random_arrays(rng)
-        programme = LinearProgram(arrays, Scaling.uniform(arrays, 1.0 / unit))
-        assert_equals(programme, arrays)
+        program = LinearProgram(arrays, Scaling.uniform(arrays, 1.0 / unit))
+        assert_equals(program, arrays)
         for _ in range(4):
-            arrays = edit(rng, programme, arrays)
-            assert_equals(programme, arrays)
-            assert programme.n_rows == arrays.matrix.shape[0]
+            arrays = edit(rng, program, arrays)
+            assert_equals(program, arrays)
+            assert program.n_rows == arrays.matrix.shape[0]
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_edits_of_every_kind_in_a_row(seed):
     rng = np.random.default_rng(100 + seed)
     arrays = random_arrays(rng)
-    programme = LinearProgram(arrays, Scaling.uniform(arrays, 0.1))
+    program = LinearProgram(arrays, Scaling.uniform(arrays, 0.1))
     for _ in range(20):
-        arrays = EDITS[rng.integers(len(EDITS))](rng, programme, arrays)
-        assert_equals(programme, arrays)
+        arrays = EDITS[rng.integers(len(EDITS))](rng, program, arrays)
+        assert_equals(program, arrays)
 
 
 def test_appended_columns_enter_the_rows_they_are_given():
     arrays = random_arrays(np.random.default_rng(0))
-    programme = LinearProgram(arrays, Scaling.uniform(arrays, 0.2))
-    n_rows = programme.n_rows
+    program = LinearProgram(arrays, Scaling.uniform(arrays, 0.2))
+    n_rows = program.n_rows
     entries = np.random.default_rng(1).normal(size=(2, n_rows))
     lower, upper = np.array([-0.5, 0.0]), np.array([1.0, 2.0])
-    programme.add_columns(np.array([1.5, -0.5]), lower, upper, entries)
+    program.add_columns(np.array([1.5, -0.5]), lower, upper, entries)
     larger = replace(
         arrays,
         cost=np.append(arrays.cost, [1.5, -0.5]),
@@ -203,53 +203,53 @@ def test_appended_columns_enter_the_rows_they_are_given():
         column_lower=np.append(arrays.column_lower, lower),
         column_upper=np.append(arrays.column_upper, upper),
     )
-    assert programme.n_columns == 8
-    assert_equals(programme, larger)
+    assert program.n_columns == 8
+    assert_equals(program, larger)
 
 
 def test_deleting_columns_at_their_bound_costs_no_pivot():
     arrays = random_arrays(np.random.default_rng(0))
-    programme = LinearProgram(arrays)
-    programme.add_columns(np.array([50.0]), np.zeros(1), np.ones(1), np.ones((1, programme.n_rows)))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.primal()[6] == 0.0
-    pivots = programme.effort.pivots
-    programme.delete_columns(np.array([6]))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.effort.pivots == pivots
-    assert_equals(programme, arrays)
+    program = LinearProgram(arrays)
+    program.add_columns(np.array([50.0]), np.zeros(1), np.ones(1), np.ones((1, program.n_rows)))
+    assert program.solve() is Status.OPTIMAL
+    assert program.primal()[6] == 0.0
+    pivots = program.effort.pivots
+    program.delete_columns(np.array([6]))
+    assert program.solve() is Status.OPTIMAL
+    assert program.effort.pivots == pivots
+    assert_equals(program, arrays)
 
 
 @pytest.mark.parametrize(("side", "status"), [(1.0, Status.INFEASIBLE), (-1.0, Status.OPTIMAL)])
-def test_a_programme_without_columns_still_has_rows(side, status):
+def test_a_program_without_columns_still_has_rows(side, status):
     none = np.zeros(0)
     rows = sp.csr_array((1, 0))
     arrays = Arrays(none, rows, np.array([side]), np.array([2.0]), none, none, offset=3.0)
-    programme = LinearProgram(arrays)
-    assert programme.solve() is status
+    program = LinearProgram(arrays)
+    assert program.solve() is status
     if status is Status.OPTIMAL:
-        assert programme.objective() == 3.0
+        assert program.objective() == 3.0
 
 
 def test_no_rows_and_no_columns_change_nothing():
     arrays = random_arrays(np.random.default_rng(1))
-    programme = LinearProgram(arrays)
-    programme.add_rows(np.zeros((0, 6)), np.zeros(0), np.zeros(0))
-    programme.delete_rows(np.zeros(0, dtype=np.int64))
+    program = LinearProgram(arrays)
+    program.add_rows(np.zeros((0, 6)), np.zeros(0), np.zeros(0))
+    program.delete_rows(np.zeros(0, dtype=np.int64))
     none = np.zeros(0, dtype=INDEX)
-    programme.set_costs(none, np.zeros(0))
-    programme.set_column_bounds(none, np.zeros(0), np.zeros(0))
-    programme.set_coefficients(none, none, np.zeros(0))
-    assert_equals(programme, arrays)
+    program.set_costs(none, np.zeros(0))
+    program.set_column_bounds(none, np.zeros(0), np.zeros(0))
+    program.set_coefficients(none, none, np.zeros(0))
+    assert_equals(program, arrays)
 
 
 def test_the_unit_changes_values_inside_the_solver_only():
     arrays = random_arrays(np.random.default_rng(2))
     answers = []
     for unit in (1.0, 1e3, 1e-2):
-        programme = LinearProgram(arrays, Scaling.uniform(arrays, 1.0 / unit))
-        programme.solve()
-        answers.append((programme.objective(), programme.primal(), programme.reduced_costs()))
+        program = LinearProgram(arrays, Scaling.uniform(arrays, 1.0 / unit))
+        program.solve()
+        answers.append((program.objective(), program.primal(), program.reduced_costs()))
     for objective, primal, reduced in answers[1:]:
         assert objective == pytest.approx(answers[0][0], rel=1e-8)
         assert primal == pytest.approx(answers[0][1], abs=1e-7)
@@ -260,54 +260,54 @@ def test_a_basis_brings_back_the_very_same_solution():
     """Bit for bit, whatever was solved in between: this is what makes `decide` pure."""
     rng = np.random.default_rng(3)
     arrays = random_arrays(rng, 20, 15)
-    programme = LinearProgram(arrays)
-    programme.solve()
-    basis = programme.basis()
+    program = LinearProgram(arrays)
+    program.solve()
+    basis = program.basis()
     cost = arrays.cost + 0.3 * rng.normal(size=20)
     columns = np.arange(20, dtype=INDEX)
 
     def ask():
-        programme.set_costs(columns, cost)
-        programme.start_from(basis)
-        programme.solve()
-        return programme.primal()
+        program.set_costs(columns, cost)
+        program.start_from(basis)
+        program.solve()
+        return program.primal()
 
     first = ask()
     for _ in range(5):
-        programme.set_costs(columns, rng.normal(size=20))
-        programme.solve()
+        program.set_costs(columns, rng.normal(size=20))
+        program.solve()
         assert (ask() == first).all()
 
 
 def test_starting_from_the_optimal_basis_takes_no_pivot():
     arrays = random_arrays(np.random.default_rng(4), 20, 15)
-    programme = LinearProgram(arrays)
-    programme.solve()
-    basis = programme.basis()
-    before = programme.effort.pivots
+    program = LinearProgram(arrays)
+    program.solve()
+    basis = program.basis()
+    before = program.effort.pivots
     assert before > 0
-    programme.start_from(basis)
-    programme.solve()
-    assert programme.effort.pivots == before
-    programme.start_from(None)
-    programme.solve()
-    assert programme.effort.pivots > before
+    program.start_from(basis)
+    program.solve()
+    assert program.effort.pivots == before
+    program.start_from(None)
+    program.solve()
+    assert program.effort.pivots > before
 
 
 def test_a_basis_survives_as_codes():
     arrays = random_arrays(np.random.default_rng(5))
-    programme = LinearProgram(arrays)
-    programme.solve()
-    basis = programme.basis()
+    program = LinearProgram(arrays)
+    program.solve()
+    basis = program.basis()
     copied = Basis(basis.columns.copy(), basis.rows.copy())
-    programme.start_from(copied)
-    programme.solve()
-    again = programme.basis()
+    program.start_from(copied)
+    program.solve()
+    again = program.basis()
     assert (again.columns == basis.columns).all()
     assert (again.rows == basis.rows).all()
 
 
-def test_the_basis_tells_slack_rows_and_resting_columns():
+def test_the_basis_tells_slack_rows_and_inactive_columns():
     """``x + y >= 1`` holds the minimum of ``x + 2 y``; ``x <= 5`` and ``y <= 7`` do not."""
     arrays = Arrays(
         cost=np.array([1.0, 2.0]),
@@ -317,13 +317,13 @@ def test_the_basis_tells_slack_rows_and_resting_columns():
         column_lower=np.zeros(2),
         column_upper=np.full(2, np.inf),
     )
-    programme = LinearProgram(arrays)
-    programme.solve()
-    basis = programme.basis()
+    program = LinearProgram(arrays)
+    program.solve()
+    basis = program.basis()
     assert list(basis.rows == BASIC) == [False, True, True]
     assert list(basis.columns == AT_LOWER) == [False, True]
-    assert programme.row_duals() == pytest.approx([1.0, 0.0, 0.0])
-    assert programme.reduced_costs() == pytest.approx([0.0, 1.0])
+    assert program.row_duals() == pytest.approx([1.0, 0.0, 0.0])
+    assert program.reduced_costs() == pytest.approx([0.0, 1.0])
 
 
 def one_row(cost, lower, upper) -> Arrays:
@@ -351,44 +351,44 @@ def test_the_status_says_how_it_ended(arrays, status):
     assert solve_once(arrays)[0] is status
 
 
-def test_a_programme_recovers_from_infeasible_and_unbounded():
-    programme = LinearProgram(one_row(1.0, 2.0, 5.0))
+def test_a_program_recovers_from_infeasible_and_unbounded():
+    program = LinearProgram(one_row(1.0, 2.0, 5.0))
     row = np.array([0], dtype=INDEX)
     for _ in range(2):
-        programme.set_row_bounds(row, np.array([-5.0]), np.array([-2.0]))
-        assert programme.solve() is Status.INFEASIBLE
-        programme.set_row_bounds(row, np.array([2.0]), np.array([np.inf]))
-        programme.set_costs(row, np.array([-1.0]))
-        assert programme.solve() is Status.UNBOUNDED
-        programme.set_costs(row, np.array([1.0]))
-        assert programme.solve() is Status.OPTIMAL
-        assert programme.objective() == pytest.approx(2.0)
+        program.set_row_bounds(row, np.array([-5.0]), np.array([-2.0]))
+        assert program.solve() is Status.INFEASIBLE
+        program.set_row_bounds(row, np.array([2.0]), np.array([np.inf]))
+        program.set_costs(row, np.array([-1.0]))
+        assert program.solve() is Status.UNBOUNDED
+        program.set_costs(row, np.array([1.0]))
+        assert program.solve() is Status.OPTIMAL
+        assert program.objective() == pytest.approx(2.0)
 
 
 def test_crossed_column_bounds_are_infeasible():
-    programme = LinearProgram(one_row(1.0, 0.0, 5.0))
+    program = LinearProgram(one_row(1.0, 0.0, 5.0))
     column = np.array([0], dtype=INDEX)
-    programme.set_column_bounds(column, np.array([3.0]), np.array([2.0]))
-    assert programme.solve() is Status.INFEASIBLE
-    programme.set_column_bounds(column, np.array([2.0]), np.array([3.0]))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(2.0)
+    program.set_column_bounds(column, np.array([3.0]), np.array([2.0]))
+    assert program.solve() is Status.INFEASIBLE
+    program.set_column_bounds(column, np.array([2.0]), np.array([3.0]))
+    assert program.solve() is Status.OPTIMAL
+    assert program.objective() == pytest.approx(2.0)
 
 
-def test_effort_is_counted_over_programmes_that_share_a_counter():
+def test_effort_is_counted_over_programs_that_share_a_counter():
     effort = Effort()
     arrays = random_arrays(np.random.default_rng(6))
-    programmes = [LinearProgram(arrays, effort=effort) for _ in range(2)]
-    for programme in programmes:
-        programme.solve()
-    programmes[0].start_from(None)
-    programmes[0].solve()
+    programs = [LinearProgram(arrays, effort=effort) for _ in range(2)]
+    for program in programs:
+        program.solve()
+    programs[0].start_from(None)
+    programs[0].solve()
     assert effort.solves == 3
     assert effort.pivots > 0
     assert effort.seconds > 0.0
 
 
-def test_a_programme_can_be_written_for_inspection(tmp_path, monkeypatch):
+def test_a_program_can_be_written_for_inspection(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = LinearProgram(one_row(1.0, 2.0, 5.0)).write("stem")
     assert path.startswith(str(tmp_path / "stem-"))
@@ -398,14 +398,14 @@ def test_a_programme_can_be_written_for_inspection(tmp_path, monkeypatch):
     assert LinearProgram(one_row(1.0, 2.0, 5.0)).write("stem").startswith("(not written:")
 
 
-def test_what_highs_refuses_is_an_error():
-    programme = LinearProgram(one_row(1.0, 2.0, 5.0))
+def test_what_highs_rejects_is_an_error():
+    program = LinearProgram(one_row(1.0, 2.0, 5.0))
     at = np.array([-1], dtype=np.int32)
     with pytest.raises(SolverError, match="HiGHS refused a change"):
-        programme.set_column_bounds(at, np.zeros(1), np.ones(1))
+        program.set_column_bounds(at, np.zeros(1), np.ones(1))
     with pytest.raises(IndexError):
-        programme.set_column_bounds(at + 2, np.zeros(1), np.ones(1))
-    assert programme.solve() is Status.OPTIMAL
+        program.set_column_bounds(at + 2, np.zeros(1), np.ones(1))
+    assert program.solve() is Status.OPTIMAL
 
 
 def test_making_solvers_leaves_standard_output_alone():
@@ -436,24 +436,22 @@ def test_a_solver_can_be_made_where_standard_output_is_closed():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_written_programme_is_in_the_callers_units(seed, tmp_path, monkeypatch):
+def test_a_written_program_is_in_the_callers_units(seed, tmp_path, monkeypatch):
     """Solved inside in units of its own, edited, and read back by a HiGHS of its own."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     rng = np.random.default_rng(seed)
     arrays = random_arrays(rng)
     scaling = Scaling(2.0 ** rng.integers(-20, 20, 6), 2.0 ** rng.integers(-20, 20, 5), 2.0**12)
-    programme = LinearProgram(arrays, scaling)
-    programme.set_costs(np.array([1], dtype=INDEX), np.array([0.25]))
-    programme.add_rows(np.ones((1, 6)), np.array([-np.inf]), np.array([4.0]))
-    assert programme.solve() is Status.OPTIMAL
-    path = programme.write("stem", [f"z{j}" for j in range(6)])
+    program = LinearProgram(arrays, scaling)
+    program.set_costs(np.array([1], dtype=INDEX), np.array([0.25]))
+    program.add_rows(np.ones((1, 6)), np.array([-np.inf]), np.array([4.0]))
+    assert program.solve() is Status.OPTIMAL
+    path = program.write("stem", [f"z{j}" for j in range(6)])
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     assert highs.readModel(path) == highspy.HighsStatus.kOk
     highs.run()
-    assert highs.getInfo().objective_function_value == pytest.approx(
-        programme.objective(), rel=1e-6
-    )
+    assert highs.getInfo().objective_function_value == pytest.approx(program.objective(), rel=1e-6)
     assert sorted(highs.getLp().col_names_) == [f"z{j}" for j in range(6)]
     column = highs.getLp().col_names_.index("z2")
     assert highs.getLp().col_upper_[column] == pytest.approx(arrays.column_upper[2], rel=1e-9)

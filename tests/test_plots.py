@@ -105,6 +105,6 @@ def test_a_policy_draws_its_value_function():
         ({"what": "value", "assets": ["a", "b"], "regime": 1}, "is not reached at stage 0"),
     ],
 )
-def test_a_picture_that_makes_no_sense_is_refused(options, words):
+def test_a_picture_that_makes_no_sense_is_rejected(options, words):
     with pytest.raises(ModelError, match=words):
         policy()[2].plot(**options)

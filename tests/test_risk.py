@@ -67,7 +67,7 @@ def unpack(drawn):
 @EXAMPLES
 @given(drawn=outcomes, tail=st.floats(0.01, 1.0))
 def test_fractional_tail_equals_rockafellar_and_uryasev(drawn, tail):
-    """Random unequal weights, ties and zeros included, against the linear programme."""
+    """Random unequal weights, ties and zeros included, against the linear program."""
     p, z = unpack(drawn)
     assert sddp.AVaR(tail).evaluate(p, z) == pytest.approx(tail_mean(p, z, tail), abs=100 * LP)
     mirrored = -tail_mean(p, -z, tail)
@@ -219,7 +219,7 @@ def test_a_third_and_two_thirds_are_one():
     assert thirds.evaluate([0.5, 0.5], [0.0, 3.0]) == pytest.approx(3.0)
 
 
-def test_weights_that_do_not_sum_to_one_are_refused():
+def test_weights_that_do_not_sum_to_one_are_rejected():
     for mixture in (
         0.5 * sddp.Expectation() + 0.4 * sddp.WorstCase(),
         sddp.Expectation() + sddp.WorstCase(),
@@ -274,9 +274,9 @@ def test_parameters_are_checked(make, words):
         make()
 
 
-def test_an_unknown_sense_is_refused():
-    with pytest.raises((ModelError, ValueError), match="maximise"):
-        sddp.WorstCase().evaluate([0.5, 0.5], [1.0, 2.0], "maximise")
+def test_an_unknown_sense_is_rejected():
+    with pytest.raises((ModelError, ValueError), match="maximize"):
+        sddp.WorstCase().evaluate([0.5, 0.5], [1.0, 2.0], "maximize")
 
 
 def test_measures_compare_by_value_and_are_frozen():
@@ -290,7 +290,7 @@ def test_measures_compare_by_value_and_are_frozen():
 
 @EXAMPLES
 @given(drawn=outcomes, confidence=st.floats(0.0, 0.99))
-def test_weighted_cvar_is_the_linear_programme(drawn, confidence):
+def test_weighted_cvar_is_the_linear_program(drawn, confidence):
     p, z = unpack(drawn)
     exact = tail_mean(p, z, 1.0 - confidence)
     assert weighted_cvar(z, p, confidence=confidence) == pytest.approx(exact, abs=100 * LP)
@@ -321,6 +321,6 @@ def test_a_normal_sample_has_the_normal_cvar():
         ([], None),
     ],
 )
-def test_losses_and_weights_that_are_no_distribution_are_refused(losses, p):
+def test_losses_and_weights_that_are_no_distribution_are_rejected(losses, p):
     with pytest.raises(sddp.errors.SddpError):
         weighted_cvar(losses, p, confidence=0.5)

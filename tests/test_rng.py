@@ -129,7 +129,7 @@ def test_an_integer_a_seed_sequence_and_a_generator_give_the_same_numbers(name):
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("rng", [-1, True, 1.5, "5", None])
-def test_what_is_no_seed_is_refused_by_every_call(name, rng):
+def test_what_is_no_seed_is_rejected_by_every_call(name, rng):
     with pytest.raises(ModelError, match=rf"^rng = {rng!r}: must be an integer, a SeedSequence or"):
         CALLS[name](rng)
 

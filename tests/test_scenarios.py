@@ -78,7 +78,7 @@ def test_arrays_are_copies_that_cannot_be_written_to(name):
         setattr(s, name, given[name])
 
 
-def test_rows_rounded_in_print_are_renormalised():
+def test_rows_rounded_in_print_are_renormalized():
     """The authors' test case prints probabilities with 8 digits."""
     s = scenarios(transition_matrix=[[0.33333333, 0.66666666], [0.3, 0.7]])
     assert s.transition_matrix.sum(axis=-1) == pytest.approx(np.ones((T, K)), abs=1e-15)
@@ -112,7 +112,7 @@ def test_rows_rounded_in_print_are_renormalised():
         ({"state_names": ["calm"]}, "must be 2 different names"),
     ],
 )
-def test_wrong_data_are_refused_with_the_place(changes, words):
+def test_wrong_data_are_rejected_with_the_place(changes, words):
     with pytest.raises(DataError, match=re.escape(words)):
         scenarios(**changes)
 

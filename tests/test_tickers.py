@@ -399,7 +399,7 @@ def _fits(folder):
     return sddp.backtest.FitCache(folder / "fits")
 
 
-def test_a_market_refuses_labels_that_files_cannot_tell_apart():
+def test_a_market_rejects_labels_that_files_cannot_tell_apart():
     prices = pd.DataFrame([[1.0, 2.0]], [pd.Timestamp("2020-01-01")])
     for columns in ([7203, "7203"], [1, True], [None, "None"], ["a", float("nan")]):
         with pytest.raises(DataError, match=r"^prices: label .* at position"):

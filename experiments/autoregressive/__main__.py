@@ -1,7 +1,7 @@
 """The paper's first study: three assets and one autoregressive factor.
 
 ``python -m experiments.autoregressive [--quick] [--jobs N] [--out DIR] [--replot]``. Policies
-under a limit on one-period CVaR, against the dynamic programme that is optimal where trading is
+under a limit on one-period CVaR, against the dynamic program that is optimal where trading is
 free and against upper bounds where it is not. A study of 12 dates has 11 decisions. Tables, figures
 and run.json go to the folder; ``--replot`` draws the figures of a folder anew from its tables.
 """

@@ -35,7 +35,7 @@ MYOPIC = "myopic on the same scenarios"
 COST_FREE_FUTURE = "cost-free future on the same scenarios"
 ONE_STEP = "one-step"
 ONE_STEP_FUTURE = "one-step, cost-free future"
-ORACLE = "programme without costs"
+ORACLE = "program without costs"
 
 # Without costs the first cuts are exact: an iteration finds the tails, the next has them.
 FREE_ITERATIONS = 2
@@ -130,15 +130,15 @@ class World:
 
 
 @lru_cache(maxsize=16)
-def programme(config: Config, limit: float) -> FrictionlessPolicy:
-    """The dynamic programme without costs: limit on the points of the law, exact expectations."""
+def program(config: Config, limit: float) -> FrictionlessPolicy:
+    """The dynamic program without costs: limit on the points of the law, exact expectations."""
     process = brown_smith()
     law = process.shocks(config.law_points, rng=stream(config.seed, Purpose.LAW))
     return _solve(config, limit, law, process.quadrature(N_NODES))
 
 
-def sampled_programme(config: Config, limit: float, shocks: Shocks) -> FrictionlessPolicy:
-    """The programme whose law and expectations are both a sample."""
+def sampled_program(config: Config, limit: float, shocks: Shocks) -> FrictionlessPolicy:
+    """The program whose law and expectations are both a sample."""
     return _solve(config, limit, shocks, None)
 
 
@@ -160,7 +160,7 @@ def _solve(
 def follow_cell(world: World, cell: Cell) -> Outcome:
     """Train what has to be trained and follow the policy along its paths."""
     config, sample = world.config, world.sample_of(cell)
-    free = programme(world.config, cell.cvar_limit)
+    free = program(world.config, cell.cvar_limit)
     rule = _rule(world, cell, sample, free)
     run = walk(_charged(cell, rule), sample.paths.excess_returns, config.n_decisions)
     bounds = None
@@ -179,14 +179,14 @@ def follow_cell(world: World, cell: Cell) -> Outcome:
     )
 
 
-def relax(world: World, limit: float, cost: float, penalised: bool) -> Floats:
+def relax(world: World, limit: float, cost: float, penalized: bool) -> Floats:
     """Upper bounds with perfect foresight, one per path of the thinned sample."""
-    sample, free = world.thin, programme(world.config, limit)
+    sample, free = world.thin, program(world.config, limit)
     n = world.config.n_decisions
     return information_relaxation(
         sample.paths.excess_returns[:, :n],
         laws_along(free, sample.paths),
-        _differences(free, sample) if penalised else None,
+        _differences(free, sample) if penalized else None,
         transaction_cost=cost,
         cvar_limit=limit,
     )

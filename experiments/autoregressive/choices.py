@@ -1,8 +1,8 @@
-"""How many scenarios, by the dynamic programme; how many regimes, by the multi-stage policy.
+"""How many scenarios, by the dynamic program; how many regimes, by the multi-stage policy.
 
 Both as the paper's authors chose, without costs: scenarios where the next larger number makes no
 difference that a paired t-test sees, regimes where a one-sided one does not find the policy worse
-than the dynamic programme. Beside them, over independent draws of the scenarios, the difference
+than the dynamic program. Beside them, over independent draws of the scenarios, the difference
 with its interval and whether it is certainly below 5 % of the gain: a test that finds nothing
 may only be too noisy, and one precise enough always finds something.
 """
@@ -21,8 +21,8 @@ from experiments.autoregressive.cells import (
     Cell,
     Outcome,
     World,
-    programme,
-    sampled_programme,
+    program,
+    sampled_program,
 )
 from experiments.autoregressive.config import N_NODES, Config, Purpose
 from experiments.autoregressive.process import START, brown_smith
@@ -39,8 +39,8 @@ SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class SampledProgrammes:
-    """Programmes on the scenarios of one draw, by number of scenarios.
+class SampledPrograms:
+    """Programs on the scenarios of one draw, by number of scenarios.
 
     Attributes
     ----------
@@ -55,20 +55,20 @@ class SampledProgrammes:
     growth: Mapping[int, float]
 
 
-def sampled_programmes(world: World, limit: float, draw: int) -> SampledProgrammes:
-    """Solve the programme on one draw of each number of scenarios and follow it on all paths."""
+def sampled_programs(world: World, limit: float, draw: int) -> SampledPrograms:
+    """Solve the program on one draw of each number of scenarios and follow it on all paths."""
     process, paths = brown_smith(), world.sample.paths
-    expected = value_differences(programme(world.config, limit), paths, process.quadrature(N_NODES))
+    expected = value_differences(program(world.config, limit), paths, process.quadrature(N_NODES))
     wealth, values, growth = {}, {}, {}
     for n in sorted({*world.config.scenario_numbers, *world.config.gap_numbers}):
         rng = stream(world.config.seed, Purpose.SHOCKS, draw)
         shocks = process.shocks(n, rng=rng, sampling="latin hypercube")
-        sampled = sampled_programme(world.config, limit, shocks)
+        sampled = sampled_program(world.config, limit, shocks)
         runs = follow(sampled, paths)
         wealth[n] = runs.wealth[:, -1]
         values[n] = controlled_wealth(wealth[n], runs.holdings, expected)
         growth[n] = float(sampled.growth_at(0, START)[0])
-    return SampledProgrammes(wealth, values, growth)
+    return SampledPrograms(wealth, values, growth)
 
 
 def state_cells(config: Config) -> list[Cell]:
@@ -81,7 +81,7 @@ def state_cells(config: Config) -> list[Cell]:
 
 
 def scenario_table(
-    world: World, programmes: Mapping[tuple[float, int], SampledProgrammes]
+    world: World, programs: Mapping[tuple[float, int], SampledPrograms]
 ) -> pd.DataFrame:
     """Tests between successive numbers of scenarios, limit by limit.
 
@@ -92,7 +92,7 @@ def scenario_table(
     config, tables = world.config, []
     numbers = config.scenario_numbers
     for limit in config.scenario_limits:
-        draws = [programmes[limit, m] for m in range(config.n_draws)]
+        draws = [programs[limit, m] for m in range(config.n_draws)]
         rules = [smallest_stable({n: draw.wealth[n] for n in numbers}) for draw in draws]
         precise = smallest_stable({n: draws[0].values[n] for n in numbers})
         stacked = {n: np.array([draw.values[n] for draw in draws]) for n in numbers}
@@ -107,7 +107,7 @@ def scenario_table(
 
 
 def state_table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame:
-    """Tests of numbers of regimes against the dynamic programme, limit by limit.
+    """Tests of numbers of regimes against the dynamic program, limit by limit.
 
     The authors' rule on terminal wealth (``wealth_``), with the control variate (``value_``), and
     for the policy moved towards cash on the first paths of each block (``within_``): one that
@@ -141,7 +141,7 @@ def state_table(world: World, outcomes: Mapping[Cell, Outcome]) -> pd.DataFrame:
 
 
 def _gain(world: World, limit: float) -> float:
-    return float(programme(world.config, limit).growth_at(0, START)[0]) - 1.0
+    return float(program(world.config, limit).growth_at(0, START)[0]) - 1.0
 
 
 def _rule(rule: Selection, name: str) -> pd.DataFrame:

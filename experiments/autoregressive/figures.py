@@ -22,7 +22,7 @@ from experiments.autoregressive.gap import VARIANTS
 
 Tables = Mapping[str, pd.DataFrame]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PERCENT = 100.0
 
@@ -39,18 +39,18 @@ BINDING = 0.9
 class Style(NamedTuple):
     """How a series is drawn."""
 
-    colour: str
+    color: str
     marker: str
     dash: str = "-"
     shift: float = 0.0  # along x, of series that nearly coincide
 
 
 FRONTIER_STYLES = {
-    SDDP: Style(COLOURS[0], "o"),
-    WITHIN: Style(COLOURS[4], "v", "-."),
-    ONE_STEP_FUTURE: Style(COLOURS[1], "s"),
-    ONE_STEP: Style(COLOURS[2], "^", ":"),
-    ORACLE: Style(COLOURS[3], "D"),
+    SDDP: Style(COLORS[0], "o"),
+    WITHIN: Style(COLORS[4], "v", "-."),
+    ONE_STEP_FUTURE: Style(COLORS[1], "s"),
+    ONE_STEP: Style(COLORS[2], "^", ":"),
+    ORACLE: Style(COLORS[3], "D"),
     BOUND: Style("0.3", "_", "--"),
 }
 
@@ -92,12 +92,12 @@ def policies_figure(tables: Tables) -> Figure:
     names = [*dict.fromkeys(table["series"])]
     for i, name in enumerate(names):
         rows = table[table["series"] == name]
-        style = Style(COLOURS[i], MARKERS[i], shift=DODGE * (i - len(names) / 2.0))
+        style = Style(COLORS[i], MARKERS[i], shift=DODGE * (i - len(names) / 2.0))
         _series(left, rows, "cvar_limit", "over_oracle", name, of_gain=True, style=style)
         right.plot(
             PERCENT * rows["cvar_limit"] + style.shift,
             PERCENT * (rows["true_cvar_over_limit"] - 1.0),
-            color=COLOURS[i],
+            color=COLORS[i],
             marker=MARKERS[i],
             markersize=4.0,
             linewidth=1.2,
@@ -122,15 +122,15 @@ def gap_figure(tables: Tables) -> Figure:
     figure = Figure(figsize=(11.5, 4.6), layout="constrained")
     axes = figure.subplots(1, 3)
     axes[0].sharey(axes[1])
-    for i, (name, colour, marker) in enumerate(zip(VARIANTS, COLOURS, MARKERS, strict=False)):
+    for i, (name, color, marker) in enumerate(zip(VARIANTS, COLORS, MARKERS, strict=False)):
         rows = free[free["variant"] == name]
-        style = Style(colour, marker, shift=10.0 * (i - 1.5))
+        style = Style(color, marker, shift=10.0 * (i - 1.5))
         _series(axes[0], rows, "n_scenarios", "gap", name, of_gain=True, style=style)
         _series(axes[1], rows, "n_scenarios", "scaled_gap", name, of_gain=True, style=style)
         over = PERCENT * (rows["true_cvar_over_limit"] - 1.0)
         high = PERCENT * (rows["true_cvar_over_limit_95"] - 1.0)
-        axes[2].plot(rows["n_scenarios"], over, color=colour, marker=marker, label=name)
-        axes[2].plot(rows["n_scenarios"], high, color=colour, linestyle=":")
+        axes[2].plot(rows["n_scenarios"], over, color=color, marker=marker, label=name)
+        axes[2].plot(rows["n_scenarios"], high, color=color, linestyle=":")
     axes[2].spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("gap to the true optimum (% of its gain)")
     axes[2].set_ylabel("true CVaR over the limit (%)")
@@ -154,7 +154,7 @@ def choices_figure(tables: Tables) -> Figure:
     figure = Figure(figsize=(11.0, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     limits = sorted(set(tables["scenarios"]["cvar_limit"]) | set(tables["states"]["cvar_limit"]))
-    styles = dict(zip(limits, map(Style, COLOURS, MARKERS), strict=False))
+    styles = dict(zip(limits, map(Style, COLORS, MARKERS), strict=False))
     for i, (limit, rows) in enumerate(_by_limit(tables["scenarios"])):
         label, style = f"limit {_percent(limit)}", styles[limit]._replace(shift=25.0 * (i - 2))
         _series(left, rows, "candidate", "step", label, of_gain=True, style=style)
@@ -171,7 +171,7 @@ def choices_figure(tables: Tables) -> Figure:
         ax.legend(
             frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2
         )
-    left.set_xlabel("scenarios of the dynamic programme")
+    left.set_xlabel("scenarios of the dynamic program")
     left.set_ylabel("value less that of the next larger number\n(% of the gain)")
     left.set_title("Number of scenarios", loc="left")
     right.set_xlabel("regimes")
@@ -204,7 +204,7 @@ def ingredients_figure(tables: Tables) -> Figure:
                 xerr=[mean - low, high - mean],
                 fmt=marker,
                 markersize=4.5,
-                color=COLOURS[i],
+                color=COLORS[i],
                 capsize=3,
                 label=label,
             )
@@ -254,7 +254,7 @@ def _series(
         mean,
         yerr=[mean - low, high - mean],
         label=label,
-        color=drawn.colour,
+        color=drawn.color,
         marker=drawn.marker,
         markersize=4.0,
         linewidth=1.2,

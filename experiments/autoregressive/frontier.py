@@ -24,7 +24,7 @@ POLICIES = (SDDP, ONE_STEP_FUTURE, ONE_STEP, ORACLE)
 WITHIN = "SDDP within the true limit"
 BOUND, LOOSE_BOUND = "upper bound", "upper bound without penalty"
 
-# (limit, cost, penalised)
+# (limit, cost, penalized)
 BoundCell = tuple[float, float, bool]
 
 
@@ -69,9 +69,9 @@ def table(
         if outcome.scaled_value is not None:
             moved = _thin_row(world, WITHIN, cell.cvar_limit, cell.cost, outcome.scaled_value)
             rows.append(moved | difference(world.thin, bound, outcome.scaled_value, "below_bound"))
-    for limit, cost, penalised in bound_cells(world.config):
-        name = BOUND if penalised else LOOSE_BOUND
-        rows.append(_thin_row(world, name, limit, cost, bounds[limit, cost, penalised]))
+    for limit, cost, penalized in bound_cells(world.config):
+        name = BOUND if penalized else LOOSE_BOUND
+        rows.append(_thin_row(world, name, limit, cost, bounds[limit, cost, penalized]))
     return frame(rows)
 
 

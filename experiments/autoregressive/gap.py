@@ -1,7 +1,7 @@
 """How far trained policies are from the optimum of the process, and what they really risk.
 
 Ten policies, each trained on its own draw of the scenarios and following its own paths. The true
-problem is the autoregressive process. Without costs its optimum is the dynamic programme's value;
+problem is the autoregressive process. Without costs its optimum is the dynamic program's value;
 with costs its upper bound is the information relaxation on the same paths.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.autoregressive.cells import SDDP, Cell, Outcome, World, programme
-from experiments.autoregressive.choices import SampledProgrammes
+from experiments.autoregressive.cells import SDDP, Cell, Outcome, World, program
+from experiments.autoregressive.choices import SampledPrograms
 from experiments.autoregressive.config import Config
 from experiments.autoregressive.frontier import BoundCell
 from experiments.autoregressive.process import START
@@ -66,11 +66,11 @@ def table(
     world: World,
     outcomes: Mapping[Cell, Outcome],
     bounds: Mapping[BoundCell, Floats],
-    programmes: Mapping[tuple[float, int], SampledProgrammes],
+    programs: Mapping[tuple[float, int], SampledPrograms],
 ) -> pd.DataFrame:
     """One row per setting: gap and true CVaR, of the policy and of the one moved towards cash."""
     config, rows = world.config, []
-    optimum = float(programme(config, config.gap_limit).growth_at(0, START)[0])
+    optimum = float(program(config, config.gap_limit).growth_at(0, START)[0])
     for cost, n_scenarios, name in settings(config):
         cell = cell_of(config, cost, n_scenarios, name)
         sample, outcome = world.sample_of(cell), outcomes[cell]
@@ -93,19 +93,19 @@ def table(
         row["gap_share_of_gain"] = row["gap"] / row["gain"]
         row["scaled_gap_share_of_gain"] = row["scaled_gap"] / row["gain"]
         if cost == 0.0:
-            row |= _as_the_authors(config, programmes, n_scenarios, outcome)
+            row |= _as_the_authors(config, programs, n_scenarios, outcome)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _as_the_authors(
     config: Config,
-    programmes: Mapping[tuple[float, int], SampledProgrammes],
+    programs: Mapping[tuple[float, int], SampledPrograms],
     n_scenarios: int,
     outcome: Outcome,
 ) -> dict[str, float]:
-    """Ten sampled programmes as upper bound, the policy on independent paths as lower."""
-    draws = [programmes[config.gap_limit, m].growth[n_scenarios] for m in range(config.n_draws)]
+    """Ten sampled programs as upper bound, the policy on independent paths as lower."""
+    draws = [programs[config.gap_limit, m].growth[n_scenarios] for m in range(config.n_draws)]
     found = optimality_gap(draws, outcome.value)
     return {
         "authors_gap": found.gap,

@@ -1,6 +1,6 @@
 """One period with costs under the exact law given the factor: the paper's benchmark policies.
 
-The future is worth 1 per unit of wealth (one-step), or what the dynamic programme without costs
+The future is worth 1 per unit of wealth (one-step), or what the dynamic program without costs
 makes of it. Both see costs in the present trade and in the present limit.
 """
 
@@ -30,21 +30,21 @@ def myopic_rewards(process: ReturnAutoregression, factors: Floats) -> Rewards:
 
 
 def cost_free_rewards(
-    programme: FrictionlessPolicy, expectation: Shocks, stage: int, factors: Floats
+    program: FrictionlessPolicy, expectation: Shocks, stage: int, factors: Floats
 ) -> Rewards:
     """Expected terminal wealth of the same money if all later trading were free."""
-    later = programme.growth[stage + 1]
-    return expected_growth(programme.process, expectation, factors, programme.grid, later)
+    later = program.growth[stage + 1]
+    return expected_growth(program.process, expectation, factors, program.grid, later)
 
 
 def best_holdings(
     before: Floats,
     factors: Floats,
     rewards: Rewards,
-    programme: FrictionlessPolicy,
+    program: FrictionlessPolicy,
     cost: float,
 ) -> Floats:
-    """Holdings after trading of largest reward under the limit of a programme, path by path.
+    """Holdings after trading of largest reward under the limit of a program, path by path.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def best_holdings(
         Money, cash first.
     factors : array, shape (n,)
     rewards : (n,) array of cash and (n, n_assets) array of assets
-    programme : FrictionlessPolicy
+    program : FrictionlessPolicy
         Whose law of returns and limit hold.
     cost : float
 
@@ -60,12 +60,12 @@ def best_holdings(
     -------
     array, shape (n, 1 + n_assets)
     """
-    process, shocks = programme.process, programme.shocks
+    process, shocks = program.process, program.shocks
     tails: deque[Floats] = deque(maxlen=REMEMBERED)
     after = np.empty_like(before)
     for p in np.argsort(factors, kind="stable"):  # tails of one factor are nearly those of the next
-        law = conditional_law(process, shocks, float(factors[p]), programme.cvar_confidence)
-        trade = _Trade(before[p], law, programme.cvar_limit, cost)
+        law = conditional_law(process, shocks, float(factors[p]), program.cvar_confidence)
+        trade = _Trade(before[p], law, program.cvar_limit, cost)
         after[p] = trade.best(float(rewards[0][p]), rewards[1][p], tails)
     return after
 

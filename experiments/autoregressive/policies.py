@@ -92,27 +92,27 @@ def most_likely(beliefs: Floats) -> Floats:
     return certain
 
 
-def one_step(programme: FrictionlessPolicy, sample: Sample, cost: float, *, future: bool) -> Rule:
+def one_step(program: FrictionlessPolicy, sample: Sample, cost: float, *, future: bool) -> Rule:
     """The best trade of one period; `future`: with the value function of free trading after it."""
-    expectation = programme.process.quadrature(N_NODES)
+    expectation = program.process.quadrature(N_NODES)
 
     def rule(stage: int, before: Floats) -> Floats:
         factors = sample.paths.factors[:, stage, 0]
         rewards = (
-            cost_free_rewards(programme, expectation, stage, factors)
+            cost_free_rewards(program, expectation, stage, factors)
             if future
-            else myopic_rewards(programme.process, factors)
+            else myopic_rewards(program.process, factors)
         )
-        return best_holdings(before, factors, rewards, programme, cost)
+        return best_holdings(before, factors, rewards, program, cost)
 
     return rule
 
 
-def frictionless(programme: FrictionlessPolicy, sample: Sample) -> Rule:
-    """The dynamic programme without costs."""
+def frictionless(program: FrictionlessPolicy, sample: Sample) -> Rule:
+    """The dynamic program without costs."""
 
     def rule(stage: int, before: Floats) -> Floats:
-        weights = programme.weights(stage, sample.paths.factors[:, stage, 0])
+        weights = program.weights(stage, sample.paths.factors[:, stage, 0])
         shares = np.column_stack([1.0 - weights.sum(axis=1), weights])
         holdings: Floats = shares * before.sum(axis=1)[:, None]
         return holdings

@@ -50,7 +50,7 @@ def reference_table(config: Config, sample: Sample) -> pd.DataFrame:
 
 
 def _oracle(config: Config, limit: float) -> FrictionlessPolicy:
-    """The programme of 12 decisions; its later ones are the programme of fewer."""
+    """The program of 12 decisions; its later ones are the program of fewer."""
     process = brown_smith()
     return solve_frictionless(
         process,

@@ -219,8 +219,8 @@ def _law_given_factor(
         Covariance of rho given z.
     """
     n, loadings = process.n_assets, process.return_loadings[:, 0]
-    centre, spread = process.stationary_law()
-    mean, variance = float(centre[0]), float(spread[0, 0])
+    center, spread = process.stationary_law()
+    mean, variance = float(center[0]), float(spread[0, 0])
     intercept, noise = process.return_intercepts + loadings * mean, process.covariance
     if pairing == "predicted":
         return mean, intercept, loadings, noise[:n, :n]

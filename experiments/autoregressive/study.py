@@ -41,15 +41,15 @@ def run(config: Config, pool: TaskPool) -> Results:
     bounds = done("upper bound", relax, kinds)
     limits = sorted({*config.scenario_limits, config.gap_limit})
     draws = list(product(limits, range(config.n_draws)))
-    programmes = done("sampled program", choices.sampled_programmes, draws)
+    programs = done("sampled program", choices.sampled_programs, draws)
     return {
         "regimes": regime_table(world),
         "reference": reference.reference_table(config, world.sample),
         "policies": reference.policy_table(world, followed),
         "frontier": frontier.table(world, followed, bounds),
-        "scenarios": choices.scenario_table(world, programmes),
+        "scenarios": choices.scenario_table(world, programs),
         "states": choices.state_table(world, followed),
-        "gap": gap.table(world, followed, bounds, programmes),
+        "gap": gap.table(world, followed, bounds, programs),
         "ingredients": ingredients.table(world, followed),
     }
 

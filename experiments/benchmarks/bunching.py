@@ -50,7 +50,7 @@ def warehouses(n_stages: int, n_noises: int, n_goods: int, seed: int) -> sddp.Pr
         m.stock = pyo.Constraint(
             m.goods, rule=lambda m, i: m.x[i] == m.x_in[i] - m.sold[i] + m.order[i]
         )
-        m.shelf = pyo.Constraint(m.goods, rule=lambda m, i: m.sold[i] <= m.x_in[i])
+        m.in_stock = pyo.Constraint(m.goods, rule=lambda m, i: m.sold[i] <= m.x_in[i])
         m.demand = pyo.Constraint(m.goods, rule=lambda m, i: m.sold[i] + m.missed[i] == m.d[i])
         m.budget = pyo.Constraint(expr=pyo.quicksum(m.order[i] for i in m.goods) <= 18.0 * n_goods)
         m.cost = pyo.Objective(

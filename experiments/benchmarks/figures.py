@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from experiments.benchmarks.measure import GAPS, PARTS, slopes
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#999999", "#CC79A7", "#E69F00")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#999999", "#CC79A7", "#E69F00")
 
 
 def convergence_figure(curves: pd.DataFrame, title: str) -> Figure:
@@ -17,8 +17,8 @@ def convergence_figure(curves: pd.DataFrame, title: str) -> Figure:
     ax = figure.subplots()
     for i, (label, curve) in enumerate(curves.groupby("run", sort=False)):
         shown = curve[curve["gap"] > 0.0]
-        colour = COLOURS[i % len(COLOURS)]
-        ax.loglog(shown["seconds"], shown["gap"], lw=1.2, color=colour, label=str(label))
+        color = COLORS[i % len(COLORS)]
+        ax.loglog(shown["seconds"], shown["gap"], lw=1.2, color=color, label=str(label))
     for gap in GAPS:
         ax.axhline(gap, color="0.75", linewidth=0.8, linestyle="--")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
@@ -36,8 +36,8 @@ def parts_figure(shares: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.0, 0.6 * len(shares) + 1.4), layout="constrained")
     ax = figure.subplots()
     left = pd.Series(0.0, index=shares.index)
-    for part, colour in zip(PARTS, COLOURS, strict=False):
-        ax.barh(shares.index, shares[part], left=left, color=colour, label=part, height=0.6)
+    for part, color in zip(PARTS, COLORS, strict=False):
+        ax.barh(shares.index, shares[part], left=left, color=color, label=part, height=0.6)
         left += shares[part]
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set_xlim(0.0, 1.0)
@@ -54,7 +54,7 @@ def growth_figure(growth: pd.DataFrame) -> Figure:
     fitted = slopes(growth)
     panels = figure.subplots(2, 2, sharey=True).flat
     for ax, (axis, rows) in zip(panels, growth.groupby("axis", sort=False), strict=True):
-        ax.loglog(rows["value"], rows["per_iteration"], marker="o", color=COLOURS[0])
+        ax.loglog(rows["value"], rows["per_iteration"], marker="o", color=COLORS[0])
         ax.set_xticks(rows["value"], [f"{value:g}" for value in rows["value"]], minor=False)
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))

@@ -33,7 +33,7 @@ from sddp.studies.tasks import Task, TaskPool
 GAPS = (0.1, 0.01, 0.001)
 LOGGED = ("seconds", "bound", "solves", "tolerance")
 GAP_COLUMNS = tuple(f"seconds_to_{limit:.1%}_of_gain" for limit in GAPS)
-PARTS = ("linear programmes", "cost-to-go", "CVaR", "other")
+PARTS = ("linear programs", "cost-to-go", "CVaR", "other")
 
 
 class Laboratory:

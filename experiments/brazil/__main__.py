@@ -22,7 +22,7 @@ from sddp.cli.study import Study, StudyRun
 from sddp.market import Market
 from sddp.studies.record import RunFiles
 
-COLUMNS = ("annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover")
+COLUMNS = ("annualized_return", "volatility", "sharpe", "maximum_drawdown", "turnover")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from experiments.brazil.common_risk import held_cvar
 from experiments.brazil.groups import Group
 from experiments.brazil.results import Results
 from experiments.brazil.variants import RECEDING, Variant
-from experiments.brazil.yardstick import held_cvar
 from sddp.backtest import BacktestResult, MeanVarianceStrategy, MultistageStrategy
 from sddp.dates import periods_per_year
 from sddp.evaluation import inference

@@ -35,7 +35,7 @@ class Config:
     risk_aversion : float
         Of the mean-variance model with a fixed one.
     volatility_rows : int
-        Rows of the realised volatility that stands in for a volatility index.
+        Rows of the realized volatility that stands in for a volatility index.
     seeds : tuple of int
         The first is used everywhere, the others where the sensitivities are asked for.
     states, windows, costs :

@@ -145,7 +145,7 @@ def _lag(summary: pd.DataFrame, config: Config) -> Figure:
     rows = np.arange(len(table))
     ax.hlines(rows, table[early], table[late], color="0.75", lw=1.2, zorder=1)
     (dots,) = ax.plot(table[late], rows, "o", color=figures.FORECAST)
-    (rings,) = ax.plot(table[early], rows, "o", color=figures.REALISED, markerfacecolor="white")
+    (rings,) = ax.plot(table[early], rows, "o", color=figures.REALIZED, markerfacecolor="white")
     entries: list[parts.Entry] = [(dots, late), (rings, f"{early}: not executable")]
     ax.set_xlabel("Sharpe ratio, a year")
     ax.axvline(0.0, color="black", linewidth=0.8)
@@ -168,9 +168,9 @@ def _worth(table: pd.DataFrame, config: Config) -> Figure:
         of_seed = table["seed"] == seed
         rows = np.array([names.index(name) for name in labels[of_seed]])
         rows = rows + 0.22 * (rank - (len(seeds) - 1) / 2.0)
-        colour = parts.COLOURS[rank]
-        ax.hlines(rows, table["low"][of_seed], table["high"][of_seed], color=colour, lw=1.4)
-        (dots,) = ax.plot(table["difference"][of_seed], rows, "o", color=colour, markersize=4.0)
+        color = parts.COLORS[rank]
+        ax.hlines(rows, table["low"][of_seed], table["high"][of_seed], color=color, lw=1.4)
+        (dots,) = ax.plot(table["difference"][of_seed], rows, "o", color=color, markersize=4.0)
         entries.append((dots, f"seed {seed}, {INTERVAL}"))
     ax.axvline(0.0, color="black", linewidth=0.8)
     ax.set_xlabel("Sharpe ratio with regimes less with one regime, a year")

@@ -45,10 +45,10 @@ def find_prices(given: str | None) -> Path:
 def market(known: BrazilPrices, config: Config) -> Market:
     """Prices, the CDI as cash rate, and a volatility index in points.
 
-    Brazil had no volatility index: that of the Ibovespa realised over the last rows stands in.
+    Brazil had no volatility index: that of the Ibovespa realized over the last rows stands in.
     The first rows, which have none, are left out.
     """
-    index = realised_volatility(known.prices["ibov"], config.volatility_rows)
+    index = realized_volatility(known.prices["ibov"], config.volatility_rows)
     rows = index.index
     return Market(known.prices.loc[rows], cash_rate=known.cash_rate[rows], volatility_index=index)
 
@@ -58,7 +58,7 @@ def read_market(path: Path, config: Config) -> Market:
     return market(read_prices(path), config)
 
 
-def realised_volatility(prices: pd.Series[float], n_rows: int) -> pd.Series[float]:
+def realized_volatility(prices: pd.Series[float], n_rows: int) -> pd.Series[float]:
     """Volatility over the last rows, in points: 30 is 30 % a year; rows without it are left out.
 
     Root of the mean square of log returns, which are known at the row.

@@ -26,7 +26,7 @@ CAVEATS = (
     "Dollar and euro earn no foreign interest here; gold is a London fixing in reais.",
     "Intervals take the policies as they were fitted: another seed or number of regimes gives "
     "other policies, whose results differ from these.",
-    "Brazil had no volatility index: the realised volatility of the Ibovespa over 21 rows stands "
+    "Brazil had no volatility index: the realized volatility of the Ibovespa over 21 rows stands "
     "in for it.",
 )
 
@@ -98,8 +98,8 @@ def _page(record: Run, results: Results, headline: Group, known: ReportData) -> 
 
 def _headline(results: Results, summary: pd.DataFrame, known: ReportData) -> dict[str, Any]:
     ratios = metrics_table(known.result, confidence=results.config.confidence)
-    forecasts = known.forecasts.loc[:, ["cvar_limit", "binding", "model_cvar", "realised_cvar"]]
-    shown = ratios[["annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]]
+    forecasts = known.forecasts.loc[:, ["cvar_limit", "binding", "model_cvar", "realized_cvar"]]
+    shown = ratios[["annualized_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]]
     return {
         "backtests": len(summary),
         "seconds_of_backtests": float(summary["seconds"].sum()),

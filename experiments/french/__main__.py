@@ -34,7 +34,7 @@ SHOWN = {
     "gap": ["n_scenarios", "variant", "gap", "gap_low", "gap_high", "true_cvar_over_limit"],
     "ingredients": ["ingredient", "in_excess_of_bills", "worth", "worth_low", "worth_high"],
     "summary": [
-        *("annualised_return", "volatility", "sharpe", "maximum_drawdown", "cvar"),
+        *("annualized_return", "volatility", "sharpe", "maximum_drawdown", "cvar"),
         *("turnover", "average_cash", "limit_binds", "seconds"),
     ],
     "rolling_ingredients": ["ingredient", "metric", "worth", "low", "high", "p_value"],
@@ -113,7 +113,7 @@ def headline(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         )
     if "summary" in tables:
         summary = tables["summary"]
-        shown = ["annualised_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]
+        shown = ["annualized_return", "volatility", "sharpe", "maximum_drawdown", "turnover"]
         found["backtests"] = summary[shown].to_dict("index")
         found["core_seconds"] = float(summary["seconds"].sum())
     return found

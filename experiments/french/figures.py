@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike
 from experiments.french.policies import COST_FREE, MYOPIC, SDDP
 from experiments.french.questions import EXCESS, LHS
 from sddp.reporting.figure_parts import (
-    AREA_COLOURS,
-    CASH_COLOUR,
-    COLOURS,
-    OTHER_COLOUR,
+    AREA_COLORS,
+    CASH_COLOR,
+    COLORS,
+    OTHER_COLOR,
     plain,
     title,
 )
@@ -35,15 +35,15 @@ LARGEST = 11
 class Style(NamedTuple):
     """How a series is drawn."""
 
-    colour: str
+    color: str
     marker: str
     dash: str = "-"
 
 
 FRONTIER_STYLES = {
-    SDDP: Style(COLOURS[0], "o"),
-    COST_FREE: Style(COLOURS[1], "s", "--"),
-    MYOPIC: Style(COLOURS[2], "^", ":"),
+    SDDP: Style(COLORS[0], "o"),
+    COST_FREE: Style(COLORS[1], "s", "--"),
+    MYOPIC: Style(COLORS[2], "^", ":"),
 }
 
 
@@ -59,13 +59,13 @@ def convergence_figure(tables: Tables) -> Figure:
         strict=True,
     ):
         gain = PERCENT * (table[["bound", "value", "value_low", "value_high"]] - 1.0)
-        ax.plot(table[x], gain["bound"], color=COLOURS[1], marker="s", ms=4, label="upper bound")
+        ax.plot(table[x], gain["bound"], color=COLORS[1], marker="s", ms=4, label="upper bound")
         errors = [gain["value"] - gain["value_low"], gain["value_high"] - gain["value"]]
         ax.errorbar(
             table[x],
             gain["value"],
             yerr=errors,
-            color=COLOURS[0],
+            color=COLORS[0],
             marker="o",
             markersize=4,
             capsize=3,
@@ -87,20 +87,20 @@ def convergence_figure(tables: Tables) -> Figure:
 def first_stage_figure(tables: Tables) -> Figure:
     """Weights after the first decision: by iteration, and over independent scenario draws."""
     table = tables["first_stage"]
-    shown, colours = _grouped(table)
+    shown, colors = _grouped(table)
     figure = Figure(figsize=(11.0, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.4, 1.0))
     by_iteration = _stack(table, "iteration", shown)
     left.stackplot(
-        by_iteration.index, PERCENT * by_iteration.to_numpy().T, colors=colours, labels=shown, lw=0
+        by_iteration.index, PERCENT * by_iteration.to_numpy().T, colors=colors, labels=shown, lw=0
     )
     left.set_xlim(by_iteration.index[0], by_iteration.index[-1])
     left.set_xlabel("iterations of training")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_draw = _stack(table, "draw", shown)
     bottom = np.zeros(len(by_draw))
-    for name, colour in zip(shown, colours, strict=True):
-        right.bar(by_draw.index, PERCENT * by_draw[name], bottom=bottom, color=colour, width=0.8)
+    for name, color in zip(shown, colors, strict=True):
+        right.bar(by_draw.index, PERCENT * by_draw[name], bottom=bottom, color=color, width=0.8)
         bottom += PERCENT * by_draw[name].to_numpy()
     right.set_xticks(list(by_draw.index))
     right.set_xlabel("independent scenario draw")
@@ -137,7 +137,7 @@ def frontier_figure(tables: Tables) -> Figure:
         label="mean upper bound of the sampled problems",
     )
     excess = table[table["in_excess_of_bills"]]
-    _series(left, excess, "wealth", f"SDDP, {EXCESS}", Style(COLOURS[3], "D", "-."), minus=1.0)
+    _series(left, excess, "wealth", f"SDDP, {EXCESS}", Style(COLORS[3], "D", "-."), minus=1.0)
     right.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
     for ax in (left, right):
         ax.set_xlabel("limit on one-month CVaR (% of wealth)")
@@ -162,19 +162,19 @@ def gap_figure(tables: Tables) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(table))
     scale = PERCENT / table["gain"]
-    for shift, name, colour, label in (
-        (-0.12, "gap", COLOURS[0], "as trained"),
-        (0.12, "scaled_gap", COLOURS[1], "moved towards cash until the true limit holds"),
+    for shift, name, color, label in (
+        (-0.12, "gap", COLORS[0], "as trained"),
+        (0.12, "scaled_gap", COLORS[1], "moved towards cash until the true limit holds"),
     ):
         mean, low, high = (scale * table[f"{name}{end}"] for end in ("", "_low", "_high"))
-        _intervals(left, rows + shift, (mean, low, high), colour, label)
+        _intervals(left, rows + shift, (mean, low, high), color, label)
     left.axvline(0.0, color="0.3", linewidth=0.8)
     left.set_xlabel("gap to the true problem (% of its gain)")
     over = PERCENT * (table["true_cvar_over_limit"] - 1.0)
     high = PERCENT * (table["true_cvar_over_limit_95"] - 1.0)
-    right.hlines(rows, over, high, color=COLOURS[2], lw=1.4)
-    right.plot(over, rows, "o", ms=5, color=COLOURS[2], label="mean of the decisions")
-    right.plot(high, rows, "|", ms=9, color=COLOURS[2], label="95 % quantile")
+    right.hlines(rows, over, high, color=COLORS[2], lw=1.4)
+    right.plot(over, rows, "o", ms=5, color=COLORS[2], label="mean of the decisions")
+    right.plot(high, rows, "|", ms=9, color=COLORS[2], label="95 % quantile")
     right.axvline(0.0, color="0.3", linewidth=0.8)
     right.set_xlabel("true CVaR over the limit (%)")
     left.set_yticks(rows, labels)
@@ -213,7 +213,7 @@ def horizon_figure(tables: Tables) -> Figure:
     axes[1].sharey(axes[0])
     mean, low, high = (PERCENT * looks[f"below_longest{end}"] for end in ("", "_low", "_high"))
     axes[2].errorbar(
-        looks["horizon"], mean, yerr=[mean - low, high - mean], color=COLOURS[0], marker="o", ms=4,
+        looks["horizon"], mean, yerr=[mean - low, high - mean], color=COLORS[0], marker="o", ms=4,
         capsize=3,
     )  # fmt: skip
     axes[2].axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
@@ -243,9 +243,9 @@ def states_figure(tables: Tables) -> Figure:
         ("bic", right, "BIC of all rows (smaller is better)"),
     ):
         by_number = table.groupby("n_states")[column]
-        ax.plot(by_number.mean(), color=COLOURS[0], marker="o", label="mean")
+        ax.plot(by_number.mean(), color=COLORS[0], marker="o", label="mean")
         ax.vlines(
-            by_number.min().index, by_number.min(), by_number.max(), color=COLOURS[0], lw=3,
+            by_number.min().index, by_number.min(), by_number.max(), color=COLORS[0], lw=3,
             alpha=0.4, label="range over repeats",
         )  # fmt: skip
         ax.set_xlabel("regimes")
@@ -266,18 +266,18 @@ def ingredients_figure(tables: Tables) -> Figure:
     for ax, excess, name in zip(axes, (False, True), ("total returns", EXCESS), strict=True):
         rows = table[table["in_excess_of_bills"] == excess]
         places = np.arange(len(rows))
-        for shift, column, colour, label in (
-            (-0.14, "worth", COLOURS[0], "as they are"),
+        for shift, column, color, label in (
+            (-0.14, "worth", COLORS[0], "as they are"),
             (
                 0.14,
                 "worth_within",
-                COLOURS[1],
+                COLORS[1],
                 "both moved towards cash until the true limit holds",
             ),
         ):
             scale = PERCENT / (rows["whole"] - 1.0)
             mean, low, high = (scale * rows[f"{column}{end}"] for end in ("", "_low", "_high"))
-            _intervals(ax, places + shift, (mean, low, high), colour, label)
+            _intervals(ax, places + shift, (mean, low, high), color, label)
         ax.axvline(0.0, color="0.3", linewidth=0.8)
         ax.set_yticks(places, [str(i) for i in rows["ingredient"]])
         ax.set_xlabel("worth (% of the gain)")
@@ -304,14 +304,14 @@ def _intervals(
     ax: Axes,
     places: ArrayLike,
     estimates: tuple[pd.Series[float], pd.Series[float], pd.Series[float]],
-    colour: str,
+    color: str,
     label: str,
 ) -> None:
     """Mean, low and high ends, lying, one row an estimate."""
     mean, low, high = estimates
     ax.errorbar(
         mean, places, xerr=[mean - low, high - mean], fmt="o", ms=4.5, capsize=3,
-        color=colour, label=label,
+        color=color, label=label,
     )  # fmt: skip
 
 
@@ -325,7 +325,7 @@ def _series(
         mean,
         yerr=[mean - low, high - mean],
         label=label,
-        color=style.colour,
+        color=style.color,
         marker=style.marker,
         markersize=4.5,
         linewidth=1.2,
@@ -337,29 +337,29 @@ def _series(
 def _horizons(
     ax: Axes, parts: Sequence[tuple[float, pd.DataFrame]], column: str, word: str
 ) -> None:
-    for (value, rows), colour, marker in zip(parts, COLOURS, MARKERS, strict=False):
+    for (value, rows), color, marker in zip(parts, COLORS, MARKERS, strict=False):
         own = rows[rows[column] == value].sort_values(by="horizon")
         mean, low, high = (PERCENT * (own[f"wealth{e}"] - 1.0) for e in ("", "_low", "_high"))
         ax.errorbar(
-            own["horizon"], mean, yerr=[mean - low, high - mean], color=colour, marker=marker,
+            own["horizon"], mean, yerr=[mean - low, high - mean], color=color, marker=marker,
             markersize=4, linewidth=1.2, capsize=3, label=f"{word} {PERCENT * value:g} %",
         )  # fmt: skip
 
 
 def _grouped(table: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Positions in the order they are stacked, cash first and the rest last, with colours."""
+    """Positions in the order they are stacked, cash first and the rest last, with colors."""
     last = table["number"][table["by"] == "iteration"].max()
     final = table[(table["by"] == "draw") | (table["number"] == last)]
     means = final.groupby("position")["weight"].sum()
     ranked = [str(n) for n in means.sort_values(ascending=False).index if n != "cash"]
     kept = ranked[:LARGEST]
     shown = ["cash", *kept]
-    colours = [CASH_COLOUR, *(AREA_COLOURS[i % len(AREA_COLOURS)] for i in range(len(kept)))]
+    colors = [CASH_COLOR, *(AREA_COLORS[i % len(AREA_COLORS)] for i in range(len(kept)))]
     others = set(table["position"].unique()) - set(shown)
     if others:
         shown.append(f"{len(others)} others")
-        colours.append(OTHER_COLOUR)
-    return shown, colours
+        colors.append(OTHER_COLOR)
+    return shown, colors
 
 
 def _stack(table: pd.DataFrame, by: str, shown: list[str]) -> pd.DataFrame:

@@ -57,8 +57,8 @@ class Law:
         """Expected gross returns by regime, cash (which earns 0) first, shape (K, 1 + n_assets)."""
         rows = []
         for mean, covariance in zip(self.regimes.means, self.regimes.covariances, strict=True):
-            centre, spread = asset_moments(mean, covariance, self.assets)
-            rows.append(np.exp(centre + np.diag(spread) / 2.0))
+            center, spread = asset_moments(mean, covariance, self.assets)
+            rows.append(np.exp(center + np.diag(spread) / 2.0))
         return np.column_stack([np.ones(len(rows)), np.array(rows)])
 
     def scenarios(

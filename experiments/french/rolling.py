@@ -33,7 +33,7 @@ from sddp.statistics import GaussianRegimes
 from sddp.studies.streams import seed_of
 
 SDDP, RECEDING = "SDDP", "SDDP, begun anew each month"
-MOST_LIKELY, TOTAL = "SDDP, most likely regime", "SDDP, total returns modelled"
+MOST_LIKELY, TOTAL = "SDDP, most likely regime", "SDDP, total returns modeled"
 LATE = "SDDP, traded a row later"
 ONE_REGIME, NO_COSTS = "one regime", "costs ignored"
 MYOPIC, COST_FREE = "myopic", "one step, cost-free future"

@@ -22,7 +22,7 @@ GAPS = (1.0, 0.1)
 
 
 def training_log(world: World) -> pd.DataFrame:
-    """The longest training, alone on its core: bound, seconds and programmes by iteration."""
+    """The longest training, alone on its core: bound, seconds and programs by iteration."""
     log = trained(world, Cell.of(world.config), 0, max(world.config.steps)).log
     return log[["bound", "simulated", "seconds", "solves"]]
 

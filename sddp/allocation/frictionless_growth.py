@@ -34,17 +34,17 @@ def frictionless_growth(model: AllocationModel, terms: Terms, scenarios: MarkovS
     n_stages = scenarios.returns.shape[0]
     growth = np.ones((n_stages + 1, scenarios.n_states))
     same = scenarios.stationary and float(np.ptp(terms.cash_return)) == 0.0
-    programmes: dict[tuple[int, int], _OneStep] = {}
+    programs: dict[tuple[int, int], _OneStep] = {}
     for stage in reversed(range(n_stages)):
         cash_return = float(terms.cash_return[stage])
         for regime in range(scenarios.n_states):
             key = (0 if same else stage, regime)
-            if key not in programmes:
+            if key not in programs:
                 belief = np.eye(scenarios.n_states)[regime]
                 view = one_period_distribution(scenarios, stage, belief, cash_return)
-                programmes[key] = _OneStep(model, terms, view)
+                programs[key] = _OneStep(model, terms, view)
             rewards = _rewards(scenarios, stage, regime, cash_return, growth[stage + 1])
-            growth[stage, regime] = programmes[key].best(rewards)
+            growth[stage, regime] = programs[key].best(rewards)
     return growth
 
 

@@ -25,7 +25,7 @@ Holdings: TypeAlias = ByLabel
 
 @dataclass(frozen=True)
 class AllocationModel:
-    """Multi-stage allocation to maximise expected terminal wealth under a one-period risk limit.
+    """Multi-stage allocation to maximize expected terminal wealth under a one-period risk limit.
 
     At every decision, with ``W`` the wealth before trading, ``b`` and ``d`` purchases and sales
     in money, ``u`` the holdings after them (Valladao, Silva and Poggi, 2019, section 3)::

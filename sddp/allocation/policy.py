@@ -114,7 +114,7 @@ class AllocationPolicy(Shown):
             0 for the first decision.
         regime : int or str, or probabilities
             Present regime by position or name; or a belief: one probability per regime, as an
-            array or a mapping by name. Under a belief the decision maximises the mean of what
+            array or a mapping by name. Under a belief the decision maximizes the mean of what
             follows, under the CVaR of the mixture. Its value is optimistic, for the later
             stages assume that the regime is seen.
         holdings : mapping or Series from position to money
@@ -133,7 +133,7 @@ class AllocationPolicy(Shown):
             raise ModelError(f"stage = {stage} is outside 0..{self.problem.n_stages - 1}")
         belief = belief_over_regimes(self.problem, regime)
         before = money(self.problem.positions, holdings)
-        self._check_learnt(stage, belief)
+        self._check_learned(stage, belief)
         known = np.flatnonzero(belief)
         try:
             if len(known) == 1:
@@ -302,7 +302,7 @@ class AllocationPolicy(Shown):
         costs: Floats = purchases @ terms.purchase_cost + sales @ terms.sale_cost
         return np.where(last, 0.0, costs)
 
-    def _check_learnt(self, stage: int, belief: Floats) -> None:
+    def _check_learned(self, stage: int, belief: Floats) -> None:
         """Refuse where what follows was never visited: its value is only a ceiling."""
         if stage + 1 == self.problem.n_stages:
             return  # terminal wealth is known exactly
@@ -313,7 +313,7 @@ class AllocationPolicy(Shown):
                 name = (scenarios.state_names or ())[int(j)]
                 raise ModelError(
                     f"regime {name!r} may follow at stage {stage + 1}, but cannot be reached from "
-                    "the initial regime, so the policy has learnt nothing there; train with an "
+                    "the initial regime, so the policy has learned nothing there; train with an "
                     "initial_regime from which it can"
                 )
 
@@ -385,8 +385,8 @@ def belief_over_regimes(problem: AllocationProblem, regime: Regime) -> Floats:
         raise ModelError(f"belief {belief} holds a number that is no probability")
     if abs(belief.sum() - 1.0) > BELIEF_TOLERANCE:
         raise ModelError(f"belief sums to {belief.sum()!r}; it must sum to 1")
-    normalised: Floats = belief / belief.sum()
-    return normalised
+    normalized: Floats = belief / belief.sum()
+    return normalized
 
 
 def load_allocation_policy(
@@ -401,7 +401,7 @@ def load_allocation_policy(
     path : path
     problem : AllocationProblem, optional
         The problem that the policy should belong to: compared with the one in the file. First
-        holdings may differ: they are no part of what was learnt.
+        holdings may differ: they are no part of what was learned.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from sddp.allocation.policy import AllocationDecision, AllocationPolicy
 from sddp.allocation.training import AllocationResult, frictionless_policy
 from sddp.arrays import Floats
 from sddp.backtest.policy_cache import TrainingCache
-from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
+from sddp.cache.fingerprint import NOT_DESCRIBED, generator_for
 from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
 from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator, RollingEstimate
@@ -64,7 +64,7 @@ class MultistageStrategy:
     estimator : RegimeEstimator
         Regimes and scenarios.
     n_stages : int
-        Decisions the policy looks ahead; 1 maximises wealth after one period.
+        Decisions the policy looks ahead; 1 maximizes wealth after one period.
     mode : {"receding", "run-through"}
         Take the first decision of the policy each time, or its decisions of stages 0, 1, 2, ...
         as the horizon draws near.
@@ -234,7 +234,7 @@ class MultistageStrategy:
             scenarios,
             initial_regime=int(estimate.belief(view).argmax()),
             stopping=self.stopping if self.n_stages > 1 else ONE_STAGE,
-            rng=keyed(self.seed, "training", view.date),
+            rng=generator_for(self.seed, "training", view.date),
         )
         self.result, self.training_log = trained.result, trained.log
         self.policy = trained.policy
@@ -307,7 +307,7 @@ def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
     -------
     dict
         ``SDDP``, the base; ``one regime``, without time dependence; ``costs ignored``, by the
-        model but not by the market; ``myopic``, which maximises wealth after one period;
+        model but not by the market; ``myopic``, which maximizes wealth after one period;
         ``cost-free future``, one step ahead with the value function of free trading after it.
     """
     single = replace(base.estimator.regimes, n_states=1)

@@ -21,7 +21,7 @@ from sddp.backtest.simulator import check_strategies, simulate, trading_rules
 from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
 from sddp.backtest.trading import Cost
 from sddp.cache.fingerprint import content_hash, describe, fresh
-from sddp.cache.store import Record, Shelf, store_key
+from sddp.cache.store import Record, RecordFolder, store_key
 from sddp.errors import ModelError, StudyError
 from sddp.market.market import Market
 from sddp.studies.progress import StudyProgress
@@ -225,7 +225,7 @@ class _Job:
     strategy: Strategy
     rules: Rules
     config: dict[str, Any]
-    shelf: Shelf | None
+    folder: RecordFolder | None
     started_by: int = field(default_factory=os.getpid)
 
 
@@ -241,8 +241,8 @@ def _job(
         "rows": [day(rules.dates[0]), day(rules.dates[-1])],
         "data": _data_hash(market, rules.dates[-1]),
     }
-    shelf = None if store is None else Shelf(Path(store) / "cells" / store_key(config))
-    return _Job(name, fresh(strategy), rules, config, shelf)
+    folder = None if store is None else RecordFolder(Path(store) / "cells" / store_key(config))
+    return _Job(name, fresh(strategy), rules, config, folder)
 
 
 def _data_hash(market: Market, end: pd.Timestamp) -> str:
@@ -261,16 +261,16 @@ def _outcomes(
     progress: bool,
 ) -> dict[str, Record | Failure]:
     """Outcome of each cell, read where it is finished and run elsewhere."""
-    read = {name: job.shelf and job.shelf.whole() for name, job in jobs.items()}
+    read = {name: job.folder and job.folder.whole() for name, job in jobs.items()}
     found: dict[str, Record | Failure] = {name: whole for name, whole in read.items() if whole}
     left = {name: job for name, job in jobs.items() if name not in found}
     if not left:
         return found
     n_rows = len(next(iter(jobs.values())).rules.dates)
-    shelves = {name: job.shelf for name, job in left.items()}
+    folders = {name: job.folder for name, job in left.items()}
     work = (joblib.delayed(_run)(job, market) for job in left.values())
     try:
-        with StudyProgress(shelves, n_rows, len(found), wanted=progress) as shown:
+        with StudyProgress(folders, n_rows, len(found), wanted=progress) as shown:
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
             for name, outcome in parallel(work):
                 found[name] = outcome
@@ -313,18 +313,18 @@ def _finish(
     caught: list[warnings.WarningMessage],
     leave_if_orphaned: Callable[[], None],
 ) -> Record:
-    parts = [] if job.shelf is None else job.shelf.parts()
+    parts = [] if job.folder is None else job.folder.parts()
     if parts:
         account.resume(parts, market.at(job.rules.dates[parts[-1].facts["stop"] - 1]))
     notes = _Notes.after(parts, caught)
-    if job.shelf is None:
+    if job.folder is None:
         simulate(account, market, after_row=lambda account: None)
         return notes.on(account.part(0, account.final_state()))
-    job.shelf.label(job.config)
-    keeper = _Keeper(job.shelf, account.row, notes, leave_if_orphaned)
+    job.folder.label(job.config)
+    keeper = _Keeper(job.folder, account.row, notes, leave_if_orphaned)
     simulate(account, market, after_row=keeper)
     whole = notes.on(account.part(0, account.final_state()))
-    job.shelf.finish(whole)
+    job.folder.finish(whole)
     return whole
 
 
@@ -352,9 +352,9 @@ class _Notes:
 
 @dataclass(eq=False)
 class _Keeper:
-    """Puts a window on the shelf as soon as the strategy may be cut there."""
+    """Puts a window into its folder as soon as the strategy may be cut there."""
 
-    shelf: Shelf
+    folder: RecordFolder
     kept: int
     notes: _Notes
     leave_if_orphaned: Callable[[], None]
@@ -362,7 +362,7 @@ class _Keeper:
     def __call__(self, account: Account) -> None:
         state = account.checkpoint()
         if state is not None:
-            self.shelf.add(self.notes.on(account.part(self.kept, state)))
+            self.folder.add(self.notes.on(account.part(self.kept, state)))
             self.kept = account.row
             self.leave_if_orphaned()
 

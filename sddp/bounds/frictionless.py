@@ -1,11 +1,11 @@
-"""Stochastic dynamic programme without trading costs, on a grid of the factor that predicts.
+"""Stochastic dynamic program without trading costs, on a grid of the factor that predicts.
 
 Without costs only wealth W and the factor z matter, and value is W times a growth factor::
 
     v_T = 1,   v_t(z) = max_w E[ (1 + w.r) v_{t+1}(z') | z ]
                over  w >= 0, sum w <= 1, CVaR[ -w.r | z ] <= limit
 
-with r the returns in excess of cash, which earns nothing here. One small linear programme per
+with r the returns in excess of cash, which earns nothing here. One small linear program per
 stage and grid point; those of one grid point differ in their rewards only. The first study of
 Valladao, Silva and Poggi (2019) compares its policies with this one.
 """
@@ -146,7 +146,7 @@ def solve_frictionless(
     cvar_confidence: float,
     expectation: Shocks | None = None,
 ) -> FrictionlessPolicy:
-    """Solve the dynamic programme backwards.
+    """Solve the dynamic program backwards.
 
     Parameters
     ----------

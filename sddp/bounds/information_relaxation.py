@@ -2,7 +2,7 @@
 
 Brown and Smith (2011). Let a decision maker see a whole path before deciding and charge a penalty
 of mean 0 for every policy that does not use the foresight; the mean over paths of the best
-penalised wealth is then no less than the value of any policy that is allowed.
+penalized wealth is then no less than the value of any policy that is allowed.
 
 What is kept and why it is valid. At every date the limit on CVaR is a function of the holdings
 before and after trading and of the law of returns given the factor of that date. A policy without
@@ -14,7 +14,7 @@ The penalty is the martingale difference of the cost-free value function ``v_t(z
     sum_t  sum_i u_ti ( R_ti v_{t+1}(z_{t+1}) - E[ R_ti v_{t+1}(z') | z_t ] )
 
 with u_t the holdings after trading and R_t their gross returns (cash among them). It is linear in
-the holdings, so that each path is one linear programme. With the exact v and no cost every path's
+the holdings, so that each path is one linear program. With the exact v and no cost every path's
 optimum is ``v_0(z_0)`` times wealth. With costs the bound never exceeds that.
 """
 
@@ -92,7 +92,7 @@ def information_relaxation(
     InfeasibleProblem
         The initial holdings can neither be kept nor sold under the limit.
     SolverError
-        A linear programme was not solved to optimality.
+        A linear program was not solved to optimality.
     """
     returns = np.asarray(excess_returns, dtype=float)
     if returns.ndim != 3 or not np.isfinite(returns).all():
@@ -130,7 +130,7 @@ def _start(initial_holdings: ArrayLike | None, n_assets: int) -> Floats:
 
 
 class _Template:
-    """The linear programme of a path: columns, rows and where the path's returns stand.
+    """The linear program of a path: columns, rows and where the path's returns stand.
 
     Columns by stage: holdings after trading (cash first), purchases, sales. Rows by stage:
     balances (cash first) with what arrives from the stage before.
@@ -149,7 +149,7 @@ class _Template:
         return len(self.start)
 
     def arrays(self, gross: Floats, penalties: Floats) -> Arrays:
-        """Balances and objective of one path, to be minimised."""
+        """Balances and objective of one path, to be minimized."""
         n, m = self.n_positions, self.n_stages
         rows = np.arange(n, n * m)
         stages, positions = np.divmod(rows - n, n)

@@ -69,7 +69,7 @@ class InnerBound:
     points : tuple of int
         Portfolios with a guaranteed value at each stage.
     n_solves : int
-        Linear programmes solved for the values.
+        Linear programs solved for the values.
     seconds : float
         Wall-clock time, drawing of the portfolios included.
     """

@@ -129,15 +129,15 @@ def _describe_seed(seed: np.random.SeedSequence) -> dict[str, Any]:
     return {"entropy": plain, "spawn_key": [int(word) for word in seed.spawn_key]}
 
 
-def keyed(seed: Seed, *key: Any) -> np.random.Generator:
+def generator_for(seed: Seed, *key: Any) -> np.random.Generator:
     """Generator that depends on a seed and on a key, not on any draw or call before.
 
     The numbers of a date are thus the same whichever dates were asked for first, in whichever
     process.
 
-    >>> first = keyed(1, "regimes", pd.Timestamp("2020-01-01")).random()
-    >>> _ = keyed(1, "regimes", pd.Timestamp("2020-01-02")).random()
-    >>> keyed(1, "regimes", pd.Timestamp("2020-01-01")).random() == first
+    >>> first = generator_for(1, "regimes", pd.Timestamp("2020-01-01")).random()
+    >>> _ = generator_for(1, "regimes", pd.Timestamp("2020-01-02")).random()
+    >>> generator_for(1, "regimes", pd.Timestamp("2020-01-01")).random() == first
     True
     """
     given = seed_sequence(seed)

@@ -94,7 +94,7 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-class Shelf:
+class RecordFolder:
     """One run's place in the store: its finished windows, then the whole of it.
 
     Parameters

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SDDP = "SDDP"
 SHOWN = (
-    *("annualised_return", "volatility", "sharpe", "maximum_drawdown"),
+    *("annualized_return", "volatility", "sharpe", "maximum_drawdown"),
     *("turnover", "cost_drag", "average_cash"),
 )
-HEADLINE = ("annualised_return", "volatility", "sharpe", "cvar")
+HEADLINE = ("annualized_return", "volatility", "sharpe", "cvar")
 
 
 def write(record: Run, job: Job, study: Study) -> dict[str, Any]:

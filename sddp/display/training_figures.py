@@ -75,8 +75,8 @@ def terminal_wealth_figure(
             f"upper bound on the mean {bound / initial_wealth - 1.0:.2%}",
         ),
     )
-    for position, colour, style, label in lines:
-        ax.axvline(position, color=colour, linestyle=style, linewidth=1.6, label=label)
+    for position, color, style, label in lines:
+        ax.axvline(position, color=color, linestyle=style, linewidth=1.6, label=label)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set_xlabel(f"growth of wealth over {horizon}, in the model (in sample)")
     ax.set_ylabel(f"paths (of {len(growth)})")

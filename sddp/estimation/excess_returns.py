@@ -1,4 +1,4 @@
-"""Regimes and scenarios where assets are modelled in excess of cash."""
+"""Regimes and scenarios where assets are modeled in excess of cash."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from sddp.allocation.one_period import OnePeriodDistribution, one_period_distribution
 from sddp.arrays import Floats, Ints
-from sddp.cache.fingerprint import NOT_DESCRIBED, keyed
+from sddp.cache.fingerprint import NOT_DESCRIBED, generator_for
 from sddp.errors import DataError, ModelError
 from sddp.estimation.fit_cache import Fit, FitCache
 from sddp.estimation.means import (
@@ -34,7 +34,7 @@ from sddp.scenarios import MarkovScenarios
 from sddp.statistics import FactorModel, GaussianRegimes, Regimes, markov_scenarios
 
 # A change of regime that some hundred rows never showed is improbable, not impossible: this share
-# of the uniform law is mixed into the chain of the scenarios, so that a trained policy has learnt
+# of the uniform law is mixed into the chain of the scenarios, so that a trained policy has learned
 # about every regime.
 UNSEEN_CHANGE = 1e-6
 
@@ -127,7 +127,7 @@ class RegimeEstimator:
         """
         start = start if self.carry else None
         table, lengths = self.drivers(view)
-        rng = keyed(self.seed, "regimes", view.date)
+        rng = generator_for(self.seed, "regimes", view.date)
         fit = self.cache.fit(self._per_sequence(), table, lengths, start=start, rng=rng)
         assets = None
         if view.factors is not None:
@@ -137,7 +137,7 @@ class RegimeEstimator:
             assets,
             n_stages=1,
             n_scenarios=self.n_scenarios,
-            rng=keyed(self.seed, "scenarios", view.date),
+            rng=generator_for(self.seed, "scenarios", view.date),
             sampling=self.sampling,
         )
         estimate = self._estimate(view, start, fit, _with_unseen_changes(drawn))

@@ -1,4 +1,4 @@
-"""Statistics of resampled rows, with the influence of each block: what studentising needs.
+"""Statistics of resampled rows, with the influence of each block: what studentizing needs.
 
 An estimator maps a table of rows, shape (n_rows, k), and `Blocks` to an `Estimate` per column. The
 sum of a statistic's influence function over a block says how far the block moves it; the data
@@ -79,10 +79,10 @@ def _tail(losses: Floats, blocks: Blocks, confidence: float) -> tuple[Floats, Fl
 
 
 def _moments(rows: Floats, blocks: Blocks) -> tuple[Floats, Floats, Floats, Floats]:
-    """Means and standard deviations by draw; standardised sums and squares less 1 by block."""
+    """Means and standard deviations by draw; standardized sums and squares less 1 by block."""
     # About the sample's mean, where squares lose nothing to cancellation.
-    centre = rows.mean(axis=0)
-    sums, squares = blocks.sums(rows - centre), blocks.sums((rows - centre) ** 2)
+    center = rows.mean(axis=0)
+    sums, squares = blocks.sums(rows - center), blocks.sums((rows - center) ** 2)
     n_rows, lengths = blocks.n_rows, blocks.lengths[:, None]
     means = blocks.per_draw(sums) / n_rows
     variances = np.maximum(blocks.per_draw(squares) / n_rows - means**2, 0.0)
@@ -94,5 +94,5 @@ def _moments(rows: Floats, blocks: Blocks) -> tuple[Floats, Floats, Floats, Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = (sums - lengths * by_block) / blocks.per_block(deviations)
         squared = squares - 2.0 * by_block * sums + lengths * by_block**2
-        standardised = squared / blocks.per_block(variances) - lengths
-    return means + centre, deviations, scaled, standardised
+        standardized = squared / blocks.per_block(variances) - lengths
+    return means + center, deviations, scaled, standardized

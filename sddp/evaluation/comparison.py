@@ -134,7 +134,7 @@ def smallest_not_worse(
     """Choose the smallest candidate that a test does not find worse than a reference.
 
     The rule by which the paper's authors chose the number of Markov states: one-sided paired
-    t-tests against the dynamic programme, on the same paths.
+    t-tests against the dynamic program, on the same paths.
 
     Parameters
     ----------

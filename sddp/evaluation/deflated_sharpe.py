@@ -5,7 +5,7 @@ deflated Sharpe ratio: correcting for selection bias, backtest overfitting and n
 Journal of Portfolio Management 40 (2014): the probability that the true ratio exceeds what the
 best of so many trials without any merit would be expected to show.
 
-Ratios in here are per period, not annualised; skewness is ``m3 / m2^1.5`` and kurtosis
+Ratios in here are per period, not annualized; skewness is ``m3 / m2^1.5`` and kurtosis
 ``m4 / m2^2`` with central moments ``m`` that divide by the number of periods (3 for a normal law).
 """
 

@@ -1,7 +1,7 @@
 """How sure a backtest's numbers are: bootstrap intervals and tests of differences.
 
-Realised returns are resampled in blocks (`sddp.simulation.resampling`), the same rows for every
-strategy. Each statistic is studentised: a draw's deviation from the estimate is divided by the
+Realized returns are resampled in blocks (`sddp.simulation.resampling`), the same rows for every
+strategy. Each statistic is studentized: a draw's deviation from the estimate is divided by the
 draw's own standard error, and the quantile of its absolute value times the estimate's standard
 error is the half width of the interval (Ledoit and Wolf 2008). The standard error of the estimate
 is that of `standard_error_of_mean` for the statistic's influence function; in a draw, blocks are
@@ -134,7 +134,7 @@ class Resampling:
 
 @dataclass(frozen=True, eq=False)
 class _Metric:
-    """A metric: the rows it is made of, and how it follows from the statistic studentised.
+    """A metric: the rows it is made of, and how it follows from the statistic studentized.
 
     `dependence` is the estimator whose block length is taken, where it is not the metric's own.
     """
@@ -149,7 +149,7 @@ class _Metric:
 
 @dataclass(frozen=True, eq=False)
 class _Bootstrap:
-    """Estimates and standard errors, shape (k,), and studentised deviations (n_draws, k)."""
+    """Estimates and standard errors, shape (k,), and studentized deviations (n_draws, k)."""
 
     estimates: Floats
     errors: Floats
@@ -188,7 +188,7 @@ class _Bootstrap:
 def intervals(sample: Sample, how: Resampling, *, confidence: float) -> pd.DataFrame:
     """Intervals for the metrics of each strategy.
 
-    Return and volatility are studentised as mean log return and log standard deviation.
+    Return and volatility are studentized as mean log return and log standard deviation.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def intervals(sample: Sample, how: Resampling, *, confidence: float) -> pd.DataF
     Returns
     -------
     DataFrame
-        One row per strategy and metric: ``strategy``, ``metric`` (`annualised_return`,
+        One row per strategy and metric: ``strategy``, ``metric`` (`annualized_return`,
         `volatility`, `sharpe`, `cvar`, as in `sddp.evaluation.summary`), ``value``, ``low``,
         ``high``, ``block_length`` (periods) and ``note``, which says why bounds are NaN: fewer
         than 30 periods, or 5 in the tail; returns that do not vary, or do so in so few periods
@@ -225,7 +225,7 @@ def intervals(sample: Sample, how: Resampling, *, confidence: float) -> pd.DataF
     returns = sample.returns.to_numpy()
     metrics = [
         _Metric(
-            "annualised_return",
+            "annualized_return",
             np.log1p(returns),
             estimators.mean,
             lambda growth: np.expm1(growth * sample.periods_per_year),

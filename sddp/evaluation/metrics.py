@@ -52,7 +52,7 @@ def simple_returns(wealth: ArrayLike) -> Floats:
     return returns
 
 
-def annualised_return(wealth: pd.Series[float]) -> float:
+def annualized_return(wealth: pd.Series[float]) -> float:
     """Compound annual growth rate ``(W_T / W_0)^(periods_per_year / T) - 1``."""
     growth = float(wealth.iloc[-1] / wealth.iloc[0])
     exponent = periods_per_year(pd.DatetimeIndex(wealth.index)) / (len(wealth) - 1)
@@ -113,8 +113,8 @@ def information_ratio(returns: ArrayLike, benchmark: ArrayLike, periods_per_year
 
 
 def calmar_ratio(wealth: pd.Series[float]) -> float:
-    """Annualised return over the depth of the maximum drawdown."""
-    return _ratio(annualised_return(wealth), -maximum_drawdown(wealth).depth)
+    """Annualized return over the depth of the maximum drawdown."""
+    return _ratio(annualized_return(wealth), -maximum_drawdown(wealth).depth)
 
 
 def drawdowns(wealth: pd.Series[float]) -> pd.Series[float]:

@@ -105,8 +105,8 @@ def forecast_tests(periods: Mapping[str, pd.DataFrame], how: Resampling) -> pd.D
         limit was binding. ``violations`` of the VaR, the number ``expected``, their share with its
         exact interval (``share``, ``share_low``, ``share_high``), and the p-values ``coverage``,
         ``independence`` and ``both`` (`risk_tests`). ``cvar_limit`` and ``forecast_cvar``, means
-        over the tested periods; ``realised_cvar`` (mean of `risk_tests.tail_losses`) with its
-        bootstrap interval (``realised_low``, ``realised_high``); ``z1``, ``z2`` and their p-values
+        over the tested periods; ``realized_cvar`` (mean of `risk_tests.tail_losses`) with its
+        bootstrap interval (``realized_low``, ``realized_high``); ``z1``, ``z2`` and their p-values
         ``z1_p_value`` and ``z2_p_value``: small where risk was understated. ``note`` says why
         numbers are NaN.
 
@@ -149,7 +149,7 @@ def _tests(
 TESTED = (
     *("violations", "expected", "share", "share_low", "share_high"),
     *("coverage", "independence", "both"),
-    *("cvar_limit", "forecast_cvar", "realised_cvar", "realised_low", "realised_high"),
+    *("cvar_limit", "forecast_cvar", "realized_cvar", "realized_low", "realized_high"),
     *("z1", "z1_p_value", "z2", "z2_p_value"),
 )
 
@@ -187,11 +187,11 @@ def _cvar_tests(tested: pd.DataFrame, how: Resampling) -> tuple[float, ...]:
     )
 
 
-# A realised CVaR is shown where at least this many losses make its tail.
+# A realized CVaR is shown where at least this many losses make its tail.
 TAIL_SIZE = 25
 
 OUTCOME = (
-    *("cvar_limit", "binding", "model_cvar", "largest_model_cvar", "realised_cvar"),
+    *("cvar_limit", "binding", "model_cvar", "largest_model_cvar", "realized_cvar"),
     *("violations", "expected", "n_periods"),
 )
 
@@ -267,7 +267,7 @@ def forecast_table(periods: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     DataFrame, shape (n_strategies, 8)
         Fractions of wealth in one period: ``cvar_limit`` (mean) and ``binding`` (share of
         decisions at which it was binding); ``model_cvar`` and ``largest_model_cvar`` (mean and
-        maximum over decisions); ``realised_cvar``, of all losses together; ``violations`` (periods
+        maximum over decisions); ``realized_cvar``, of all losses together; ``violations`` (periods
         with a loss above the model's VaR), their number ``expected``, and ``n_periods``. NaN where
         there is no forecast.
     """
@@ -284,7 +284,7 @@ def tail_table(periods: pd.DataFrame, window: int) -> pd.DataFrame:
     periods : DataFrame
         As `forecast_periods`.
     window : int
-        Number of periods a realised CVaR looks back on.
+        Number of periods a realized CVaR looks back on.
 
     Returns
     -------
@@ -293,7 +293,7 @@ def tail_table(periods: pd.DataFrame, window: int) -> pd.DataFrame:
         of the `window` periods before it.
     """
     confidence = float(periods["confidence"].iloc[-1])
-    realised = (
+    realized = (
         (-periods["loss"])
         .rolling(window)
         .apply(lambda r: metrics.conditional_value_at_risk(r, confidence=confidence), raw=True)
@@ -302,7 +302,7 @@ def tail_table(periods: pd.DataFrame, window: int) -> pd.DataFrame:
         {
             "model_cvar": periods["model_cvar"],
             "cvar_limit": periods["cvar_limit"].astype(float),
-            "realised_cvar": realised.shift(1),
+            "realized_cvar": realized.shift(1),
             "violated": risk_tests.violations(periods["loss"], periods["model_var"]),
         }
     )
@@ -335,7 +335,7 @@ def _outcome(periods: pd.DataFrame) -> dict[str, float]:
         "binding": float(periods["limit_binds"].astype(float).mean()),
         "model_cvar": float(periods["model_cvar"].mean()),
         "largest_model_cvar": float(periods["model_cvar"].max()),
-        "realised_cvar": metrics.conditional_value_at_risk(-periods["loss"], confidence=confidence),
+        "realized_cvar": metrics.conditional_value_at_risk(-periods["loss"], confidence=confidence),
         "violations": float(violated.sum()) if forecast.any() else np.nan,
         "expected": (1.0 - confidence) * n_forecasts,
         "n_periods": n_forecasts,

@@ -171,7 +171,7 @@ def tail_losses(losses: ArrayLike, var: ArrayLike, *, confidence: float) -> Floa
 
     Its mean is the mean of the conditional CVaRs where the VaR is right, and lies above it where
     the VaR is wrong, on whichever side (Rockafellar and Uryasev: CVaR is the minimum over VaR):
-    an estimate of the realised CVaR that allows for a law that changes from period to period,
+    an estimate of the realized CVaR that allows for a law that changes from period to period,
     which the CVaR of all losses thrown together does not.
     """
     v: Floats = np.asarray(var, dtype=float)

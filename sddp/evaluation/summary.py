@@ -37,7 +37,7 @@ def summary(
     Returns
     -------
     DataFrame, shape (n_strategies, n_metrics)
-        Decimal fractions. `annualised_return`, `volatility`, `turnover` (purchases plus sales
+        Decimal fractions. `annualized_return`, `volatility`, `turnover` (purchases plus sales
         over wealth) and `cost_drag` (costs over wealth) are per year; `costs_paid` and
         `final_wealth` are money; `average_cash` is the mean share of cash after trading;
         `execution` says how decisions were traded. With a benchmark also `beta`, `alpha`,
@@ -107,7 +107,7 @@ def _metrics(result: BacktestResult, ledger: Ledger, confidence: float) -> dict[
     fall = metrics.maximum_drawdown(wealth)
     costs = ledger.costs.sum(axis=1)
     return {
-        "annualised_return": metrics.annualised_return(wealth),
+        "annualized_return": metrics.annualized_return(wealth),
         "volatility": metrics.volatility(returns, per_year),
         "sharpe": metrics.sharpe_ratio(returns, cash_returns, per_year),
         "sortino": metrics.sortino_ratio(returns, per_year),

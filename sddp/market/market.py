@@ -212,9 +212,11 @@ class Market:
         minimum_history: int = 1,
     ) -> None:
         levels = checked_table(prices, "prices", reserved=CASH)
-        _refuse(levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)")
+        _check_cells(
+            levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)"
+        )
         losses = {} if missing == "raise" else total_losses(levels)
-        _refuse((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
+        _check_cells((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
         levels, gone = depart(levels, dict(departures or {}) | losses)
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
         cash = _cash_rate(cash_rate, levels.index)
@@ -234,9 +236,9 @@ class Market:
         """
         table = checked_table(returns, "returns", reserved=CASH)
         remedy = "lies outside [-1, 10]; give simple decimal returns (0.01 = 1 %)"
-        _refuse((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
+        _check_cells((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
         lost = (table == -1.0).cummax().shift(fill_value=False)
-        _refuse(
+        _check_cells(
             lost & (table.abs() > 0.0), table, "returns", "follows a return of -1 (all is lost)"
         )
         market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
@@ -271,13 +273,13 @@ class Market:
         return f"Market({first} to {last}, {len(self.dates)} rows, {len(self.assets)} assets)"
 
 
-def _refuse(mask: pd.DataFrame, table: pd.DataFrame, name: str, remedy: str) -> None:
+def _check_cells(mask: pd.DataFrame, table: pd.DataFrame, name: str, remedy: str) -> None:
     if mask.to_numpy().any():
         value = table.to_numpy()[mask.to_numpy()][0]
         raise DataError(f"{name} = {value:g} at {cells(mask)}; it {remedy}")
 
 
-def _refuse_gaps(table: pd.DataFrame, name: str) -> None:
+def _check_gaps(table: pd.DataFrame, name: str) -> None:
     gaps = table.isna()
     if gaps.to_numpy().any():
         raise DataError(
@@ -307,17 +309,17 @@ def _cash_rate(given: float | pd.Series[float], dates: Any) -> pd.Series[float]:
         rate.iloc[:1] = rate.iloc[:1].fillna(0.0)
     else:
         rate = pd.Series(float(given), index=dates, name="cash_rate")
-    _refuse_gaps(rate.to_frame(), "cash_rate")
+    _check_gaps(rate.to_frame(), "cash_rate")
     unit = (
         f"exceeds {LARGEST_CASH_RATE} a period: give the decimal return from the previous row to "
         "this row (divide percent by 100, an annual rate by the periods of a year)"
     )
-    _refuse(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
-    _refuse_growth(rate)
+    _check_cells(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
+    _check_growth(rate)
     return rate
 
 
-def _refuse_growth(rate: pd.Series[float]) -> None:
+def _check_growth(rate: pd.Series[float]) -> None:
     if len(rate) < 2:
         return
     usual, pace = float(rate.median()), periods_per_year(pd.DatetimeIndex(rate.index))
@@ -346,7 +348,7 @@ def _assemble(
     carried = tables.keys() & LEVELS if missing == "carry" else set()
     for name, table in tables.items():
         if name not in carried:
-            _refuse_gaps(table, name)
+            _check_gaps(table, name)
     return _view(tables | {name: tables[name].ffill() for name in carried}, quoted, cash_rate)
 
 

@@ -213,11 +213,11 @@ def _positive_semidefinite(matrix: Floats, names: Sequence[Hashable], rounding: 
         # Ten times faster than eigenvalues, and enough where it succeeds.
         np.linalg.cholesky(symmetric + rounding * largest * np.eye(len(matrix)))
     except np.linalg.LinAlgError:
-        _refuse_negative_eigenvalue(symmetric, rounding * largest)
+        _check_negative_eigenvalue(symmetric, rounding * largest)
     return symmetric
 
 
-def _refuse_negative_eigenvalue(matrix: Floats, rounding: float) -> None:
+def _check_negative_eigenvalue(matrix: Floats, rounding: float) -> None:
     least = float(np.linalg.eigvalsh(matrix)[0])
     if least < -rounding:
         raise DataError(

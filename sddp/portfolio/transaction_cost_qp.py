@@ -256,7 +256,7 @@ def solve_transaction_cost_qp(
             best = _best(problem, columns, polished, best)
             if best.kkt_residual <= NEGLIGIBLE:
                 break
-    _refuse_money_burning(problem, best.prices.budget)
+    _check_money_burning(problem, best.prices.budget)
     if not best.kkt_residual <= KKT_TOLERANCE:
         raise SolverError(
             f"the mean-variance problem with risk_aversion = {problem.risk_aversion:g} misses its "
@@ -430,7 +430,7 @@ def start_at(
     return columns.moves(near.weights, breaches), duals
 
 
-def _refuse_money_burning(problem: TransactionCostQp, budget_dual: float) -> None:
+def _check_money_burning(problem: TransactionCostQp, budget_dual: float) -> None:
     """Below a price of 0, selling and buying back would raise the objective by losing money."""
     price = problem.money_price(budget_dual)
     if price < 0.0 and (problem.purchase_cost + problem.sale_cost).any():

@@ -19,14 +19,14 @@ from sddp.arrays import Ints
 from sddp.display.fonts import show
 from sddp.labels import label_index
 
-# Okabe and Ito's colours stay apart for colour-blind readers; yellow is too pale for a line.
-COLOURS = (
+# Okabe and Ito's colors stay apart for color-blind readers; yellow is too pale for a line.
+COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
     *("#7B5EA7", "#8C564B", "#8A8A8A"),
 )
 DASHES = ("-", "--", ":", "-.")
-AREA_COLOURS = (*COLOURS[:6], "#F0E442", *COLOURS[7:9], "#A6D854", "#1B4F72", "#F4A6A6")
-CASH_COLOUR, OTHER_COLOUR = "#E4E4E4", "#9A9A9A"
+AREA_COLORS = (*COLORS[:6], "#F0E442", *COLORS[7:9], "#A6D854", "#1B4F72", "#F4A6A6")
+CASH_COLOR, OTHER_COLOR = "#E4E4E4", "#9A9A9A"
 OTHER = "other"
 
 # Below this ratio of highest to lowest level a log axis holds too few powers of ten to read.
@@ -74,8 +74,8 @@ def outer_label(ax: Axes, text: str) -> None:
 
 
 def styles(names: Iterable[Any]) -> dict[Any, tuple[str, str]]:
-    """Colour and dash by name: the same in every figure that lists the names in one order."""
-    pairs = [(colour, dash) for dash, colour in product(DASHES, COLOURS)]
+    """Color and dash by name: the same in every figure that lists the names in one order."""
+    pairs = [(color, dash) for dash, color in product(DASHES, COLORS)]
     return {name: pairs[i % len(pairs)] for i, name in enumerate(names)}
 
 
@@ -84,18 +84,18 @@ def draw_lines(ax: Axes, table: pd.DataFrame, ranking: pd.Series[float]) -> list
     style = styles(table.columns)
     entries: list[Entry] = []
     for name in ranking.sort_values(ascending=False, kind="stable").index:
-        colour, dash = style[name]
-        (line,) = ax.plot(table.index, table[name], color=colour, linestyle=dash, lw=1.1)
+        color, dash = style[name]
+        (line,) = ax.plot(table.index, table[name], color=color, linestyle=dash, lw=1.1)
         line.set_label(str(name))
         entries.append((line, str(name)))
     return entries
 
 
-def draw_areas(ax: Axes, table: pd.DataFrame, colours: Sequence[Any]) -> list[Entry]:
+def draw_areas(ax: Axes, table: pd.DataFrame, colors: Sequence[Any]) -> list[Entry]:
     """Stacked shares of 1, the first column at the bottom; a row holds until the next one."""
     names = [str(name) for name in table.columns]
     stack = ax.stackplot(
-        table.index, table.to_numpy().T, labels=names, colors=colours, step="post", lw=0
+        table.index, table.to_numpy().T, labels=names, colors=colors, step="post", lw=0
     )
     ax.set_ylim(0.0, 1.0)
     percent(ax)
@@ -107,7 +107,7 @@ def draw_areas(ax: Axes, table: pd.DataFrame, colours: Sequence[Any]) -> list[En
 def asset_areas(
     weights: Mapping[Any, pd.DataFrame], largest: int
 ) -> tuple[dict[Any, pd.DataFrame], list[str]]:
-    """Columns to stack, the same ones for every strategy, with their colours.
+    """Columns to stack, the same ones for every strategy, with their colors.
 
     Parameters
     ----------
@@ -118,17 +118,17 @@ def asset_areas(
 
     Returns
     -------
-    tables, colours
+    tables, colors
         Cash first and the sum of the others last.
     """
     means = np.array([table.to_numpy()[:, 1:].mean(axis=0) for table in weights.values()])
     ranked = np.argsort(-means.max(axis=0), kind="stable")
     # One asset alone is named rather than called "other".
     kept = ranked[:largest] if len(ranked) > largest + 1 else ranked
-    colours = [CASH_COLOUR, *(AREA_COLOURS[i % len(AREA_COLOURS)] for i in range(len(kept)))]
+    colors = [CASH_COLOR, *(AREA_COLORS[i % len(AREA_COLORS)] for i in range(len(kept)))]
     if len(kept) < len(ranked):
-        colours.append(OTHER_COLOUR)
-    return {name: _stacked(table, kept) for name, table in weights.items()}, colours
+        colors.append(OTHER_COLOR)
+    return {name: _stacked(table, kept) for name, table in weights.items()}, colors
 
 
 def _stacked(weights: pd.DataFrame, kept: Ints) -> pd.DataFrame:

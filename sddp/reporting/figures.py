@@ -21,7 +21,7 @@ from sddp.reporting.figure_parts import Entry
 # No strategy earns such a ratio over a year; one that holds next to nothing but cash shows any.
 LARGEST_SHARPE = 10.0
 
-FORECAST, REALISED, LIMIT = "#0072B2", "#D55E00", "black"
+FORECAST, REALIZED, LIMIT = "#0072B2", "#D55E00", "black"
 
 
 def wealth_figure(wealth: pd.DataFrame, timing: str) -> Figure:
@@ -68,7 +68,7 @@ def rolling_figure(
     Parameters
     ----------
     sharpe, volatility : DataFrame, shape (n_rows, n_strategies)
-        Annualised; at each row of the window that ends there. NaN draws nothing, and the axis
+        Annualized; at each row of the window that ends there. NaN draws nothing, and the axis
         ends at Sharpe ratios of 10 and -10.
     months : int
         Length of the window, for the labels.
@@ -124,11 +124,11 @@ def allocation_figure(weights: Mapping[str, pd.DataFrame], largest: int = 9) -> 
         Number of assets shown by themselves: those of the largest mean weight in any strategy, in
         the order of the columns. The others are one area.
     """
-    tables, colours = parts.asset_areas(weights, largest)
+    tables, colors = parts.asset_areas(weights, largest)
     figure, axes = parts.small_multiples(len(tables), height=1.9, sharey=True)
     entries: list[Entry] = []
     for ax, (name, table) in zip(axes, tables.items(), strict=True):
-        entries = parts.draw_areas(ax, table, colours)
+        entries = parts.draw_areas(ax, table, colors)
         parts.outer_label(ax, "share of wealth")
         _panel_title(ax, str(name) if len(tables) > 1 else f"Allocation: {name}", len(tables))
     # A weight holds from its row to the next one; the last row has no trade and no next one.
@@ -177,11 +177,11 @@ def tail_figure(tails: Mapping[str, pd.DataFrame], window: int) -> Figure:
     ----------
     tails : mapping of str to DataFrame, shape (n_decisions, 4)
         By strategy, at each decision, fractions of wealth: ``model_cvar``; ``cvar_limit`` (NaN
-        where there is none); ``realised_cvar``, of the periods that ended by then (NaN before
+        where there is none); ``realized_cvar``, of the periods that ended by then (NaN before
         there are enough of them); ``violated``, whether the loss of the decision's own period
         was above the model's VaR.
     window : int
-        Number of periods that a realised CVaR looks back on.
+        Number of periods that a realized CVaR looks back on.
     """
     # Each is read against its own limit, and limits differ.
     figure, axes = parts.small_multiples(len(tails), height=1.9, sharey=False)
@@ -190,10 +190,10 @@ def tail_figure(tails: Mapping[str, pd.DataFrame], window: int) -> Figure:
         _panel_title(ax, name, len(tails))
     entries: list[Entry] = [
         (Patch(color=FORECAST), "model's CVaR of the decision"),
-        (Patch(color=REALISED), f"realised CVaR, last {window} periods"),
+        (Patch(color=REALIZED), f"realized CVaR, last {window} periods"),
         (axes[0].plot([], [], color=LIMIT, linestyle="--")[0], "limit"),
         (
-            axes[0].plot([], [], color=REALISED, marker="|", linestyle="none")[0],
+            axes[0].plot([], [], color=REALIZED, marker="|", linestyle="none")[0],
             "period's loss above the model's VaR",
         ),
     ]
@@ -203,14 +203,14 @@ def tail_figure(tails: Mapping[str, pd.DataFrame], window: int) -> Figure:
 
 def _draw_tail(ax: Axes, table: pd.DataFrame) -> None:
     ax.step(table.index, table["model_cvar"], where="post", color=FORECAST, lw=0.8)
-    ax.plot(table.index, table["realised_cvar"], color=REALISED, lw=1.3)
+    ax.plot(table.index, table["realized_cvar"], color=REALIZED, lw=1.3)
     ax.step(table.index, table["cvar_limit"], where="post", color=LIMIT, linestyle="--", lw=1.0)
     violations = table.index[table["violated"]]
     # On the axis itself: when it happened, not how much.
     ax.plot(
         violations,
         np.zeros(len(violations)),
-        color=REALISED,
+        color=REALIZED,
         marker=TICKUP,
         markersize=6.0,
         markeredgewidth=0.6,
@@ -223,20 +223,20 @@ def _draw_tail(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def risk_forecast_figure(table: pd.DataFrame) -> Figure:
-    """Mean one-period CVaR of the model's decisions and realised CVaR, by strategy.
+    """Mean one-period CVaR of the model's decisions and realized CVaR, by strategy.
 
     Parameters
     ----------
     table : DataFrame, shape (n_strategies, n_columns)
-        Index strategy; fractions of wealth: ``model_cvar``, ``realised_cvar``, ``cvar_limit``
-        (NaN where there is none), and where they are known ``low`` and ``high`` of the realised
+        Index strategy; fractions of wealth: ``model_cvar``, ``realized_cvar``, ``cvar_limit``
+        (NaN where there is none), and where they are known ``low`` and ``high`` of the realized
         CVaR's interval.
     """
     figure, ax, rows = _by_strategy(table.index)
     if {"low", "high"} <= set(table.columns):
-        ax.hlines(rows, table["low"], table["high"], color=REALISED, lw=1.6)
+        ax.hlines(rows, table["low"], table["high"], color=REALIZED, lw=1.6)
     entries: list[Entry] = [
-        (ax.plot(table["realised_cvar"], rows, "o", color=REALISED)[0], "realised CVaR"),
+        (ax.plot(table["realized_cvar"], rows, "o", color=REALIZED)[0], "realized CVaR"),
         (
             ax.plot(table["model_cvar"], rows, "D", color=FORECAST, markerfacecolor="white")[0],
             "model's CVaR,\nmean of the decisions",

@@ -106,7 +106,7 @@ def _interval_picture(name: str, tidy: pd.DataFrame, what: str, level: float) ->
     said = [f"{strategy} {_with_interval(row)}" for strategy, row in table.iterrows()]
     return Picture(
         name,
-        figures.interval_figure(table[["value", "low", "high"]], what, f"{what}, annualised"),
+        figures.interval_figure(table[["value", "low", "high"]], what, f"{what}, annualized"),
         f"{what}, with its {percent(level, 0)} interval.",
         f"Dots with bars. {what}: {', '.join(said)}.",
     )
@@ -136,7 +136,7 @@ def _trailing(result: BacktestResult, months: int) -> Iterator[Picture]:
     yield Picture(
         "trailing_return",
         figures.trailing_figure(result.wealth, months, result.timing),
-        f"Compound return of the {months} months that end at each row, not annualised.",
+        f"Compound return of the {months} months that end at each row, not annualized.",
         f"Lines of the return over the trailing {months} months. "
         f"Lowest values: {_listed(trailing.min(), lambda value: percent(value, 1))}.",
     )
@@ -151,7 +151,7 @@ def _rolling(result: BacktestResult, months: int) -> Iterator[Picture]:
         "rolling",
         figures.rolling_figure(sharpe, volatility, months, result.timing),
         f"Sharpe ratio (excess over cash) and volatility of the {months} months that end at each "
-        "row, annualised. A Sharpe ratio of so few months is uncertain by about "
+        "row, annualized. A Sharpe ratio of so few months is uncertain by about "
         f"{number((12.0 / months) ** 0.5, 1)} (standard error): read the swings with that in mind.",
         f"Lines of the Sharpe ratio and, below, of volatility over the trailing {months} months. "
         f"Highest volatility: {_listed(volatility.max(), lambda value: percent(value, 1))}.",
@@ -225,10 +225,10 @@ def _forecasts(data: ReportData) -> Iterator[Picture]:
         "risk_forecasts",
         figures.risk_forecast_figure(table),
         "The CVaR of one period that the model computed for its own decisions (mean over them), "
-        f"the one that was realised{bars}, and the limit. Strategies without a model have no "
+        f"the one that was realized{bars}, and the limit. Strategies without a model have no "
         "forecast.",
         "Dots of realized and forecast CVaR by strategy. Realized: "
-        f"{_listed(table['realised_cvar'], lambda value: percent(value, 2))}.",
+        f"{_listed(table['realized_cvar'], lambda value: percent(value, 2))}.",
     )
     known = data.periods
     detailed = {name: known[name] for name in _detailed(data) if len(known[name])}
@@ -243,7 +243,7 @@ def _tails(detailed: Mapping[str, pd.DataFrame]) -> Picture:
     return Picture(
         "tails",
         figures.tail_figure(tails, window),
-        f"The same through time. A realised CVaR looks back on {window} periods, so that its tail "
+        f"The same through time. A realized CVaR looks back on {window} periods, so that its tail "
         f"holds at least {risk_forecasts.TAIL_SIZE} of them; ticks on the axis are periods with a "
         "loss above the model's VaR. Panels have their own scales.",
         "Lines of forecast and realized one-period CVaR through time, a panel for each strategy. "

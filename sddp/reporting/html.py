@@ -176,7 +176,7 @@ def _metrics(data: ReportData, pictures: Sequence[Picture]) -> Section:
 def _on_intervals(level: float) -> str:
     return (
         f"Beneath a number: its {percent(level, 0)} interval by a stationary block bootstrap of "
-        "the realised returns, given the policies as they were fitted. Strategies earn on the same "
+        "the realized returns, given the policies as they were fitted. Strategies earn on the same "
         "days: whether two of them differ is not seen from their intervals but from that of their "
         "difference."
     )
@@ -224,7 +224,7 @@ ON_TESTS = (
     f"{percent(SMALLEST_FORECAST, 2)} of wealth: Kupiec (as many), Christoffersen "
     "(independent; both), Acerbi and Szekely (tail losses, one-sided: small where risk was "
     "understated). The CVaR given the model's VaR allows for risk that changes from period to "
-    "period; the realised CVaR above throws all losses together."
+    "period; the realized CVaR above throws all losses together."
 )
 
 
@@ -246,7 +246,7 @@ def _run(data: ReportData) -> list[tuple[str, str]]:
     ledger = next(iter(result.ledgers.values()))
     pace = number(periods_per_year(dates), 1)
     return [
-        ("Rows", f"{len(dates):,}, {span(result)}; {pace} a year, by which numbers are annualised"),
+        ("Rows", f"{len(dates):,}, {span(result)}; {pace} a year, by which numbers are annualized"),
         ("Execution", result.timing),
         ("Initial wealth", money(float(ledger.wealth.iloc[0]))),
         ("Assets", ", ".join(str(name) for name in ledger.executed.columns)),

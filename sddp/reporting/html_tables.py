@@ -42,7 +42,7 @@ def _number(digits: int) -> Callable[[float], str]:
 
 
 RETURN_AND_RISK = {
-    "annualised_return": Measure("Return, a year", _percent(1)),
+    "annualized_return": Measure("Return, a year", _percent(1)),
     "volatility": Measure("Volatility, a year", _percent(1)),
     "sharpe": Measure("Sharpe ratio", _number(2)),
     "deflated_sharpe": Measure("Deflated Sharpe ratio", _number(2)),
@@ -79,7 +79,7 @@ FORECASTS = {
     "binding": Measure("Decisions it held back", _percent(0)),
     "model_cvar": Measure("Model's CVaR, mean", _percent(2)),
     "largest_model_cvar": Measure("Model's CVaR, largest", _percent(2)),
-    "realised_cvar": Measure("Realised CVaR", _percent(2)),
+    "realized_cvar": Measure("Realized CVaR", _percent(2)),
     "violations": Measure("Losses above the model's VaR", _number(0)),
 }
 TESTS = {
@@ -87,7 +87,7 @@ TESTS = {
     "coverage": Measure("p: as many as forecast", p_value),
     "independence": Measure("p: independent of the one before", p_value),
     "both": Measure("p: both", p_value),
-    "realised_cvar": Measure("CVaR given the model's VaR", _percent(2)),
+    "realized_cvar": Measure("CVaR given the model's VaR", _percent(2)),
     "z1_p_value": Measure("p: tail losses as forecast", p_value),
     "z2_p_value": Measure("p: tail losses and their number", p_value),
 }
@@ -208,26 +208,26 @@ def reasons(table: pd.DataFrame) -> list[str]:
 
 
 def forecast_table(forecasts: pd.DataFrame) -> Table:
-    """Promised and realised CVaR against the limit.
+    """Promised and realized CVaR against the limit.
 
     Parameters
     ----------
     forecasts : DataFrame, shape (n_strategies, n_columns)
         As `sddp.evaluation.risk_forecasts.forecast_table`; where it has ``low`` and ``high``, they
-        are the interval of the realised CVaR.
+        are the interval of the realized CVaR.
     """
     rows = [
         Row(str(name), [_forecast(column, values) for column in FORECASTS])
         for name, values in forecasts.iterrows()
     ]
     header = ["Strategy", *(measure.label for measure in FORECASTS.values())]
-    return Table("CVaR of one period: the limit, the model's, and what was realised", header, rows)
+    return Table("CVaR of one period: the limit, the model's, and what was realized", header, rows)
 
 
 def _forecast(column: str, values: pd.Series[Any]) -> Cell:
     measure = FORECASTS[column]
     text = measure.text(values[column])
-    if column == "realised_cvar" and "low" in values.index:
+    if column == "realized_cvar" and "low" in values.index:
         return Cell(text, interval((values["low"], values["high"]), measure.text))
     if column == "violations" and text != ABSENT:
         periods, expected = number(values["n_periods"], 0), number(values["expected"], 0)
@@ -239,7 +239,7 @@ def tests_table(tests: pd.DataFrame) -> Table:
     """Tests of the risk forecasts, as `sddp.evaluation.risk_backtest` returns them."""
     ends = {
         "share": ("share_low", "share_high"),
-        "realised_cvar": ("realised_low", "realised_high"),
+        "realized_cvar": ("realized_low", "realized_high"),
     }
     rows = []
     for name, values in tests.iterrows():

@@ -108,7 +108,7 @@ class ReportData:
         Forecast and loss of each period by strategy (`risk_forecasts.forecast_periods`); empty
         without decision logs.
     forecasts : DataFrame
-        `risk_forecasts.forecast_table` of them, with the interval of the realised CVaR (``low``,
+        `risk_forecasts.forecast_table` of them, with the interval of the realized CVaR (``low``,
         ``high``) where draws were asked for.
     uncertainty : Uncertainty or None
         None where no draws were asked for.

@@ -2,7 +2,7 @@
 
 Politis and Romano (1994): blocks of consecutive rows start anywhere and have geometric lengths; the
 last row is followed by the first. What follows a row in a draw follows it in the data, but at the
-end of a block, and every column keeps its neighbours of the same row.
+end of a block, and every column keeps its neighbors of the same row.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def standard_error_of_mean(table: Floats, *, block_length: float) -> Floats:
 def optimal_block_length(series: Floats) -> float:
     """Mean block length that suits a series: Politis and White (2004), corrected (Patton 2009).
 
-    It minimises the mean squared error of the stationary bootstrap's variance of the mean. The
+    It minimizes the mean squared error of the stationary bootstrap's variance of the mean. The
     lag up to which autocorrelations count ends where ``max(5, log10 n)`` in a row lie inside
     ``2 sqrt(log10(n) / n)``. The result lies between 1 and ``min(3 sqrt n, n / 3)``; a series
     without variation has length 1.
@@ -175,7 +175,7 @@ def optimal_block_length(series: Floats) -> float:
     run = max(5, int(math.log10(n_rows)))
     n_lags = math.ceil(math.sqrt(n_rows)) + run
     deviations = series - series.mean()
-    # One more lag is left out of both norms than out of the product, as in Patton's programme.
+    # One more lag is left out of both norms than out of the product, as in Patton's program.
     products = [deviations[i:] @ deviations[: n_rows - i] for i in range(n_lags + 1)]
     norms = [_norm(deviations[i + 1 :]) * _norm(deviations[: -i - 1]) for i in range(n_lags + 1)]
     if min(norms) == 0.0:

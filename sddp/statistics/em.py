@@ -1,4 +1,4 @@
-"""Expectation maximisation of one start, by hmmlearn; the only file that talks to it."""
+"""Expectation maximization of one start, by hmmlearn; the only file that talks to it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class _History(ConvergenceMonitor):  # type: ignore[misc]
         return len(self.history) >= 2 and self.history[-1] - self.history[-2] < self.tol
 
 
-class _PenalisedHMM(GaussianHMM):  # type: ignore[misc]
-    """GaussianHMM whose monitor sees the penalised likelihood, which is what its steps raise."""
+class _PenalizedHMM(GaussianHMM):  # type: ignore[misc]
+    """GaussianHMM whose monitor sees the penalized likelihood, which is what its steps raise."""
 
     penalty: Callable[[Floats], float]
 
@@ -54,12 +54,12 @@ class _PenalisedHMM(GaussianHMM):  # type: ignore[misc]
 def run_em(
     observations: Floats, lengths: Ints, start: Parameters, settings: EMSettings
 ) -> EMResult:
-    """Climb from `start` to the nearest maximum of the penalised likelihood.
+    """Climb from `start` to the nearest maximum of the penalized likelihood.
 
     Parameters
     ----------
     observations : array, shape (n, d)
-        Best standardised: hmmlearn adds an absolute 1e-7 to a covariance it cannot factorise.
+        Best standardized: hmmlearn adds an absolute 1e-7 to a covariance it cannot factorize.
     lengths : array of int
         Row counts of the independent sequences.
     start : Parameters
@@ -104,13 +104,13 @@ def _climb(
     )
 
 
-def _hmmlearn_model(start: Parameters, settings: EMSettings, implementation: str) -> _PenalisedHMM:
+def _hmmlearn_model(start: Parameters, settings: EMSettings, implementation: str) -> _PenalizedHMM:
     # hmmlearn's M-step (hmm.py, full covariance) is
     #     (covars_prior + S_k) / (max(covars_weight - d, 0) + n_k),   S_k the scatter about the mean
     # as long as means_weight = 0; Dirichlet priors of 1 leave start and transitions alone. So
     # w rows of the prior covariance are covars_prior = w * covariance, covars_weight = d + w.
     prior, weight = settings.prior_covariance, settings.prior_observations
-    model = _PenalisedHMM(
+    model = _PenalizedHMM(
         n_components=len(start.means),
         covariance_type="full",
         startprob_prior=1.0,

@@ -232,17 +232,17 @@ def _design(factors: Table) -> Floats:
             f"{n_rows} rows do not determine {n_factors} loadings, an intercept and a variance; "
             f"give at least {n_factors + 2}"
         )
-    _refuse_dependent(factors)
+    _check_dependent(factors)
     return np.column_stack([np.ones(n_rows), factors.values])
 
 
-def _refuse_dependent(factors: Table) -> None:
+def _check_dependent(factors: Table) -> None:
     spread = np.ptp(factors.values, axis=0)
     if not spread.all():
         column = factors.column(int(np.argmin(spread)))
         raise DataError(f"factor_log_returns: column {column} never changes; leave it out")
-    centred = factors.values - factors.values.mean(axis=0)
-    if np.linalg.matrix_rank(centred / centred.std(axis=0)) < factors.values.shape[1]:
+    centered = factors.values - factors.values.mean(axis=0)
+    if np.linalg.matrix_rank(centered / centered.std(axis=0)) < factors.values.shape[1]:
         raise DataError("factor_log_returns: a column is a combination of others; leave it out")
 
 

@@ -1,4 +1,4 @@
-"""Search over starts of EM: standardise, climb from each, judge, choose, reduce."""
+"""Search over starts of EM: standardize, climb from each, judge, choose, reduce."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOG_COLUMNS = [
     "iterations",
     "converged",
     "log_likelihood",
-    "penalised_log_likelihood",
+    "penalized_log_likelihood",
     "least_count",
     "least_eigenvalue_ratio",
     "discarded",
@@ -43,7 +43,7 @@ LOG_COLUMNS = [
 
 
 @dataclass(frozen=True, eq=False)
-class Standardised:
+class Standardized:
     """Observations with mean 0 and variance 1 in every column.
 
     Parameters
@@ -79,8 +79,8 @@ class Standardised:
         return self.log_jacobian + sum(filtered_probabilities(s, *chain)[1] for s in sequences)
 
 
-def standardise(table: Table, lengths: Ints) -> Standardised:
-    """Standardise the columns of a table.
+def standardize(table: Table, lengths: Ints) -> Standardized:
+    """Standardize the columns of a table.
 
     Raises
     ------
@@ -92,12 +92,12 @@ def standardise(table: Table, lengths: Ints) -> Standardised:
     if not spread.all():
         column = table.column(int(np.argmin(spread)))
         raise DataError(f"log_returns: column {column} never changes; leave it out")
-    standardised = Standardised((table.values - location) / scale, location, scale, lengths)
-    _refuse_dependence(standardised.correlation, table)
-    return standardised
+    standardized = Standardized((table.values - location) / scale, location, scale, lengths)
+    _check_dependence(standardized.correlation, table)
+    return standardized
 
 
-def _refuse_dependence(correlation: Floats, table: Table) -> None:
+def _check_dependence(correlation: Floats, table: Table) -> None:
     values, vectors = np.linalg.eigh(correlation)
     if values[0] < SINGULAR:
         involved = [table.column(int(i)) for i in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
@@ -116,7 +116,7 @@ class Criteria:
     min_count : float
         Least expected number of rows of a regime.
     min_eigenvalue_ratio : float
-        Least generalised eigenvalue of a regime's covariance against the pooled one.
+        Least generalized eigenvalue of a regime's covariance against the pooled one.
     """
 
     min_count: float
@@ -146,7 +146,7 @@ class Climb:
     discarded: str
 
     @property
-    def penalised_log_likelihood(self) -> float:
+    def penalized_log_likelihood(self) -> float:
         """What EM climbs, and what the choice among starts is made by."""
         return self.log_likelihood + self.penalty
 
@@ -156,7 +156,7 @@ class Climb:
             "iterations": len(self.result.history),
             "converged": self.result.converged,
             "log_likelihood": self.log_likelihood,
-            "penalised_log_likelihood": self.penalised_log_likelihood,
+            "penalized_log_likelihood": self.penalized_log_likelihood,
             "least_count": float(self.result.expected_counts.min()),
             "least_eigenvalue_ratio": self.least_eigenvalue_ratio,
             "discarded": self.discarded,
@@ -169,7 +169,7 @@ class FitProblem:
 
     Parameters
     ----------
-    data : Standardised
+    data : Standardized
     settings : EMSettings
     criteria : Criteria
     n_starts : int
@@ -178,7 +178,7 @@ class FitProblem:
         Parameters of an earlier fit, in the units of the observations: one of the starts.
     """
 
-    data: Standardised
+    data: Standardized
     settings: EMSettings
     criteria: Criteria
     n_starts: int
@@ -210,7 +210,7 @@ def search_starts(
     Returns
     -------
     best : Climb
-        The one of highest penalised likelihood among those that meet the criteria.
+        The one of highest penalized likelihood among those that meet the criteria.
     fit_log : DataFrame
         Every start of every number of regimes tried, in order.
 
@@ -226,7 +226,7 @@ def search_starts(
         rows += [row for row, _ in outcomes]
         usable = [climb for _, climb in outcomes if climb is not None]
         if usable:
-            best = max(usable, key=lambda climb: climb.penalised_log_likelihood)
+            best = max(usable, key=lambda climb: climb.penalized_log_likelihood)
             return best, _fit_log(rows, best)
     raise DataError(f"not even one regime fits log_returns: {rows[-1]['discarded']}")
 
@@ -279,7 +279,7 @@ def _judged(problem: FitProblem, number: int, result: EMResult) -> Climb:
 
 
 def _calmest_first(result: EMResult) -> EMResult:
-    # On standardised data the trace is the sum of variances relative to those of all rows.
+    # On standardized data the trace is the sum of variances relative to those of all rows.
     volatility = np.trace(result.parameters.covariances, axis1=1, axis2=2)
     order = np.argsort(volatility, kind="stable")
     return EMResult(

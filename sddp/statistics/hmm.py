@@ -59,7 +59,7 @@ class EMSettings:
     prior_observations : float
         Strength of that pull in rows; 0 is maximum likelihood.
     tolerance : float
-        Stop when a step adds less than this to the penalised log-likelihood.
+        Stop when a step adds less than this to the penalized log-likelihood.
     max_iterations : int
     """
 
@@ -79,7 +79,7 @@ class EMResult:
     expected_counts : array, shape (K,)
         Expected number of rows each regime emitted.
     history : array, shape (n_iterations,)
-        Penalised log-likelihood before each step.
+        Penalized log-likelihood before each step.
     converged : bool
         Whether the last step added less than the tolerance.
     """
@@ -219,33 +219,33 @@ def _backtrack(best_before: Ints, last: int) -> Ints:
     return path
 
 
-def covariance_penalty(covariances: Floats, centre: Floats, prior_observations: float) -> float:
+def covariance_penalty(covariances: Floats, center: Floats, prior_observations: float) -> float:
     """Log prior of the covariances: minus the prior rows times a Kullback-Leibler divergence.
 
-    ``-w sum_k KL(N(0, centre) || N(0, covariance_k))``: an inverse Wishart prior up to a constant,
-    zero where every covariance equals `centre`, and the same in any unit of the data. With it the
-    M-step is ``(w centre + n_k S_k) / (w + n_k)``.
+    ``-w sum_k KL(N(0, center) || N(0, covariance_k))``: an inverse Wishart prior up to a constant,
+    zero where every covariance equals `center`, and the same in any unit of the data. With it the
+    M-step is ``(w center + n_k S_k) / (w + n_k)``.
 
     Parameters
     ----------
     covariances : array, shape (K, d, d)
-    centre : array, shape (d, d)
+    center : array, shape (d, d)
         Covariance that the prior prefers.
     prior_observations : float
         Its weight ``w``, in rows.
     """
     if prior_observations == 0.0:
         return 0.0
-    relative = np.linalg.solve(covariances, np.broadcast_to(centre, covariances.shape))
+    relative = np.linalg.solve(covariances, np.broadcast_to(center, covariances.shape))
     traces = np.trace(relative, axis1=1, axis2=2)
-    divergences = 0.5 * (traces - len(centre) - np.linalg.slogdet(relative)[1])
+    divergences = 0.5 * (traces - len(center) - np.linalg.slogdet(relative)[1])
     return float(-prior_observations * divergences.sum())
 
 
 def least_eigenvalue_ratio(covariances: Floats, pooled: Floats) -> float:
     """Least variance of any portfolio of the variables in any regime, over its pooled variance.
 
-    The least generalised eigenvalue of (covariance_k, pooled); it does not depend on units.
+    The least generalized eigenvalue of (covariance_k, pooled); it does not depend on units.
     """
     return float(min(eigh(c, pooled, eigvals_only=True)[0] for c in covariances))
 

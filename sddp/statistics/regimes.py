@@ -16,7 +16,7 @@ from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, FitWarning, ModelError
 from sddp.labels import Labels, checked_labels, label_index
 from sddp.rng import Rng, generator
-from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardise
+from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardize
 from sddp.statistics.hmm import (
     EMSettings,
     Parameters,
@@ -208,7 +208,7 @@ class FittedRegimes(Regimes):
     ----------
     log_likelihood : float
         Of the data under these parameters, in the units of the data.
-    penalised_log_likelihood : float
+    penalized_log_likelihood : float
         The same plus the log prior of the covariances (0 where they equal the pooled one).
     n_observations : int
         Rows of data.
@@ -219,16 +219,16 @@ class FittedRegimes(Regimes):
     converged : bool
         Whether EM met its tolerance before its limit of iterations.
     history : array, shape (n_iterations,)
-        Penalised log-likelihood before each EM step of the chosen start; it never falls.
+        Penalized log-likelihood before each EM step of the chosen start; it never falls.
     fit_log : DataFrame
         One row per start: `n_states`, `start`, `kind`, `iterations`, `converged`,
-        `log_likelihood`, `penalised_log_likelihood`, `least_count`, `least_eigenvalue_ratio` (NaN
+        `log_likelihood`, `penalized_log_likelihood`, `least_count`, `least_eigenvalue_ratio` (NaN
         where EM broke down), `discarded` (the reason, or empty) and `chosen`.
     """
 
     _: KW_ONLY
     log_likelihood: float
-    penalised_log_likelihood: float
+    penalized_log_likelihood: float
     n_observations: int
     requested_n_states: int
     expected_counts: Floats
@@ -254,12 +254,12 @@ class FittedRegimes(Regimes):
 class GaussianRegimes:
     """How to fit regimes: a hidden Markov model with full covariances, by several starts of EM.
 
-    EM runs on standardised data. A weak prior, ``prior_observations`` rows of ``prior_scale``
+    EM runs on standardized data. A weak prior, ``prior_observations`` rows of ``prior_scale``
     times the pooled covariance C of all rows, keeps covariances regular: the covariance of a
     regime with n_k expected rows and sample covariance S_k is
     ``(w C + n_k S_k) / (w + n_k)`` with ``w = prior_observations``. Means and chain carry no
     prior. A start is discarded where it ends in a regime with too few rows or too small a
-    variance; among the others the best penalised likelihood is kept. Where every start is
+    variance; among the others the best penalized likelihood is kept. Where every start is
     discarded, one regime fewer is tried, with a `FitWarning`.
 
     Parameters
@@ -278,7 +278,7 @@ class GaussianRegimes:
         Least variance that a regime may give to any combination of the variables, relative to its
         variance over all rows.
     tolerance : float
-        EM stops when a step adds less than this to the penalised log-likelihood.
+        EM stops when a step adds less than this to the penalized log-likelihood.
     max_iterations : int
         EM steps per start.
 
@@ -385,7 +385,7 @@ class GaussianRegimes:
         return _fitted(best, fit_log, problem, table.names, self.n_states)
 
     def _problem(self, table: Table, lengths: Ints, start: Regimes | None) -> FitProblem:
-        data = standardise(table, lengths)
+        data = standardize(table, lengths)
         settings = EMSettings(
             prior_covariance=self.prior_scale * data.correlation,
             prior_observations=self.prior_observations,
@@ -415,7 +415,7 @@ def _fitted(
         start_probabilities=parameters.start_probabilities,
         variable_names=names,
         log_likelihood=best.log_likelihood,
-        penalised_log_likelihood=best.penalised_log_likelihood,
+        penalized_log_likelihood=best.penalized_log_likelihood,
         n_observations=len(data.values),
         requested_n_states=requested,
         expected_counts=read_only(result.expected_counts),

@@ -55,8 +55,8 @@ def monte_carlo_normal(mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: R
         semidefinite, or `n` is below 1.
     """
     rng = generator(rng)
-    centre, root = _location_and_root(mean, covariance, n)
-    points: Floats = centre + rng.standard_normal((n, len(centre))) @ root.T
+    center, root = _location_and_root(mean, covariance, n)
+    points: Floats = center + rng.standard_normal((n, len(center))) @ root.T
     return points
 
 
@@ -119,12 +119,12 @@ def sobol_normal(mean: ArrayLike, covariance: ArrayLike, n: int, *, rng: Rng) ->
     rng = generator(rng)
     from scipy.stats import qmc  # 0.5 s to import
 
-    centre, root = _location_and_root(mean, covariance, n)
-    _check_directions(len(centre), qmc.Sobol.MAXDIM)
-    engine = qmc.Sobol(len(centre), scramble=True, bits=SOBOL_BITS, rng=rng)
+    center, root = _location_and_root(mean, covariance, n)
+    _check_directions(len(center), qmc.Sobol.MAXDIM)
+    engine = qmc.Sobol(len(center), scramble=True, bits=SOBOL_BITS, rng=rng)
     # A whole power of two, cut: scipy warns at other counts, for the same points.
     uniform = engine.random_base2(int(n - 1).bit_length())[:n] + 0.5 ** (SOBOL_BITS + 1)
-    points: Floats = centre + ndtri(uniform) @ root.T
+    points: Floats = center + ndtri(uniform) @ root.T
     return points
 
 
@@ -183,9 +183,9 @@ def match_moments(points: Floats, mean: ArrayLike, covariance: ArrayLike) -> Flo
             f"moment matching of {d} variables needs more than {d} points, not {n}; "
             "draw more scenarios or turn it off"
         )
-    centre, root = _location_and_root(mean, covariance, n)
+    center, root = _location_and_root(mean, covariance, n)
     deviations = points - points.mean(axis=0)
-    matched: Floats = centre + _whitened(deviations) @ root.T
+    matched: Floats = center + _whitened(deviations) @ root.T
     return matched
 
 
@@ -204,16 +204,16 @@ def _whitened(deviations: Floats) -> Floats:
 
 
 def _location_and_root(mean: ArrayLike, covariance: ArrayLike, n: int) -> tuple[Floats, Floats]:
-    centre, matrix = np.asarray(mean, dtype=float), np.asarray(covariance, dtype=float)
-    if centre.ndim != 1 or matrix.shape != (len(centre), len(centre)):
+    center, matrix = np.asarray(mean, dtype=float), np.asarray(covariance, dtype=float)
+    if center.ndim != 1 or matrix.shape != (len(center), len(center)):
         raise DataError(
-            f"mean has shape {centre.shape} and covariance {matrix.shape}; give (d,) and (d, d)"
+            f"mean has shape {center.shape} and covariance {matrix.shape}; give (d,) and (d, d)"
         )
-    if not (np.isfinite(centre).all() and np.isfinite(matrix).all()):
+    if not (np.isfinite(center).all() and np.isfinite(matrix).all()):
         raise DataError("mean or covariance holds a number that is not finite")
     if n < 1:
         raise DataError(f"n = {n}; draw at least one point")
-    return centre, _root(matrix)
+    return center, _root(matrix)
 
 
 def _root(covariance: Floats) -> Floats:

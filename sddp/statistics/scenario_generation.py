@@ -1,4 +1,4 @@
-"""From fitted regimes to the scenarios that optimisation reads."""
+"""From fitted regimes to the scenarios that optimization reads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Starting points of EM: a new kind is one more function in `KINDS`.
 
-Observations are standardised here (mean 0, variance 1 per column).
+Observations are standardized here (mean 0, variance 1 per column).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def volatility_bands(observations: Floats, n_states: int, rng: np.random.Generat
     return _from_labels(observations, np.searchsorted(cuts, size), n_states)
 
 
-def spread_centres(observations: Floats, n_states: int, rng: np.random.Generator) -> Parameters:
+def spread_centers(observations: Floats, n_states: int, rng: np.random.Generator) -> Parameters:
     """Rows nearest to each of several far-apart rows (Arthur and Vassilvitskii 2007, k-means++)."""
     nearest = np.full(len(observations), np.inf)
     labels = np.zeros(len(observations), dtype=np.int64)
@@ -59,7 +59,7 @@ def spread_centres(observations: Floats, n_states: int, rng: np.random.Generator
     return _from_labels(observations, labels, n_states)
 
 
-KINDS: tuple[Start, ...] = (windows, volatility_bands, spread_centres)
+KINDS: tuple[Start, ...] = (windows, volatility_bands, spread_centers)
 
 
 def softened(earlier: Parameters) -> Parameters:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from types import TracebackType
 
-from sddp.cache.store import Shelf
+from sddp.cache.store import RecordFolder
 from sddp.display.progress import ProgressDisplay
 
 # Often enough to look alive, seldom enough that listing folders costs nothing.
@@ -22,7 +22,7 @@ class StudyProgress:
 
     Parameters
     ----------
-    shelves : mapping of str to Shelf or None
+    folders : mapping of str to RecordFolder or None
         Of the cells that remain to be run.
     n_rows : int
         Of each cell.
@@ -33,10 +33,10 @@ class StudyProgress:
     """
 
     def __init__(
-        self, shelves: Mapping[str, Shelf | None], n_rows: int, n_found: int, *, wanted: bool
+        self, folders: Mapping[str, RecordFolder | None], n_rows: int, n_found: int, *, wanted: bool
     ) -> None:
-        self._running, self._n_rows = dict(shelves), n_rows
-        self._n_cells, self._n_done = n_found + len(shelves), n_found
+        self._running, self._n_rows = dict(folders), n_rows
+        self._n_cells, self._n_done = n_found + len(folders), n_found
         self._wanted = wanted
         self._lock, self._stop = threading.Lock(), threading.Event()
         before = self._rows()

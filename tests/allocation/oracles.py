@@ -59,8 +59,8 @@ def one_period_cvar(
     return cvar_by_lp(losses, weights, case.confidence) / float(np.sum(before))
 
 
-class Programme:
-    """Collects a maximisation, column by column and row by row."""
+class Program:
+    """Collects a maximization, column by column and row by row."""
 
     def __init__(self) -> None:
         self.bounds: list[tuple[float | None, float | None]] = []
@@ -78,7 +78,7 @@ class Programme:
         self.rows[kind].append((terms, side))
         return len(self.rows[kind]) - 1
 
-    def maximise(self, column: int) -> Any:
+    def maximize(self, column: int) -> Any:
         cost = np.zeros(len(self.bounds))
         cost[column] = -1.0
         matrices = {kind: self._matrix(rows) for kind, rows in self.rows.items()}
@@ -171,10 +171,10 @@ def solve_tree(
     """
     start = np.asarray(case.holdings if holdings is None else holdings, dtype=float)
     belief = np.eye(case.n_states)[case.regime] if belief is None else np.asarray(belief)
-    lp = Programme()
+    lp = Program()
     incoming = [Affine(constant=float(amount)) for amount in start]
     root = _grow(lp, case, stage, belief, incoming, risk, literal)
-    result = lp.maximise(root.value)
+    result = lp.maximize(root.value)
     if result.status == 2:
         raise InfeasibleTree(result.message)
     assert result.status == 0, result.message
@@ -185,7 +185,7 @@ def solve_tree(
 
 
 def _grow(
-    lp: Programme,
+    lp: Program,
     case: Case,
     stage: int,
     belief: Any,
@@ -213,7 +213,7 @@ def _grow(
 
 
 def _trade(
-    lp: Programme,
+    lp: Program,
     case: Case,
     stage: int,
     incoming: Sequence[Affine],
@@ -255,7 +255,7 @@ def _trade(
 
 
 def _risk_adjusted(
-    lp: Programme,
+    lp: Program,
     values: Sequence[Affine],
     weights: np.ndarray,
     risk: tuple[tuple[float, float], ...],
@@ -271,7 +271,7 @@ def _risk_adjusted(
     return total(parts)
 
 
-def _tail_mean(lp: Programme, losses: Sequence[Affine], weights: np.ndarray, tail: float) -> Affine:
+def _tail_mean(lp: Program, losses: Sequence[Affine], weights: np.ndarray, tail: float) -> Affine:
     """An upper bound on the mean of the worst losses that is tight at the optimum."""
     quantile = Affine({lp.column(None): 1.0})
     parts = [quantile]
@@ -282,12 +282,12 @@ def _tail_mean(lp: Programme, losses: Sequence[Affine], weights: np.ndarray, tai
     return total(parts)
 
 
-def _equal(lp: Programme, left: Affine, right: Affine) -> int:
+def _equal(lp: Program, left: Affine, right: Affine) -> int:
     difference = left - right
     return lp.row("eq", difference.terms, -difference.constant)
 
 
-def _at_most(lp: Programme, left: Affine, right: Affine) -> int:
+def _at_most(lp: Program, left: Affine, right: Affine) -> int:
     difference = left - right
     return lp.row("ub", difference.terms, -difference.constant)
 
@@ -319,7 +319,7 @@ def growth_without_costs(case: Case) -> np.ndarray:
 def _one_period_growth(case: Case, stage: int, regime: int, later: np.ndarray) -> float:
     regimes, weights, returns = outcomes(case, stage, np.eye(case.n_states)[regime])
     period = np.column_stack([np.full(len(returns), case.cash[stage]), returns])
-    lp = Programme()
+    lp = Program()
     held = lp.columns(case.n_assets + 1)
     lp.row("eq", dict.fromkeys(held, 1.0), 1.0)
     for i in range(case.n_assets if case.cap is not None else 0):
@@ -333,7 +333,7 @@ def _one_period_growth(case: Case, stage: int, regime: int, later: np.ndarray) -
     value = lp.column(None)
     gain = Affine(dict(zip(held, reward.tolist(), strict=True)))
     _at_most(lp, Affine({value: 1.0}), gain - (case.penalty or 0.0) * breach)
-    result = lp.maximise(value)
+    result = lp.maximize(value)
     assert result.status == 0, result.message
     return -float(result.fun)
 

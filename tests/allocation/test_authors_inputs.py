@@ -35,8 +35,8 @@ def stated():
 
 def one_regime(rows):
     """Mean and covariance with the default prior of hmmlearn, as the authors fitted."""
-    centred = rows - rows.mean(axis=0)
-    covariance = (centred.T @ centred + 0.01) / len(rows)
+    centered = rows - rows.mean(axis=0)
+    covariance = (centered.T @ centered + 0.01) / len(rows)
     return Regimes(rows.mean(axis=0)[None], covariance[None], np.ones((1, 1)), np.ones(1))
 
 

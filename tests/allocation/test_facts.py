@@ -51,7 +51,7 @@ def test_decisions_and_values_scale_with_wealth(name, factor):
 @pytest.mark.parametrize("factor", [1e-3, 1e6])
 @pytest.mark.parametrize("case", [TINY2, RICH], ids=["tiny2", "rich"])
 def test_the_problem_itself_is_homogeneous(case, factor):
-    """On the extensive form, which normalises nothing."""
+    """On the extensive form, which normalizes nothing."""
     scaled = replace(case, holdings=factor * np.array(case.holdings))
     assert scaled.exact() == pytest.approx(factor * case.exact(), rel=VALUE)
 

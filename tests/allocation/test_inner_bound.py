@@ -178,7 +178,7 @@ def best_combination(weights, values, cvar, options, state):
 
 @pytest.mark.long
 @pytest.mark.parametrize("limit", [0.02, 0.004])  # with the second some states are infeasible
-def test_known_bases_give_the_values_of_separate_programmes(limit):
+def test_known_bases_give_the_values_of_separate_programs(limit):
     weights, values, cvar, options = random_hull(1, cvar_limit=limit)
     known = hull(weights, values, cvar, **options)
     states = 3.0 * np.random.default_rng(2).dirichlet(np.full(4, 0.7), 150)
@@ -370,7 +370,7 @@ def test_the_guaranteed_policy_earns_at_least_its_bound(name):
 
 
 @pytest.mark.parametrize("name", ["tiny2", "rich"])
-def test_it_promises_no_more_than_there_is_in_any_state(name):
+def test_it_forecasts_no_more_than_there_is_in_any_state(name):
     case, bound = CASES[name], bounded(converged(name), 3)
     for amounts, stage, regime in random_states(case, 12):
         if stage == 0 and regime != case.regime:
@@ -448,7 +448,7 @@ def test_states_without_a_decision_are_passed_over_in_drawing():
     assert bound.gap < 0.01
 
 
-def test_what_is_refused():
+def test_what_is_rejected():
     policy = converged("tiny")
     with pytest.raises(ModelError, match="n_points = 0"):
         bounded(policy, 0)

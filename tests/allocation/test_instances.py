@@ -144,7 +144,7 @@ def test_the_first_regime_is_an_integer(value):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_arrays_that_do_not_fit_are_refused(change, words):
+def test_arrays_that_do_not_fit_are_rejected(change, words):
     with pytest.raises(DataError, match=words):
         instance_from({**CONTENT, **change})
 
@@ -161,7 +161,7 @@ def test_arrays_that_do_not_fit_are_refused(change, words):
     ],
     ids=_short,
 )
-def test_what_is_no_number_inside_an_array_is_refused(key, value):
+def test_what_is_no_number_inside_an_array_is_rejected(key, value):
     with pytest.raises(DataError, match=key):
         instance_from({**CONTENT, key: value})
 
@@ -180,7 +180,7 @@ def test_first_holdings_are_finite(entry):
         ({"gamma": -0.1}, "cvar_limit = -0.1"),
     ],
 )
-def test_parameters_out_of_range_are_refused_by_the_model(change, words):
+def test_parameters_out_of_range_are_rejected_by_the_model(change, words):
     with pytest.raises(SddpError, match=words):
         instance_from({**CONTENT, **change})
 
@@ -197,14 +197,14 @@ def test_parameters_out_of_range_are_refused_by_the_model(change, words):
         ("{}", r"lacks \['N'"),
     ],
 )
-def test_a_file_that_is_no_instance_is_refused(tmp_path, text, words):
+def test_a_file_that_is_no_instance_is_rejected(tmp_path, text, words):
     path = tmp_path / "bad.json"
     path.write_text(text)
     with pytest.raises(DataError, match=words):
         read_instance(path)
 
 
-def test_files_that_cannot_be_read_are_refused(tmp_path):
+def test_files_that_cannot_be_read_are_rejected(tmp_path):
     with pytest.raises(DataError, match=r"none\.json cannot be read as JSON: .*No such file"):
         read_instance(tmp_path / "none.json")
     with pytest.raises(DataError, match=r"cannot be read as JSON"):

@@ -306,10 +306,10 @@ def test_the_authors_first_case(limit, regime, gain, holdings):
     np.testing.assert_allclose(decision.holdings, holdings, atol=1e-6)
 
 
-def test_the_authors_probabilities_are_renormalised():
+def test_the_authors_probabilities_are_renormalized():
     case = _case1(0.1, 0)
     given = np.abs(np.concatenate([case.probabilities, case.transition], axis=1).sum(axis=1) - 2.0)
-    assert given.max() > 5e-9  # so that there is something to renormalise
+    assert given.max() > 5e-9  # so that there is something to renormalize
     scenarios = case.scenarios
     for rows in (scenarios.probabilities, scenarios.transition_matrix):
         np.testing.assert_allclose(rows.sum(axis=-1), 1.0, rtol=0.0, atol=1e-15)

@@ -78,7 +78,7 @@ ASSETS = replace(random_case(0), names={"asset_names": ("gold", "stocks")}).scen
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
-def test_a_parameter_out_of_range_is_refused_with_words(parameters, words):
+def test_a_parameter_out_of_range_is_rejected_with_words(parameters, words):
     with pytest.raises(ModelError, match=words):
         AllocationModel(**parameters).on(ASSETS)
     AllocationModel().on(ASSETS)  # and the next call works

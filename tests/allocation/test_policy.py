@@ -55,7 +55,7 @@ def test_a_nearly_certain_belief_decides_nearly_alike():
 
 @pytest.mark.long
 @pytest.mark.parametrize("cvar", ["lazy", "explicit"])
-def test_a_belief_in_the_last_stage_is_one_linear_programme(cvar):
+def test_a_belief_in_the_last_stage_is_one_linear_program(cvar):
     """Objective and CVaR under the mixture's weights: `solve_tree` builds that LP by hand."""
     case = replace(NAMED, limit=0.009)
     policy = case.train(cvar=cvar).policy
@@ -85,7 +85,7 @@ def test_the_cvar_of_a_belief_is_no_average_of_cvars():
     assert abs(decision.cvar - belief @ single) > 1e-4
 
 
-def test_a_belief_that_misses_one_by_rounding_is_normalised():
+def test_a_belief_that_misses_one_by_rounding_is_normalized():
     policy, belief = converged("named"), np.array([0.4, 0.2, 0.4])
     exact = policy.decide(stage=2, regime=belief, holdings={"cash": 1.0})
     rounded = policy.decide(stage=2, regime=belief * (1.0 + 5e-7), holdings={"cash": 1.0})
@@ -214,7 +214,7 @@ def test_a_decision_does_not_depend_on_what_was_asked_before():
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
-def test_a_question_that_makes_no_sense_is_refused_with_words(question, words):
+def test_a_question_that_makes_no_sense_is_rejected_with_words(question, words):
     """`decide` documents `ModelError` for all of these; the next call works."""
     policy = converged("named")
     sound = {"stage": 1, "regime": 0, "holdings": {"cash": 1.0}}

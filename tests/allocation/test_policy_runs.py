@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("n_paths", [0, -3])
-def test_a_simulation_of_no_path_is_refused(n_paths):
+def test_a_simulation_of_no_path_is_rejected(n_paths):
     with pytest.raises(ModelError, match=rf"n_paths = {n_paths}; simulate at least one path"):
         converged("tiny").simulate(n_paths, rng=np.random.default_rng(0))
 
@@ -37,7 +37,7 @@ def test_a_simulation_of_no_path_is_refused(n_paths):
 # --- simulation ------------------------------------------------------------------------------
 
 
-def test_a_simulation_is_a_labelled_table():
+def test_a_simulation_is_a_labeled_table():
     table = converged("named").simulate(3, rng=np.random.default_rng(1))
     assert list(table.columns) == [
         "regime",
@@ -311,7 +311,7 @@ def test_feasibility_cuts_and_measures_survive_a_file(tmp_path):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_file_of_another_problem_is_refused(change, tmp_path):
+def test_a_file_of_another_problem_is_rejected(change, tmp_path):
     policy, path = converged("named"), tmp_path / "policy.json"
     policy.save(path)
     with pytest.raises(PolicyFileError, match=r"policy\.json belongs to another problem"):
@@ -325,7 +325,7 @@ def test_a_file_of_another_problem_is_refused(change, tmp_path):
     [{"returns": varying_case(1, K=3).returns}, {"cash_return": (0.001, 0.001, 0.001)}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_file_of_other_returns_is_refused_without_a_limit_too(change, tmp_path):
+def test_a_file_of_other_returns_is_rejected_without_a_limit_too(change, tmp_path):
     """Without a limit nothing but the way from stage to stage holds the returns."""
     case, path = replace(NAMED, limit=None), tmp_path / "policy.json"
     case.train(stopping=Iterations(2)).policy.save(path)
@@ -333,7 +333,7 @@ def test_a_file_of_other_returns_is_refused_without_a_limit_too(change, tmp_path
         load_allocation_policy(path, replace(case, **change).problem())
 
 
-def test_a_file_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_none_is_rejected(tmp_path):
     path = tmp_path / "policy.json"
     with pytest.raises(PolicyFileError, match="cannot be read as a policy file"):
         load_allocation_policy(path, TINY.problem())
@@ -361,7 +361,7 @@ def test_training_goes_on_where_it_stopped(options):
 
 
 def test_training_goes_on_from_the_holdings_of_the_problem_given():
-    """Nothing learnt depends on first holdings: a policy goes on from tomorrow's."""
+    """Nothing learned depends on first holdings: a policy goes on from tomorrow's."""
     start = converged("tiny")
     other = replace(TINY, holdings=tuple(2.0 * h + 0.1 for h in TINY.holdings))
     on, afresh = other.train(start=start), other.train()
@@ -370,7 +370,7 @@ def test_training_goes_on_from_the_holdings_of_the_problem_given():
     assert on.log["bound"].iloc[0] == pytest.approx(afresh.bound, rel=1e-9)
 
 
-def test_a_start_from_another_problem_is_refused():
+def test_a_start_from_another_problem_is_rejected():
     start = converged("tiny2")
     with pytest.raises(ModelError, match="start was trained on another problem"):
         replace(TINY2, limit=0.06).train(start=start)
@@ -399,7 +399,7 @@ def test_the_same_seed_trains_the_same_policy():
     assert_same(one.policy.decide(**asked), again.policy.decide(**asked))
 
 
-def test_an_unknown_way_to_write_the_limit_is_refused():
+def test_an_unknown_way_to_write_the_limit_is_rejected():
     with pytest.raises(ModelError, match="cvar = 'fast'; give 'lazy' or 'explicit'"):
         TINY.train(cvar="fast")
     with pytest.raises(SddpError, match=r"regime 'x' is unknown; known are \['state1'"):

@@ -215,7 +215,7 @@ def test_a_nested_measure_of_wealth_equals_the_extensive_form(measure, mixture):
     assert result.bound == pytest.approx(exact, abs=VALUE)
 
 
-def test_a_measure_that_does_not_scale_with_wealth_is_refused():
+def test_a_measure_that_does_not_scale_with_wealth_is_rejected():
     case = random_case(0)
     for measure in (Entropic(1.0), 0.5 * Entropic(1.0) + 0.5 * Expectation()):
         with pytest.raises(ModelError, match=r"Entropic.*not positively homogeneous.*use CVaR"):

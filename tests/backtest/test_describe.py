@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from sddp.backtest import BuyAndHold, EveryPeriods, InverseVolatility
-from sddp.cache.fingerprint import NOT_DESCRIBED, content_hash, describe, fresh, key_of, keyed
+from sddp.cache.fingerprint import (
+    NOT_DESCRIBED,
+    content_hash,
+    describe,
+    fresh,
+    generator_for,
+    key_of,
+)
 from sddp.errors import ModelError
 
 DAY, NEXT = pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")
@@ -63,7 +70,7 @@ def test_a_bit_a_date_or_a_name_moves_the_hash_of_a_table():
 
 
 @pytest.mark.parametrize("thing", [lambda: 1, object(), {"a": object()}])
-def test_what_cannot_be_told_apart_is_refused(thing):
+def test_what_cannot_be_told_apart_is_rejected(thing):
     with pytest.raises(ModelError, match="cannot be described, so its results could not be found"):
         describe(thing)
 
@@ -72,18 +79,18 @@ def test_a_function_of_a_module_is_described_by_its_name():
     assert describe(np.linalg.norm) == {"function": "numpy.linalg.norm"}
 
 
-def test_keyed_generators_depend_on_seed_and_key_alone():
-    before = keyed(7, "training", DAY).random(3)
+def test_generators_by_key_depend_on_seed_and_key_alone():
+    before = generator_for(7, "training", DAY).random(3)
     seed = np.random.SeedSequence(7)
-    assert (keyed(seed, "training", DAY).random(3) == before).all()
+    assert (generator_for(seed, "training", DAY).random(3) == before).all()
     (child,) = seed.spawn(1)
-    keyed(seed, "training", NEXT).random(10)
-    assert (keyed(seed, "training", DAY).random(3) == before).all()
+    generator_for(seed, "training", NEXT).random(10)
+    assert (generator_for(seed, "training", DAY).random(3) == before).all()
     others = [
-        keyed(7, "training", NEXT),
-        keyed(7, "regimes", DAY),
-        keyed(8, "training", DAY),
-        keyed(child, "training", DAY),
+        generator_for(7, "training", NEXT),
+        generator_for(7, "regimes", DAY),
+        generator_for(8, "training", DAY),
+        generator_for(child, "training", DAY),
     ]
     assert all((other.random(3) != before).all() for other in others)
 
@@ -92,7 +99,7 @@ def test_keyed_generators_depend_on_seed_and_key_alone():
 def test_settings_take_seeds_only(seed):
     """What was drawn from a generator before would move their numbers."""
     with pytest.raises(ModelError, match=r"^seed = .*: must be an integer or a SeedSequence"):
-        keyed(seed, "training")
+        generator_for(seed, "training")
 
 
 @dataclass

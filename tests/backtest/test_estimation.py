@@ -198,7 +198,7 @@ def test_refits_come_after_so_many_decisions_and_are_resumed_bit_by_bit(market):
 
 
 @pytest.mark.parametrize("every", [0, -1])
-def test_an_impossible_schedule_is_refused(every):
+def test_an_impossible_schedule_is_rejected(every):
     with pytest.raises(ModelError, match=f"refit_every = {every}; give 1 or more"):
         RollingEstimate(two_regimes(), refit_every=every)
 

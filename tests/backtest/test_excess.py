@@ -1,4 +1,4 @@
-"""Assets modelled in excess of cash, and assets that go missing."""
+"""Assets modeled in excess of cash, and assets that go missing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_scenarios_are_those_of_excess_returns_with_todays_rate_on_top():
     assert (total.mean(axis=(0, 1, 2)) > expected.mean(axis=(0, 1, 2)) + 0.008).all()
 
 
-def test_the_outlook_has_the_rate_that_its_scenarios_were_made_with():
+def test_the_one_period_distribution_has_the_rate_that_its_scenarios_were_made_with():
     rate = pd.Series(np.linspace(0.02, 0.001, N_ROWS), DATES)
     market = made(rate)
     for kind, expected in ((ExcessRegimeEstimator, rate.iloc[100]), (RegimeEstimator, 0.001)):
@@ -94,7 +94,7 @@ def test_the_most_likely_regime_is_taken_for_certain():
 # --- assets that go missing ---
 
 
-def test_seasoning_bars_the_rows_after_a_gap():
+def test_minimum_history_bars_the_rows_after_a_gap():
     known = made(holes=True, minimum_history=4).at(DATES[-1]).quoted["c"]
     assert np.flatnonzero(~known).tolist() == [20, 21, 22, 23, 24, 120, 121, 122, 123, 124]
     plain = made(holes=True).at(DATES[-1]).quoted["c"]
@@ -104,12 +104,12 @@ def test_seasoning_bars_the_rows_after_a_gap():
 
 
 @pytest.mark.parametrize("minimum_history", [0, 1.5, True])
-def test_seasoning_is_a_number_of_rows(minimum_history):
+def test_minimum_history_is_a_number_of_rows(minimum_history):
     with pytest.raises(ModelError, match=r"minimum_history = .*; give a whole number of rows"):
         made(minimum_history=minimum_history)
 
 
-def test_seasoning_knows_no_later_row():
+def test_minimum_history_knows_no_later_row():
     late = made(holes=True, minimum_history=4)
     for row in (19, 20, 123, 130):
         early = late.at(DATES[row]).quoted

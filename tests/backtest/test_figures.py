@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from tests.backtest.modeled import Modeled
 
 from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, backtest
 from sddp.errors import DataError
@@ -23,7 +24,6 @@ from sddp.reporting import (
     wealth_figure,
 )
 from sddp.reporting.gallery import write_figures
-from tests.backtest.modelled import Modelled
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def random_weights(seed: int, assets=("a", "b", "c")) -> pd.DataFrame:
 
 
 def random_tail(seed: int) -> pd.DataFrame:
-    table = random_table(seed, ("model_cvar", "realised_cvar"))
+    table = random_table(seed, ("model_cvar", "realized_cvar"))
     return table.assign(cvar_limit=0.5, violated=table["model_cvar"] > 0.8)
 
 
 FORECASTS = pd.DataFrame(
     {
         "model_cvar": [0.010, np.nan, 0.012],
-        "realised_cvar": [0.015, 0.020, -0.001],
+        "realized_cvar": [0.015, 0.020, -0.001],
         "cvar_limit": [0.011, np.nan, np.nan],
         "low": [0.012, 0.015, -0.002],
         "high": [0.019, 0.026, 0.0],
@@ -97,7 +97,7 @@ MULTIPLES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_axis_is_labelled_and_nothing_overlaps(report, name):
+def test_every_axis_is_labeled_and_nothing_overlaps(report, name):
     figure = FIGURES[name](report)
     FigureCanvasAgg(figure).draw()
     legend = figure.legends[0].get_window_extent()
@@ -261,16 +261,16 @@ def test_areas_are_the_weights_stacked_from_cash_upwards():
     assert legend == ["c", "b", "a", "cash"]
 
 
-def test_every_panel_shows_the_same_assets_in_the_same_colours():
+def test_every_panel_shows_the_same_assets_in_the_same_colors():
     # b is the largest in one strategy, a on average.
     one = pd.DataFrame({"cash": 0.4, "a": 0.5, "b": 0.0, "c": 0.1}, DATES)
     two = pd.DataFrame({"cash": 0.0, "a": 0.3, "b": 0.6, "c": 0.1}, DATES)
     figure = figures.allocation_figure({"one": one, "two": two}, 1)
     shown = [[area.get_label() for area in ax.collections] for ax in figure.axes]
     assert shown == [["cash", "b", "other (2)"]] * 2
-    colours = [[tuple(area.get_facecolor()[0]) for area in ax.collections] for ax in figure.axes]
-    assert colours[0] == colours[1]
-    assert len(set(colours[0])) == len(colours[0])
+    colors = [[tuple(area.get_facecolor()[0]) for area in ax.collections] for ax in figure.axes]
+    assert colors[0] == colors[1]
+    assert len(set(colors[0])) == len(colors[0])
     assert tops(figure.axes[0])[-1] == pytest.approx(1.0)
 
 
@@ -336,10 +336,10 @@ def test_regimes_are_stacked_beliefs_below_the_market():
 def test_tails_show_forecast_outcome_limit_and_violations():
     table = random_tail(11)
     (ax,) = figures.tail_figure({"s": table}, 250).axes
-    forecast, realised, limit, ticks = ax.get_lines()[:4]
+    forecast, realized, limit, ticks = ax.get_lines()[:4]
     assert forecast.get_ydata() == pytest.approx(table["model_cvar"].to_numpy())
     assert forecast.get_drawstyle() == "steps-post"
-    assert realised.get_ydata() == pytest.approx(table["realised_cvar"].to_numpy())
+    assert realized.get_ydata() == pytest.approx(table["realized_cvar"].to_numpy())
     assert set(limit.get_ydata()) == {0.5}
     marked = pd.DatetimeIndex(ticks.get_xdata())
     assert marked.equals(table.index[table["model_cvar"] > 0.8])
@@ -347,8 +347,8 @@ def test_tails_show_forecast_outcome_limit_and_violations():
 
 def test_forecasts_are_dots_beside_their_limits():
     (ax,) = figures.risk_forecast_figure(FORECASTS).axes
-    realised, forecast, limit = ax.get_lines()
-    assert realised.get_xdata() == pytest.approx([0.015, 0.020, -0.001])
+    realized, forecast, limit = ax.get_lines()
+    assert realized.get_xdata() == pytest.approx([0.015, 0.020, -0.001])
     assert forecast.get_xdata() == pytest.approx([0.010, np.nan, 0.012], nan_ok=True)
     assert limit.get_xdata() == pytest.approx([0.011, np.nan, np.nan], nan_ok=True)
     bars = [segment[:, 0] for segment in ax.collections[0].get_segments()]
@@ -368,14 +368,14 @@ def test_intervals_are_drawn_from_the_top():
 
 
 @pytest.fixture(scope="module")
-def modelled():
+def modeled():
     rng = np.random.default_rng(12)
     dates = pd.bdate_range("2018-01-01", periods=330)
     prices = pd.DataFrame(np.cumprod(1.0 + rng.normal(0.0, 0.01, (330, 2)), axis=0), dates)
     strategies = {
-        "m": Modelled(1),
-        "same": Modelled(1, share=0.4),
-        "n": Modelled(3),
+        "m": Modeled(1),
+        "same": Modeled(1, share=0.4),
+        "n": Modeled(3),
         "c": HoldCash(),
     }
     return backtest(Market(prices), strategies, start=dates[2], transaction_cost=0.001)
@@ -387,8 +387,8 @@ ALL_FIGURES = {"wealth", "risk_forecasts", "tails", "trailing_return", "rolling"
 
 
 @pytest.mark.long
-def test_the_figures_of_a_report_are_written(modelled, tmp_path):
-    paths = write_figures(modelled, tmp_path / "new" / "folder")
+def test_the_figures_of_a_report_are_written(modeled, tmp_path):
+    paths = write_figures(modeled, tmp_path / "new" / "folder")
     assert {path.stem for path in paths} == ALL_FIGURES  # two strategies share their beliefs
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
@@ -396,9 +396,9 @@ def test_the_figures_of_a_report_are_written(modelled, tmp_path):
 
 
 @pytest.mark.long
-def test_what_is_not_chosen_is_not_drawn(modelled, report, tmp_path):
+def test_what_is_not_chosen_is_not_drawn(modeled, report, tmp_path):
     rng, few = np.random.default_rng(1), ReportOptions(detail=["c"], reference="c", n_draws=100)
-    names = {path.stem for path in write_figures(modelled, tmp_path, options=few, rng=rng)}
+    names = {path.stem for path in write_figures(modeled, tmp_path, options=few, rng=rng)}
     expected = ALL_FIGURES - {"tails", "regimes_1", "regimes_2"}
     assert names == expected | {"sharpe_intervals", "sharpe_differences"}
     none = write_figures(report, tmp_path, options=ReportOptions(detail=()))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.backtest.modeled import Modeled
 
 from sddp.backtest import BacktestResult, BuyAndHold, EqualWeight, HoldCash, Ledger, backtest
 from sddp.display.png import DPI
@@ -29,7 +30,6 @@ from sddp.reporting.html_elements import (
     plain,
 )
 from sddp.reporting.report_data import collect
-from tests.backtest.modelled import Modelled
 
 HOSTILE = "<script>alert('1')</script> & \"co\" $x$"
 NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
@@ -100,7 +100,7 @@ def market():
 @pytest.fixture(scope="module")
 def report(market):
     strategies = {
-        HOSTILE: Modelled(1),
+        HOSTILE: Modeled(1),
         "1/N": EqualWeight(),
         "held": BuyAndHold({"gold": 0.5}),
         "cash": HoldCash(),
@@ -192,7 +192,7 @@ def test_the_tables_hold_the_numbers_of_the_summary(report, page):
 
     for name, row in table_of.iterrows():
         shown = [
-            (table, "Return, a year", 100.0 * row["annualised_return"], 0.05),
+            (table, "Return, a year", 100.0 * row["annualized_return"], 0.05),
             (table, "Volatility, a year", 100.0 * row["volatility"], 0.05),
             (table, "Final wealth", row["final_wealth"], 0.0005),
             (losses, "Maximum drawdown", 100.0 * row["maximum_drawdown"], 0.05),
@@ -236,19 +236,19 @@ def test_differences_come_with_both_p_values(report_data, page):
 
 def test_forecasts_are_held_against_the_limit(report_data, page):
     row = report_data.forecasts.loc[HOSTILE]
-    assert row["low"] < row["realised_cvar"] < row["high"]
-    table = page.table("Realised CVaR")
+    assert row["low"] < row["realized_cvar"] < row["high"]
+    table = page.table("Realized CVaR")
     assert table.loc[HOSTILE, "Limit"] == f"2.00{NBSP}%"
     assert table.loc[HOSTILE, "Losses above the model's VaR"] == (
         f"{row['violations']:.0f}|of {row['n_periods']:.0f}, {row['expected']:.0f} expected"
     )
     ends = f"{100 * row['low']:.2f}{NBSP}% to {100 * row['high']:.2f}{NBSP}%"
-    assert table.loc[HOSTILE, "Realised CVaR"].endswith(f"|{ends}")
+    assert table.loc[HOSTILE, "Realized CVaR"].endswith(f"|{ends}")
     assert table.loc["1/N", "Limit"] == "\N{EN DASH}"
     tests = report_data.uncertainty.risk_tests.loc[HOSTILE]
     shown = page.table("p: both").loc[HOSTILE]
     assert shown["p: both"] == p_value(tests["both"])
-    assert shown["CVaR given the model's VaR"].startswith(percent(tests["realised_cvar"], 2))
+    assert shown["CVaR given the model's VaR"].startswith(percent(tests["realized_cvar"], 2))
 
 
 def test_the_run_tells_where_it_comes_from(report, page):
@@ -291,7 +291,7 @@ def test_what_has_no_data_has_no_section(market, tmp_path):
 def test_one_strategy_with_one_asset_and_a_model_has_all_it_can(tmp_path):
     dates = pd.bdate_range("2018-01-01", periods=40)
     market = Market(pd.DataFrame({"a": np.linspace(1.0, 2.0, 40)}, dates))
-    report = backtest(market, {"m": Modelled(1)}, start=dates[0], transaction_cost=0.0)
+    report = backtest(market, {"m": Modeled(1)}, start=dates[0], transaction_cost=0.0)
     rng = np.random.default_rng(1)
     page = write_html(report, tmp_path / "a.html", options=ReportOptions(n_draws=100), rng=rng)
     expected = [
@@ -426,8 +426,8 @@ def test_facts_take_whatever_a_run_holds():
 
 @pytest.mark.long
 @pytest.mark.parametrize("section", ["wealth", "regimes"])
-def test_fewer_colours_change_no_picture(report_data, section):
-    """Nothing but shades along edges, by an eighth at most; common colours are kept."""
+def test_fewer_colors_change_no_picture(report_data, section):
+    """Nothing but shades along edges, by an eighth at most; common colors are kept."""
     picture, whole = gallery(report_data)[section][0], io.BytesIO()
     picture.figure.savefig(whole, format="png", dpi=DPI)
     before, after = (
@@ -451,7 +451,7 @@ def test_twelve_strategies_over_thirteen_years_of_days_are_below_5_mb(tmp_path):
     ledgers = {f"strategy {i}": random_ledger(rng, dates) for i in range(12)}
     strategies = {}
     for i, (name, ledger) in enumerate(ledgers.items()):
-        strategies[name] = model = Modelled(i, n_regimes=4)
+        strategies[name] = model = Modeled(i, n_regimes=4)
         view = type("View", (), {"assets": ["a"]})
         for date in ledger.decisions.index:
             view.date = date

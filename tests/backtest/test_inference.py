@@ -107,7 +107,7 @@ def test_values_are_those_of_the_metrics(returns):
     assert table["strategy"].tolist() == [name for name in "abc" for _ in range(4)]
     r = returns["b"]
     wealth = np.prod(1.0 + r)
-    assert row(table, "b", "annualised_return")["value"] == pytest.approx(
+    assert row(table, "b", "annualized_return")["value"] == pytest.approx(
         wealth ** (PPY / len(r)) - 1.0
     )
     for metric, expected in {
@@ -154,7 +154,7 @@ def test_intervals_cover(rng):
     series = 0.01 * autoregressions(0.3, 400, 250, rng) + 0.001
     law = norm(0.001, 0.01)
     truth = {
-        "annualised_return": math.expm1(PPY * law.expect(math.log1p, lb=-0.1, ub=0.1)),
+        "annualized_return": math.expm1(PPY * law.expect(math.log1p, lb=-0.1, ub=0.1)),
         "volatility": 0.01 * math.sqrt(PPY),
         "sharpe": 0.1 * math.sqrt(PPY),
         "cvar": -0.001 + 0.01 * norm.pdf(norm.ppf(0.9)) / 0.1,
@@ -323,10 +323,10 @@ def test_a_cash_rate_that_hardly_moves_does_not_set_the_blocks_of_others(returns
     table, alone = (
         intervals(sample, how(), confidence=0.95) for sample in (with_cash, sample_of(**risky))
     )
-    growth = row(table, "a", "annualised_return")
+    growth = row(table, "a", "annualized_return")
     assert growth["block_length"] < 15.0
     width = growth["high"] - growth["low"]
-    bounds = row(alone, "a", "annualised_return")
+    bounds = row(alone, "a", "annualized_return")
     assert width == pytest.approx(bounds["high"] - bounds["low"], rel=0.2)
     # The worst days of cash are one level of its rate: nothing to scatter.
     tail = row(table, "cash_only", "cvar")
@@ -347,7 +347,7 @@ def test_holding_cash_has_no_sharpe_ratio(returns):
     assert sharpe[["value", "low", "high"]].isna().all()
     assert sharpe["note"] == "returns do not vary"
     assert row(table, "cash_only", "volatility")["value"] == 0.0
-    earned = row(table, "cash_only", "annualised_return")
+    earned = row(table, "cash_only", "annualized_return")
     assert earned["low"] == pytest.approx(earned["high"]) == pytest.approx(1.0001**252 - 1.0)
     assert np.isfinite(row(table, "a", "sharpe")["low"])
     compared = row(differences(sample, "a", how()), "cash_only", "sharpe")

@@ -48,7 +48,7 @@ def test_a_date_between_rows_sees_the_row_before_it(data, market):
     assert market.at("2030-01-01").prices.shape == data.prices.shape
 
 
-def test_a_date_before_the_first_row_is_refused(market):
+def test_a_date_before_the_first_row_is_rejected(market):
     with pytest.raises(DataError, match="2019-12-31 lies before the first row 2020-01-01"):
         market.at("2019-12-31")
     assert market.at("2020-01-01").prices.shape == (1, 4)
@@ -190,7 +190,7 @@ def test_a_return_is_not_carried():
     assert view.factors["market"].tolist() == [0.1, 0.2, 0.1]
 
 
-def test_an_unknown_policy_is_refused():
+def test_an_unknown_policy_is_rejected():
     with pytest.raises(DataError, match="missing = 'interpolate'; known are raise, carry, drop"):
         Market(with_gap(), missing="interpolate")
 
@@ -219,7 +219,7 @@ def test_an_unknown_policy_is_refused():
         (pd.DataFrame({"a": [1.0, 2.0]}, [DATES[0], pd.NaT]), "missing date"),
     ],
 )
-def test_bad_prices_are_refused_in_words(prices, words):
+def test_bad_prices_are_rejected_in_words(prices, words):
     with pytest.raises(DataError, match=words):
         Market(prices)
     assert Market(frame(a=[1.0, 2.0, 3.0, 4.0])).assets.tolist() == ["a"]
@@ -240,7 +240,7 @@ def test_bad_prices_are_refused_in_words(prices, words):
         (pd.Series([0.0] * 5, pd.date_range("2020-01-01", periods=5)), "1 are no rows of prices"),
     ],
 )
-def test_bad_cash_rates_are_refused_in_words(rate, words):
+def test_bad_cash_rates_are_rejected_in_words(rate, words):
     prices = frame(a=[1.0, 2.0, 3.0, 4.0])
     with pytest.raises(DataError, match=words):
         Market(prices, cash_rate=rate)

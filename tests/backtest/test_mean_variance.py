@@ -137,7 +137,7 @@ def test_estimates_are_kept_until_they_are_due(market):
     assert means[3].equals(means[4])
 
 
-def test_a_window_longer_than_history_is_refused_by_date(market):
+def test_a_window_longer_than_history_is_rejected_by_date(market):
     with pytest.raises(DataError, match=r"needs 20 rows .* only 2 are known on 2020-01-03"):
         strategy().decide(market.at("2020-01-03"), HELD)
 
@@ -183,7 +183,7 @@ def test_a_matched_cvar_is_the_limit_on_the_regimes_outcomes(limit, rising):
 
 
 def test_the_myopic_policy_earns_at_least_what_the_matched_one_does(rising):
-    """Both under one limit, on the same outcomes: only one of them maximises the mean there."""
+    """Both under one limit, on the same outcomes: only one of them maximizes the mean there."""
     view, limit = rising.at(DATE), 0.006
     matched = MeanVarianceStrategy(
         MeanVariance(risk_aversion=CVaRMatched(limit=limit), transaction_cost=COST), regimes()
@@ -293,7 +293,7 @@ def test_strategies_are_told_apart_by_their_settings():
     assert all(a != b for i, a in enumerate(keys) for b in keys[:i])
 
 
-def test_settings_that_make_no_sense_are_refused():
+def test_settings_that_make_no_sense_are_rejected():
     with pytest.raises(ModelError, match="window = 4, period = 5, refit_every = 1"):
         WindowForecaster(4, period=5)
     with pytest.raises(ModelError, match="if_infeasible = 'hope'"):

@@ -31,10 +31,10 @@ def wealth(returns) -> pd.Series:
 # --- years ---
 
 
-def test_annualised_return_doubles_in_a_year():
+def test_annualized_return_doubles_in_a_year():
     wealth = pd.Series([1.0, 1.1, 2.0], pd.to_datetime(["2020-01-01", "2020-05-01", "2022-01-01"]))
     years = (366 + 365) / 365.25
-    assert metrics.annualised_return(wealth) == pytest.approx(2.0 ** (1 / years) - 1.0)
+    assert metrics.annualized_return(wealth) == pytest.approx(2.0 ** (1 / years) - 1.0)
 
 
 def test_simple_returns():
@@ -97,7 +97,7 @@ def test_a_ratio_to_nothing_is_not_a_number():
 
 
 def test_calmar_divides_by_the_deepest_fall(wealth):
-    expected = metrics.annualised_return(wealth) / -metrics.maximum_drawdown(wealth).depth
+    expected = metrics.annualized_return(wealth) / -metrics.maximum_drawdown(wealth).depth
     assert metrics.calmar_ratio(wealth) == pytest.approx(expected)
 
 
@@ -147,7 +147,7 @@ def test_the_other_measures_agree_with_empyrical(returns, wealth):
     fall = metrics.maximum_drawdown(wealth).depth
     assert fall == pytest.approx(empyrical.max_drawdown(table), rel=1e-10)
     per_year = periods_per_year(wealth.index)
-    assert metrics.annualised_return(wealth) == pytest.approx(
+    assert metrics.annualized_return(wealth) == pytest.approx(
         empyrical.annual_return(returns, annualization=per_year), rel=1e-10
     )
     assert metrics.calmar_ratio(wealth) == pytest.approx(

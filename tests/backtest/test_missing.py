@@ -40,12 +40,12 @@ def test_a_total_loss_is_no_gap_that_drops_rows():
     np.testing.assert_allclose(view.returns["a"], [0.2, -1.0, 0.0, 0.0, 0.0], atol=1e-15)
 
 
-def test_a_price_of_0_is_refused_unless_a_rule_is_chosen():
+def test_a_price_of_0_is_rejected_unless_a_rule_is_chosen():
     with pytest.raises(DataError, match=r"prices = 0 at a on 2020-01-03; .*--missing carry"):
         Market(LOST)
 
 
-def test_a_price_after_a_total_loss_is_refused():
+def test_a_price_after_a_total_loss_is_rejected():
     prices = frame(a=[10.0, 0.0, 11.0, 12.0, 12.0, 12.0])
     with pytest.raises(DataError, match=r"a on 2020-01-02, but 11 on 2020-01-03.*--missing-value"):
         Market(prices, missing="carry")
@@ -109,7 +109,7 @@ def test_a_delisting_may_lie_on_a_day_without_a_row_or_after_the_last():
         ({"a": (DATES[3], NAN)}, "the return must be a decimal between -1"),
     ],
 )
-def test_departures_that_do_not_fit_are_refused(departures, words):
+def test_departures_that_do_not_fit_are_rejected(departures, words):
     with pytest.raises(DataError, match=words):
         Market(ENDS, missing="carry", departures=departures)
 

@@ -83,13 +83,13 @@ def test_periods_are_cut_in_all_ways_with_the_latest_first():
     assert sums.index[1] == table.index[-1]
 
 
-def test_a_window_longer_than_history_is_refused_by_name_and_date():
+def test_a_window_longer_than_history_is_rejected_by_name_and_date():
     table = pd.DataFrame({"r": np.ones(5)}, pd.bdate_range("2021-01-04", periods=5))
     with pytest.raises(DataError, match=r"needs 6 rows .* only 5 are known on 2021-01-08"):
         periods(table, window=6, period=1)
 
 
-def test_an_impossible_window_is_refused():
+def test_an_impossible_window_is_rejected():
     with pytest.raises(ModelError, match="window = 4, period = 5"):
         small_estimator(window=4, period=5)
 
@@ -232,7 +232,7 @@ def traded(weights: pd.Series, before: list[float], cost: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("before", "row"), [([1.0, 0.0, 0.0], 192), ([0.2, 0.1, 0.5], -1)])
-def test_one_step_decisions_are_those_of_a_linear_programme(before, row):
+def test_one_step_decisions_are_those_of_a_linear_program(before, row):
     """Myopic: wealth is worth 1. Cost-free future: v_1 in the regime that one arrives in."""
     view, strategies = wide_view(row), varied()
     estimate = strategies["SDDP"].estimator.estimate(view)
@@ -433,7 +433,7 @@ def test_where_no_trade_keeps_the_limit_everything_is_sold():
         ({"seed": np.random.default_rng(1)}, "seed = Generator.*: must be an integer"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(changes, words):
+def test_settings_that_make_no_sense_are_rejected(changes, words):
     with pytest.raises(ModelError, match=words):
         small_strategy(**changes)
 

@@ -38,7 +38,7 @@ def test_the_summary_holds_the_metrics_of_the_wealth(report):
     row = summary(report, confidence=0.9).loc["1/N"]
     wealth, returns = report.wealth["1/N"], report.returns["1/N"].to_numpy()
     years = (wealth.index[-1] - wealth.index[0]).days / 365.25
-    assert row["annualised_return"] == pytest.approx((wealth.iloc[-1] / 500.0) ** (1 / years) - 1)
+    assert row["annualized_return"] == pytest.approx((wealth.iloc[-1] / 500.0) ** (1 / years) - 1)
     excess = returns - report.cash_rate.iloc[1:].to_numpy()
     expected = excess.mean() / excess.std(ddof=1) * np.sqrt(len(returns) / years)
     assert row["sharpe"] == pytest.approx(expected)
@@ -158,7 +158,7 @@ def test_one_strategy_alone_has_intervals(market):
         differences(sample(alone), "s", Resampling(0))
 
 
-def test_an_unknown_strategy_is_refused(report):
+def test_an_unknown_strategy_is_rejected(report):
     with pytest.raises(DataError, match=r"'QP' is unknown; known are \['1/N', 'gold', 'cash'\]"):
         report.weights("QP")
     assert report.weights("gold").shape == (52, 5)

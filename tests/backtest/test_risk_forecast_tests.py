@@ -116,7 +116,7 @@ def test_forecasts_are_taken_over_as_they_are(market):
     ]
 
 
-def test_overlapping_losses_are_refused(market):
+def test_overlapping_losses_are_rejected(market):
     report = run(market, {"s": Forecasting()})
     with pytest.raises(DataError, match="period = 5, but the decision of 2019-01-15 is followed"):
         aligned(report, period=5)
@@ -163,7 +163,7 @@ def test_the_table_holds_the_tests(market):
     assert row["binding"] == pytest.approx(table["limit_binds"].mean())
     tail = risk_tests.tail_losses(table["loss"], table["model_var"], confidence=CONFIDENCE)
     expected = mean_interval(tail, how=how(9, n_draws=4000))
-    found = row[["realised_cvar", "realised_low", "realised_high"]].tolist()
+    found = row[["realized_cvar", "realized_low", "realized_high"]].tolist()
     assert found == pytest.approx(expected, rel=0.03)
     ratios = table["loss"][exceeded] / CVAR
     assert row["z1"] == pytest.approx(1.0 - ratios.mean())
@@ -177,9 +177,9 @@ def test_a_true_forecast_stands_and_a_rosy_one_falls(market):
     table = forecast_tests({name: aligned(report, name) for name in ("true", "rosy")}, how())
     p_values = ["coverage", "independence", "both", "z1_p_value", "z2_p_value"]
     assert (table.loc["true", p_values].astype(float) > 0.05).all()
-    assert table.loc["true", "realised_low"] < CVAR < table.loc["true", "realised_high"]
+    assert table.loc["true", "realized_low"] < CVAR < table.loc["true", "realized_high"]
     assert (table.loc["rosy", ["coverage", "both", "z2_p_value"]].astype(float) < 0.01).all()
-    assert table.loc["rosy", "realised_low"] > 0.6 * CVAR
+    assert table.loc["rosy", "realized_low"] > 0.6 * CVAR
 
 
 def test_forecasts_of_next_to_nothing_are_not_tested(market):
@@ -196,12 +196,12 @@ def test_too_few_forecasts_say_so(market):
     calm = table.assign(model_cvar=0.0)
     found = forecast_tests({"short": table.iloc[:20], "calm": calm}, how())
     assert found["n_periods"].tolist() == [20, 0]
-    assert found[["violations", "coverage", "realised_cvar", "z2"]].isna().all(axis=None)
+    assert found[["violations", "coverage", "realized_cvar", "z2"]].isna().all(axis=None)
     assert found["note"].str.startswith("fewer than 30 periods with a forecast").all()
     assert found["binding"].notna().all()
 
 
-def test_mixed_confidences_are_refused(market):
+def test_mixed_confidences_are_rejected(market):
     table = aligned(run(market, {"s": Forecasting()}))
     table.iloc[0, table.columns.get_loc("confidence")] = 0.95
     with pytest.raises(

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from tests.backtest.modeled import Modeled
 
 from sddp.backtest import EqualWeight, backtest
 from sddp.evaluation import risk_forecasts
 from sddp.evaluation.risk_forecasts import forecast_table, tail_table, tail_window
 from sddp.market import Market
-from tests.backtest.modelled import Modelled
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def report():
     rng = np.random.default_rng(4)
     dates = pd.bdate_range("2019-01-01", periods=120)
     prices = pd.DataFrame(100.0 * np.cumprod(1.0 + rng.normal(0.0, 0.015, (120, 2)), axis=0), dates)
-    strategies = {"model": Modelled(1), "1/N": EqualWeight(), "other": Modelled(2, confidence=0.8)}
+    strategies = {"model": Modeled(1), "1/N": EqualWeight(), "other": Modeled(2, confidence=0.8)}
     return backtest(Market(prices), strategies, start=dates[3], transaction_cost=0.002)
 
 
@@ -87,9 +87,9 @@ def test_the_table_counts_forecasts_and_outcomes(periods, decision_logs):
     weight = 0.1 * len(losses)
     whole = int(weight)
     expected = (tail[:whole].sum() + (weight - whole) * tail[whole]) / weight
-    assert row["realised_cvar"] == pytest.approx(expected)
+    assert row["realized_cvar"] == pytest.approx(expected)
     assert table.loc["1/N", ["model_cvar", "violations", "expected", "n_periods"]].isna().all()
-    assert np.isfinite(table.loc["1/N", "realised_cvar"])
+    assert np.isfinite(table.loc["1/N", "realized_cvar"])
     # Its own level, not that of the others.
     assert table.loc["other", "expected"] == pytest.approx(0.2 * len(losses))
 
@@ -104,14 +104,14 @@ def test_forecasts_of_a_run_too_short_are_nan(periods):
     assert table.loc["model"].isna().all()
 
 
-def test_the_realised_cvar_at_a_decision_is_of_earlier_periods_only(periods):
+def test_the_realized_cvar_at_a_decision_is_of_earlier_periods_only(periods):
     window = 30
     table = tail_table(periods["model"], window)
     losses = periods["model"]["loss"].to_numpy()
-    assert table["realised_cvar"].iloc[:window].isna().all()
+    assert table["realized_cvar"].iloc[:window].isna().all()
     for row in (window, window + 1, len(losses) - 1):
         worst = np.sort(losses[row - window : row])[-3:]
-        assert table["realised_cvar"].iloc[row] == pytest.approx(worst.mean())
+        assert table["realized_cvar"].iloc[row] == pytest.approx(worst.mean())
     assert table["violated"].tolist() == (losses > periods["model"]["model_var"]).tolist()
     assert table["model_cvar"].equals(periods["model"]["model_cvar"])
 

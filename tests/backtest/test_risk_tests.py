@@ -75,7 +75,7 @@ def test_coverage_tests_give_the_documented_values():
     assert both == pytest.approx((0.72013, 0.69763), abs=5e-6)
 
 
-def test_a_share_as_promised_has_no_evidence_against_it():
+def test_a_share_as_forecast_has_no_proof_against_it():
     frequency = risk_tests.unconditional_coverage(flags(100, *range(5)), confidence=0.95)
     assert frequency == pytest.approx((0.0, 1.0), abs=1e-7)
 
@@ -220,7 +220,7 @@ def test_the_same_generator_gives_the_same_p_values(rng):
 @pytest.mark.parametrize(
     ("var", "cvar"), [(0.01, 0.0), (0.03, 0.02), (-0.02, -0.01), (0.01, np.nan)]
 )
-def test_a_cvar_that_is_none_is_refused(var, cvar):
+def test_a_cvar_that_is_none_is_rejected(var, cvar):
     with pytest.raises(DataError, match=r"cvar\[1\] = .*leave out periods"):
         shortfall(np.zeros(3), [0.01, var, 0.01], [0.02, cvar, 0.02])
 

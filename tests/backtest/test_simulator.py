@@ -293,7 +293,7 @@ def test_an_asset_not_yet_quoted_is_not_bought(data):
         ({"transaction_cost": 0.5}, DataError, "the buy cost 0.5 lies outside"),
     ],
 )
-def test_bad_arguments_are_refused_in_words(market, options, error, words):
+def test_bad_arguments_are_rejected_in_words(market, options, error, words):
     with pytest.raises(error, match=words):
         run(market, HoldCash(), **options)
     assert run(market, HoldCash()).lag == 1
@@ -308,7 +308,7 @@ def test_bad_arguments_are_refused_in_words(market, options, error, words):
         ({"s": "1/N"}, r"strategies\['s'\] = '1/N'"),
     ],
 )
-def test_what_is_no_strategy_is_refused(market, strategies, words):
+def test_what_is_no_strategy_is_rejected(market, strategies, words):
     with pytest.raises(ModelError, match=words):
         backtest(market, strategies, start="2020-01-13", transaction_cost=0.0)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sddp.cache import store
-from sddp.cache.store import Record, Shelf, read_record, store_key, write_record
+from sddp.cache.store import Record, RecordFolder, read_record, store_key, write_record
 from sddp.errors import DataError, StoreWarning
 
 NUMBERS = np.array([0.1, -0.0, np.nan, np.inf, 5e-324, 1.0 / 3.0])
@@ -104,24 +104,24 @@ def test_a_process_killed_while_writing_leaves_the_old_record(tmp_path):
     assert read_record(path).arrays["numbers"].tobytes() == NUMBERS.tobytes()
 
 
-def test_a_shelf_hands_out_the_windows_up_to_the_first_gap(tmp_path):
-    shelf = Shelf(tmp_path / "cell")
-    assert (shelf.whole(), shelf.parts(), shelf.rows_done()) == (None, [], 0)
+def test_a_folder_hands_out_the_windows_up_to_the_first_gap(tmp_path):
+    folder = RecordFolder(tmp_path / "cell")
+    assert (folder.whole(), folder.parts(), folder.rows_done()) == (None, [], 0)
     for start, stop in ((0, 3), (3, 7), (9, 12)):
-        shelf.add(record(start, stop))
-    assert [part.facts["stop"] for part in shelf.parts()] == [3, 7]
-    first = next(iter(sorted(shelf.folder.glob("rows-000000*"))))
+        folder.add(record(start, stop))
+    assert [part.facts["stop"] for part in folder.parts()] == [3, 7]
+    first = next(iter(sorted(folder.folder.glob("rows-000000*"))))
     first.write_bytes(first.read_bytes()[:99])
     with pytest.warns(StoreWarning):
-        assert shelf.parts() == []
-    shelf.finish(record(0, 12))
-    assert shelf.whole().facts["stop"] == 12
-    assert [path.name for path in shelf.folder.iterdir()] == ["whole.npz"]
+        assert folder.parts() == []
+    folder.finish(record(0, 12))
+    assert folder.whole().facts["stop"] == 12
+    assert [path.name for path in folder.folder.iterdir()] == ["whole.npz"]
 
 
 def test_a_label_is_written_once_and_readable(tmp_path):
-    Shelf(tmp_path).label({"lag": 1})
-    Shelf(tmp_path).label({"lag": 2})
+    RecordFolder(tmp_path).label({"lag": 1})
+    RecordFolder(tmp_path).label({"lag": 2})
     assert json.loads(Path(tmp_path / "config.json").read_text()) == {"lag": 1}
 
 

@@ -51,7 +51,7 @@ def test_buy_and_hold_buys_once(market):
 
 
 @pytest.mark.parametrize("weights", [{"gold": -0.1}, {"gold": 0.7, "euro": 0.7}])
-def test_buy_and_hold_refuses_bad_weights_at_once(weights):
+def test_buy_and_hold_rejects_bad_weights_at_once(weights):
     with pytest.raises(ModelError, match="weight"):
         BuyAndHold(weights)
 

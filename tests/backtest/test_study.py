@@ -175,11 +175,11 @@ def test_a_stopped_run_goes_on_from_the_last_window(market, lag, on, how, tmp_pa
     with expected:
         run_study(market, stops, store=tmp_path, **OPTIONS)
     done = len(pd.bdate_range("2021-09-01", on)) - 1
-    shelf = next((tmp_path / "cells").iterdir())
-    assert len(list(shelf.glob("rows-*"))) == done // 4
+    folder = next((tmp_path / "cells").iterdir())
+    assert len(list(folder.glob("rows-*"))) == done // 4
     resumed = run_study(market, {"s": Cell(Falls(), COST, lag=lag)}, store=tmp_path, **OPTIONS)
     assert numbers(resumed) == numbers(whole)
-    assert not list(shelf.glob("rows-*"))
+    assert not list(folder.glob("rows-*"))
 
 
 def test_ctrl_c_says_what_is_kept(market, tmp_path):
@@ -240,16 +240,16 @@ def test_a_policy_that_must_be_kept_is_found_again_after_a_cut(tmp_path):
     whole = run_study(market, grid, **options)
     assert whole.strategies["s"].decision_log_table()["failure"].ne("").sum() == 1
     run_study(market, grid, store=tmp_path, **options)
-    [shelf] = (tmp_path / "cells").iterdir()
+    [folder] = (tmp_path / "cells").iterdir()
     for stop in (6, 26, 30):
-        cut_after(shelf, grid, market, options, stop)
+        cut_after(folder, grid, market, options, stop)
         resumed = run_study(market, grid, store=tmp_path, **options)
         assert numbers(resumed) == numbers(whole)
 
 
-def cut_after(shelf: Path, grid, market, options, row: int) -> None:
+def cut_after(folder: Path, grid, market, options, row: int) -> None:
     """Leave the windows up to a row, as a run that was stopped there would."""
-    (shelf / "whole.npz").unlink()
+    (folder / "whole.npz").unlink()
 
     @dataclass
     class Stop(Exception):
@@ -267,9 +267,9 @@ def cut_after(shelf: Path, grid, market, options, row: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "simulate", stopping)
-        ended = run_study(market, grid, store=shelf.parents[1], **options)
+        ended = run_study(market, grid, store=folder.parents[1], **options)
     assert [failure.reason.split(":")[0] for failure in ended.failures] == ["Stop"]
-    assert list(shelf.glob("rows-*")) or row < 6
+    assert list(folder.glob("rows-*")) or row < 6
 
 
 def test_a_damaged_window_is_computed_again_and_told(market, tmp_path):
@@ -319,7 +319,7 @@ def test_entries_are_of_one_config_one_data_and_one_version(market, tmp_path, mo
     assert n_cells() == 11
 
 
-def test_a_cell_is_labelled_with_its_config(market, tmp_path):
+def test_a_cell_is_labeled_with_its_config(market, tmp_path):
     ended = run_study(market, {"a": Cell(InverseVolatility(20), COST)}, store=tmp_path, **OPTIONS)
     [label] = (tmp_path / "cells").rglob("config.json")
     assert json.loads(label.read_text()) == ended.configs["a"]
@@ -425,6 +425,6 @@ class Plain:
         ({"a": Cell(EqualWeight(), COST, lag=-1)}, ModelError, "lag = -1"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_runs(market, grid, error, words):
+def test_bad_arguments_are_rejected_before_anything_runs(market, grid, error, words):
     with pytest.raises(error, match=words):
         run_study(market, grid, **OPTIONS)

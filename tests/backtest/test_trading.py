@@ -57,7 +57,7 @@ def test_each_side_pays_its_own_cost():
         ((0.1, 0.1, 0.1), "a tuple is a pair"),
     ],
 )
-def test_bad_costs_are_refused_in_words(cost, words):
+def test_bad_costs_are_rejected_in_words(cost, words):
     with pytest.raises(DataError, match=words):
         TransactionCosts.of(cost, ASSETS)
     assert TransactionCosts.of(0.2, ASSETS).buy.max() == 0.2
@@ -90,7 +90,7 @@ def test_a_solvers_rounding_is_mended():
         (np.array([0.2, 0.2, 0.6]), r"of type ndarray: must be a Series or mapping"),
     ],
 )
-def test_bad_weights_are_refused_in_words(answer, words):
+def test_bad_weights_are_rejected_in_words(answer, words):
     with pytest.raises(ModelError, match=words):
         target_weights(answer, ASSETS)
     assert target_weights({"a": 1.0}, ASSETS).tolist() == [0.0, 1.0, 0.0, 0.0]

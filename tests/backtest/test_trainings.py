@@ -55,7 +55,7 @@ def decided(policy) -> list[bytes]:
     ]
 
 
-def refuse(*_, **__):
+def reject(*_, **__):
     raise AssertionError("trained again")
 
 
@@ -63,7 +63,7 @@ def test_a_policy_is_trained_once_and_found_to_the_bit(tmp_path, monkeypatch):
     cache = TrainingCache(tmp_path)
     first = train(cache)
     assert first.result.policy is first.policy
-    monkeypatch.setattr(trainings, "train_allocation", refuse)
+    monkeypatch.setattr(trainings, "train_allocation", reject)
     found = train(TrainingCache(str(tmp_path)))
     assert found.result is None
     assert found.policy.bound == first.policy.bound
@@ -87,7 +87,7 @@ def test_a_policy_is_trained_once_and_found_to_the_bit(tmp_path, monkeypatch):
 def test_other_arguments_are_another_policy(change, tmp_path, monkeypatch):
     cache = TrainingCache(tmp_path)
     train(cache)
-    monkeypatch.setattr(trainings, "train_allocation", refuse)
+    monkeypatch.setattr(trainings, "train_allocation", reject)
     with pytest.raises(AssertionError, match="trained again"):
         train(cache, **change)
 

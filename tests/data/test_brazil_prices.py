@@ -62,7 +62,7 @@ def test_prices_and_cash_apart(tmp_path):
         (lambda t: t.drop(t.index[50:61]), "no row between 2008-03-11 and 2008-03-27"),
     ],
 )
-def test_what_cannot_be_the_unit_is_refused(tmp_path, change, words):
+def test_what_cannot_be_the_unit_is_rejected(tmp_path, change, words):
     with pytest.raises(DataError, match=words):
         read(tmp_path, change(table()))
 

@@ -36,7 +36,7 @@ def test_a_rate_on_a_day_that_is_no_row_counts_for_the_span_it_lies_in():
     assert cash.iloc[1] == pytest.approx(1.01 * 1.02 - 1.0, rel=1e-13)
 
 
-def test_a_span_without_any_rate_is_refused():
+def test_a_span_without_any_rate_is_rejected():
     daily = on(DAYS[[0, 1, 4]], 0.01, 0.02, 0.05)
     with pytest.raises(DataError, match="no rate from 2008-01-04 to the next row"):
         compounded(daily, DAYS[[0, 2, 3]])
@@ -51,7 +51,7 @@ def test_rows_are_the_common_days_and_the_others_are_listed():
     assert dropped == {"2008-01-04": ["ibov"]}
 
 
-def test_a_bank_day_without_cdi_is_refused():
+def test_a_bank_day_without_cdi_is_rejected():
     with pytest.raises(DataError, match="SGS 12 lacks 1 bank days, the first 2008-01-04"):
         assemble(four(), on(DAYS[[0, 1, 3, 4]], 0.01, 0.02, 0.03, 0.04))
 

@@ -41,7 +41,7 @@ def test_the_sidecar_describes_the_file(tmp_path):
     assert about["written_utc"].endswith("+00:00")
 
 
-def test_a_file_changed_behind_its_sidecar_is_refused(tmp_path):
+def test_a_file_changed_behind_its_sidecar_is_rejected(tmp_path):
     path = tmp_path / "table.csv"
     write_table(path, TABLE, {})
     path.write_text(path.read_text().replace("2.5", "2.6"))

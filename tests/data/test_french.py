@@ -205,7 +205,7 @@ def written(header, *numbers) -> str:
         ),
     ],
 )
-def test_readers_refuse_what_is_no_decimal_return(tmp_path, text, read, words):
+def test_readers_reject_what_is_no_decimal_return(tmp_path, text, read, words):
     (tmp_path / "file.csv").write_text(text)
     with pytest.raises(DataError, match=words):
         read(tmp_path / "file.csv")

@@ -117,7 +117,7 @@ def test_a_damaged_file_is_named_with_the_place(text, words):
     assert words in str(caught.value)
 
 
-def test_numbers_that_are_no_percent_are_refused():
+def test_numbers_that_are_no_percent_are_rejected():
     rows = {date: [value / 100.0 for value in row[:3]] + [0.01] for date, row in ROWS.items()}
     rows["192608"][0] = 0.01
     with pytest.raises(DataError, match="not in percent"):

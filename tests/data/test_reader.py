@@ -198,7 +198,7 @@ def test_a_table_with_pairs_of_date_and_asset_in_its_index():
     same(read_prices(pairs))
 
 
-def test_missing_dates_are_refused():
+def test_missing_dates_are_rejected():
     table = frame(pd.DatetimeIndex([DAYS[0], pd.NaT, DAYS[2]]))
     with pytest.raises(DataError, match="row 1 has no date"):
         read_prices(table)

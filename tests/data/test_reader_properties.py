@@ -49,7 +49,7 @@ def csv(dates, numbers, delimiter, decimal) -> bytes:
     st.sampled_from([(",", "."), (";", ","), ("\t", "."), ("|", ",")]),
     st.data(),
 )
-def test_a_file_is_read_back_or_refused_never_changed(days, form, dialect, data):
+def test_a_file_is_read_back_or_rejected_never_changed(days, form, dialect, data):
     """Where day and month or decimal mark cannot be told, it is refused; never read wrongly."""
     numbers = data.draw(st.lists(NUMBERS, min_size=len(days), max_size=len(days)))
     content = csv([day.strftime(form) for day in days], numbers, *dialect)

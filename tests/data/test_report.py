@@ -152,7 +152,7 @@ def test_the_command_prints_the_report_alone(tmp_path, capsys):
         ),
     ],
 )
-def test_the_command_says_what_it_refuses(arguments, words, tmp_path, capsys):
+def test_the_command_says_what_it_rejects(arguments, words, tmp_path, capsys):
     import re
 
     path = tmp_path / "p.csv"

@@ -124,7 +124,7 @@ def test_an_empty_value_is_left_out():
     assert sgs.parse(body, "here").tolist() == [1.5]
 
 
-def test_an_answer_for_other_days_is_refused():
+def test_an_answer_for_other_days_is_rejected():
     with pytest.raises(DataError, match="holds a value of 2008-01-02, not asked for"):
         sgs.download(10813, stretches("2008-01-03", "2008-01-31"), lambda url: RECORDED)
 
@@ -156,7 +156,7 @@ def test_answers_saved_by_hand_may_overlap(tmp_path):
     pd.testing.assert_series_equal(sgs.read_saved(12, tmp_path), values, check_freq=False)
 
 
-def test_two_values_for_one_day_are_refused(tmp_path):
+def test_two_values_for_one_day_are_rejected(tmp_path):
     values = pd.Series([1.0, 2.0], pd.bdate_range("2008-01-01", periods=2))
     save(tmp_path, 12, values, values * 1.1)
     with pytest.raises(DataError, match="SGS 12 has two different values for 2008-01-01"):

@@ -43,7 +43,7 @@ def test_the_constants_are_those_of_the_authors_code():
 
 
 def test_reference_numbers_are_met():
-    """Numbers of the design notes, at the limits where the programme is cheapest to solve."""
+    """Numbers of the design notes, at the limits where the program is cheapest to solve."""
     config = replace(Config(), reference_limits=(0.012, 0.1), oracle_points=2**13)
     table = reference.reference_table(config, out_of_sample(config)).set_index("quantity")
     assert table["agrees"].all(), table[["reference", "ours", "allowed"]]
@@ -129,7 +129,7 @@ def test_replot_without_tables_says_so(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_no_job_is_refused(capsys):
+def test_no_job_is_rejected(capsys):
     with pytest.raises(SystemExit):
         main(["--jobs", "0"])
     assert "must be a positive integer" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Parts of the study against enumeration, closed forms and explicit programmes."""
+"""Parts of the study against enumeration, closed forms and explicit programs."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_moved_holdings_sit_on_the_limit_and_balance(tail):
 
 
 def explicit_best(before, returns, rewards, limit, cost):
-    """One decision as Rockafellar and Uryasev's programme: b, d, quantile, excesses."""
+    """One decision as Rockafellar and Uryasev's program: b, d, quantile, excesses."""
     cash, assets = rewards
     s, n = returns.shape
     gain = np.concatenate([assets - cash * (1.0 + cost), cash * (1.0 - cost) - assets])
@@ -198,9 +198,9 @@ def explicit_best(before, returns, rewards, limit, cost):
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.004, 0.02])
-def test_one_step_policies_solve_the_explicit_programme(cost):
+def test_one_step_policies_solve_the_explicit_program(cost):
     process, rng = brown_smith(), np.random.default_rng(5)
-    programme = solve_frictionless(
+    program = solve_frictionless(
         process,
         process.shocks(60, rng=rng),
         np.linspace(-3.0, 3.0, 5),
@@ -211,9 +211,9 @@ def test_one_step_policies_solve_the_explicit_programme(cost):
     factors = rng.normal(size=12)
     before = rng.dirichlet([4.0, 1.0, 1.0, 1.0], 12) * 1.7
     rewards = np.full(12, 1.1), 1.1 * (1.0 + 3.0 * process.expected_returns(factors[:, None]))
-    after = best_holdings(before, factors, rewards, programme, cost)
+    after = best_holdings(before, factors, rewards, program, cost)
     for p in range(12):
-        law = conditional_law(process, programme.shocks, factors[p], 0.9)
+        law = conditional_law(process, program.shocks, factors[p], 0.9)
         returns = law.scale * law.growth - law.cash_growth
         expected = explicit_best(before[p], returns, (1.1, rewards[1][p]), 0.06, cost)
         assert 1.1 * after[p, 0] + rewards[1][p] @ after[p, 1:] == pytest.approx(expected, abs=1e-8)
@@ -224,7 +224,7 @@ def test_one_step_policies_solve_the_explicit_programme(cost):
 
 def test_following_the_oracle_is_the_librarys_own_walk():
     process, path = brown_smith(), paths(6, 4)
-    programme = solve_frictionless(
+    program = solve_frictionless(
         process,
         process.shocks(2**9, rng=np.random.default_rng(1)),
         np.linspace(-3.0, 3.0, 9),
@@ -233,8 +233,8 @@ def test_following_the_oracle_is_the_librarys_own_walk():
         cvar_confidence=0.9,
     )
     sample = Sample(path, 2)
-    ours = walk(policies.frictionless(programme, sample), path.excess_returns, 4)
-    runs = follow(programme, path)
+    ours = walk(policies.frictionless(program, sample), path.excess_returns, 4)
+    runs = follow(program, path)
     np.testing.assert_allclose(ours.wealth, runs.wealth, rtol=1e-12)
     np.testing.assert_allclose(ours.holdings, runs.holdings, rtol=1e-12)
     np.testing.assert_allclose(ours.paid, 0.0, atol=1e-15)

@@ -14,13 +14,13 @@ import pytest
 from experiments.brazil import __main__ as command
 from experiments.brazil import figures, inputs, makers, tables, variants
 from experiments.brazil.analysis import _cuts, accuracy
+from experiments.brazil.common_risk import held_cvar
 from experiments.brazil.config import QUICK, Config
 from experiments.brazil.groups import groups
 from experiments.brazil.makers import MAKERS, Caches
 from experiments.brazil.results import run
 from experiments.brazil.series import asset_cvar
 from experiments.brazil.variants import Variant
-from experiments.brazil.yardstick import held_cvar
 from sddp.backtest import MultistageStrategy, TrainingCache, backtest
 from sddp.data.sources.brazil_prices import BrazilPrices, read_prices
 from sddp.display import png
@@ -88,10 +88,10 @@ def test_nothing_written_names_a_folder(finished):
 
 @pytest.mark.long
 def test_a_second_run_reads_the_store_and_writes_the_same(finished, monkeypatch):
-    def refuse(*_, **__):
+    def reject(*_, **__):
         raise AssertionError("decided again")
 
-    monkeypatch.setattr(MultistageStrategy, "decide", refuse)
+    monkeypatch.setattr(MultistageStrategy, "decide", reject)
     for drawing in ("write_figures", "_page"):  # other tests draw
         monkeypatch.setattr(command.report, drawing, lambda *_, **__: None)
     assert command.main(arguments(finished, "again")) == 0
@@ -266,7 +266,7 @@ def test_a_variant_is_what_its_settings_say():
     assert matched.strategy.forecaster.estimator.seed == strategy.estimator.seed
 
 
-def test_all_strategies_are_measured_with_one_yardstick(finished):
+def test_all_strategies_are_measured_with_one_risk_forecast(finished):
     """Against the worst outcomes by sorting, for all money in the Ibovespa."""
     results = run(
         SMALL,
@@ -324,14 +324,14 @@ def test_halves_share_one_row_and_ten_years_are_ten_years():
     assert list(_cuts(dates[:2000])) == ["first half", "second half"]
 
 
-def test_realised_volatility_is_in_points_and_knows_no_later_row():
+def test_realized_volatility_is_in_points_and_knows_no_later_row():
     steps = np.tile([0.01, -0.01], 60)
     prices = pd.Series(100.0 * np.exp(steps.cumsum()), pd.bdate_range("2020-01-01", periods=120))
-    index = inputs.realised_volatility(prices, 21)
+    index = inputs.realized_volatility(prices, 21)
     np.testing.assert_allclose(index, np.sqrt(235.5), rtol=1e-9)
     other = prices.copy()
     other.iloc[80:] *= 3.0
-    changed = inputs.realised_volatility(other, 21)
+    changed = inputs.realized_volatility(other, 21)
     pd.testing.assert_series_equal(index.loc[: prices.index[79]], changed.loc[: prices.index[79]])
     assert index.index[0] == prices.index[21]
 

@@ -70,11 +70,11 @@ def test_nothing_written_names_a_folder(finished):
 
 @pytest.mark.long
 def test_a_second_run_reads_the_store_and_writes_the_same(finished, monkeypatch):
-    def refuse(*_, **__):
+    def reject(*_, **__):
         raise AssertionError("worked out again")
 
-    monkeypatch.setattr(MultistageStrategy, "decide", refuse)
-    monkeypatch.setattr("sddp.studies.tasks._worked_out", refuse)
+    monkeypatch.setattr(MultistageStrategy, "decide", reject)
+    monkeypatch.setattr("sddp.studies.tasks._worked_out", reject)
     assert command.main(arguments(finished, "again")) == 0
     for path in (finished / "out").glob("*.csv"):
         if path.stem in ("training", "speed", "convergence"):
@@ -271,7 +271,7 @@ def test_too_few_rows_are_said_in_numbers(tmp_path, capsys):
     assert "share 152 rows from 1963-07-01 on; the study needs 620" in capsys.readouterr().err
 
 
-def test_files_of_two_calendars_are_refused(tmp_path):
+def test_files_of_two_calendars_are_rejected(tmp_path):
     made = inputs.made_up(SMALL)
     holed = replace(made, factors=made.factors.drop(index=made.factors.index[5]))
     _, returns, _, factors = write(tmp_path, replace(holed, rf=made.rf.drop(made.rf.index[5])))

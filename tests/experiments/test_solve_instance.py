@@ -103,7 +103,7 @@ def _check_form(answer):
         assert isinstance(row["bound"], float)
     if answer["log"]:
         last = answer["log"][-1]["bound"]
-        # What an interrupted iteration had learnt counts, though it has no row.
+        # What an interrupted iteration had learned counts, though it has no row.
         assert answer["bound"] <= last * (1.0 + 1e-9)
         assert answer["status"] == "interrupted" or answer["bound"] == pytest.approx(last, rel=1e-9)
         assert answer["log"][-1]["seconds"] == answer["seconds"]
@@ -147,7 +147,7 @@ def test_a_malformed_instance_says_why_on_standard_error(file):
 
 
 @pytest.mark.long
-def test_ctrl_c_ends_a_long_run_with_what_was_learnt(tmp_path):
+def test_ctrl_c_ends_a_long_run_with_what_was_learned(tmp_path):
     """The file is a pipe, so that the signal is sent only once training must have begun."""
     pipe = tmp_path / "instance.json"
     os.mkfifo(pipe)
@@ -317,7 +317,7 @@ def test_a_missing_and_an_empty_file_end_in_words(tmp_path, capsys):
     ],
     ids=" ".join,
 )
-def test_arguments_that_make_no_sense_are_refused(file, capsys, arguments):
+def test_arguments_that_make_no_sense_are_rejected(file, capsys, arguments):
     path = [] if not arguments else [file()]
     try:
         code = main([*path, *arguments])

@@ -47,7 +47,7 @@ def test_expected_returns_are_those_of_the_lognormal_law():
 
 
 def test_quadrature_has_the_moments_that_stein_gives():
-    """``E[exp(x) g(y)] = exp(var x / 2) E[g(y + cov(x, y))]`` for centred normal x, y."""
+    """``E[exp(x) g(y)] = exp(var x / 2) E[g(y + cov(x, y))]`` for centered normal x, y."""
     nodes = PROCESS.quadrature(16)
     y, p = nodes.factors[:, 0], nodes.probabilities
     mean = np.exp(VARIANCES / 2)

@@ -19,7 +19,7 @@ def _silence(caplog):
     assert not caplog.records
 
 
-def _standardised(n=300, seed=0, n_variables=2):
+def _standardized(n=300, seed=0, n_variables=2):
     rows = two_volatilities(n, np.random.default_rng(seed), n_variables)
     return (rows - rows.mean(axis=0)) / rows.std(axis=0)
 
@@ -37,7 +37,7 @@ def _hmmlearn(parameters):
 
 @pytest.mark.parametrize("prior_observations", [0.0, 5.0, 40.0])
 def test_a_fixed_point_is_the_stated_map_estimate(prior_observations):
-    rows = _standardised()
+    rows = _standardized()
     settings = _settings(rows, prior_observations)
     start = windows(rows, 2, np.random.default_rng(1))
     result = run_em(rows, np.array([150, 150]), start, settings)
@@ -57,8 +57,8 @@ def test_a_fixed_point_is_the_stated_map_estimate(prior_observations):
 
 @pytest.mark.parametrize("prior_observations", [0.0, 5.0, 40.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_penalised_likelihood_never_falls_and_is_the_recorded_one(kind, prior_observations):
-    rows = _standardised()
+def test_the_penalized_likelihood_never_falls_and_is_the_recorded_one(kind, prior_observations):
+    rows = _standardized()
     settings = _settings(rows, prior_observations)
     result = run_em(rows, np.array([300]), kind(rows, 2, np.random.default_rng(3)), settings)
     assert result.converged
@@ -72,7 +72,7 @@ def test_the_penalised_likelihood_never_falls_and_is_the_recorded_one(kind, prio
 
 def test_the_plain_likelihood_may_fall_under_a_prior_and_the_start_is_kept():
     # Started at the maximum of the plain likelihood, EM with a strong prior must walk down it.
-    rows = _standardised()
+    rows = _standardized()
     free = run_em(
         rows, np.array([300]), windows(rows, 2, np.random.default_rng(1)), _settings(rows, 0.0)
     )
@@ -83,14 +83,14 @@ def test_the_plain_likelihood_may_fall_under_a_prior_and_the_start_is_kept():
 
 
 def test_far_outliers_underflow_nowhere():
-    rows = np.vstack([_standardised(), [[80.0, -80.0]], _standardised(seed=1)])
+    rows = np.vstack([_standardized(), [[80.0, -80.0]], _standardized(seed=1)])
     start = windows(rows[:300], 2, np.random.default_rng(0))
     result = run_em(rows, np.array([len(rows)]), start, _settings(rows))
     assert np.isfinite(result.history).all()
 
 
 def test_a_regime_without_rows_is_a_degenerate_start():
-    rows = _standardised()
+    rows = _standardized()
     far = Parameters(
         np.array([1.0, 0.0]), np.eye(2), np.zeros((2, 2)), np.tile(np.eye(2), (2, 1, 1))
     )
@@ -99,7 +99,7 @@ def test_a_regime_without_rows_is_a_degenerate_start():
 
 
 def test_a_singular_covariance_is_a_degenerate_start():
-    rows = np.vstack([_standardised(), np.full((3, 2), 30.0)])
+    rows = np.vstack([_standardized(), np.full((3, 2), 30.0)])
     start = Parameters(
         np.array([1.0, 0.0]),
         np.array([[0.99, 0.01], [0.01, 0.99]]),
@@ -113,7 +113,7 @@ def test_a_singular_covariance_is_a_degenerate_start():
 def test_a_fall_of_the_likelihood_is_a_degenerate_start(monkeypatch):
     falling = iter(-10.0 * np.arange(100.0))
     monkeypatch.setattr(em, "covariance_penalty", lambda *_: next(falling))
-    rows = _standardised()
+    rows = _standardized()
     with pytest.raises(DegenerateStart, match="likelihood fell by "):
         run_em(rows, np.array([300]), windows(rows, 2, np.random.default_rng(1)), _settings(rows))
 

@@ -98,12 +98,12 @@ def test_bad_data_is_named_and_the_next_fit_works(spoil, words):
     assert FactorModel().fit(*data).n_assets == 3
 
 
-def test_an_unknown_residual_covariance_is_refused():
+def test_an_unknown_residual_covariance_is_rejected():
     with pytest.raises(ModelError, match="residual_covariance = 'none'; give 'diagonal' or 'full'"):
         FactorModel(residual_covariance="none")
 
 
-def test_wrong_shapes_of_a_model_given_by_hand_are_refused():
+def test_wrong_shapes_of_a_model_given_by_hand_are_rejected():
     with pytest.raises(DataError, match=r"intercepts must hold finite numbers of shape \(3,\)"):
         FittedFactorModel(np.zeros(2), np.ones((3, 2)), np.eye(3), np.zeros(3))
     with pytest.raises(DataError, match=r"give \(n_assets, n_factors\)"):
@@ -135,7 +135,7 @@ def test_without_gaps_skipping_changes_no_bit():
         np.testing.assert_array_equal(getattr(plain, name), getattr(skipping, name))
 
 
-def test_gaps_are_refused_where_they_cannot_be_skipped():
+def test_gaps_are_rejected_where_they_cannot_be_skipped():
     assets, factors = _data()
     holes = assets.drop(index=7).reindex(assets.index)
     with pytest.raises(DataError, match="asset_log_returns holds nan"):

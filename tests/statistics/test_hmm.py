@@ -95,16 +95,16 @@ def test_filter_survives_a_row_that_every_reachable_regime_finds_incredible():
 
 
 def test_penalty_is_minus_the_prior_rows_times_a_kullback_leibler_divergence():
-    model, centre = random_regimes(0), np.array([[2.0, 0.3], [0.3, 1.0]])
+    model, center = random_regimes(0), np.array([[2.0, 0.3], [0.3, 1.0]])
     # Divergence by Monte Carlo from its definition, with its standard error.
-    law = multivariate_normal([0, 0], centre)
+    law = multivariate_normal([0, 0], center)
     draws = law.rvs(200_000, random_state=np.random.default_rng(1))
     gaps = sum(
         law.logpdf(draws) - multivariate_normal([0, 0], c).logpdf(draws) for c in model.covariances
     )
-    penalty = covariance_penalty(model.covariances, centre, 5.0)
+    penalty = covariance_penalty(model.covariances, center, 5.0)
     assert abs(penalty + 5.0 * gaps.mean()) < 4.0 * 5.0 * gaps.std() / np.sqrt(len(draws))
-    assert covariance_penalty(np.array([centre, centre]), centre, 5.0) == pytest.approx(0.0)
+    assert covariance_penalty(np.array([center, center]), center, 5.0) == pytest.approx(0.0)
 
 
 def test_least_eigenvalue_ratio_is_the_worst_variance_over_all_directions():

@@ -49,8 +49,8 @@ def test_returns_are_emitted_by_the_regime_that_is_arrived_in(paths):
         rows = paths.returns[paths.regimes[:, 1:] == k]
         covariance = ASSETS.loadings @ MODEL.covariances[k] @ ASSETS.loadings.T
         covariance += ASSETS.residual_covariance
-        centre = ASSETS.intercepts + ASSETS.loadings @ MODEL.means[k]
-        expected = np.exp(centre + np.diag(covariance) / 2.0) - 1.0
+        center = ASSETS.intercepts + ASSETS.loadings @ MODEL.means[k]
+        expected = np.exp(center + np.diag(covariance) / 2.0) - 1.0
         error = rows.std(axis=0) / np.sqrt(len(rows))
         assert (np.abs(rows.mean(axis=0) - expected) < 4.0 * error).all()
         np.testing.assert_allclose(np.cov(np.log1p(rows).T), covariance, atol=6e-5)

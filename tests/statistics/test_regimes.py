@@ -83,7 +83,7 @@ def test_viterbi_equals_hmmlearn():
         ),
     ],
 )
-def test_a_wrong_model_is_refused(change, words):
+def test_a_wrong_model_is_rejected(change, words):
     with pytest.raises(DataError, match=words):
         replace(random_regimes(0), **change)
 
@@ -118,16 +118,16 @@ def test_one_regime_is_the_plain_gaussian_fit(prior_observations, prior_scale):
 
 
 @pytest.mark.parametrize("prior_observations", [0.0, 5.0])
-def test_the_penalised_likelihood_never_falls_and_ends_at_the_reported_one(prior_observations):
+def test_the_penalized_likelihood_never_falls_and_ends_at_the_reported_one(prior_observations):
     data = _returns()
     fitted = GaussianRegimes(2, prior_observations=prior_observations).fit(data, rng=_rng())
     assert fitted.converged
     assert np.diff(fitted.history).min() > -1e-9
-    assert fitted.history[-1] == pytest.approx(fitted.penalised_log_likelihood, abs=2e-6)
+    assert fitted.history[-1] == pytest.approx(fitted.penalized_log_likelihood, abs=2e-6)
     pooled = data.cov(ddof=0).to_numpy()
     ratios = [np.linalg.solve(c, pooled) for c in fitted.covariances]
     divergences = sum(0.5 * (np.trace(r) - 2 - np.log(np.linalg.det(r))) for r in ratios)
-    penalty = fitted.penalised_log_likelihood - fitted.log_likelihood
+    penalty = fitted.penalized_log_likelihood - fitted.log_likelihood
     assert penalty == pytest.approx(-prior_observations * divergences, rel=1e-8)
 
 
@@ -253,13 +253,13 @@ def test_units_change_the_parameters_and_nothing_else():
 
 def test_frames_and_arrays_give_the_same_numbers_and_frames_keep_their_names():
     data = _returns()
-    labelled = GaussianRegimes(2).fit(data, rng=_rng())
+    labeled = GaussianRegimes(2).fit(data, rng=_rng())
     bare = GaussianRegimes(2).fit(data.to_numpy(), rng=_rng())
-    np.testing.assert_array_equal(labelled.means, bare.means)
-    assert (labelled.variable_names, bare.variable_names) == (NAMES, None)
+    np.testing.assert_array_equal(labeled.means, bare.means)
+    assert (labeled.variable_names, bare.variable_names) == (NAMES, None)
     with pytest.raises(DataError, match="select them in this order"):
-        labelled.filter(data[["ibov", "gold"]])
-    assert (labelled.filter(data) == bare.filter(data)).all()
+        labeled.filter(data[["ibov", "gold"]])
+    assert (labeled.filter(data) == bare.filter(data)).all()
 
 
 def test_the_seed_decides_and_more_starts_leave_the_earlier_ones():
@@ -276,7 +276,7 @@ def test_the_seed_decides_and_more_starts_leave_the_earlier_ones():
 
 
 @pytest.mark.parametrize("prior_observations", [0.0, 5.0])
-def test_a_regime_for_one_outlier_is_refused(prior_observations):
+def test_a_regime_for_one_outlier_is_rejected(prior_observations):
     rows = _rng(8).normal(size=(300, 2))
     rows[200] = [60.0, -60.0]
     with pytest.warns(FitWarning, match="n_states = 2, but 1 regimes were fitted.*discarded"):
@@ -284,24 +284,24 @@ def test_a_regime_for_one_outlier_is_refused(prior_observations):
             rows, rng=_rng()
         )
     assert (fitted.n_states, fitted.requested_n_states) == (1, 2)
-    refused = fitted.fit_log.query("n_states == 2")
-    assert (len(refused), (refused["discarded"] != "").all()) == (6, True)
-    assert not refused["chosen"].any()
+    rejected = fitted.fit_log.query("n_states == 2")
+    assert (len(rejected), (rejected["discarded"] != "").all()) == (6, True)
+    assert not rejected["chosen"].any()
     if prior_observations:
         # With the prior the outlier's regime is regular: what refuses it is its count.
         assert (
-            refused["discarded"].str.contains("a regime of 1.0 expected rows, fewer than 20").any()
+            rejected["discarded"].str.contains("a regime of 1.0 expected rows, fewer than 20").any()
         )
     assert GaussianRegimes(2).fit(_returns(), rng=_rng()).n_states == 2
 
 
-def test_a_regime_in_a_plane_is_refused_without_a_prior_and_kept_with_one():
+def test_a_regime_in_a_plane_is_rejected_without_a_prior_and_kept_with_one():
     rows = _rng(1).normal(size=(400, 2))
     rows[100:180, 1] = rows[100:180, 0] + 1e-3 * _rng(2).normal(size=80)
     settings = GaussianRegimes(2, n_starts=6, prior_observations=0.0)
     with pytest.warns(FitWarning, match="a variance at .* of the pooled one, below 0.01"):
-        refused = settings.fit(rows, rng=_rng())
-    assert refused.n_states == 1
+        rejected = settings.fit(rows, rng=_rng())
+    assert rejected.n_states == 1
     kept = replace(settings, prior_observations=20.0).fit(rows, rng=_rng())
     assert kept.n_states == 2
     relaxed = replace(settings, min_eigenvalue_ratio=0.0).fit(rows, rng=_rng())
@@ -327,10 +327,10 @@ def test_rows_must_at_least_equal_parameters_per_variable():
 def test_the_best_usable_start_is_chosen():
     log = GaussianRegimes(3, n_starts=12).fit(_returns(400, 5), rng=_rng(1)).fit_log
     usable = log[log["discarded"] == ""]
-    best = usable["penalised_log_likelihood"].idxmax()
+    best = usable["penalized_log_likelihood"].idxmax()
     assert log.index[log["chosen"]].tolist() == [best]
     assert log["kind"].nunique() == 3
-    assert usable["penalised_log_likelihood"].nunique() > 1
+    assert usable["penalized_log_likelihood"].nunique() > 1
 
 
 def test_em_that_hits_its_limit_warns_and_says_so():
@@ -350,7 +350,7 @@ def test_an_earlier_fit_is_one_start_and_needs_few_steps():
     cold = GaussianRegimes(2, n_starts=3).fit(data[20:520], rng=_rng(1))
     assert warm.fit_log["kind"][0] == "earlier fit"
     assert warm.fit_log["iterations"][0] < cold.fit_log["iterations"].min()
-    assert warm.penalised_log_likelihood >= cold.penalised_log_likelihood - 1e-4
+    assert warm.penalized_log_likelihood >= cold.penalized_log_likelihood - 1e-4
     columns = ["kind", "iterations", "log_likelihood"]
     pd.testing.assert_frame_equal(warm.fit_log[columns][1:], cold.fit_log[columns][1:])
 

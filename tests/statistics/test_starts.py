@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sddp.statistics.hmm import Parameters
-from sddp.statistics.starts import KINDS, softened, spread_centres, volatility_bands, windows
+from sddp.statistics.starts import KINDS, softened, spread_centers, volatility_bands, windows
 from tests.statistics.models import two_volatilities
 
 
@@ -23,7 +23,7 @@ def test_every_kind_starts_from_a_regular_model(kind, n_states, n):
     assert start.start_probabilities.sum() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("kind", [windows, volatility_bands, spread_centres])
+@pytest.mark.parametrize("kind", [windows, volatility_bands, spread_centers])
 def test_the_seed_decides(kind):
     first, again, other = (kind(_rows(), 3, np.random.default_rng(s)).means for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -36,18 +36,18 @@ def test_bands_sort_by_volatility():
     assert wild > 2.0 * calm
 
 
-def test_centres_separate_groups_that_lie_apart():
+def test_centers_separate_groups_that_lie_apart():
     rng = np.random.default_rng(0)
     groups = np.repeat([[-3.0, 0.0], [0.0, 3.0], [3.0, 0.0]], 50, axis=0)
     rows = rng.permutation(groups + 0.1 * rng.normal(size=(150, 2)))
-    means = spread_centres(rows, 3, rng).means
+    means = spread_centers(rows, 3, rng).means
     order = np.argsort(means[:, 0])
     np.testing.assert_allclose(means[order], [[-3, 0], [0, 3], [3, 0]], atol=0.1)
 
 
 def test_fewer_different_rows_than_regimes_leave_a_group_at_the_pooled_moments():
     rows = np.repeat([[-1.0, 1.0], [1.0, -1.0]], 10, axis=0) + 0.0
-    start = spread_centres(rows, 3, np.random.default_rng(0))
+    start = spread_centers(rows, 3, np.random.default_rng(0))
     np.testing.assert_allclose(np.sort(start.means[:, 0]), [-1.0, 0.0, 1.0])
     empty = start.covariances[np.abs(start.means[:, 0]) < 0.5][0]
     np.testing.assert_allclose(empty, [[1.0, -1.0], [-1.0, 1.0]])

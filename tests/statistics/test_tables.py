@@ -35,7 +35,7 @@ def test_a_number_that_is_not_finite_is_named_by_column_and_row(bad):
         ([[1.0, 2.0], [3.0]], "not a number"),
     ],
 )
-def test_a_table_of_another_kind_is_refused(data, words):
+def test_a_table_of_another_kind_is_rejected(data, words):
     with pytest.raises(DataError, match=words):
         read_table(data, "log_returns")
     assert read_table([[1.0, 2.0]], "log_returns").values.shape == (1, 2)
@@ -61,6 +61,6 @@ def test_lengths_cut_the_rows_in_order():
     ("lengths", "words"),
     [([3, 4], "sums to 7; .* 6 rows"), ([6, 0], "positive"), ([2.5, 3.5], "positive")],
 )
-def test_wrong_lengths_are_refused(lengths, words):
+def test_wrong_lengths_are_rejected(lengths, words):
     with pytest.raises(DataError, match=words):
         sequence_lengths(lengths, 6)

@@ -36,7 +36,7 @@ def work(seed: int) -> Answer:
     return Answer(rng.normal(size=(2, 3)), table.rename_axis("row"), {(seed, "k"): np.inf})
 
 
-def refused(_: int) -> None:
+def rejected(_: int) -> None:
     raise AssertionError("worked out again")
 
 
@@ -63,7 +63,7 @@ def test_answers_come_back_whole_and_in_order(tmp_path):
 
 def test_what_is_kept_is_not_worked_out_again(tmp_path, monkeypatch):
     TaskPool(tmp_path, progress=False).run("task", tasks(2))
-    monkeypatch.setattr("sddp.studies.tasks._worked_out", refused)
+    monkeypatch.setattr("sddp.studies.tasks._worked_out", rejected)
     TaskPool(tmp_path, progress=False).run("task", tasks(2))
     with pytest.raises(AssertionError, match="worked out again"):
         TaskPool(tmp_path, progress=False).run("task", tasks(3))

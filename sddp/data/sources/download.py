@@ -77,14 +77,14 @@ def read_url(url: str) -> bytes:
             body: bytes = answer.read()
             return body
     except urllib.error.HTTPError as error:
-        raise _refused(url, error) from error
+        raise _rejected(url, error) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         passing = not isinstance(reason, ssl.SSLCertVerificationError)
         raise DownloadError(f"{url} cannot be reached: {reason}", passing=passing) from error
 
 
-def _refused(url: str, error: urllib.error.HTTPError) -> DownloadError:
+def _rejected(url: str, error: urllib.error.HTTPError) -> DownloadError:
     body = error.read()
     said = beginning(body)
     message = f"{url} answered HTTP {error.code} {error.reason}" + (f": {said}" if said else "")

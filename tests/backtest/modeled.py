@@ -9,7 +9,7 @@ import pandas as pd
 
 
 @dataclass
-class Modelled:
+class Modeled:
     """Holds `share` of the first asset; beliefs and risk forecasts are drawn from `seed`."""
 
     seed: int
