@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from tests.backtest.modeled import Modeled
 
 from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, backtest
 from sddp.errors import DataError
@@ -24,6 +23,7 @@ from sddp.reporting import (
     wealth_figure,
 )
 from sddp.reporting.gallery import write_figures
+from tests.backtest.modeled import Modeled
 
 
 @pytest.fixture(scope="module")

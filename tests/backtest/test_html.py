@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tests.backtest.modeled import Modeled
 
 from sddp.backtest import BacktestResult, BuyAndHold, EqualWeight, HoldCash, Ledger, backtest
 from sddp.display.png import DPI
@@ -30,6 +29,7 @@ from sddp.reporting.html_elements import (
     plain,
 )
 from sddp.reporting.report_data import collect
+from tests.backtest.modeled import Modeled
 
 HOSTILE = "<script>alert('1')</script> & \"co\" $x$"
 NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"

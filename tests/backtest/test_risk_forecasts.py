@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tests.backtest.modeled import Modeled
 
 from sddp.backtest import EqualWeight, backtest
 from sddp.evaluation import risk_forecasts
 from sddp.evaluation.risk_forecasts import forecast_table, tail_table, tail_window
 from sddp.market import Market
+from tests.backtest.modeled import Modeled
 
 
 @pytest.fixture(scope="module")
