@@ -136,9 +136,9 @@ class BayesStein:
             There are not more independent rows than assets and 2.
         """
         shrunk = jorion_means(inputs.pooled, inputs.covariance, inputs.n_independent)
-        centre = inputs.shares @ inputs.by_regime
+        center = inputs.shares @ inputs.by_regime
         kept = self.kept(inputs.distances)
-        means: Floats = shrunk + kept[:, None] * (inputs.by_regime - centre)
+        means: Floats = shrunk + kept[:, None] * (inputs.by_regime - center)
         return means
 
     def kept(self, distances: Floats) -> Floats:

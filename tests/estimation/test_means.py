@@ -117,8 +117,8 @@ def test_regimes_keep_what_exceeds_the_null():
     estimator = BayesStein((10.0, 10.0))
     np.testing.assert_allclose(estimator.kept(given.distances), [0.0, 0.75])
     means = estimator.means(given)
-    centre = given.shares @ given.by_regime
-    np.testing.assert_allclose(means[1] - means[0], 0.75 * (given.by_regime[1] - centre), rtol=1e-9)
+    center = given.shares @ given.by_regime
+    np.testing.assert_allclose(means[1] - means[0], 0.75 * (given.by_regime[1] - center), rtol=1e-9)
 
 
 def test_another_number_of_regimes_keeps_no_differences():
@@ -314,7 +314,7 @@ class Answers:
         (((0.1, np.nan), (0.1, 0.1)), "'meek' is not finite"),
     ],
 )
-def test_means_that_are_none_are_refused(view, answer, message):
+def test_means_that_are_none_are_rejected(view, answer, message):
     with pytest.raises(DataError, match=message):
         two_regimes(means=Answers(answer)).estimate(view)
 
@@ -332,12 +332,12 @@ def test_means_that_are_none_are_refused(view, answer, message):
         (lambda: WindowForecaster(60, means=SampleMeans), "an object with a method means"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make, message):
+def test_settings_that_make_no_sense_are_rejected(make, message):
     with pytest.raises(ModelError, match=message):
         make()
 
 
-def test_means_of_other_assets_are_refused(view):
+def test_means_of_other_assets_are_rejected(view):
     with pytest.raises(ModelError, match=r"lack \['meek'\]"):
         two_regimes(means=GivenMeans({"bold": 0.01})).estimate(view)
 
