@@ -24,6 +24,26 @@ class InfeasibleProblem(SddpError):
     """The whole problem has no feasible policy: the root stage is infeasible."""
 
 
+class InfeasibleConstraints(InfeasibleProblem):
+    """Constraints that cannot all be kept.
+
+    Attributes
+    ----------
+    conflict : tuple of str
+        Names of some that contradict each other; without any one of them the rest of these can
+        be kept.
+    relaxation : dict of str to pair of floats
+        How far to lower the lower side and to raise the upper side of which constraints, in each
+        one's own unit, so that all can be kept: the least total, each in units of its size.
+    """
+
+    def __init__(
+        self, message: str, conflict: tuple[str, ...], relaxation: dict[str, tuple[float, float]]
+    ) -> None:
+        super().__init__(message)
+        self.conflict, self.relaxation = conflict, relaxation
+
+
 class InfeasibleState(SddpError):
     """A policy was asked for a decision in a state from which none is feasible."""
 

@@ -77,7 +77,6 @@ FILES_IN_A_ROOM = 12
 CROWDED = {
     *("experiments/autoregressive", "experiments/french", "experiments/brazil"),
     *("sddp/cli", "sddp/engine/model", "sddp/engine/policy", "sddp/engine/subproblem"),
-    "sddp/portfolio",
 }
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 60
 

@@ -15,7 +15,7 @@ from sddp.arrays import Floats
 from sddp.bounds.frictionless import FrictionlessPolicy, conditional_law, expected_growth
 from sddp.errors import SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
-from sddp.portfolio.cvar_limit import LIMIT_TOLERANCE, UNIT, ReturnLaw
+from sddp.portfolio.optimizers.cvar_limit import LIMIT_TOLERANCE, UNIT, ReturnLaw
 from sddp.statistics import ReturnAutoregression, Shocks
 
 # Tails found lately, of which most solutions need one or two.

@@ -20,7 +20,7 @@ from scipy.interpolate import CubicSpline
 
 from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
-from sddp.portfolio.cvar_limit import LimitedPortfolio, ReturnLaw, check_limit
+from sddp.portfolio.optimizers.cvar_limit import LimitedPortfolio, ReturnLaw, check_limit
 from sddp.statistics.autoregression import ReturnAutoregression
 from sddp.statistics.paths import ReturnPaths, Shocks
 

@@ -32,7 +32,7 @@ from sddp.arrays import Floats
 from sddp.bounds.frictionless import FrictionlessPolicy
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
-from sddp.portfolio.cvar_limit import UNIT, TailMeans, check_limit
+from sddp.portfolio.optimizers.cvar_limit import UNIT, TailMeans, check_limit
 from sddp.statistics.paths import ReturnPaths
 
 # Of the wealth of the stage, or of the first where that is more. Rows not yet written only raise

@@ -4,10 +4,18 @@ Beside them, what multi-stage policies are measured with where returns follow an
 the value of trading without costs, and upper bounds by information relaxation.
 """
 
-from sddp.portfolio.cvar_limit import LimitedPortfolio, ReturnLaw
-from sddp.portfolio.frontier import Frontier, efficient_frontier
-from sddp.portfolio.markowitz import MaximumSharpe, MinimumVariance, TargetReturn, TargetVolatility
-from sddp.portfolio.mean_variance import MeanVariance
+from sddp.portfolio.constraints.constraint_set import Breach, ConstraintSet
+from sddp.portfolio.constraints.members import (
+    CashBounds,
+    Constraint,
+    EsgFloor,
+    FactorExposure,
+    GroupLimit,
+    Liquidity,
+    PositionLimit,
+    TrackingError,
+    Turnover,
+)
 from sddp.portfolio.moments import (
     ExponentialMoments,
     LedoitWolfMoments,
@@ -20,6 +28,15 @@ from sddp.portfolio.moments import (
     scenario_outcomes,
 )
 from sddp.portfolio.optimizer import Kernel, Known, Optimizer
+from sddp.portfolio.optimizers.cvar_limit import LimitedPortfolio, ReturnLaw
+from sddp.portfolio.optimizers.frontier import Frontier, efficient_frontier
+from sddp.portfolio.optimizers.markowitz import (
+    MaximumSharpe,
+    MinimumVariance,
+    TargetReturn,
+    TargetVolatility,
+)
+from sddp.portfolio.optimizers.mean_variance import MeanVariance
 from sddp.portfolio.registry import OptimizerType, optimizer
 from sddp.portfolio.result import Duals, PortfolioResult
 from sddp.portfolio.risk_aversion import (
@@ -31,14 +48,22 @@ from sddp.portfolio.risk_aversion import (
 )
 
 __all__ = [
+    "Breach",
     "CVaRMatched",
+    "CashBounds",
+    "Constraint",
+    "ConstraintSet",
     "Duals",
+    "EsgFloor",
     "ExponentialMoments",
+    "FactorExposure",
     "Frontier",
+    "GroupLimit",
     "Kernel",
     "Known",
     "LedoitWolfMoments",
     "LimitedPortfolio",
+    "Liquidity",
     "MaximumSharpe",
     "MeanVariance",
     "MinimumVariance",
@@ -48,10 +73,13 @@ __all__ = [
     "OptimizerType",
     "Outcomes",
     "PortfolioResult",
+    "PositionLimit",
     "ReturnLaw",
     "SampleMoments",
     "TargetReturn",
     "TargetVolatility",
+    "TrackingError",
+    "Turnover",
     "VolatilityDriven",
     "efficient_frontier",
     "optimizer",

@@ -14,7 +14,7 @@ from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, InfeasibleProblem, ModelError
 from sddp.labels import CASH, ByLabel, checked_labels, places_of
 from sddp.portfolio.moments import Outcomes, asset_labels
-from sddp.portfolio.transaction_cost_qp import NEGLIGIBLE, TransactionCostQp
+from sddp.portfolio.qp.transaction_cost_qp import NEGLIGIBLE, TransactionCostQp
 from sddp.statistics.tables import read_table
 
 Weights: TypeAlias = "Sequence[float] | Floats | ByLabel"
@@ -158,6 +158,16 @@ def check_feasible(problem: TransactionCostQp, names: Sequence[Hashable]) -> Non
             f"{least - p.cash_upper:g} more than max_cash = {p.cash_upper:g}; raise max_weights "
             "or max_cash"
         )
+
+
+def leaves_something(problem: TransactionCostQp) -> bool:
+    """Whether the bounds of assets and cash leave a portfolio; rows are not looked at."""
+    p = problem
+    if (p.lower > p.upper).any() or p.cash_lower > p.cash_upper:
+        return False
+    return p.cash(p.lower) >= p.cash_lower - NEGLIGIBLE and (
+        p.cash(p.upper) <= p.cash_upper + NEGLIGIBLE
+    )
 
 
 def _asset_names(mean: ArrayLike, covariance: ArrayLike) -> list[Hashable]:

@@ -11,30 +11,34 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Protocol
 
 from sddp.allocation.model import PerAsset, check_parameters, per_asset
 from sddp.arrays import Floats
-from sddp.errors import DataError, ModelError
+from sddp.errors import DataError, ModelError, SolverError
 from sddp.labels import CASH, checked_labels
+from sddp.portfolio.constraints.conflicts import explain
+from sddp.portfolio.constraints.constraint_rows import ConstraintRows
+from sddp.portfolio.constraints.constraint_set import NO_CONSTRAINTS, ConstraintSet
 from sddp.portfolio.inputs import (
     Law,
     Weights,
     check_feasible,
+    leaves_something,
     read_moments,
     read_outcomes,
     read_per_asset,
     read_weights,
 )
 from sddp.portfolio.moments import Moments, Outcomes
-from sddp.portfolio.result import PortfolioResult, Solved, result_of
-from sddp.portfolio.rows import Rows, Tracking
-from sddp.portfolio.transaction_cost_qp import (
+from sddp.portfolio.qp.benchmarks import optimum
+from sddp.portfolio.qp.rows import Rows, Tracking
+from sddp.portfolio.qp.transaction_cost_qp import (
     TransactionCostQp,
     TransactionCostSolution,
-    solve_transaction_cost_qp,
 )
+from sddp.portfolio.result import PortfolioResult, Solved, result_of
 
 
 class Known(NamedTuple):
@@ -107,6 +111,8 @@ class Optimizer(ABC):
         Bounds of the cash. ``max_cash=0`` takes cash out of the problem.
     self_financing : bool
         Which form.
+    constraints : ConstraintSet
+        What holdings and trades must or should keep beyond the bounds.
 
     Raises
     ------
@@ -121,12 +127,15 @@ class Optimizer(ABC):
     min_cash: float = 0.0
     max_cash: float = 1.0
     self_financing: bool = True
+    constraints: ConstraintSet = NO_CONSTRAINTS
 
     def __post_init__(self) -> None:
         check_parameters(self, ("transaction_cost", "sale_cost"))
         low, high = self.min_cash, self.max_cash
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ModelError(f"min_cash = {low}, max_cash = {high}; give two ordered numbers")
+        if not isinstance(self.constraints, ConstraintSet):
+            raise ModelError(f"constraints={self.constraints!r}: must be a ConstraintSet")
 
     @abstractmethod
     def prepare(self, assets: Sequence[Hashable]) -> Kernel:
@@ -211,8 +220,8 @@ class Terms:
         )
         self.lower = read_per_asset(o.min_weights, names, "min_weights", default=0.0)
         self.upper = read_per_asset(o.max_weights, names, "max_weights", default=1.0)
-        self._optimizer, self._rows = o, Rows.none(len(names))
-        self._tracking = Tracking.none(len(names))
+        self._optimizer = o
+        self.rows = ConstraintRows(o.constraints, names)
         self._last: TransactionCostSolution | None = None
 
     def problem(
@@ -221,45 +230,67 @@ class Terms:
         covariance: Floats,
         current: Floats,
         cash_return: float = 0.0,
-        risk_aversion: float = 0.0,
-        **changes: Any,
     ) -> TransactionCostQp:
-        """The problem on arrays, once its bounds are known to leave something.
+        """The problem on arrays without risk aversion, once its bounds leave something.
 
         Raises
         ------
         InfeasibleProblem
         """
-        o = self._optimizer
-        numbers: dict[str, Any] = {
-            "purchase_cost": self.purchase_cost,
-            "sale_cost": self.sale_cost,
-            "lower": self.lower,
-            "upper": self.upper,
-            "cash_lower": float(o.min_cash),
-            "cash_upper": float(o.max_cash),
-            "self_financing": o.self_financing,
-            "rows": self._rows,
-            "tracking": self._tracking,
-        }
+        o, n = self._optimizer, len(self.names)
         problem = TransactionCostQp(
             mean=mean,
             covariance=covariance,
-            risk_aversion=risk_aversion,
+            risk_aversion=0.0,
             current=current,
+            purchase_cost=self.purchase_cost,
+            sale_cost=self.sale_cost,
+            lower=self.lower,
+            upper=self.upper,
             cash_return=cash_return,
-            **(numbers | changes),
+            cash_lower=float(o.min_cash),
+            cash_upper=float(o.max_cash),
+            self_financing=o.self_financing,
+            rows=Rows.none(n),
+            tracking=Tracking.none(n),
         )
         check_feasible(problem, self.names)
-        return problem
+        if not self.rows.constraints:
+            return problem
+        constrained = self.rows.apply(problem)
+        if not leaves_something(constrained):
+            self._refuse_conflict(problem)
+        self._unconstrained = problem
+        return constrained
 
     def optimum(self, problem: TransactionCostQp) -> TransactionCostSolution:
-        """Solve, starting from the last solution."""
-        self._last = solve_transaction_cost_qp(problem, self._last)
+        """Solve, starting from the last solution.
+
+        Raises
+        ------
+        InfeasibleConstraints
+            The constraints cannot be kept together.
+        ModelError, SolverError
+            See `solve_transaction_cost_qp`.
+        """
+        try:
+            self._last = optimum(problem, self._last)
+        except SolverError:
+            if self.rows.constraints:
+                self._refuse_conflict(self._unconstrained)
+            raise
         return self._last
 
     def solved(self, problem: TransactionCostQp) -> Solved:
         """The optimum with what is said of it."""
         found = self.optimum(problem)
         objective = problem.objective(found.weights, found.cash)
-        return Solved(self.names, problem, found, objective, has_duals=True)
+        return Solved(self.names, problem, found, objective, has_duals=True, rows=self.rows)
+
+    def _refuse_conflict(self, problem: TransactionCostQp) -> None:
+        # Costs apart first: else phase one would waste wealth on trades to and fro.
+        error = explain(replace(problem, self_financing=False), self.rows, self.names)
+        if error is None and problem.self_financing:
+            error = explain(problem, self.rows, self.names)
+        if error is not None:
+            raise error

@@ -6,9 +6,14 @@ from enum import Enum
 from typing import Any
 
 from sddp.errors import ModelError
-from sddp.portfolio.markowitz import MaximumSharpe, MinimumVariance, TargetReturn, TargetVolatility
-from sddp.portfolio.mean_variance import MeanVariance
 from sddp.portfolio.optimizer import Optimizer
+from sddp.portfolio.optimizers.markowitz import (
+    MaximumSharpe,
+    MinimumVariance,
+    TargetReturn,
+    TargetVolatility,
+)
+from sddp.portfolio.optimizers.mean_variance import MeanVariance
 
 
 class OptimizerType(Enum):

@@ -13,9 +13,10 @@ import pandas as pd
 from sddp.arrays import Floats
 from sddp.display.shown import Shown
 from sddp.labels import CASH, label_index
+from sddp.portfolio.constraints.constraint_rows import ConstraintRows
 from sddp.portfolio.inputs import read_outcomes
 from sddp.portfolio.moments import Outcomes
-from sddp.portfolio.transaction_cost_qp import (
+from sddp.portfolio.qp.transaction_cost_qp import (
     NEGLIGIBLE,
     TransactionCostQp,
     TransactionCostSolution,
@@ -89,9 +90,13 @@ class PortfolioResult(Shown):
     residual : float
         Largest error in the optimizer's conditions for an optimum, as a share of wealth; at most
         1e-8, usually 1e-16. Where there are duals it is `kkt_residual` of
-        `sddp.portfolio.transaction_cost_qp`.
+        `sddp.portfolio.qp.transaction_cost_qp`.
     cash_return : float
         As given.
+    constraints : DataFrame by name of constraint
+        ``breach``, the largest of a soft constraint, in its own unit (of a score: times the weight
+        that it is an average over), 0 where it is kept; ``multiplier``, the rise of the objective
+        per unit by which the constraint is relaxed, NaN where there are no duals.
     """
 
     weights: pd.Series[float]
@@ -106,6 +111,7 @@ class PortfolioResult(Shown):
     duals: Duals | None
     residual: float
     cash_return: float
+    constraints: pd.DataFrame
 
     def cvar(self, outcomes: Outcomes, *, confidence: float) -> float:
         """CVaR of one period's loss, the cost of trading included.
@@ -175,6 +181,8 @@ class Solved(NamedTuple):
         The optimizer's own.
     has_duals : bool
         Whether the solution is the optimum of `problem`.
+    rows : ConstraintRows
+        Constraints as read.
     """
 
     names: Sequence[Hashable]
@@ -182,6 +190,7 @@ class Solved(NamedTuple):
     solution: TransactionCostSolution
     objective: float
     has_duals: bool
+    rows: ConstraintRows
 
 
 def result_of(solved: Solved) -> PortfolioResult:
@@ -206,7 +215,21 @@ def result_of(solved: Solved) -> PortfolioResult:
         duals=_duals(problem, solution, assets, positions) if solved.has_duals else None,
         residual=solution.kkt_residual,
         cash_return=problem.cash_return,
+        constraints=_constraints(solved),
     )
+
+
+def _constraints(solved: Solved) -> pd.DataFrame:
+    rows, problem, found = solved.rows, solved.problem, solved.solution
+    columns = {"breach": np.zeros(0), "multiplier": np.zeros(0)}
+    if rows.constraints:
+        multipliers = np.full(len(rows.constraints), np.nan)
+        if solved.has_duals:
+            pull, _ = _pull(problem, found)
+            multipliers = rows.multipliers(problem, found, pull)
+        columns = {"breach": rows.breaches(problem, found), "multiplier": multipliers}
+    names = pd.Index([c.name for c in rows.constraints], dtype=str, name="constraint")
+    return pd.DataFrame(columns, index=names)
 
 
 def _duals(
@@ -215,20 +238,26 @@ def _duals(
     assets: pd.Index[Any],
     positions: pd.Index[Any],
 ) -> Duals:
-    p, weights, cash = problem, solution.weights, solution.cash
-    prices = solution.prices
-    slopes = p.slopes(weights, prices)
-    marginal = _marginal_cost(weights - p.current, slopes, *p.trading_prices(prices))
-    pull = np.concatenate([[p.cash_slope(prices)], slopes - marginal])
-    held = np.concatenate([[cash], weights])
+    p = problem
+    pull, marginal = _pull(p, solution)
+    held = np.concatenate([[solution.cash], solution.weights])
     at_lower = held - np.concatenate([[p.cash_lower], p.lower]) <= NEGLIGIBLE
     at_upper = np.concatenate([[p.cash_upper], p.upper]) - held <= NEGLIGIBLE
     return Duals(
-        budget=prices.budget,
+        budget=solution.prices.budget,
         lower=pd.Series(np.where(at_lower, np.maximum(-pull, 0.0), 0.0), index=positions),
         upper=pd.Series(np.where(at_upper, np.maximum(pull, 0.0), 0.0), index=positions),
         marginal_cost=pd.Series(marginal, index=assets),
     )
+
+
+def _pull(problem: TransactionCostQp, solution: TransactionCostSolution) -> tuple[Floats, Floats]:
+    """What cash and each asset still want beyond the marginal cost of trading, and that cost."""
+    p, prices = problem, solution.prices
+    slopes = p.slopes(solution.weights, prices)
+    trades = solution.weights - p.current
+    marginal = _marginal_cost(trades, slopes, *p.trading_prices(prices))
+    return np.concatenate([[p.cash_slope(prices)], slopes - marginal]), marginal
 
 
 def _marginal_cost(trades: Floats, slopes: Floats, buying: Floats, selling: Floats) -> Floats:

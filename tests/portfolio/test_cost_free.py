@@ -7,7 +7,7 @@ from sddp.bounds.frictionless import conditional_law, factor_grid, follow, solve
 from sddp.bounds.martingales import controlled_wealth, return_differences, value_differences
 from sddp.errors import DataError, ModelError
 from sddp.evaluation.estimates import mean_interval
-from sddp.portfolio.cvar_limit import LimitedPortfolio
+from sddp.portfolio.optimizers.cvar_limit import LimitedPortfolio
 from sddp.statistics.autoregression import ReturnAutoregression
 from sddp.statistics.paths import Shocks
 from tests.brown_smith import PROCESS

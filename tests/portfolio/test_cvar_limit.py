@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 from scipy.special import ndtr, ndtri
 
 from sddp.errors import DataError, ModelError, SolverError
-from sddp.portfolio.cvar_limit import LimitedPortfolio, ReturnLaw
+from sddp.portfolio.optimizers.cvar_limit import LimitedPortfolio, ReturnLaw
 from tests.oracles import tail_mean
 
 GROWTH = np.exp(np.random.default_rng(1).normal(0.0, [0.03, 0.05, 0.08, 0.04], (60, 4)))

@@ -7,7 +7,7 @@ from sddp.bounds.frictionless import factor_grid, follow, solve_frictionless
 from sddp.bounds.information_relaxation import information_relaxation, laws_along
 from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.errors import DataError, InfeasibleProblem, ModelError
-from sddp.portfolio.cvar_limit import ReturnLaw
+from sddp.portfolio.optimizers.cvar_limit import ReturnLaw
 from tests.brown_smith import PROCESS
 from tests.portfolio.trees import (
     EXAMPLE,

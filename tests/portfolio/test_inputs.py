@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from sddp.errors import DataError, InfeasibleProblem, ModelError, SolverError
-from sddp.portfolio import CVaRMatched, MeanVariance, Moments, VolatilityDriven, transaction_cost_qp
+from sddp.portfolio import CVaRMatched, MeanVariance, Moments, VolatilityDriven
+from sddp.portfolio.qp import transaction_cost_qp
 
 MEAN = pd.Series({"gold": 0.010, "stocks": 0.012, "euro": 0.004})
 COVARIANCE = pd.DataFrame(

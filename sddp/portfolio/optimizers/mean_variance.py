@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from sddp.arrays import Floats
 from sddp.errors import ModelError
-from sddp.portfolio.cvar_matching import match_cvar
 from sddp.portfolio.inputs import Law
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
+from sddp.portfolio.optimizers.cvar_matching import match_cvar
+from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp
 from sddp.portfolio.result import Solved, losses_of
 from sddp.portfolio.risk_aversion import (
     CVaRMatched,
@@ -17,7 +18,6 @@ from sddp.portfolio.risk_aversion import (
     VolatilityDriven,
     check_risk_aversion,
 )
-from sddp.portfolio.transaction_cost_qp import TransactionCostQp
 from sddp.risk import weighted_cvar
 
 

@@ -11,22 +11,21 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import brentq
 
 from sddp.arrays import Floats
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
-from sddp.portfolio.result import Solved
-from sddp.portfolio.rows import Rows
-from sddp.portfolio.transaction_cost_qp import (
+from sddp.portfolio.qp.root_search import crossing
+from sddp.portfolio.qp.rows import Rows
+from sddp.portfolio.qp.transaction_cost_qp import (
     KKT_TOLERANCE,
     Prices,
     TransactionCostQp,
     TransactionCostSolution,
     kkt_residual,
 )
-
-# Steps of the search for a risk aversion, around the one of the problem's own size.
-FACTOR, STEPS = 8.0, 24
+from sddp.portfolio.result import Solved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,9 @@ class MinimumVarianceKernel:
         problem = self._terms.problem(mean, covariance, current, known.cash_return)
         found = self._terms.optimum(without_return(problem))
         variance = float(found.weights @ covariance @ found.weights)
-        return Solved(self._terms.names, problem, found, variance, has_duals=False)
+        return Solved(
+            self._terms.names, problem, found, variance, has_duals=False, rows=self._terms.rows
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +144,16 @@ class TargetReturnKernel:
         prices = found.prices._replace(rows=found.prices.rows[:-1])
         variance = float(found.weights @ covariance @ found.weights)
         if price <= 0.0:
-            return Solved(self._terms.names, problem, found, variance, has_duals=False)
+            return Solved(
+                self._terms.names, problem, found, variance, has_duals=False, rows=self._terms.rows
+            )
         # The price of return, in variance, is one over the risk aversion at which it is optimal.
         rows = replace(problem.rows, penalty=problem.rows.penalty / price)
         at = replace(problem, risk_aversion=1.0 / price, rows=rows)
         checked = _checked(at, found.weights, prices.times(1.0 / price))
-        return Solved(self._terms.names, at, checked, variance, has_duals=True)
+        return Solved(
+            self._terms.names, at, checked, variance, has_duals=True, rows=self._terms.rows
+        )
 
     def _check_reachable(self, problem: TransactionCostQp) -> None:
         best = self._terms.optimum(replace(problem, risk_aversion=0.0))
@@ -306,54 +311,23 @@ class FrontierSearch:
         ------
         ModelError, SolverError
         """
-        from scipy.optimize import brentq  # 0.3 s to import
+        solved: dict[float, TransactionCostSolution] = {}
 
-        known: dict[float, tuple[float, TransactionCostSolution]] = {}
-
-        def value(log_aversion: float) -> float:
-            risk_aversion = math.exp(log_aversion)
+        def value(risk_aversion: float) -> float:
             found = self.terms.optimum(replace(problem, risk_aversion=risk_aversion))
-            known[risk_aversion] = above(found, risk_aversion), found
-            return known[risk_aversion][0]
+            solved[risk_aversion] = found
+            return above(found, risk_aversion)
 
-        bold, shy = self._bracket(problem, value)
-        if value(bold) * value(shy) < 0.0:
-            brentq(value, bold, shy, xtol=1e-15, rtol=1e-15, maxiter=200)
-        positive = [at for at, (v, _) in known.items() if v > 0.0]
-        low = max(positive) if positive else min(known)
-        high = min(at for at, (v, _) in known.items() if v <= 0.0)
-        at = replace(problem, risk_aversion=high)
-        one, other = known[low][1], known[high][1]
-        share = self._share(lambda s: above(_mixed(at, one, other, s), high))
-        return at, _checked(at, _mixed(at, one, other, share).weights, other.prices)
-
-    def _bracket(
-        self, problem: TransactionCostQp, value: Callable[[float], float]
-    ) -> tuple[float, float]:
-        """Logarithms of two risk aversions with the root between them."""
         largest = float(problem.covariance.diagonal().max())
-        start = math.log(problem.scale / largest) if largest > 0.0 else 0.0
-        step = math.log(FACTOR)
-        bold = shy = start
-        if value(start) > 0.0:
-            for _ in range(STEPS):
-                bold, shy = shy, shy + step
-                if value(shy) <= 0.0:
-                    return bold, shy
-        else:
-            for _ in range(STEPS):
-                bold, shy = bold - step, bold
-                if value(bold) > 0.0:
-                    return bold, shy
-        raise SolverError(
-            f"no risk aversion between {math.exp(bold):g} and {math.exp(shy):g} is the one looked "
-            "for; look for moments of very different size, or for a portfolio without risk"
-        )
+        start = problem.scale / largest if largest > 0.0 else 1.0
+        found = crossing(value, start, "risk aversion")
+        at = replace(problem, risk_aversion=found.high)
+        one, other = solved[found.low], solved[found.high]
+        share = self._share(lambda s: above(_mixed(at, one, other, s), found.high))
+        return at, _checked(at, _mixed(at, one, other, share).weights, other.prices)
 
     def _share(self, value: Callable[[float], float]) -> float:
         """Share of the bolder of two solutions at which a function is zero."""
-        from scipy.optimize import brentq  # 0.3 s to import
-
         if not value(0.0) < 0.0 < value(1.0):
             return 0.0
         share: float = brentq(value, 0.0, 1.0, xtol=1e-15)
@@ -373,6 +347,12 @@ def net_return(problem: TransactionCostQp, weights: Floats) -> float:
 
 def _variance(problem: TransactionCostQp, weights: Floats) -> float:
     return float(weights @ problem.covariance @ weights)
+
+
+def _without_duals(
+    terms: Terms, problem: TransactionCostQp, found: TransactionCostSolution, objective: float
+) -> Solved:
+    return Solved(terms.names, problem, found, objective, has_duals=False, rows=terms.rows)
 
 
 def _mixed(
@@ -412,4 +392,4 @@ def _solved(
     objective: float | None = None,
 ) -> Solved:
     value = net_return(problem, found.weights) if objective is None else objective
-    return Solved(terms.names, problem, found, value, has_duals=True)
+    return Solved(terms.names, problem, found, value, has_duals=True, rows=terms.rows)

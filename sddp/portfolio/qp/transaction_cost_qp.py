@@ -8,13 +8,13 @@ max(-t_i, 0)``, all weights being fractions of the wealth before trading::
     subject to  sum w + cash + cost(t) = 1       (self-financing)
             or  sum w + cash           = 1       (text-book: costs in the objective only)
                 lower <= w <= upper,  cash_lower <= cash <= cash_upper
-                further rows in w, cash, purchases and sales (`sddp.portfolio.rows`)
+                further rows in w, cash, purchases and sales (`sddp.portfolio.qp.rows`)
                 sqrt((w - b)' covariance (w - b)) <= limit for some benchmarks b
 
 where `charge` is what breaches of soft rows, and soft benchmarks, cost. Nothing is smoothed.
 Purchases and sales are columns of their own, cash is eliminated through the budget. From the active
-set of a solution nearby, if one is given, Newton's method (`sddp.portfolio.polish`) mostly needs a
-step or two; otherwise PIQP's interior point method finds which bounds, rows and kinks hold, and
+set of a solution nearby, if one is given, Newton's method (`sddp.portfolio.qp.polish`) mostly needs
+a step or two; otherwise PIQP's interior point method finds which bounds, rows and kinks hold, and
 Newton's method on that set brings the answer to machine precision: what is not traded is not
 traded by a bit. Every answer is checked against the optimality conditions before it is returned.
 """
@@ -31,8 +31,8 @@ import piqp
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import ModelError, SolverError
-from sddp.portfolio.polish import RowQp, polish
-from sddp.portfolio.rows import Rows, Tracking
+from sddp.portfolio.qp.polish import RowQp, polish
+from sddp.portfolio.qp.rows import Rows, Tracking
 
 # Weights that miss the optimality conditions by more than this share of wealth are not handed out.
 KKT_TOLERANCE = 1e-8

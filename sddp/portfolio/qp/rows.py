@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,11 @@ class Rows:
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
         """All rows of some, one after the other."""
-        names = ("weights", "cash", "bought", "sold", "lower", "upper", "penalty")
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    def chosen(self, positions: Ints) -> Rows:
+        """Some of the rows."""
+        return Rows(*(getattr(self, f.name)[positions] for f in fields(self)))
 
     def __len__(self) -> int:
         return len(self.lower)

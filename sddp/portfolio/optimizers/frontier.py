@@ -24,8 +24,8 @@ from sddp.labels import CASH, label_index
 from sddp.portfolio.inputs import Weights, read_moments, read_weights
 from sddp.portfolio.moments import Moments
 from sddp.portfolio.optimizer import Optimizer, Terms
-from sddp.portfolio.polish import RowQp, active_sides, direction
-from sddp.portfolio.transaction_cost_qp import (
+from sddp.portfolio.qp.polish import RowQp, active_sides, direction
+from sddp.portfolio.qp.transaction_cost_qp import (
     Columns,
     TransactionCostQp,
     columns_of,

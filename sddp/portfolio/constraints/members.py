@@ -1,0 +1,513 @@
+"""What a portfolio must or should keep: named constraints in users' words, and sets of them.
+
+Every amount is a fraction of the wealth before trading, as the holdings are. A constraint without
+`penalty` is hard. With one it is soft: each unit of breach, in the constraint's own measure, takes
+that much from the optimizer's objective.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from sddp.arrays import Floats
+from sddp.errors import DataError, ModelError
+from sddp.labels import ByLabel, checked_labels, places_of
+from sddp.portfolio.qp.rows import Rows
+
+# Numbers by asset, in an order that does not depend on how they were given.
+Pairs: TypeAlias = tuple[tuple[Hashable, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint(ABC):
+    """Base of the constraints.
+
+    Parameters
+    ----------
+    name : str
+        What messages, results and events call it.
+    penalty : float or None
+        None: hard. A positive number: soft, per unit of breach.
+    """
+
+    name: str
+    penalty: float | None = None
+    # What a breach is measured in.
+    unit: ClassVar[str] = "of wealth"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ModelError(f"name={self.name!r}: must be text that is not empty")
+        if self.penalty is not None:
+            self._check("penalty", self.penalty, 0.0, math.inf, "a positive number, or None")
+            if not 0.0 < self.penalty < math.inf:
+                raise ModelError(f"{self.name}: penalty={self.penalty}: must be positive, or None")
+
+    @property
+    def size(self) -> float:
+        """A breach that is as large as all wealth in the wrong place: relaxations are compared."""
+        return 1.0
+
+    @abstractmethod
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """The constraint over some assets, its penalty included; none for `TrackingError`.
+
+        Raises
+        ------
+        DataError
+            An asset is unknown.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The constraint in words, without its name."""
+
+    def _check(self, what: str, value: Any, low: float, high: float, wanted: str) -> None:
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not low <= value <= high:
+            raise ModelError(f"{self.name}: {what}={value!r}: must be {wanted}")
+        object.__setattr__(self, what, float(value))
+
+    def _check_share(self, what: str, most: float = 1.0) -> None:
+        wanted = f"a share of wealth from 0 to {most:g}; give 0.1 for 10 %"
+        self._check(what, getattr(self, what), 0.0, most, wanted)
+
+    def _check_sides(self, lowest: float = 0.0) -> None:
+        """Sides that are shares of wealth, or any numbers where `lowest` is infinite."""
+        low, high = getattr(self, "lower", None), getattr(self, "upper", None)
+        if low is None and high is None:
+            raise ModelError(f"{self.name}: lower=None, upper=None: give at least one of them")
+        for what, value in (("lower", low), ("upper", high)):
+            if value is None:
+                continue
+            if lowest == 0.0:
+                self._check_share(what)
+            else:
+                self._check(what, value, -1e9, 1e9, "a finite number")
+        if low is not None and high is not None and low > high:
+            raise ModelError(f"{self.name}: lower={low} is above upper={high}; swap them")
+
+    def _set_pairs(self, what: str) -> None:
+        object.__setattr__(self, what, _pairs(getattr(self, what), f"{self.name}: {what}"))
+
+    def _places(self, labels: Iterable[Hashable], assets: Sequence[Hashable]) -> list[int]:
+        try:
+            return places_of(labels, assets)
+        except KeyError as error:
+            raise DataError(
+                f"{self.name}: asset {error.args[0]!r} is unknown; known are {list(assets)[:8]}"
+            ) from error
+
+    def _weighted(self, pairs: Pairs, assets: Sequence[Hashable]) -> Floats:
+        weights = np.zeros(len(assets))
+        weights[self._places([label for label, _ in pairs], assets)] = [v for _, v in pairs]
+        return weights
+
+    def _prices(self, n_rows: int) -> Floats:
+        return np.full(n_rows, np.inf if self.penalty is None else self.penalty)
+
+    def _between(self, weights: Floats, **parts: Any) -> Rows:
+        """One row between `lower` and `upper`, or the same sides for several rows."""
+        low, high = getattr(self, "lower", None), getattr(self, "upper", None)
+        k = len(weights)
+        return Rows.of(
+            weights,
+            lower=np.full(k, -np.inf if low is None else low),
+            upper=np.full(k, np.inf if high is None else high),
+            penalty=self._prices(k),
+            **parts,
+        )
+
+    def _sides(self) -> str:
+        low, high = getattr(self, "lower", None), getattr(self, "upper", None)
+        if low is None or high is None:
+            return f"at most {high:g}" if low is None else f"at least {low:g}"
+        return f"between {low:g} and {high:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionLimit(Constraint):
+    """Bounds of each of some weights.
+
+    Parameters
+    ----------
+    assets : sequence of labels, or None
+        Each of them; None for every asset.
+    lower, upper : float, optional
+        At least one. A negative `lower` is refused: short positions have costs of borrowing that
+        are not modeled.
+    """
+
+    assets: tuple[Hashable, ...] | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lower is not None and self.lower < 0.0:
+            raise ModelError(f"{self.name}: lower={self.lower}: {REFUSED['ShortPosition']}")
+        self._check_sides()
+        if self.assets is not None:
+            object.__setattr__(self, "assets", _members(self.assets, self.name))
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`; a row for each asset."""
+        chosen = assets if self.assets is None else self.assets
+        return self._between(np.eye(len(assets))[self._places(chosen, assets)])
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        of = "every asset" if self.assets is None else f"each of {_listed(self.assets)}"
+        return f"weight of {of} {self._sides()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLimit(Constraint):
+    """Bounds of the sum of some weights; groups may overlap.
+
+    Parameters
+    ----------
+    assets : sequence of labels
+    lower, upper : float, optional
+        At least one.
+    """
+
+    assets: tuple[Hashable, ...]
+    lower: float | None = None
+    upper: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_sides()
+        object.__setattr__(self, "assets", _members(self.assets, self.name))
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`."""
+        weights = np.zeros((1, len(assets)))
+        weights[0, self._places(self.assets, assets)] = 1.0
+        return self._between(weights)
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        return f"weight of {_listed(self.assets)} together {self._sides()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorExposure(Constraint):
+    """Bounds of the exposure ``sum_i loading_i w_i`` to a factor.
+
+    Parameters
+    ----------
+    loadings : mapping or Series by label
+        Of the assets; those left out have none.
+    lower, upper : float, optional
+        At least one.
+    """
+
+    loadings: Pairs
+    lower: float | None = None
+    upper: float | None = None
+    unit: ClassVar[str] = "of exposure"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_sides(-math.inf)
+        self._set_pairs("loadings")
+
+    @property
+    def size(self) -> float:
+        """The largest loading."""
+        return max(abs(value) for _, value in self.loadings) or 1.0
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`."""
+        return self._between(self._weighted(self.loadings, assets)[None])
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        return f"exposure to the factor {self._sides()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingError(Constraint):
+    """Volatility of the difference from a benchmark, ``sqrt((w - b)' S (w - b))``.
+
+    Hard it is a cone. Soft it is a quadratic: ``penalty / 2`` times the variance of the difference
+    per period is taken from the objective, as risk aversion takes it of the variance.
+
+    Parameters
+    ----------
+    benchmark : mapping or Series by label
+        Weights; what is missing to 1 is cash.
+    limit : float
+        A year, 0.02 for 2 %; of a soft one what `ConstraintSet.check` compares with.
+    periods_per_year : float
+        Periods of the covariance in a year, 252 for trading days.
+    """
+
+    benchmark: Pairs
+    limit: float
+    periods_per_year: float
+    unit: ClassVar[str] = "a year"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set_pairs("benchmark")
+        total = sum(value for _, value in self.benchmark)
+        if min(value for _, value in self.benchmark) < 0.0 or total > 1.0 + 1e-9:
+            raise ModelError(
+                f"{self.name}: benchmark sums to {total:g}: must be weights of at least 0 that "
+                "sum to at most 1; the rest is cash"
+            )
+        self._check("limit", self.limit, 1e-6, 1.0, "a volatility up to 1; give 0.02 for 2 %")
+        self._check("periods_per_year", self.periods_per_year, 1e-3, 1e6, "a positive number")
+
+    @property
+    def per_period(self) -> float:
+        """The limit per period of the covariance."""
+        return self.limit / math.sqrt(self.periods_per_year)
+
+    def weights(self, assets: Sequence[Hashable]) -> Floats:
+        """Of the benchmark."""
+        return self._weighted(self.benchmark, assets)
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`: none."""
+        self.weights(assets)
+        return Rows.none(len(assets))
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        return f"tracking error at most {self.limit:g} a year"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EsgFloor(Constraint):
+    """Least average score of what is held.
+
+    Parameters
+    ----------
+    scores : mapping or Series by label
+        Of every asset, inside `scale`.
+    floor : float
+        Inside `scale`.
+    cash_score : float or None
+        None: cash is left out of the average, ``sum score_i w_i >= floor sum w_i``. A number: cash
+        counts with that score.
+    scale : pair of floats
+        Least and greatest score there can be.
+    """
+
+    scores: Pairs
+    floor: float
+    cash_score: float | None = None
+    scale: tuple[float, float] = (0.0, 100.0)
+    unit: ClassVar[str] = "of score"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = (float(value) for value in self.scale)
+        if not low < high:
+            raise ModelError(f"{self.name}: scale={self.scale}: give least and greatest score")
+        object.__setattr__(self, "scale", (low, high))
+        self._set_pairs("scores")
+        inside = f"inside the scale from {low:g} to {high:g}"
+        for label, score in self.scores:
+            if not low <= score <= high:
+                raise DataError(f"{self.name}: score of {label!r} = {score}: must be {inside}")
+        self._check("floor", self.floor, low, high, inside)
+        if self.cash_score is not None:
+            self._check("cash_score", self.cash_score, low, high, inside)
+
+    @property
+    def size(self) -> float:
+        """Width of the scale."""
+        return self.scale[1] - self.scale[0]
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`."""
+        missing = [label for label in assets if label not in dict(self.scores)]
+        if missing:
+            raise DataError(f"{self.name}: no score of {missing[0]!r}; give one for every asset")
+        above = self._weighted(self.scores, assets) - self.floor
+        cash = 0.0 if self.cash_score is None else self.cash_score - self.floor
+        return Rows.of(
+            above[None], cash=np.array([cash]), lower=np.zeros(1), penalty=self._prices(1)
+        )
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        cash = "cash left out" if self.cash_score is None else f"cash with {self.cash_score:g}"
+        return f"average score at least {self.floor:g}, {cash}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turnover(Constraint):
+    """Purchases plus sales of the risky assets, ``sum_i |u_i - x_i|``, at most `limit`."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_share("limit", most=2.0)
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`."""
+        n = len(assets)
+        return Rows.of(
+            np.zeros((1, n)),
+            bought=np.ones((1, n)),
+            sold=np.ones((1, n)),
+            upper=np.array([self.limit]),
+            penalty=self._prices(1),
+        )
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        return f"purchases plus sales at most {self.limit:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Liquidity(Constraint):
+    """Trade of each asset of at most a share of what is traded a day.
+
+    Hard it limits what may be traded before anything is optimized; soft it charges what is traded
+    beyond.
+
+    Parameters
+    ----------
+    volume : mapping or Series by label
+        Average daily volume in money; an asset left out is not limited.
+    portfolio_value : float
+        Money that weights are shares of.
+    share : float
+        Of the volume; 0.1 is 10 %.
+    """
+
+    volume: Pairs
+    portfolio_value: float
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set_pairs("volume")
+        for label, money in self.volume:
+            if not money > 0.0:
+                raise DataError(
+                    f"{self.name}: volume of {label!r} = {money}: must be positive money a day; "
+                    "leave out an asset without a limit, or bound its weight by PositionLimit"
+                )
+        self._check("portfolio_value", self.portfolio_value, 1e-300, 1e300, "positive money")
+        self._check_share("share")
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`; a row for each asset with a volume."""
+        trades = np.eye(len(assets))[self._places([label for label, _ in self.volume], assets)]
+        limits = self.share * np.array([money for _, money in self.volume]) / self.portfolio_value
+        return Rows.of(
+            np.zeros_like(trades),
+            bought=trades,
+            sold=trades,
+            upper=limits,
+            penalty=self._prices(len(trades)),
+        )
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        return f"trade of each asset at most {self.share:g} of its daily volume"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CashBounds(Constraint):
+    """Bounds of cash."""
+
+    lower: float | None = None
+    upper: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_sides()
+
+    def rows(self, assets: Sequence[Hashable]) -> Rows:
+        """See `Constraint.rows`."""
+        return self._between(np.zeros((1, len(assets))), cash=np.ones(1))
+
+    def describe(self) -> str:
+        """See `Constraint.describe`."""
+        return f"cash {self._sides()}"
+
+
+KINDS: Mapping[str, type[Constraint]] = {
+    kind.__name__: kind
+    for kind in (
+        PositionLimit,
+        GroupLimit,
+        FactorExposure,
+        TrackingError,
+        EsgFloor,
+        Turnover,
+        Liquidity,
+        CashBounds,
+    )
+}
+
+# What is asked for and not offered, and why.
+REFUSED: Mapping[str, str] = {
+    "Cardinality": "a number of positions is no convex constraint; bound weights by PositionLimit",
+    "MinimumLot": "lots make weights whole numbers, which no solver here has; round the trades",
+    "ShortPosition": "short positions have costs of borrowing not modeled here; give 0 or more",
+}
+
+
+def constraint_of(kind: str, values: Mapping[str, Any]) -> Constraint:
+    """A constraint from its class name and its fields.
+
+    Raises
+    ------
+    ModelError
+        The kind is unknown or not offered, or a field is wrong.
+    """
+    if kind in REFUSED:
+        raise ModelError(f"kind={kind!r}: {REFUSED[kind]}")
+    if kind not in KINDS:
+        raise ModelError(f"kind={kind!r}: must be one of {', '.join(KINDS)}")
+    known = {f.name for f in fields(KINDS[kind])}
+    if unknown := sorted(set(values) - known):
+        raise ModelError(f"{kind}: unknown fields {unknown}; known are {sorted(known)}")
+    try:
+        return KINDS[kind](**values)
+    except TypeError as error:
+        raise ModelError(f"{kind}: {error}") from error
+
+
+def _pairs(values: ByLabel | Pairs, what: str) -> Pairs:
+    items = list(values.items()) if isinstance(values, Mapping | pd.Series) else list(values)
+    if not items:
+        raise ModelError(f"{what} is empty; give a number for at least one asset")
+    labels = checked_labels([label for label, _ in items], what)
+    numbers = np.array([value for _, value in items], dtype=float)
+    if not np.isfinite(numbers).all():
+        at = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise DataError(f"{what} of {labels[at]!r} = {numbers[at]}: must be a finite number")
+    return tuple(sorted(zip(labels, numbers.tolist(), strict=True), key=lambda p: str(p[0])))
+
+
+def _members(assets: Iterable[Hashable], name: str) -> tuple[Hashable, ...]:
+    if isinstance(assets, str):
+        raise ModelError(f"{name}: assets={assets!r}: must be a sequence of labels, such as a list")
+    members = checked_labels(assets, f"{name}: assets")
+    if not members:
+        raise ModelError(f"{name}: assets is empty; a group needs members")
+    return tuple(sorted(members, key=str))
+
+
+def _listed(labels: Sequence[Hashable], shown: int = 5) -> str:
+    text = ", ".join(repr(label) for label in labels[:shown])
+    return text if len(labels) <= shown else f"{text} and {len(labels) - shown} more"

@@ -1,0 +1,1 @@
+"""The quadratic program of one period with transaction costs, and what solves it."""
