@@ -7,10 +7,11 @@ decisions, Markovian and general graphs, both senses) and compares with an indep
 the scenario tree. Its table holds each problem; it ends with exit code 1 when one is wrong by more
 than 1e-6 without saying so.
 
-``python -m experiments.fuzz constraints [--problems N] [--seed S] [--first K]`` gives the one-period
-optimizer random sets of constraints of all kinds, hard and soft, and compares optima with Clarabel
-on a form of its own; where there is none, the named conflict must be minimal and the stated
-relaxation feasible and the least. It ends with exit code 1 when one is wrong or takes over 2 s.
+``python -m experiments.fuzz constraints [--problems N] [--seed S] [--first K]`` gives the
+one-period optimizer random sets of constraints of all kinds, hard and soft, and compares optima
+with Clarabel on a form of its own; where there is none, the named conflict must be minimal and the
+stated relaxation feasible and the least. It ends with exit code 1 when one is wrong or takes over
+2 s.
 """
 
 from __future__ import annotations

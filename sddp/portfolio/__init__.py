@@ -4,10 +4,10 @@ Beside them, what multi-stage policies are measured with where returns follow an
 the value of trading without costs, and upper bounds by information relaxation.
 """
 
+from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.constraint_set import Breach, ConstraintSet
 from sddp.portfolio.constraints.members import (
     CashBounds,
-    Constraint,
     EsgFloor,
     FactorExposure,
     GroupLimit,

@@ -21,8 +21,9 @@ import scipy.sparse as sp
 from sddp.arrays import Floats, Ints
 from sddp.errors import InfeasibleConstraints, SolverError
 from sddp.lp import Arrays, LinearProgram, Status, fitted_scaling
+from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.constraint_rows import ConstraintRows
-from sddp.portfolio.constraints.members import Constraint, EsgFloor, Liquidity, TrackingError
+from sddp.portfolio.constraints.members import EsgFloor, Liquidity, TrackingError
 from sddp.portfolio.qp.cones import least_excess
 from sddp.portfolio.qp.rows import Rows, Tracking
 from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp

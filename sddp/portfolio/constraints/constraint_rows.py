@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from sddp.arrays import Floats, Ints
+from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.constraint_set import ConstraintSet
-from sddp.portfolio.constraints.members import Constraint, TrackingError
+from sddp.portfolio.constraints.members import TrackingError
 from sddp.portfolio.qp.rows import Rows, Tracking
 from sddp.portfolio.qp.transaction_cost_qp import (
     NEGLIGIBLE,

@@ -16,8 +16,8 @@ import pandas as pd
 from sddp.arrays import Floats
 from sddp.errors import ModelError
 from sddp.labels import CASH, ByLabel, numbers_by_label
+from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.members import (
-    Constraint,
     EsgFloor,
     Liquidity,
     TrackingError,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq
 
 from sddp.arrays import Floats
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
@@ -328,6 +327,8 @@ class FrontierSearch:
 
     def _share(self, value: Callable[[float], float]) -> float:
         """Share of the bolder of two solutions at which a function is zero."""
+        from scipy.optimize import brentq  # 0.3 s to import
+
         if not value(0.0) < 0.0 < value(1.0):
             return 0.0
         share: float = brentq(value, 0.0, 1.0, xtol=1e-15)

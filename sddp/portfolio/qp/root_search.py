@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scipy.optimize import brentq
-
 from sddp.errors import SolverError
 
 # The bracket grows by this factor, so many times in either direction.
@@ -45,11 +43,15 @@ def crossing(
     SolverError
         The function does not cross zero in reach.
     """
+    from scipy.optimize import brentq  # 0.3 s to import
+
     known: dict[float, float] = {}
 
     def at(logarithm: float) -> float:
         argument = math.exp(logarithm)
-        known[argument] = value(argument)
+        # Warm solves may differ by rounding: a value near zero must not change its sign.
+        if argument not in known:
+            known[argument] = value(argument)
         return known[argument]
 
     step = math.log(FACTOR)
