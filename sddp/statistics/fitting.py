@@ -176,6 +176,8 @@ class FitProblem:
         Starts of EM for each number of regimes.
     earlier : Parameters or None
         Parameters of an earlier fit, in the units of the observations: one of the starts.
+    overlap : int
+        Rows that say what one independent row says; `criteria` and `settings` count rows.
     """
 
     data: Standardized
@@ -183,6 +185,7 @@ class FitProblem:
     criteria: Criteria
     n_starts: int
     earlier: Parameters | None
+    overlap: int = 1
 
     def require_rows(self, n_states: int) -> None:
         """Refuse more regimes than the rows can carry.
@@ -190,16 +193,28 @@ class FitProblem:
         Raises
         ------
         DataError
-            Fewer rows than the least count of every regime, or than parameters to fit.
+            Fewer independent rows than the least count of every regime, or than parameters to
+            fit; names the number of regimes that they carry.
         """
         n_rows, n_variables = self.data.values.shape
-        per_parameter = count_parameters(n_states, n_variables) / n_variables
-        needed = int(np.ceil(max(n_states * self.criteria.min_count, per_parameter)))
+        needed = self._rows_needed(n_states)
         if n_rows < needed:
-            raise DataError(
-                f"log_returns has {n_rows} rows; {n_states} regimes of {n_variables} variables "
-                f"need at least {needed}: give more rows or fewer states"
+            carried = [k for k in range(1, n_states) if n_rows >= self._rows_needed(k)]
+            states = (
+                f"fewer states (n_states = {carried[-1]} would do)" if carried else "no regimes"
             )
+            kind = (
+                "" if self.overlap == 1 else f", as many as {n_rows / self.overlap:g} independent"
+            )
+            raise DataError(
+                f"log_returns has {n_rows} rows{kind}; {n_states} regimes of {n_variables} "
+                f"variables need at least {needed}: give more rows or {states}"
+            )
+
+    def _rows_needed(self, n_states: int) -> int:
+        n_variables = self.data.values.shape[1]
+        parameters = self.overlap * count_parameters(n_states, n_variables) / n_variables
+        return int(np.ceil(max(n_states * self.criteria.min_count, parameters)))
 
 
 def search_starts(

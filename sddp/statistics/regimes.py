@@ -224,6 +224,8 @@ class FittedRegimes(Regimes):
         One row per start: `n_states`, `start`, `kind`, `iterations`, `converged`,
         `log_likelihood`, `penalized_log_likelihood`, `least_count`, `least_eigenvalue_ratio` (NaN
         where EM broke down), `discarded` (the reason, or empty) and `chosen`.
+    overlap : int
+        Rows of the data that say what one independent row says.
     """
 
     _: KW_ONLY
@@ -235,12 +237,17 @@ class FittedRegimes(Regimes):
     converged: bool
     history: Floats
     fit_log: pd.DataFrame
+    overlap: int = 1
 
     @property
     def bic(self) -> float:
-        """Bayesian information criterion of the fit (smaller is better; Schwarz 1978)."""
+        """Bayesian information criterion of the fit (smaller is better; Schwarz 1978).
+
+        On independent rows: a likelihood of rows that overlap counts each of them `overlap` times.
+        """
         n_parameters = count_parameters(self.n_states, self.n_variables)
-        return -2.0 * self.log_likelihood + n_parameters * float(np.log(self.n_observations))
+        penalty = n_parameters * float(np.log(self.n_observations / self.overlap))
+        return -2.0 * self.log_likelihood / self.overlap + penalty
 
     def _facts(self) -> dict[str, str]:
         return super()._facts() | {
@@ -269,11 +276,11 @@ class GaussianRegimes:
     n_starts : int
         Starts of EM for each number of regimes tried.
     prior_observations : float
-        Strength of the prior in rows; 0 is maximum likelihood.
+        Strength of the prior in independent rows; 0 is maximum likelihood.
     prior_scale : float
         The prior covariance as a multiple of the pooled one.
     min_count : float, optional
-        Least expected number of rows of a regime; ``max(2 d, 20)`` by default.
+        Least expected number of independent rows of a regime; ``max(2 d, 20)`` by default.
     min_eigenvalue_ratio : float
         Least variance that a regime may give to any combination of the variables, relative to its
         variance over all rows.
@@ -323,6 +330,7 @@ class GaussianRegimes:
         *,
         lengths: ArrayLike | None = None,
         start: Regimes | None = None,
+        overlap: int = 1,
         rng: Rng,
     ) -> FittedRegimes:
         """Estimate the regimes.
@@ -338,6 +346,9 @@ class GaussianRegimes:
         start : Regimes, optional
             Earlier parameters, used as the first of the `n_starts` starts wherever as many
             regimes are fitted as they have.
+        overlap : int
+            Rows that say what one independent row says: 5 where weekly returns start on every day.
+            The least count of a regime, the prior and BIC are in independent rows.
         rng : int, SeedSequence or Generator
             Draws the starts. More starts leave the earlier ones as they were.
 
@@ -359,7 +370,9 @@ class GaussianRegimes:
         FitWarning
             Fewer regimes than asked for were fitted, or EM hit its limit of iterations.
         """
-        fitted = self.fit_quietly(log_returns, lengths=lengths, start=start, rng=rng)
+        fitted = self.fit_quietly(
+            log_returns, lengths=lengths, start=start, overlap=overlap, rng=rng
+        )
         if fitted.n_states < self.n_states:
             warnings.warn(_reduction(fitted), FitWarning, stacklevel=2)
         if not fitted.converged:
@@ -372,31 +385,36 @@ class GaussianRegimes:
         *,
         lengths: ArrayLike | None = None,
         start: Regimes | None = None,
+        overlap: int = 1,
         rng: Rng,
     ) -> FittedRegimes:
         """`fit` without its warnings, for callers that read `n_states` and `converged`."""
         rng = generator(rng)
+        _require("overlap", overlap, overlap >= 1, "at least 1")
         table = read_table(log_returns, "log_returns")
         if start is not None:
             check_columns(table, start.variable_names, start.n_variables, "log_returns")
         with one_blas_thread():
-            problem = self._problem(table, sequence_lengths(lengths, len(table.values)), start)
+            counts = sequence_lengths(lengths, len(table.values))
+            problem = self._problem(table, counts, start, overlap)
             best, fit_log = search_starts(problem, self.n_states, rng)
         return _fitted(best, fit_log, problem, table.names, self.n_states)
 
-    def _problem(self, table: Table, lengths: Ints, start: Regimes | None) -> FitProblem:
+    def _problem(
+        self, table: Table, lengths: Ints, start: Regimes | None, overlap: int
+    ) -> FitProblem:
         data = standardize(table, lengths)
         settings = EMSettings(
             prior_covariance=self.prior_scale * data.correlation,
-            prior_observations=self.prior_observations,
+            prior_observations=self.prior_observations * overlap,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
         )
         count = self.min_count
         if count is None:
             count = max(2 * table.values.shape[1], FEWEST_ROWS)
-        criteria = Criteria(count, self.min_eigenvalue_ratio)
-        return FitProblem(data, settings, criteria, self.n_starts, _parameters(start))
+        criteria = Criteria(count * overlap, self.min_eigenvalue_ratio)
+        return FitProblem(data, settings, criteria, self.n_starts, _parameters(start), overlap)
 
 
 def _fitted(
@@ -422,6 +440,7 @@ def _fitted(
         converged=result.converged,
         history=read_only(result.history + data.log_jacobian),
         fit_log=fit_log,
+        overlap=problem.overlap,
     )
 
 

@@ -418,3 +418,42 @@ def test_bad_settings_are_named(setting, words):
 def test_rng_has_no_default():
     with pytest.raises(TypeError, match="rng"):
         GaussianRegimes(2).fit(_returns())
+
+
+# --- rows that overlap ---
+
+
+def repeated(table: np.ndarray, times: int) -> tuple[np.ndarray, list[int]]:
+    """Copies of one sequence: `times` rows that say what one says."""
+    return np.vstack([table] * times), [len(table)] * times
+
+
+def test_copies_of_the_rows_say_no_more_than_one():
+    """Fit, penalty and BIC of five copies with ``overlap=5`` are those of the rows alone."""
+    table = np.random.default_rng(3).normal(0.0, [0.01, 0.02], (150, 2))
+    table[60:110] *= 4.0
+    settings = GaussianRegimes(n_states=2, n_starts=3, tolerance=1e-10)
+    alone = settings.fit(table, rng=1)
+    copies, lengths = repeated(table, 5)
+    five = settings.fit(copies, lengths=lengths, overlap=5, start=alone, rng=1)
+    np.testing.assert_allclose(five.means, alone.means, atol=1e-6)
+    np.testing.assert_allclose(five.covariances, alone.covariances, rtol=1e-3)
+    assert five.bic == pytest.approx(alone.bic, rel=1e-6)
+    wrong = settings.fit(copies, lengths=lengths, start=alone, rng=1)
+    assert wrong.bic < 4.0 * alone.bic  # five copies taken for five times the data
+
+
+def test_the_guard_against_small_regimes_counts_independent_rows():
+    table = np.random.default_rng(5).normal(0.0, 0.01, (60, 1))
+    table[40:] *= 5.0
+    copies, lengths = repeated(table, 5)
+    settings = GaussianRegimes(n_states=2, n_starts=3, min_count=25.0)
+    assert settings.fit_quietly(copies, lengths=lengths, rng=1).n_states == 2
+    assert settings.fit_quietly(copies, lengths=lengths, overlap=5, rng=1).n_states == 1
+
+
+def test_too_few_independent_rows_are_named_with_the_regimes_that_would_do():
+    copies, lengths = repeated(np.random.default_rng(5).normal(0.0, 0.01, (45, 1)), 5)
+    wanted = r"225 rows, as many as 45 independent; 3 regimes .* \(n_states = 2 would do\)"
+    with pytest.raises(DataError, match=wanted):
+        GaussianRegimes(n_states=3).fit(copies, lengths=lengths, overlap=5, rng=1)
