@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -31,13 +31,20 @@ from sddp.estimation.means import (
 from sddp.market.market import View
 from sddp.rng import Seed, seed_sequence
 from sddp.scenarios import MarkovScenarios
-from sddp.statistics import FactorModel, GaussianRegimes, Regimes, markov_scenarios
+from sddp.statistics import (
+    FactorModel,
+    GaussianRegimes,
+    Regimes,
+    historical_scenarios,
+    markov_scenarios,
+)
 
 # A change of regime that some hundred rows never showed is improbable, not impossible: this share
 # of the uniform law is mixed into the chain of the scenarios, so that a trained policy has learned
 # about every regime.
 UNSEEN_CHANGE = 1e-6
 
+ScenarioKind = Literal["gaussian", "filtered_history", "predictive"]
 LimitMeans: TypeAlias = "Literal['same', 'zero'] | MeanEstimator"
 
 
@@ -69,6 +76,13 @@ class RegimeEstimator:
         Per regime.
     sampling : str
         As in `markov_scenarios`.
+    moment_matching : bool
+        Give the scenarios of each regime exactly the fitted mean and covariance; those of history
+        have them anyway.
+    scenarios : {"gaussian", "filtered_history", "predictive"}
+        Drawn from the fitted normal laws; or the rows of the window, standardized by regime and
+        joined with the residuals of the same row (at most `n_scenarios` of them); or these with the
+        uncertainty of the parameters. See `sddp.statistics.historical_scenarios`.
     carry : bool
         Take the parameters of the fit before as one of the starts. Without it a fit depends on
         its window alone, and schedules with different refits share those of common dates.
@@ -85,7 +99,7 @@ class RegimeEstimator:
     ------
     ModelError
         `window` or `period` make no sense, `seed` is neither an integer nor a SeedSequence, or
-        `means` or `limit_means` estimate no means.
+        `means` or `limit_means` estimate no means, or `scenarios` is another word.
     """
 
     seed: Seed
@@ -95,6 +109,8 @@ class RegimeEstimator:
     regimes: GaussianRegimes = field(default_factory=GaussianRegimes)
     n_scenarios: int = 250
     sampling: str = "sobol"
+    moment_matching: bool = False
+    scenarios: ScenarioKind = "gaussian"
     carry: bool = True
     means: MeanEstimator = field(default_factory=SampleMeans)
     limit_means: LimitMeans = "same"
@@ -109,6 +125,9 @@ class RegimeEstimator:
         seed_sequence(self.seed)
         for name, words in (("means", ()), ("limit_means", ("same", "zero"))):
             check_means(name, getattr(self, name), words)
+        if self.scenarios not in get_args(ScenarioKind):
+            known = ", ".join(repr(kind) for kind in get_args(ScenarioKind))
+            raise ModelError(f"scenarios={self.scenarios!r}: must be one of {known}")
 
     def estimate(self, view: View, *, start: Fit | None = None) -> RegimeEstimate:
         """Regimes and scenarios from the rows of a view.
@@ -129,17 +148,7 @@ class RegimeEstimator:
         table, lengths = self.drivers(view)
         rng = generator_for(self.seed, "regimes", view.date)
         fit = self.cache.fit(self._per_sequence(), table, lengths, start=start, rng=rng)
-        assets = None
-        if view.factors is not None:
-            assets = FactorModel(missing="skip").fit(self.followers(view), table)
-        drawn = markov_scenarios(
-            fit.regimes,
-            assets,
-            n_stages=1,
-            n_scenarios=self.n_scenarios,
-            rng=generator_for(self.seed, "scenarios", view.date),
-            sampling=self.sampling,
-        )
+        drawn = self._drawn(view, fit.regimes, table, lengths)
         estimate = self._estimate(view, start, fit, _with_unseen_changes(drawn))
         if isinstance(self.means, SampleMeans) and self.limit_means == "same":
             return estimate
@@ -176,6 +185,40 @@ class RegimeEstimator:
         rate = view.cash_rate.loc[view.returns.index].to_frame()
         cash, _ = periods(rate.apply(np.log1p), self._rows(view), self.period)
         return assets.apply(np.expm1), cash["cash_rate"].apply(np.expm1)
+
+    def _drawn(
+        self, view: View, regimes: Regimes, table: pd.DataFrame, lengths: Ints
+    ) -> MarkovScenarios:
+        """Scenarios of one stage, as the regimes and the assets' own model have them."""
+        assets, followers = None, None
+        if view.factors is not None:
+            followers = self.followers(view)
+            assets = FactorModel(missing="skip").fit(followers, table)
+        rng = generator_for(self.seed, "scenarios", view.date)
+        if self.scenarios == "gaussian":
+            return markov_scenarios(
+                regimes,
+                assets,
+                n_stages=1,
+                n_scenarios=self.n_scenarios,
+                rng=rng,
+                sampling=self.sampling,
+                moment_matching=self.moment_matching,
+            )
+        counts = None
+        if self.scenarios == "predictive":
+            counts = regimes.filter(table, lengths=lengths).sum(axis=0) / self.period
+        return historical_scenarios(
+            regimes,
+            table,
+            assets,
+            followers,
+            n_stages=1,
+            n_scenarios=self.n_scenarios,
+            lengths=lengths,
+            independent_rows=counts,
+            rng=rng,
+        )
 
     def _mean_inputs(
         self, view: View, table: pd.DataFrame, lengths: Ints, estimate: RegimeEstimate

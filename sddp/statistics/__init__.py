@@ -11,7 +11,11 @@ from sddp.statistics.sampling import (
     monte_carlo_normal,
     sobol_normal,
 )
-from sddp.statistics.scenario_generation import asset_moments, markov_scenarios
+from sddp.statistics.scenario_generation import (
+    asset_moments,
+    historical_scenarios,
+    markov_scenarios,
+)
 from sddp.statistics.selection import choose_n_states
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "asset_moments",
     "choose_n_states",
     "fit_autoregression",
+    "historical_scenarios",
     "latin_hypercube_normal",
     "markov_scenarios",
     "match_moments",

@@ -350,3 +350,41 @@ def test_bayes_stein_of_regimes_asks_for_its_null(view):
 def test_bayes_stein_needs_rows():
     with pytest.raises(DataError, match="5 independent rows; Bayes-Stein means of 3 assets"):
         BayesStein((1.0, 1.0)).means(inputs(n_independent=5.0))
+
+
+# --- kinds of scenarios ---
+
+
+def test_filtered_history_keeps_the_moments_of_the_regimes(view):
+    """Nothing is drawn: another seed of the scenarios gives the same ones."""
+    settings = {"scenarios": "filtered_history", "n_scenarios": 500}
+    estimate = two_regimes(**settings).estimate(view)
+    plain = two_regimes().estimate(view)
+    assert estimate.scenarios.n_scenarios == 120
+    assert estimate.fit.arrays["means"].tobytes() == plain.fit.arrays["means"].tobytes()
+    widths = estimate.scenarios.returns[0].std(axis=1)
+    gaussian = two_regimes(n_scenarios=512, moment_matching=True).estimate(view).scenarios
+    np.testing.assert_allclose(widths, gaussian.returns[0].std(axis=1), rtol=0.1)
+
+
+def test_predictive_scenarios_are_wider(view):
+    def spread(kind: str) -> float:
+        made = two_regimes(scenarios=kind, n_scenarios=500).estimate(view).scenarios
+        return float(made.returns[0].std())
+
+    assert spread("predictive") > 1.01 * spread("filtered_history")
+
+
+def test_moment_matching_can_be_asked_of_an_estimator(view):
+    estimate = two_regimes(n_scenarios=64, moment_matching=True).estimate(view)
+    logs = np.log1p(estimate.scenarios.returns[0])
+    rough = np.log1p(two_regimes(n_scenarios=64).estimate(view).scenarios.returns[0])
+    law = two_regimes(n_scenarios=4096).estimate(view).scenarios.returns[0]
+    expected = np.log1p(law).std(axis=1)
+    exact = np.abs(logs.std(axis=1) / expected - 1.0).max()
+    assert exact < 0.5 * np.abs(rough.std(axis=1) / expected - 1.0).max()
+
+
+def test_another_kind_of_scenarios_is_refused():
+    with pytest.raises(ModelError, match="scenarios='historic': must be one of 'gaussian'"):
+        two_regimes(scenarios="historic")
