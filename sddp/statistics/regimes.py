@@ -30,6 +30,8 @@ from sddp.statistics.tables import (
     Table,
     TableLike,
     check_columns,
+    check_positive_definite,
+    finite_array,
     read_table,
     sequence_lengths,
     split,
@@ -93,10 +95,10 @@ class Regimes(Shown):
             "start_probabilities": (k,),
         }
         for name, shape in shapes.items():
-            object.__setattr__(self, name, _finite_array(getattr(self, name), shape, name))
+            object.__setattr__(self, name, finite_array(getattr(self, name), shape, name))
         for name in ("transition_matrix", "start_probabilities"):
             object.__setattr__(self, name, _probabilities(getattr(self, name), name))
-        _check_positive_definite(self.covariances)
+        check_positive_definite(self.covariances)
         object.__setattr__(self, "variable_names", _names(self.variable_names, d))
 
     @property
@@ -473,27 +475,11 @@ def _require(name: str, value: object, valid: bool, wanted: str) -> None:
         raise ModelError(f"{name} = {value}; give {wanted}")
 
 
-def _finite_array(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
-    array = read_only(values)
-    if array.shape != shape:
-        raise DataError(f"{name} has shape {array.shape}; means asks for {shape}")
-    if not np.isfinite(array).all():
-        raise DataError(f"{name} holds a number that is not finite")
-    return array
-
-
 def _probabilities(values: Floats, name: str) -> Floats:
     sums = values.sum(axis=-1, keepdims=True)
     if values.min() < 0.0 or np.abs(sums - 1.0).max() > ROW_SUM_TOLERANCE:
         raise DataError(f"{name} = {values.tolist()}; give rows of probabilities that sum to 1")
     return read_only(values / sums)
-
-
-def _check_positive_definite(covariances: Floats) -> None:
-    for k, covariance in enumerate(covariances):
-        asymmetry = np.abs(covariance - covariance.T).max()
-        if asymmetry > 1e-10 * np.abs(covariance).max() or np.linalg.eigvalsh(covariance)[0] <= 0.0:
-            raise DataError(f"covariances[{k}] is not symmetric and positive definite")
 
 
 def _names(names: Sequence[Hashable] | None, length: int) -> Labels | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from sddp.arrays import Floats, Ints
+from sddp.arrays import Floats, Ints, read_only
 from sddp.errors import DataError
 from sddp.labels import Labels, checked_labels, same_labels
 
@@ -124,3 +124,21 @@ def _two_dimensional(data: TableLike, argument: str) -> Floats:
 
 def _row_labels(data: TableLike) -> pd.Index | None:
     return data.index if isinstance(data, pd.DataFrame) else None
+
+
+def finite_array(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
+    """Array of finite numbers of a shape, read only; anything else is refused by name."""
+    array = read_only(values)
+    if array.shape != shape:
+        raise DataError(f"{name} has shape {array.shape}; means asks for {shape}")
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} holds a number that is not finite")
+    return array
+
+
+def check_positive_definite(covariances: Floats) -> None:
+    """Refuse covariances of which one is not symmetric and positive definite."""
+    for k, covariance in enumerate(covariances):
+        asymmetry = np.abs(covariance - covariance.T).max()
+        if asymmetry > 1e-10 * np.abs(covariance).max() or np.linalg.eigvalsh(covariance)[0] <= 0.0:
+            raise DataError(f"covariances[{k}] is not symmetric and positive definite")
