@@ -385,6 +385,6 @@ def test_moment_matching_can_be_asked_of_an_estimator(view):
     assert exact < 0.5 * np.abs(rough.std(axis=1) / expected - 1.0).max()
 
 
-def test_another_kind_of_scenarios_is_refused():
+def test_another_kind_of_scenarios_raises():
     with pytest.raises(ModelError, match="scenarios='historic': must be one of 'gaussian'"):
         two_regimes(scenarios="historic")

@@ -97,7 +97,7 @@ def test_predictive_scenarios_of_normal_rows_follow_students_law(count):
         assert share == pytest.approx(level, abs=4.0 * np.sqrt(level * (1.0 - level) / 40_000))
 
 
-def test_what_cannot_be_made_is_refused(window):
+def test_what_cannot_be_made_raises(window):
     with pytest.raises(DataError, match=r"regime 1 has 4.0 independent rows; .* more than 4"):
         historical_scenarios(
             TWO, window, n_stages=1, independent_rows=np.array([300.0, 4.0]), rng=1
