@@ -77,7 +77,8 @@ class Encoder:
     Parameters
     ----------
     names : mapping from class to short name
-        Classes of the package: restored field by field, without their constructor.
+        Classes of the package: restored field by field, without their constructor, unless they
+        have a method ``arguments()``.
     """
 
     def __init__(self, names: Mapping[type, str]) -> None:
@@ -129,7 +130,11 @@ class Encoder:
         kind = type(value)
         name = self._names.get(kind)
         if name is not None:
-            held = {f.name: getattr(value, f.name) for f in fields(value)}
+            held = (
+                dict(value.arguments())
+                if hasattr(value, "arguments")
+                else {f.name: getattr(value, f.name) for f in fields(value)}
+            )
             return {"is": name, "fields": self._fields(held, where)}
         if isinstance(value, type) or not importable(kind):
             raise NotPlain(
@@ -263,6 +268,8 @@ class Decoder:
     def _read_own(self, document: Mapping[str, Any]) -> Any:
         kind = self._classes[document["is"]]
         held = self._fields(document["fields"])
+        if hasattr(kind, "arguments"):
+            return kind(**held)
         if set(held) != {f.name for f in fields(kind)}:
             raise ValueError(f"{document['is']} has fields {sorted(held)}")
         found: Any = object.__new__(kind)

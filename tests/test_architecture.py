@@ -192,6 +192,24 @@ def test_the_engine_knows_no_finance(module):
     assert not reaches(module, *(f"sddp.{name}" for name in FINANCE))
 
 
+SHELVES = ("model", "value", "subproblem", "policy", "training")
+
+
+@pytest.mark.parametrize("module", room("sddp.engine"))
+def test_a_shelf_of_the_engine_imports_only_shelves_below_it(module):
+    """What is stated, what training finds, linear programs, policies, training."""
+    parts = module.split(".")
+    if len(parts) > 3 and parts[2] in SHELVES:
+        above = SHELVES[SHELVES.index(parts[2]) + 1 :]
+        assert not reaches(module, *(f"sddp.engine.{shelf}" for shelf in above))
+
+
+def test_statements_and_value_functions_solve_nothing():
+    """What the user states, and what training finds, know no linear program's solution."""
+    for module in room("sddp.engine.model", "sddp.engine.value"):
+        assert not reaches(module, "sddp.lp.LinearProgram", "sddp.lp.solve_once", "sddp.highs")
+
+
 def test_the_engine_names_no_asset():
     """Not in its code either; prose may say what the generality is for."""
     words = {"asset", "assets", "portfolio", "holdings", "wealth", "cash", "trade", "trades"}

@@ -42,7 +42,7 @@ def look(world: World, iterations: int) -> dict[str, Floats]:
     first = policy.decide(
         stage=0, regime=world.laws[config.n_states, False].first, holdings={CASH: 1.0}
     )
-    nodes = policy.engine.snapshot.nodes
+    nodes = policy.engine.checkpoint.nodes
     pools = [
         len(pool.slopes)
         for stage in range(1, config.n_decisions)

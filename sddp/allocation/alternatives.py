@@ -135,6 +135,6 @@ def _decide(
         presolve_stage(declared, name),
         arcs,
         {"holdings": before},
-        risk=policy.engine.snapshot.risk[(stage, int(belief.argmax()))],
+        risk=policy.engine.checkpoint.risk[(stage, int(belief.argmax()))],
         name=name,
     )

@@ -286,7 +286,7 @@ class AllocationPolicy(Shown):
             "growth": problem.growth,
             "cvar": problem.cvar,
         }
-        save_policy(self.engine.problem, self.engine.snapshot, path, extra, NAMES)
+        save_policy(self.engine.problem, self.engine.checkpoint, path, extra, NAMES)
 
     @classmethod
     def load(
@@ -324,7 +324,7 @@ class AllocationPolicy(Shown):
             self.problem.stage_before(stage, belief),
             arcs,
             {"holdings": before},
-            risk=self.engine.snapshot.risk[(stage, int(belief.argmax()))],
+            risk=self.engine.checkpoint.risk[(stage, int(belief.argmax()))],
             name=f"stage {stage}",
         )
 
@@ -431,4 +431,4 @@ def load_allocation_policy(
                     f"problem's {mine}"
                 )
     chosen = problem or own
-    return AllocationPolicy(chosen, Policy(chosen.engine, found.snapshot))
+    return AllocationPolicy(chosen, Policy(chosen.engine, found.checkpoint))

@@ -14,11 +14,15 @@ from sddp.allocation.stage import CvarForm
 from sddp.display.shown import Shown
 from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.policy import Policy
-from sddp.engine.subproblem.network import Network
-from sddp.engine.training.session import Tolerances
+from sddp.engine.subproblem.subproblems import build_subproblems
+from sddp.engine.training.result import TrainingResult
+from sddp.engine.training.schedules import PathSchedule, Tolerances, ToleranceSchedule
 from sddp.engine.training.stopping import Gap, Iterations, StoppingRule
-from sddp.engine.training.train import TrainingResult, train
-from sddp.engine.value.cost_to_go import CutForm, LazyAggregation
+from sddp.engine.training.train import OnIteration, train
+from sddp.engine.training.trial_points import TrialPoints
+from sddp.engine.training.workers import Workers
+from sddp.engine.value.cost_to_go import CutForm
+from sddp.engine.value.cut_forms import LazyAggregation
 from sddp.errors import ModelError
 from sddp.labels import CASH
 from sddp.risk import Expectation, RiskMeasure
@@ -91,11 +95,13 @@ def train_allocation(
     stopping: StoppingRule = DEFAULT_STOPPING,
     cuts: CutForm | None = None,
     cvar: CvarForm = "lazy",
-    tolerances: Tolerances | None = None,
+    tolerances: ToleranceSchedule | None = None,
+    trial_points: TrialPoints | None = None,
     start: AllocationPolicy | None = None,
-    n_paths: int = 2,
-    n_jobs: int = 1,
+    n_paths: int | PathSchedule = 2,
+    n_jobs: int | Workers = 1,
     progress: bool = True,
+    on_iteration: OnIteration | None = None,
 ) -> AllocationResult:
     """Train a multi-stage allocation policy.
 
@@ -112,7 +118,7 @@ def train_allocation(
     risk : RiskMeasure, optional
         Replaces the expectation of terminal wealth by a nested, positively homogeneous measure.
         The one-period limit is the model's and stays.
-    stopping, cuts, tolerances, n_paths, n_jobs, progress :
+    stopping, cuts, tolerances, trial_points, n_paths, n_jobs, progress, on_iteration :
         As in `sddp.train`.
     cvar : {"lazy", "explicit"}
         The limit as tail rows added when broken, or as Rockafellar and Uryasev's LP: the same
@@ -151,11 +157,13 @@ def train_allocation(
         risk=risk,
         cuts=cuts,
         tolerances=tolerances,
+        trial_points=trial_points,
         reference=problem.cash_value,
         start=None if start is None else start.engine,
         n_paths=n_paths,
         n_jobs=n_jobs,
         progress=progress,
+        on_iteration=on_iteration,
     )
     return AllocationResult(AllocationPolicy(problem, result.policy), result)
 
@@ -173,6 +181,6 @@ def frictionless_policy(model: AllocationModel, scenarios: MarkovScenarios) -> A
     scenarios : MarkovScenarios
     """
     problem = allocation_problem(model, scenarios, initial_holdings={CASH: 1.0})
-    untrained = Network(problem.engine, None, LazyAggregation())
-    engine = Policy.from_network(untrained, Expectation(), Tolerances().final)
-    return AllocationPolicy(problem, engine)
+    untrained = build_subproblems(problem.engine, None, LazyAggregation())
+    known = untrained.checkpoint(Expectation(), Tolerances().final)
+    return AllocationPolicy(problem, Policy(problem.engine, known))

@@ -16,7 +16,7 @@ from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.cache.fingerprint import describe
 from sddp.cache.store import Record, read_record, store_key, write_record
-from sddp.engine.training.stopping import StoppingRule, Told
+from sddp.engine.training.stopping import LogEntry, StoppingRule
 from sddp.engine.training.train import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
 from sddp.labels import CASH
@@ -94,9 +94,10 @@ class TrainingCache:
             scenarios,
             initial_holdings=START,
             initial_regime=initial_regime,
-            stopping=stopping if self.on_iteration is None else Told(stopping, self.on_iteration),
+            stopping=stopping,
             rng=rng,
             progress=False,
+            on_iteration=self._told,
         )
         if result.stopped_because == INTERRUPTED:
             raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
@@ -104,6 +105,10 @@ class TrainingCache:
         if path is not None:
             _keep(trained, path)
         return trained
+
+    def _told(self, entry: LogEntry) -> None:
+        if self.on_iteration is not None:
+            self.on_iteration(entry.iteration)
 
     def _path(self, arguments: list[object]) -> Path | None:
         if self.folder is None:

@@ -156,7 +156,7 @@ def inner_bound(policy: AllocationPolicy, *, rng: Rng, n_points: int = 50) -> In
         raise ModelError(f"n_points = {n_points}; draw at least one decision a stage and regime")
     rng = generator(rng)
     started, problem = time.perf_counter(), policy.problem
-    risk, root_risk = policy.engine.snapshot.risk, policy.engine.snapshot.root_risk
+    risk, root_risk = policy.engine.checkpoint.risk, policy.engine.checkpoint.root_risk
     with one_blas_thread():
         states = visited_states(policy.engine, risk, n_points, rng)
         inner = engine.InnerBound(problem.engine, risk, root_risk)

@@ -83,8 +83,6 @@ def solve(
     """Answer of the command, as its JSON holds it; `train` is `train_allocation`."""
     import numpy as np
 
-    from sddp.engine.training.stopping import Told
-
     training_rng, simulation_rng = np.random.default_rng(options.seed).spawn(2)
     with shown_iterations(options.iterations, quiet=options.quiet) as on_iteration:
         result = train(
@@ -93,9 +91,10 @@ def solve(
             initial_holdings=instance.initial_holdings,
             initial_regime=instance.initial_regime,
             rng=training_rng,
-            stopping=Told(_stopping(options), on_iteration),
+            stopping=_stopping(options),
             cvar=options.cvar,
             progress=False,
+            on_iteration=lambda entry: on_iteration(entry.iteration),
         )
     decision = result.policy.decide(
         regime=instance.initial_regime, holdings=instance.initial_holdings

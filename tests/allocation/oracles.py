@@ -388,7 +388,7 @@ def certified_value(
 def _cut_values(policy: Any) -> Any:
     slopes = {
         node: -np.asarray(memory.pools[0].slopes)  # engine units are costs
-        for node, memory in policy.engine.snapshot.nodes.items()
+        for node, memory in policy.engine.checkpoint.nodes.items()
     }
 
     def worth(stage: int, regime: int, amounts: np.ndarray) -> np.ndarray:

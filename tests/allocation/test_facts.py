@@ -77,7 +77,7 @@ def test_values_are_linear_along_rays_with_the_slope_as_gradient(name):
         assert decision.marginal_value.to_numpy() @ amounts == pytest.approx(
             decision.value, abs=VALUE
         )
-    for memory in policy.engine.snapshot.nodes.values():
+    for memory in policy.engine.checkpoint.nodes.values():
         assert all((cuts.intercepts == 0.0).all() for cuts in memory.pools)
 
 

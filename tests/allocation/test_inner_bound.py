@@ -48,7 +48,7 @@ def bounded(policy, n_points, seed=0):
 
 def drawn_portfolios(policy, n_points, seed=0):
     """What the policy holds at each stage."""
-    risk, rng = policy.engine.snapshot.risk, np.random.default_rng(seed)
+    risk, rng = policy.engine.checkpoint.risk, np.random.default_rng(seed)
     states = visited_states(policy.engine, risk, n_points, rng)
     return [states[stage] for stage in range(policy.problem.n_stages)]
 

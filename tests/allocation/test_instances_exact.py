@@ -181,7 +181,7 @@ def test_a_limit_below_the_cost_is_solved_by_feasibility_cuts(regime, limit, val
     with pytest.warns(RecourseWarning, match=f"cvar_limit = {limit:g} is below 0.01"):
         result = case.train(**options)
     assert result.bound == pytest.approx(value, rel=VALUE_TOLERANCE)
-    memories = result.policy.engine.snapshot.nodes.values()
+    memories = result.policy.engine.checkpoint.nodes.values()
     assert any(len(memory.feasibility.intercepts) for memory in memories)
 
 

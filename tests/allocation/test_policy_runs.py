@@ -281,14 +281,14 @@ def test_feasibility_cuts_and_measures_survive_a_file(tmp_path):
     asked = {"stage": 0, "regime": 0, "holdings": {"cash": 3.0}}
     assert_same(loaded.decide(**asked), tight.decide(**asked))
     assert loaded.bound == tight.bound
-    for node, memory in tight.engine.snapshot.nodes.items():
-        again = loaded.engine.snapshot.nodes[node]
+    for node, memory in tight.engine.checkpoint.nodes.items():
+        again = loaded.engine.checkpoint.nodes[node]
         for cuts, same in zip(
             (*memory.pools, memory.feasibility), (*again.pools, again.feasibility), strict=True
         ):
             np.testing.assert_array_equal(same.slopes, cuts.slopes)
             np.testing.assert_array_equal(same.intercepts, cuts.intercepts)
-    found = [len(memory.feasibility.slopes) for memory in tight.engine.snapshot.nodes.values()]
+    found = [len(memory.feasibility.slopes) for memory in tight.engine.checkpoint.nodes.values()]
     assert sum(found) > 0
 
 

@@ -51,7 +51,7 @@ def interval(seed: int, iterations: int, draws: int) -> Interval:
     exact = tree_value(instance.tree)
     problem, root_risk = instance.problem(), instance.root_risk()
     result = train(problem, iterations, seed, risk=instance.risk(), root_risk=root_risk)
-    risk = result.policy.snapshot.risk
+    risk = result.policy.checkpoint.risk
     inner = InnerBound(problem, risk, root_risk)
     for _ in inner.sweep(visited_states(result.policy, risk, draws, np.random.default_rng(seed))):
         pass

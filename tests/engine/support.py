@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,15 @@ import numpy as np
 
 import sddp
 from sddp.engine.policy.policy import Policy
-from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.solutions import NoiseSolutions
+from sddp.engine.subproblem.subproblems import (
+    Subproblems,
+    build_subproblems,
+    restore_subproblems,
+)
+from sddp.engine.training.interrupt import Interrupt
 from sddp.engine.training.stopping import Progress, StoppingRule
+from sddp.engine.training.workers import PathResult, PathTask, Replica, Replicas
 
 CUT_FORMS = (sddp.LazyAggregation(), sddp.MultiCut(), sddp.AverageCut())
 BY_NAME = {"ids": lambda cuts: type(cuts).__name__}
@@ -46,9 +53,9 @@ def train(
     return sddp.train(problem, rng=rng, stopping=rule, progress=False, **options)
 
 
-def untrained(problem: sddp.Problem, risk: Any = None) -> Network:
-    """Linear programmes and empty value functions of all nodes."""
-    return Network(problem, risk, sddp.LazyAggregation())
+def untrained(problem: sddp.Problem, risk: Any = None) -> Subproblems:
+    """Linear programs and empty value functions of all nodes."""
+    return build_subproblems(problem, risk, sddp.LazyAggregation())
 
 
 def assert_never_worse(
@@ -58,6 +65,36 @@ def assert_never_worse(
     bounds = sign * result.log["bound"].to_numpy()
     lost = np.maximum.accumulate(bounds) - bounds
     assert lost.max() <= tolerance * max(1.0, np.abs(bounds).max())
+
+
+def solve_noises(
+    subproblems: Subproblems, name: sddp.Node, incoming: np.ndarray, tolerance: float
+) -> NoiseSolutions:
+    """Solutions for every noise of a node, as a pass finds them."""
+    solutions = subproblems[name].solve_all(incoming, tolerance)
+    if not solutions.infeasible:
+        subproblems[name].remove_idle()
+    return solutions
+
+
+class Watched:
+    """Workers of this process that keep what they were told to do."""
+
+    def __init__(self) -> None:
+        self.tasks: list[list[PathTask]] = []  # of each iteration
+
+    def start(self, here: Replicas, build: Callable[[int], Replica]) -> Watched:
+        """See `Workers`."""
+        self.here = here
+        return self
+
+    def run(self, tasks: Sequence[PathTask], interrupt: Interrupt) -> list[PathResult]:
+        """See `WorkerPool`."""
+        self.tasks.append(list(tasks))
+        return self.here.run(tasks, interrupt)
+
+    def close(self) -> None:
+        """See `WorkerPool`."""
 
 
 @contextmanager
@@ -89,6 +126,7 @@ class PressCtrlC(StoppingRule):
         return None
 
 
-def thawed(policy: Policy) -> Network:
-    """A network that knows what the policy knows, and may learn; the policy stays as it is."""
-    return Network.restored(policy.problem, policy.snapshot, trains_to=policy.snapshot.tolerance)
+def thawed(policy: Policy) -> Subproblems:
+    """Subproblems that know what the policy knows, and may learn; the policy stays as it is."""
+    known = policy.checkpoint
+    return restore_subproblems(policy.problem, known, trains_to=known.tolerance)

@@ -16,15 +16,15 @@ import sddp
 from sddp.engine.subproblem import bunching
 from sddp.engine.subproblem import subproblem as node_problem
 from sddp.engine.subproblem.bunching import RightHandSides, responses
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import StageSolution
-from sddp.engine.subproblem.stage_lp import StageProgramme
+from sddp.engine.subproblem.stage_lp import StageLP
 from sddp.engine.subproblem.subproblem import FEWEST_BUNCHED
+from sddp.engine.subproblem.subproblems import restore_subproblems
 from sddp.lp import Arrays, Effort, Scaling, Status
 from tests.engine.cases import reservoir
 from tests.engine.instances import Instance, random_instance
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, thawed, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, solve_noises, thawed, train
 from tests.oracles import Mixture, StageArrays, solve_lp, state_value, tree_value
 
 MIXED: Mixture = ((0.3, 1.0), (0.4, 0.25), (0.3, 0.0))
@@ -99,11 +99,11 @@ def test_all_noises_at_once_or_one_by_one(mixture, cuts, monkeypatch):
     for state in rng.uniform(0.0, 8.0, (6, 2)):
         for name in policy.nodes:
             if type(cuts) is sddp.LazyAggregation:  # every row must be found again
-                at_once.nodes[name].programme.truncate(0)
-            together = at_once.nodes[name].solve_all(state, SOLVER)
+                at_once[name].stage_lp.truncate(0)
+            together = at_once[name].solve_all(state, SOLVER)
             with monkeypatch.context() as patch:
                 patch.setattr(node_problem, "FEWEST_BUNCHED", 1_000)
-                apart = one_by_one.nodes[name].solve_all(state, SOLVER)
+                apart = one_by_one[name].solve_all(state, SOLVER)
             assert_same(together, apart)
             if not made.problem().graph.children(name):
                 exact = [state_value(made.tree, name, state, w) for w in range(N_NOISES)]
@@ -119,7 +119,7 @@ def assert_same(some: list, others: list) -> None:
     assert len(some) == len(others)
     for one, other in zip(some, others, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-8, abs=1e-8)
-        assert one.slope == pytest.approx(other.slope, abs=1e-6)
+        assert one.cut.slope == pytest.approx(other.cut.slope, abs=1e-6)
         assert one.outgoing == pytest.approx(other.outgoing, abs=1e-6)
         assert one.theta == pytest.approx(other.theta, rel=1e-7, abs=1e-7)
         assert one.columns == pytest.approx(other.columns, abs=1e-6)
@@ -180,13 +180,13 @@ def test_an_equality_that_is_a_range_in_other_realisations(cuts):
 def test_the_number_of_rows_that_hold_no_solution_does_not_matter(monkeypatch):
     """A hundred cuts are written, a few hold the solution."""
     network = thawed(train(stretched(30), 60).policy)
-    node = network.nodes[1]
+    node = network[1]
     monkeypatch.setattr(bunching, "MOST_TIGHT", 5)
     for x in np.linspace(5.0, 15.0, 30):
         node.solve_all(np.array([x]), SOLVER)
     before = network.work.bunched
     node.solve_all(np.array([10.0]), SOLVER)
-    assert node.programme.lp.n_rows > 3 * bunching.MOST_TIGHT
+    assert node.stage_lp.lp.n_rows > 3 * bunching.MOST_TIGHT
     assert network.work.bunched > before
 
 
@@ -209,11 +209,11 @@ def test_systems_that_are_too_large_are_not_solved(monkeypatch):
 def test_bunched_solutions_know_every_cut():
     """Many cuts, none of them written: a basis answers only where no other cut is active."""
     policy = train(stretched(30), 40).policy
-    network = Network.restored(policy.problem, policy.snapshot)
+    network = restore_subproblems(policy.problem, policy.checkpoint)
     for x in (5.0, 7.0, 9.5, 12.0, 15.0):
         for name in (0, 1, 2):
-            node = network.nodes[name]
-            node.programme.truncate(0)
+            node = network[name]
+            node.stage_lp.truncate(0)
             for solution in node.solve_all(np.array([x]), SOLVER):
                 known = node.cost_to_go.outcomes.evaluate(solution.outgoing).value
                 assert solution.theta == pytest.approx(known, rel=1e-7, abs=1e-7)
@@ -257,7 +257,7 @@ def test_bunching_beside_feasibility_cuts(risk, cuts):
     assert result.bound == pytest.approx(exact, rel=SOLVER)
     assert result.work.bunched > 0
     assert any(
-        len(memory.feasibility.intercepts) for memory in result.policy.snapshot.nodes.values()
+        len(memory.feasibility.intercepts) for memory in result.policy.checkpoint.nodes.values()
     )
 
 
@@ -265,12 +265,12 @@ def test_infeasible_realisations_among_feasible_ones():
     """In the last stage, by hand: from x, rain below 4 - x is too little, and no other is."""
     network = thawed(train(tank(), 30).policy)
     for x in (0.25, 1.75, 2.75, 3.75, 4.5):
-        solutions = network.nodes[2].solve_all(np.array([x]), SOLVER)
+        solutions = network[2].solve_all(np.array([x]), SOLVER)
         for rain, solution in zip(RAINS, solutions, strict=True):
             assert isinstance(solution, StageSolution) == (x + rain >= 4.0)
-            if isinstance(solution, FeasibilityCut):
+            if isinstance(solution, Infeasibility):
                 assert solution.shortfall == pytest.approx(4.0 - x - rain, rel=1e-6)
-                assert -solution.intercept / solution.slope[0] == pytest.approx(4.0 - rain)
+                assert -solution.cut.intercept / solution.cut.slope[0] == pytest.approx(4.0 - rain)
             else:
                 late = max(0.0, 5.0 - x - rain)
                 assert solution.value == pytest.approx(3.0 * late, abs=1e-8)
@@ -281,10 +281,8 @@ def test_bunched_decisions_keep_feasibility_cuts_of_what_follows():
     network = thawed(train(tank(), 30).policy)
     before = network.work.bunched
     for x in (8.0, 8.5, 9.0, 12.0):
-        network.nodes[1].programme.truncate(0)  # what must be left has to be found again
-        for rain, solution in zip(
-            RAINS, network.nodes[1].solve_all(np.array([x]), SOLVER), strict=True
-        ):
+        network[1].stage_lp.truncate(0)  # what must be left has to be found again
+        for rain, solution in zip(RAINS, network[1].solve_all(np.array([x]), SOLVER), strict=True):
             assert isinstance(solution, StageSolution)
             assert solution.outgoing[0] >= 4.0 - 1e-8
             assert solution.outgoing[0] <= x + rain - 4.0 + 1e-8
@@ -297,22 +295,20 @@ def test_a_feasibility_cut_that_was_dropped_holds_for_bunched_decisions():
     The last stage costs nothing: cuts do not say that less than 4 is too little.
     """
     network = thawed(train(tank(last_price=0.0), 30).policy)
-    table = network.nodes[1].programme.rows.table
+    table = network[1].stage_lp.rows.copy
     for _ in range(12):
-        network.solve_noises(1, np.array([15.0]), SOLVER)
+        solve_noises(network, 1, np.array([15.0]), SOLVER)
     assert table().coefficients[:, -1].all()  # rows of the cost-to-go only
-    for rain, solution in zip(
-        RAINS, network.nodes[1].solve_all(np.array([8.0]), SOLVER), strict=True
-    ):
+    for rain, solution in zip(RAINS, network[1].solve_all(np.array([8.0]), SOLVER), strict=True):
         assert solution.outgoing[0] >= 4.0 - 1e-8, rain
 
 
 def test_rest_after_a_bunched_last_noise_and_an_infeasible_last_solve():
     """The last noise is answered from the basis of the first; the LP was last infeasible."""
     network = thawed(train(tank(), 30).policy)
-    node = network.nodes[2]
+    node = network[2]
     for x in (3.0, 2.75, 3.0, 3.25, 3.0, 3.1, 3.0):
-        solutions = network.solve_noises(2, np.array([x]), SOLVER)
+        solutions = solve_noises(network, 2, np.array([x]), SOLVER)
         kinds = [isinstance(solution, StageSolution) for solution in solutions]
         assert kinds[-1]
         assert not all(kinds)
@@ -339,7 +335,7 @@ def test_responses_are_optimal_where_they_say_so(seed, unit):
         np.zeros(n_columns),
         rng.uniform(0.7, 2.0, n_columns),
     )
-    programme = StageProgramme(
+    programme = StageLP(
         arrays, n_state, np.arange(8, n_columns), Scaling.uniform(arrays, 1.0 / unit), Effort()
     )
     state = np.array([0.5, 0.4])

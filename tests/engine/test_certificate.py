@@ -33,7 +33,7 @@ HALF_TAIL = 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(tail=0.5)
 
 def inner_bound(policy, draws=10, seed=0):
     """By draws of a policy."""
-    risk, root_risk = policy.snapshot.risk, policy.snapshot.root_risk
+    risk, root_risk = policy.checkpoint.risk, policy.checkpoint.root_risk
     inner = InnerBound(policy.problem, risk, root_risk)
     states = visited_states(policy, risk, draws, np.random.default_rng(seed))
     swept(inner, states)
@@ -145,7 +145,7 @@ def test_more_points_never_raise_the_bound_and_known_ones_stay():
     inner = inner_bound(policy, draws=1)
     costs, points = [inner.cost], [sum(inner.n_points.values())]
     for seed in range(3):
-        states = visited_states(policy, policy.snapshot.risk, 3, np.random.default_rng(seed))
+        states = visited_states(policy, policy.checkpoint.risk, 3, np.random.default_rng(seed))
         swept(inner, states, afresh=seed == 1)
         costs.append(inner.cost)
         points.append(sum(inner.n_points.values()))
@@ -175,7 +175,7 @@ class Guaranteed:
 def test_the_guaranteed_decisions_are_feasible_and_attain_the_bound(problem):
     policy = train(problem(), 4).policy
     inner = inner_bound(policy, draws=2)
-    risk, root_risk = policy.snapshot.risk, policy.snapshot.root_risk
+    risk, root_risk = policy.checkpoint.risk, policy.checkpoint.root_risk
     attained = policy_cost(Guaranteed(inner), risk, root_risk)
     best = policy.problem.sign * sddp.extensive_form(policy.problem).solve().value
     assert best - SOLVER * abs(best) <= attained <= inner.cost + SOLVER * abs(inner.cost)
@@ -206,7 +206,7 @@ def test_enumeration_is_the_mean_over_all_paths():
     ]
     table = policy.simulate(27, rng=np.random.default_rng(0), sampling=sddp.Historical(paths))
     mean = table["objective"].groupby("path").sum().mean()
-    cost = policy_cost(policy, policy.snapshot.risk, policy.snapshot.root_risk)
+    cost = policy_cost(policy, policy.checkpoint.risk, policy.checkpoint.root_risk)
     assert cost == pytest.approx(mean, rel=1e-10)
     worst = policy_cost(policy, dict.fromkeys(range(3), sddp.WorstCase()), sddp.WorstCase())
     assert worst == pytest.approx(table["objective"].groupby("path").sum().max(), rel=1e-10)
@@ -244,7 +244,7 @@ def test_a_certificate_says_how_it_is_known():
 def test_hasty_policies_are_evaluated_exactly_where_the_tree_is_small():
     policy = train(reservoir.c9(3), 1).policy
     found = policy.certificate(effort=1)
-    cost = policy_cost(policy, policy.snapshot.risk, policy.snapshot.root_risk)
+    cost = policy_cost(policy, policy.checkpoint.risk, policy.checkpoint.root_risk)
     assert found.value <= cost + SOLVER * cost
     with pytest.raises(ModelError, match="effort=0: must be a positive integer"):
         policy.certificate(effort=0)

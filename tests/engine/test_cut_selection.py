@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pyomo.environ as pyo
 import pytest
@@ -9,27 +11,29 @@ import pytest
 import sddp
 from sddp.engine.model import transition
 from sddp.engine.model.transition import ScaleMap
-from sddp.engine.value import cut_selection
-from sddp.engine.value.cut_selection import FEWEST_VALUES, MEMORY, PERIOD, CutSelection
-from sddp.engine.value.cuts import CutPool
+from sddp.engine.value.cut_selection import RecentlyLargest, SelectedCuts
+from sddp.engine.value.cuts import Cut, Cuts
 from tests.engine.cases import reservoir
 from tests.engine.support import SOLVER, Reaches, train
 from tests.engine.test_homogeneous import portfolio
 
-
-def pool_of(n: int) -> CutPool:
-    pool = CutPool(1)
-    pool.extend(np.arange(n, dtype=float)[:, None], np.zeros(n))
-    return pool
+DEFAULT = RecentlyLargest()
 
 
-def choice(selection: CutSelection) -> list[list[int]] | None:
+def pool_of(n: int) -> Cuts:
+    return Cuts(np.arange(n, dtype=float)[:, None], np.zeros(n))
+
+
+def choice(selection: SelectedCuts) -> list[list[int]] | None:
     chosen = selection.chosen()
     return None if chosen is None else [positions.tolist() for positions in chosen]
 
 
-def selection_of(*pools: CutPool, realisations: int = FEWEST_VALUES // 20) -> CutSelection:
-    return CutSelection([(pool, realisations) for pool in pools])
+MANY = DEFAULT.fewest_values // 20
+
+
+def selection_of(*pools: Cuts, realisations: int = MANY) -> SelectedCuts:
+    return DEFAULT.start([(pool, realisations) for pool in pools])
 
 
 def test_the_largest_and_the_newer_are_chosen():
@@ -38,13 +42,13 @@ def test_the_largest_and_the_newer_are_chosen():
     assert choice(selection) is None  # nothing was looked at yet
     selection.note([np.array([4, 9, 4]), np.array([0])])
     assert choice(selection) == [[4, 9], [0]]
-    pools[1].add(np.array([7.0]), 1.0)
+    pools[1].add(Cut(np.array([7.0]), 1.0))
     assert choice(selection) == [[4, 9], [0, 3]]
     selection.note([np.array([5]), np.array([1])])
     assert choice(selection) == [[4, 5, 9], [0, 1]]  # the new one was looked at: it is not needed
 
 
-@pytest.mark.parametrize("realisations", [1, FEWEST_VALUES // 20])
+@pytest.mark.parametrize("realisations", [1, MANY])
 def test_few_values_are_not_chosen_from(realisations):
     selection = selection_of(pool_of(19), realisations=realisations)
     selection.note([np.array([4])])
@@ -55,7 +59,7 @@ def test_all_cuts_are_looked_at_now_and_then():
     selection = selection_of(pool_of(20))
     for _ in range(3):
         selection.note([np.array([1])])
-        for _ in range(PERIOD):
+        for _ in range(DEFAULT.period):
             assert choice(selection) == [[1]]
             selection.kept()
         assert choice(selection) is None
@@ -64,7 +68,7 @@ def test_all_cuts_are_looked_at_now_and_then():
 def test_what_mattered_long_ago_is_forgotten():
     selection = selection_of(pool_of(20))
     selection.note([np.array([1])])
-    for _ in range(MEMORY - 1):
+    for _ in range(DEFAULT.memory - 1):
         selection.note([np.array([2])])
         assert choice(selection) == [[1, 2]]
     selection.note([np.array([2])])
@@ -74,16 +78,17 @@ def test_what_mattered_long_ago_is_forgotten():
 @pytest.fixture
 def choosy(monkeypatch):
     """From the first cuts on, with a short memory, and ruling out whatever can be."""
-    monkeypatch.setattr(cut_selection, "FEWEST_VALUES", 2)
-    monkeypatch.setattr(cut_selection, "MEMORY", 2)
     monkeypatch.setattr(transition, "SCREENED_SIZE", 0)
+    return sddp.LazyAggregation(RecentlyLargest(memory=2, fewest_values=2))
 
 
 @pytest.mark.parametrize("risk", [None, 0.4 * sddp.Expectation() + 0.6 * sddp.AVaR(0.3)])
 def test_the_value_is_that_of_the_extensive_form(choosy, risk):
     for problem in (reservoir.c9(), portfolio(1.0)):
         exact = sddp.extensive_form(problem, risk=risk).solve().value
-        result = train(problem, sddp.Iterations(150) | Reaches(exact, SOLVER), risk=risk)
+        result = train(
+            problem, sddp.Iterations(150) | Reaches(exact, SOLVER), risk=risk, cuts=choosy
+        )
         assert result.bound == pytest.approx(exact, rel=SOLVER)
         bounds = problem.sign * result.log["bound"].to_numpy()
         assert (np.diff(bounds) >= -1e-12 * np.abs(bounds[:-1])).all()  # it never steps back
@@ -143,21 +148,31 @@ def test_a_bound_that_stalls_is_not_held_back_by_a_missed_cut(choosy, n_paths):
     problem = inventory(1)
     exact = sddp.extensive_form(problem).solve().value
     stopping = sddp.BoundStalling(30, 1e-7) | sddp.Iterations(400)
-    result = train(problem, stopping, n_paths=n_paths)
+    result = train(problem, stopping, n_paths=n_paths, cuts=choosy)
     assert result.stopped_because == "bound stalled; not certified"
     assert result.bound == pytest.approx(exact, rel=1e-7)
 
 
 def test_the_numbers_do_not_depend_on_the_number_of_processes(choosy):
-    logs = [train(inventory(0), 30, n_jobs=n_jobs).log.drop(columns="seconds") for n_jobs in (1, 2)]
+    results = [train(inventory(0), 30, n_jobs=n_jobs, cuts=choosy) for n_jobs in (1, 2)]
+    logs = [result.log.drop(columns="seconds") for result in results]
     assert logs[0].equals(logs[1])
 
 
-def test_policies_look_at_all_cuts(choosy, monkeypatch):
+@dataclass(frozen=True)
+class NobodyAsks:
+    """A selection that policies must not begin."""
+
+    def start(self, pools):
+        """See `CutSelection`."""
+        raise AssertionError
+
+
+def test_policies_look_at_all_cuts(choosy):
     """Whatever training looked at."""
-    result = train(portfolio(1.0), 30)
-    monkeypatch.setattr(CutSelection, "chosen", None)  # nobody asks
-    again = sddp.Policy(result.policy.problem, result.policy.snapshot)
+    result = train(portfolio(1.0), 30, cuts=choosy)
+    known = replace(result.policy.checkpoint, cuts=sddp.LazyAggregation(NobodyAsks()))
+    again = sddp.Policy(result.policy.problem, known)
     assert again.bound == result.policy.bound
     assert again.bound == pytest.approx(result.log["bound"].iloc[-1], rel=1e-9)
 

@@ -5,40 +5,33 @@ from __future__ import annotations
 import pytest
 
 import sddp
-from sddp.engine.subproblem.network import Network
-from sddp.engine.subproblem.subproblem import NodeProblem
-from sddp.engine.training.parallel import Crew, Follower, Order
+from sddp.engine.subproblem.subproblem import Subproblem
+from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.stopping import Progress, StoppingRule
+from sddp.engine.training.workers import Replica
 from tests.engine.cases import markov, reservoir
 from tests.engine.instances import random_instance
-from tests.engine.support import SOLVER, train
+from tests.engine.support import SOLVER, Watched, train
 from tests.engine.test_recourse import tank
 
 
-class Orders:
-    """What each iteration's paths were told, and what each first decision was refined to."""
+@pytest.fixture
+def refined(monkeypatch):
+    """To which tolerance each first decision was refined."""
+    tolerances, solve = [], Subproblems.first_solutions
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.orders: list[list[Order]] = []
-        self.refined: list[float] = []
-        follow, solve = Crew.follow, Network.first_solutions
+    def solved(subproblems, tolerance):
+        tolerances.append(tolerance)
+        return solve(subproblems, tolerance)
 
-        def followed(crew, orders, interrupt):
-            self.orders.append(list(orders))
-            return follow(crew, orders, interrupt)
-
-        def solved(network, tolerance):
-            self.refined.append(tolerance)
-            return solve(network, tolerance)
-
-        monkeypatch.setattr(Crew, "follow", followed)
-        monkeypatch.setattr(Network, "first_solutions", solved)
+    monkeypatch.setattr(Subproblems, "first_solutions", solved)
+    return tolerances
 
 
 def test_no_path_solves_the_first_node_again(monkeypatch):
     """After the first iteration, before which nothing was known."""
     solved: list[str] = []
-    solve, follow = NodeProblem.solve, Follower.follow
+    solve, run = Subproblem.solve, Replica.run
     inside = [False]
 
     def counted(node, *arguments):
@@ -46,45 +39,47 @@ def test_no_path_solves_the_first_node_again(monkeypatch):
             solved.append(node.name)
         return solve(node, *arguments)
 
-    def following(follower, *arguments):
+    def running(replica, *arguments):
         inside[0] = True
         try:
-            return follow(follower, *arguments)
+            return run(replica, *arguments)
         finally:
             inside[0] = False
 
-    monkeypatch.setattr(NodeProblem, "solve", counted)
-    monkeypatch.setattr(Follower, "follow", following)
+    monkeypatch.setattr(Subproblem, "solve", counted)
+    monkeypatch.setattr(Replica, "run", running)
     train(markov.b1(), 15, n_paths=3)
     assert solved.count("node (0, 0)") == 1
     assert solved.count("node (1, 0)") > 15
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_it_is_the_decision_that_the_path_would_take(seed, monkeypatch):
+def test_it_is_the_decision_that_the_path_would_take(seed):
     """Two first nodes, several noises: the value at the path's own, as solved afresh."""
     made = random_instance(seed, graph="markov")
-    follow, seen = Follower.follow, []
+    seen = []
 
-    def compared(follower, order, heard, interrupt):
-        for news in heard:
-            follower.network.hear(news)
-        if order.first is not None:
-            step, network = order.path[0], follower.network
-            afresh = network.nodes[step.node].solve(
-                network.problem.initial_state(step.node), step.noise, order.tolerance
-            )
-            room = 2.0 * order.tolerance * max(1.0, abs(afresh.value))
-            assert order.first.value == pytest.approx(afresh.value, abs=room)
-            seen.append((step.node, step.noise))
-        return follow(follower, order, [], interrupt)
+    class Comparing(Watched):
+        def run(self, tasks, interrupt):
+            for task in tasks:
+                subproblems = self.here[task.number].subproblems
+                for updates in task.updates:
+                    subproblems.apply(updates)
+                if task.first is not None:
+                    step = task.path[0]
+                    afresh = subproblems[step.node].solve(
+                        subproblems.problem.initial_state(step.node), step.noise, task.tolerance
+                    )
+                    room = 2.0 * task.tolerance * max(1.0, abs(afresh.value))
+                    assert task.first.value == pytest.approx(afresh.value, abs=room)
+                    seen.append((step.node, step.noise))
+            return super().run([task._replace(updates=()) for task in tasks], interrupt)
 
-    monkeypatch.setattr(Follower, "follow", compared)
-    train(made.problem(), 15, risk=made.risk(), root_risk=made.root_risk())
+    train(made.problem(), 15, risk=made.risk(), root_risk=made.root_risk(), n_jobs=Comparing())
     assert len(set(seen)) > 1
 
 
-def test_it_is_refined_as_far_as_the_iteration_asks(monkeypatch):
+def test_it_is_refined_as_far_as_the_iteration_asks(refined):
     """Also where a stopping rule makes the tolerance jump to the final one."""
 
     class Jumps(StoppingRule):
@@ -93,32 +88,33 @@ def test_it_is_refined_as_far_as_the_iteration_asks(monkeypatch):
                 progress.refine()
             return "enough" if len(progress.log) == 9 else None
 
-    seen = Orders(monkeypatch)
-    train(reservoir.c9(), Jumps())
-    told = [order for orders in seen.orders for order in orders]
-    assert seen.orders[0][0].first is None
-    assert {order.tolerance for order in told[6:]} == {SOLVER}
+    workers = Watched()
+    train(reservoir.c9(), Jumps(), n_jobs=workers)
+    told = [task for tasks in workers.tasks for task in tasks]
+    assert told[0].first is None
+    assert {task.tolerance for task in told[6:]} == {SOLVER}
     assert told[6].first is None  # the bound before was found more loosely
-    assert all(order.first is not None for order in [*told[1:6], *told[7:]])
-    for order, refined in zip(told[1:], seen.refined, strict=False):
-        assert order.first is None or refined <= order.tolerance
+    assert all(task.first is not None for task in [*told[1:6], *told[7:]])
+    for task, tolerance in zip(told[1:], refined, strict=False):
+        assert task.first is None or tolerance <= task.tolerance
 
 
-def test_what_a_simulation_may_refute_is_found_again(monkeypatch):
+def test_what_a_simulation_may_refute_is_found_again():
     """It follows paths under the present cuts, and hands back feasibility cuts as training does."""
-    seen = Orders(monkeypatch)
-    result = train(tank(3.0), sddp.PolicyStability(20, 3, 0.0) | sddp.Iterations(9))
-    known = [orders[0].first is not None for orders in seen.orders]
+    workers, stopping = Watched(), sddp.PolicyStability(20, 3, 0.0) | sddp.Iterations(9)
+    result = train(tank(3.0), stopping, n_jobs=workers)
+    known = [tasks[0].first is not None for tasks in workers.tasks]
     assert known == [False, True, True] * 3
     assert result.bound == pytest.approx(sddp.extensive_form(tank(3.0)).solve().value, rel=SOLVER)
 
 
-def test_going_on_begins_with_the_decision_of_its_bound(monkeypatch):
+def test_going_on_begins_with_the_decision_of_its_bound(refined):
     policy = train(reservoir.c9(), 12).policy
-    seen = Orders(monkeypatch)
-    train(reservoir.c9(), 2, start=policy)
-    assert seen.refined[0] == SOLVER
-    assert all(orders[0].first is not None for orders in seen.orders)
+    workers = Watched()
+    refined.clear()
+    train(reservoir.c9(), 2, start=policy, n_jobs=workers)
+    assert refined[0] == SOLVER
+    assert all(tasks[0].first is not None for tasks in workers.tasks)
 
 
 def test_a_path_that_leaves_the_problem_is_refused_before_anything_is_solved():

@@ -10,7 +10,7 @@ import pytest
 
 import sddp
 from sddp.engine.subproblem import theta_bounds as bounds
-from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.subproblems import build_subproblems
 from tests.engine.instances import random_instance
 
 N_STAGES = 6
@@ -141,7 +141,7 @@ def test_equal_programs_and_equal_boxes_are_looked_at_once(monkeypatch):
     monkeypatch.setattr(bounds._Programs, "least_cost", lambda *a: solved.append(a) or least(*a))
     monkeypatch.setattr(bounds, "_arriving_box", lambda *a: mapped.append(a) or arriving(*a))
     monkeypatch.setattr(bounds, "LinearProgram", lambda *a: built.append(a) or program(*a))
-    Network(problem, None, sddp.LazyAggregation())
+    build_subproblems(problem, None, sddp.LazyAggregation())
     assert len(solved) == 3
     assert len(mapped) == 3
     assert len(built) == 1  # they differ in a bound only

@@ -67,7 +67,7 @@ def bits(decision: Decision) -> tuple:
 
 def fresh(policy: Policy) -> Policy:
     """The same policy, asked nothing yet."""
-    return Policy(policy.problem, policy.snapshot)
+    return Policy(policy.problem, policy.checkpoint)
 
 
 def alone(policy: Policy, asked: list[Question]) -> list[tuple]:
@@ -112,9 +112,9 @@ def test_threads_get_the_same_answers(name):
 
 def test_a_policy_settles_only_nodes_that_are_asked_for():
     policy = fresh(trained("markov", sddp.LazyAggregation()))
-    assert len(policy._network.nodes) == 0
+    assert len(policy._subproblems._built) == 0
     policy.decide((1, 0), {"r": [100.0, 100.0]}, 0)
-    assert list(policy._network.nodes) == [(1, 0)]
+    assert list(policy._subproblems._built) == [(1, 0)]
 
 
 # ---------------------------------------------------------------- one preparation, many generators

@@ -13,14 +13,22 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.feasibility import Infeasibility
+from sddp.engine.subproblem.subproblems import Subproblems, build_subproblems
 from sddp.engine.training import passes
-from sddp.engine.training.parallel import Follower
-from sddp.engine.value.cost_to_go import Support
+from sddp.engine.value.cuts import Cut
 from sddp.errors import ModelError
 from tests.engine.cases import markov, reservoir
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, thawed, time_limit, train
+from tests.engine.support import (
+    BY_NAME,
+    CUT_FORMS,
+    SOLVER,
+    Reaches,
+    Watched,
+    thawed,
+    time_limit,
+    train,
+)
 from tests.engine.test_generated_rows import Circle, circle, circle_stage
 from tests.engine.test_homogeneous import portfolio
 from tests.engine.test_recourse import tank
@@ -116,25 +124,25 @@ def test_numpy_numbers_of_paths_and_processes_are_numbers():
 # ---------------------------------------------------------------- twins
 
 
-def twins(problem: sddp.Problem, n: int = 3, cuts: sddp.CutForm | None = None) -> list[Network]:
+def twins(problem: sddp.Problem, n: int = 3, cuts: sddp.CutForm | None = None) -> list[Subproblems]:
     cuts = cuts or sddp.LazyAggregation()
-    return [Network(problem, None, cuts, trains_to=SOLVER) for _ in range(n)]
+    return [build_subproblems(problem, None, cuts, trains_to=SOLVER) for _ in range(n)]
 
 
-def exchange(networks: list[Network]) -> None:
+def exchange(networks: list[Subproblems]) -> None:
     """Tell each what the others have found."""
-    news = [network.take_news() for network in networks]
+    news = [network.take_updates() for network in networks]
     for network in networks:
         for other, found in zip(networks, news, strict=True):
             if other is not network:
-                network.hear(found)
+                network.apply(found)
 
 
 def test_feasibility_cuts_are_told_once():
     networks = twins(tank(3.0))
-    cuts = [FeasibilityCut(np.array([-1.0]), 4.0 + i, 1.0, np.zeros(1), 0) for i in range(3)]
+    cuts = [Infeasibility(Cut(np.array([-1.0]), 4.0 + i), 1.0, np.zeros(1), 0) for i in range(3)]
     for network, cut in zip(networks, cuts, strict=True):
-        network.refuse(1, cut)
+        network.add_feasibility_cut(1, cut)
 
     def known() -> list[list[float]]:
         return [n.value_functions[1].feasibility.intercepts.tolist() for n in networks]
@@ -148,18 +156,18 @@ def test_feasibility_cuts_are_told_once():
 
 def test_what_a_twin_was_told_binds_its_decisions():
     first, second = twins(tank(3.0), 2)
-    first.refuse(
-        1, FeasibilityCut(np.array([-1.0]), 8.0, 1.0, np.zeros(1), 0)
+    first.add_feasibility_cut(
+        1, Infeasibility(Cut(np.array([-1.0]), 8.0), 1.0, np.zeros(1), 0)
     )  # at least 8 must be left
     exchange([first, second])
     for network in (first, second):
-        assert network.nodes[0].solve(np.zeros(1), 0, SOLVER).outgoing[0] >= 8.0 - 1e-9
+        assert network[0].solve(np.zeros(1), 0, SOLVER).outgoing[0] >= 8.0 - 1e-9
 
 
 def test_cuts_are_told():
     first, second = twins(tank(3.0), 2)
     state = np.array([4.5])
-    first.learn(2, state, first.solve_noises(2, state, SOLVER))
+    first.add_cuts(2, state, first[2].solve_all(state, SOLVER))
     assert not second.value_functions[2].ready
     exchange([first, second])
     pools = [network.value_functions[2].pools[0] for network in (first, second)]
@@ -171,12 +179,12 @@ def test_cuts_are_told():
 def test_averaged_cuts_are_told():
     first, second = twins(markov.c2(), 2, sddp.AverageCut())
     name, state = (1, 0), np.array([10.0, 20.0])
-    first.learn_average(name, Support(np.array([1.0, 2.0]), 3.0), state)
-    _ = second.nodes[name]  # whether the node is there already or not
+    first.value_functions.add_cost_to_go_cut(name, Cut(np.array([1.0, 2.0]), 3.0), state)
+    _ = second[name]  # whether the node is there already or not
     exchange([first, second])
     for network in (first, second):
-        rows = network.nodes[name].cost_to_go.new_rows()
-        assert rows.state.tolist() == [[-1.0, -2.0]]
+        rows = network[name].cost_to_go.new_rows()
+        assert rows.coefficients.tolist() == [[-1.0, -2.0, 1.0]]
         assert rows.lower.tolist() == [3.0]
 
 
@@ -201,11 +209,11 @@ def test_generated_rows_are_handed_over():
     counts, values = [], []
     for told in (False, True):
         first, second = twins(problem, 2)
-        found = first.nodes[2].solve(np.array([1.3]), 0, SOLVER)
+        found = first[2].solve(np.array([1.3]), 0, SOLVER)
         if told:
             exchange([first, second])
         Counted.calls = 0
-        answer = second.nodes[2].solve(np.array([1.3]), 0, SOLVER)
+        answer = second[2].solve(np.array([1.3]), 0, SOLVER)
         counts.append(Counted.calls)
         values.append(answer.value)
         assert answer.value == pytest.approx(found.value, rel=SOLVER)
@@ -213,19 +221,13 @@ def test_generated_rows_are_handed_over():
     assert values[0] == pytest.approx(values[1], rel=SOLVER)
 
 
-def test_what_the_first_iterations_found_reaches_the_twins(monkeypatch):
+def test_what_the_first_iterations_found_reaches_the_twins():
     """The twins work from the eleventh iteration on; then they are told everything at once."""
-    told: list[list] = []
-    original = Follower.follow
-
-    def listen(self, order, heard, interrupt):
-        told.append(list(heard))
-        return original(self, order, heard, interrupt)
-
-    monkeypatch.setattr(Follower, "follow", listen)
-    train(tank(3.0), 12, n_paths=2)
-    assert [len(news) for news in told] == [*[0] * 10, 0, 10, 0, 1]
-    assert all(news.cuts or news.refusals for news in told[11])
+    workers = Watched()
+    train(tank(3.0), 12, n_paths=2, n_jobs=workers)
+    told = [task.updates for tasks in workers.tasks for task in tasks]
+    assert [len(updates) for updates in told] == [*[0] * 10, 0, 10, 0, 1]
+    assert all(updates.cuts or updates.feasibility for updates in told[11])
 
 
 # ---------------------------------------------------------------- going on
@@ -258,23 +260,22 @@ def test_cuts_that_grow_after_thawing_are_written(cuts, twin):
     risk = 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.66)
     policy = train(markov.c2(), 1, cuts=cuts, risk=risk).policy
     network = thawed(policy)
-    snapshot = policy.snapshot
-    known = (network.problem, network.risk, network.cuts, snapshot)
-    asked = Network(*known, trains_to=SOLVER) if twin else network
+    asked = thawed(policy) if twin else network
     state, leaf, parent = np.array([150.0, 100.0]), [(2, 0), (2, 1)], (1, 0)
     old = policy.value(parent, {"r": state}, 0)
     for x in np.random.default_rng(0).uniform(0.0, 200.0, (20, 2)):
         for name in leaf:
-            network.learn(name, x, network.solve_noises(name, x, SOLVER))
+            network.add_cuts(name, x, network[name].solve_all(x, SOLVER))
     if type(cuts) is sddp.AverageCut:  # it keeps cuts of its own, made at decisions
         for _ in range(10):
-            solution = network.nodes[parent].solve(state, 0, SOLVER)
+            solution = network[parent].solve(state, 0, SOLVER)
             visit = passes.Visit(sddp.Step(parent), state, solution, 1.0)
-            passes.study(network, visit, SOLVER, np.random.default_rng(0), 0.0)
+            trial, rng = solution.outgoing, np.random.default_rng(0)
+            passes.refine(network, visit, trial, SOLVER, rng)
     if twin:
-        asked.hear(network.take_news())
-    solution = asked.nodes[parent].solve(state, 0, SOLVER)
-    cost_to_go = asked.nodes[parent].cost_to_go
+        asked.apply(network.take_updates())
+    solution = asked[parent].solve(state, 0, SOLVER)
+    cost_to_go = asked[parent].cost_to_go
     value = cost_to_go.outcomes.evaluate(solution.outgoing).value
     assert solution.theta == pytest.approx(value, rel=1e-7)
     assert -solution.value < old - 1.0  # maximising: what was learnt lowers the bound

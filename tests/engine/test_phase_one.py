@@ -13,9 +13,9 @@ import pytest
 from scipy.optimize import linprog
 
 import sddp
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import StageSolution
+from sddp.engine.subproblem.subproblems import build_subproblems
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, time_limit, train
 
 N_STATE, N_DECISIONS, N_HIDDEN = 3, 4, 40
@@ -114,7 +114,7 @@ def test_cuts_refuse_the_state_and_no_feasible_one(seed, cone):
     rng = np.random.default_rng(seed)
     stage = random_stage(rng, cone=cone)
     stated = problem(stage, cone=cone)
-    node = Network(stated, None, sddp.LazyAggregation()).nodes[1]
+    node = build_subproblems(stated, None, sddp.LazyAggregation())[1]
     units = stated.scaling(node.compiled).columns[node.compiled.incoming]
     points = rng.uniform(0.0, 1.0, (60, N_STATE))
     good = [x for x in points if stage.feasible(x)]
@@ -124,12 +124,12 @@ def test_cuts_refuse_the_state_and_no_feasible_one(seed, cone):
         if stage.feasible(x, room=1e-7):
             assert isinstance(answer, StageSolution)
         if not stage.feasible(x, room=-1e-6):
-            assert isinstance(answer, FeasibilityCut)
-        if isinstance(answer, FeasibilityCut):
-            cuts.append(answer)
+            assert isinstance(answer, Infeasibility)
+        if isinstance(answer, Infeasibility):
+            cuts.append(answer.cut)
             assert answer.shortfall > 0.0
-            assert answer.intercept + answer.slope @ x > 0.0
-            assert (np.abs(answer.slope) * units).max() == pytest.approx(1.0)
+            assert answer.cut.intercept + answer.cut.slope @ x > 0.0
+            assert (np.abs(answer.cut.slope) * units).max() == pytest.approx(1.0)
     assert len(cuts) > 3
     assert len(good) > 3
     for cut in cuts:
@@ -142,14 +142,14 @@ def test_the_shortfall_is_the_least_total_violation(cone):
     """Static rows may be broken one by one, added ones all by one amount: scipy's value of it."""
     rng = np.random.default_rng(3)
     stage = random_stage(rng, cone=cone)
-    network = Network(problem(stage, cone=cone), None, sddp.LazyAggregation())
-    node, seen = network.nodes[1], 0
+    network = build_subproblems(problem(stage, cone=cone), None, sddp.LazyAggregation())
+    node, seen = network[1], 0
     for x in rng.uniform(0.0, 1.0, (40, N_STATE)):
         answer = node.solve(x, 0, SOLVER)
         if isinstance(answer, StageSolution):
             continue
         seen += 1
-        table = node.programme.rows.table()
+        table = node.stage_lp.rows.copy()
         n = N_DECISIONS
         y = [list(node.reduced.kept).index(c) for c in node.compiled.generator_columns[:n]]
         result = linprog(

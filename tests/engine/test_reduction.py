@@ -38,7 +38,7 @@ def last_stage(problem):
     """Node problem without a cost-to-go, and its compilation."""
     network = untrained(problem)
     name = problem.graph.nodes[-1]
-    return network.nodes[name], problem.stages[name], compile_problem(problem).stages[name].reduced
+    return network[name], problem.stages[name], compile_problem(problem).stages[name].reduced
 
 
 @pytest.mark.parametrize("noise", [1, 2])
@@ -58,7 +58,7 @@ def test_reduced_stage_equals_the_declared_one(seed, noise):
             for direction in rng.normal(size=(2, 2)):
                 ends = [literal_value(compiled, w, incoming + s * direction) for s in (-STEP, STEP)]
                 below, above = (exact - ends[0]) / STEP, (ends[1] - exact) / STEP
-                assert below - 1e-5 <= solution.slope @ direction <= above + 1e-5
+                assert below - 1e-5 <= solution.cut.slope @ direction <= above + 1e-5
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -265,7 +265,7 @@ def test_historical_paths_that_no_arc_allows_are_refused_before_any_solve(monkey
     def solves(*arguments):
         raise AssertionError("something was built")
 
-    monkeypatch.setattr(training_module, "_network", solves)
+    monkeypatch.setattr(training_module, "_subproblems", solves)
     right = [sddp.Step(0), sddp.Step(1), sddp.Step(2)]
     for wrong, words in (
         ([sddp.Step(0), sddp.Step(2, 1), sddp.Step(1)], "leads from 0 to 2, but the graph has no"),

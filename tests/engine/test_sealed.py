@@ -186,7 +186,7 @@ def test_a_policy_travels_whatever_its_builder_was(name):
 
 @pytest.mark.long
 def test_processes_take_a_problem_whatever_its_builder_was(monkeypatch):
-    monkeypatch.setattr("sddp.engine.training.parallel.START_METHOD", "spawn")
+    monkeypatch.setattr("sddp.engine.training.workers.START_METHOD", "spawn")
     bounds = [
         train(three_stages(lambda node: stage_of(priced(reservoir(), node))), 12, n_jobs=n).bound
         for n in (1, 2)

@@ -1,4 +1,4 @@
-"""The small programme of a stage equals the whole one, after every kind of edit.
+"""The small stage_lp of a stage equals the whole one, after every kind of edit.
 
 The oracle is scipy on all columns, those of the state fixed by their bounds: nothing is moved to
 the right-hand side there and no column is left out.
@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, RowTable
-from sddp.engine.subproblem.stage_lp import FEWEST_RESTING, StageProgramme
+from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LinearConstraints
+from sddp.engine.subproblem.stage_lp import FEWEST_RESTING, StageLP
 from sddp.lp import AT_LOWER, AT_UPPER, BASIC, Arrays, Effort, LinearProgram, Scaling, Status
 from tests.engine.support import SOLVER
 from tests.oracles import solve_lp
@@ -31,13 +31,13 @@ INDEX = np.int32
 
 @dataclass(eq=False)
 class Pair:
-    """A `StageProgramme` and the plain numbers that it stands for, edited together."""
+    """A `StageLP` and the plain numbers that it stands for, edited together."""
 
     rng: np.random.Generator
     whole: Arrays
-    programme: StageProgramme
+    stage_lp: StageLP
     state: np.ndarray
-    added: RowTable
+    added: LinearConstraints
 
     def arrays(self, state: np.ndarray | None = None) -> Arrays:
         """All rows and columns, the state as fixed columns."""
@@ -91,12 +91,10 @@ def pair(rng: np.random.Generator, *, integral: bool = False, unit: float = 1.0)
         upper,
         0.7,
     )
-    programme = StageProgramme(
-        whole, N_STATE, RESTING, Scaling.uniform(whole, 1.0 / unit), Effort()
-    )
-    programme.set_state(state)
-    none = RowTable(np.zeros((0, N_COLUMNS)), np.zeros(0), np.zeros(0, dtype=bool))
-    return Pair(rng, whole, programme, state, none)
+    stage_lp = StageLP(whole, N_STATE, RESTING, Scaling.uniform(whole, 1.0 / unit), Effort())
+    stage_lp.set_state(state)
+    none = LinearConstraints(np.zeros((0, N_COLUMNS)), np.zeros(0), np.zeros(0, dtype=bool))
+    return Pair(rng, whole, stage_lp, state, none)
 
 
 def some(rng: np.random.Generator, positions: np.ndarray, n: int = 3) -> np.ndarray:
@@ -106,7 +104,7 @@ def some(rng: np.random.Generator, positions: np.ndarray, n: int = 3) -> np.ndar
 
 def set_state(p: Pair) -> None:
     p.state = np.clip(p.state + p.rng.normal(0.0, 0.2, N_STATE), 0.0, 1.0)
-    p.programme.set_state(p.state)
+    p.stage_lp.set_state(p.state)
 
 
 def bound_awake_columns(p: Pair) -> None:
@@ -122,20 +120,20 @@ def bound_resting_columns(p: Pair) -> None:
 
 def _bound(p: Pair, at: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
     p.whole.column_lower[at], p.whole.column_upper[at] = lower, upper
-    p.programme.set_column_bounds(at, lower, upper)
+    p.stage_lp.set_column_bounds(at, lower, upper)
 
 
 def set_costs(p: Pair) -> None:
     at, costs = some(p.rng, AWAKE), p.rng.normal(size=3)
     p.whole.cost[at] = costs
-    p.programme.set_costs(at, costs)
+    p.stage_lp.set_costs(at, costs)
 
 
 def set_row_bounds(p: Pair) -> None:
     rows = some(p.rng, np.arange(N_ROWS), 2)
     middle, width = p.whole.matrix[rows] @ INNER, p.rng.uniform(0.2, 1.0, 2)
     p.whole.row_lower[rows], p.whole.row_upper[rows] = middle - width, middle + width
-    p.programme.set_row_bounds(rows, middle - width, middle + width)
+    p.stage_lp.set_row_bounds(rows, middle - width, middle + width)
 
 
 def set_coefficients(p: Pair) -> None:
@@ -153,62 +151,62 @@ def set_coefficients(p: Pair) -> None:
         p.whole.column_upper,
         p.whole.offset,
     )
-    p.programme.set_coefficients(rows, columns, values)
+    p.stage_lp.set_coefficients(rows, columns, values)
 
 
 def append(p: Pair) -> None:
     n = int(p.rng.integers(1, 4))
     coefficients = p.rng.normal(size=(n, N_COLUMNS)) * (p.rng.random((n, N_COLUMNS)) < 0.5)
     lower = coefficients @ INNER - p.rng.uniform(0.0, 0.5, n)
-    rows = RowTable(coefficients, lower, p.rng.random(n) < 0.8)
-    p.programme.append(rows)
+    rows = LinearConstraints(coefficients, lower, p.rng.random(n) < 0.8)
+    p.stage_lp.append(rows)
     p.added = _joined(p.added, rows)
 
 
-def _joined(one: RowTable, other: RowTable) -> RowTable:
-    return RowTable(
+def _joined(one: LinearConstraints, other: LinearConstraints) -> LinearConstraints:
+    return LinearConstraints(
         np.vstack([one.coefficients, other.coefficients]),
         np.concatenate([one.lower, other.lower]),
-        np.concatenate([one.returns, other.returns]),
+        np.concatenate([one.recurring, other.recurring]),
     )
 
 
 def truncate(p: Pair) -> None:
     n = int(p.rng.integers(0, len(p.added) + 1))
-    p.programme.truncate(n)
+    p.stage_lp.truncate(n)
     p.added = _chosen(p.added, np.arange(len(p.added)) < n)
 
 
-def _chosen(rows: RowTable, mask: np.ndarray) -> RowTable:
-    return RowTable(rows.coefficients[mask], rows.lower[mask], rows.returns[mask])
+def _chosen(rows: LinearConstraints, mask: np.ndarray) -> LinearConstraints:
+    return LinearConstraints(rows.coefficients[mask], rows.lower[mask], rows.recurring[mask])
 
 
-def drop_idle(p: Pair) -> None:
+def remove_idle(p: Pair) -> None:
     """Often enough that rows and columns go; the value stays, and rows that must stay do."""
     before, value = p.added, p.value()
     for _ in range(MAXIMAL_AGE + 2):
-        if p.programme.solve() is not Status.OPTIMAL:
+        if p.stage_lp.solve() is not Status.OPTIMAL:
             return
-        p.programme.drop_idle()
-    p.added = p.programme.rows.table()
+        p.stage_lp.remove_idle()
+    p.added = p.stage_lp.rows.copy()
     kept = [tuple(row) for row in p.added.coefficients]
     stays = np.array([tuple(row) in kept for row in before.coefficients], dtype=bool)
-    assert np.all(stays | before.returns)
+    assert np.all(stays | before.recurring)
     assert [tuple(row) for row in before.coefficients[stays]] == kept
     assert p.value() == pytest.approx(value, rel=SOLVER, abs=SOLVER)
 
 
 def round_trip(p: Pair) -> None:
-    if p.programme.solve() is Status.OPTIMAL:
-        p.programme.start_from(p.programme.basis())
+    if p.stage_lp.solve() is Status.OPTIMAL:
+        p.stage_lp.start_from(p.stage_lp.basis())
 
 
 def forget(p: Pair) -> None:
-    p.programme.start_from(None)
+    p.stage_lp.start_from(None)
 
 
 def solve(p: Pair) -> None:
-    p.programme.solve()
+    p.stage_lp.solve()
 
 
 EDITS: tuple[Callable[[Pair], None], ...] = (
@@ -220,7 +218,7 @@ EDITS: tuple[Callable[[Pair], None], ...] = (
     set_coefficients,
     append,
     truncate,
-    drop_idle,
+    remove_idle,
     round_trip,
     forget,
     solve,
@@ -230,7 +228,7 @@ EDITS: tuple[Callable[[Pair], None], ...] = (
 def assert_equal(p: Pair, status: Status, *, generic: bool = True) -> None:
     """Objective, primal and reduced costs against scipy; the last two by what optimality says.
 
-    `generic` data have one dual solution, which a freshly built programme of all columns finds.
+    `generic` data have one dual solution, which a freshly built stage_lp of all columns finds.
     """
     value = p.value()
     if not np.isfinite(value):
@@ -238,8 +236,8 @@ def assert_equal(p: Pair, status: Status, *, generic: bool = True) -> None:
         return
     assert status is Status.OPTIMAL
     close = {"rel": SOLVER, "abs": 1e-8}
-    assert p.programme.objective() == pytest.approx(value, **close)
-    z, d, a = p.programme.primal(), p.programme.reduced_costs(), p.arrays()
+    assert p.stage_lp.objective() == pytest.approx(value, **close)
+    z, d, a = p.stage_lp.primal(), p.stage_lp.reduced_costs(), p.arrays()
     assert z[:N_STATE].tolist() == p.state.tolist()
     assert a.cost @ z + a.offset == pytest.approx(value, **close)
     assert np.all((z >= a.column_lower - 1e-8) & (z <= a.column_upper + 1e-8))
@@ -275,8 +273,8 @@ def test_any_sequence_of_edits(seed, edits, unit):
     p = pair(np.random.default_rng(seed), unit=unit)
     for edit in edits:
         edit(p)
-        assert_equal(p, p.programme.solve())
-    assert_equal(p, p.programme.solve())
+        assert_equal(p, p.stage_lp.solve())
+    assert_equal(p, p.stage_lp.solve())
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
@@ -284,10 +282,10 @@ def test_one_kind_of_edit_again_and_again(edit):
     """After rows and columns have come and gone."""
     p = pair(np.random.default_rng(11))
     append(p)
-    assert_equal(p, p.programme.solve())
+    assert_equal(p, p.stage_lp.solve())
     for _ in range(3):
         edit(p)
-        assert_equal(p, p.programme.solve())
+        assert_equal(p, p.stage_lp.solve())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -295,16 +293,18 @@ def test_ties_everywhere(seed):
     """Whole numbers: degenerate solutions, many optima, sides at which rows change hands."""
     p = pair(np.random.default_rng(seed), integral=True)
     for _ in range(4):
-        assert_equal(p, p.programme.solve(), generic=False)
+        assert_equal(p, p.stage_lp.solve(), generic=False)
         if np.isfinite(p.value()):
-            drop_idle(p)
-        z = p.programme.primal()
+            remove_idle(p)
+        z = p.stage_lp.primal()
         row = np.sign(np.round(p.rng.normal(size=(2, N_COLUMNS))))
-        tight = RowTable(row, row @ z, np.ones(2, dtype=bool))  # they hold z where it stands
-        p.programme.append(tight)
+        tight = LinearConstraints(
+            row, row @ z, np.ones(2, dtype=bool)
+        )  # they hold z where it stands
+        p.stage_lp.append(tight)
         p.added = _joined(p.added, tight)
         p.state = p.rng.integers(0, 2, N_STATE).astype(float)
-        p.programme.set_state(p.state)
+        p.stage_lp.set_state(p.state)
 
 
 # ---------------------------------------------------------------- columns outside
@@ -312,7 +312,7 @@ def test_ties_everywhere(seed):
 
 def menu(
     costs: np.ndarray, *, upper: float = np.inf, dear: float = 10.0, need: float = 1.0
-) -> StageProgramme:
+) -> StageLP:
     """Cover ``need - x`` by resting columns, one unit each, or by one awake column at `dear`."""
     n = len(costs)
     arrays = Arrays(
@@ -323,78 +323,78 @@ def menu(
         np.zeros(n + 2),
         np.concatenate([[np.inf, np.inf], np.full(n, upper)]),
     )
-    return StageProgramme(arrays, 1, np.arange(2, n + 2), Scaling.uniform(arrays), Effort())
+    return StageLP(arrays, 1, np.arange(2, n + 2), Scaling.uniform(arrays), Effort())
 
 
 def test_only_columns_that_help_are_called_in():
     costs = np.full(40, 20.0)  # dearer than the awake column
     costs[7] = 3.0
-    programme = menu(costs)
-    assert programme.lp.n_columns == 1
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.lp.n_columns == 2
-    assert programme.objective() == pytest.approx(3.0, rel=SOLVER)
-    assert np.flatnonzero(programme.primal()).tolist() == [9]
-    assert programme.reduced_costs() == pytest.approx(
+    stage_lp = menu(costs)
+    assert stage_lp.lp.n_columns == 1
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert stage_lp.lp.n_columns == 2
+    assert stage_lp.objective() == pytest.approx(3.0, rel=SOLVER)
+    assert np.flatnonzero(stage_lp.primal()).tolist() == [9]
+    assert stage_lp.reduced_costs() == pytest.approx(
         np.concatenate([[-3.0, 7.0], costs - 3.0]), rel=SOLVER
     )
 
 
 def test_few_resting_columns_stay_inside():
-    programme = menu(np.full(FEWEST_RESTING - 1, 20.0))
-    assert programme.lp.n_columns == FEWEST_RESTING
+    stage_lp = menu(np.full(FEWEST_RESTING - 1, 20.0))
+    assert stage_lp.lp.n_columns == FEWEST_RESTING
 
 
 def test_closed_columns_are_not_called_in_until_they_open():
     costs = np.full(40, 20.0)
     costs[7] = 3.0
-    programme = menu(costs, upper=0.0)
-    programme.solve()
-    assert (programme.lp.n_columns, programme.objective()) == (1, pytest.approx(10.0))
-    programme.set_column_bounds(np.array([9], dtype=INDEX), np.zeros(1), np.array([0.25]))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(0.25 * 3.0 + 0.75 * 10.0, rel=SOLVER)
+    stage_lp = menu(costs, upper=0.0)
+    stage_lp.solve()
+    assert (stage_lp.lp.n_columns, stage_lp.objective()) == (1, pytest.approx(10.0))
+    stage_lp.set_column_bounds(np.array([9], dtype=INDEX), np.zeros(1), np.array([0.25]))
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert stage_lp.objective() == pytest.approx(0.25 * 3.0 + 0.75 * 10.0, rel=SOLVER)
 
 
 def test_columns_at_their_upper_bound_are_never_sent_out():
     """Five at their bound of 0.1 carry half of the need; others rest and go."""
     costs = np.concatenate([np.full(5, 1.0), np.full(35, 12.0)])
-    programme = menu(costs, upper=0.1, dear=15.0)
+    stage_lp = menu(costs, upper=0.1, dear=15.0)
     for _ in range(3 * MAXIMAL_AGE):
-        assert programme.solve() is Status.OPTIMAL  # 5 at 1 and 5 at 12
-        assert programme.objective() == pytest.approx(0.5 * 1.0 + 0.5 * 12.0, rel=SOLVER)
-        programme.drop_idle()
-    used = np.flatnonzero(programme.primal() > 0.0) - 1
+        assert stage_lp.solve() is Status.OPTIMAL  # 5 at 1 and 5 at 12
+        assert stage_lp.objective() == pytest.approx(0.5 * 1.0 + 0.5 * 12.0, rel=SOLVER)
+        stage_lp.remove_idle()
+    used = np.flatnonzero(stage_lp.primal() > 0.0) - 1
     assert {1, 2, 3, 4, 5} <= set((used).tolist())
-    programme.set_state(np.array([0.6]))  # now only 0.4 are needed: the first five do
+    stage_lp.set_state(np.array([0.6]))  # now only 0.4 are needed: the first five do
     for _ in range(3 * MAXIMAL_AGE):
-        programme.solve()
-        assert programme.objective() == pytest.approx(0.4, rel=SOLVER)
-        programme.drop_idle()
-    inside = programme.lp.n_columns
-    at_upper = np.flatnonzero(programme.basis().columns == AT_UPPER)
+        stage_lp.solve()
+        assert stage_lp.objective() == pytest.approx(0.4, rel=SOLVER)
+        stage_lp.remove_idle()
+    inside = stage_lp.lp.n_columns
+    at_upper = np.flatnonzero(stage_lp.basis().columns == AT_UPPER)
     assert 3 <= len(at_upper) <= inside <= 7
-    programme.drop_idle()
-    assert np.all(programme.primal()[at_upper + 1] == 0.1)
+    stage_lp.remove_idle()
+    assert np.all(stage_lp.primal()[at_upper + 1] == 0.1)
 
 
 def test_columns_that_rested_long_are_sent_out_and_come_back():
     costs = np.full(40, 20.0)
     costs[[3, 4]] = 3.0, 4.0
-    programme = menu(costs, upper=0.6)
-    programme.solve()
-    assert (programme.lp.n_columns, programme.objective()) == (3, pytest.approx(0.6 * 3 + 0.4 * 4))
-    programme.set_state(np.array([0.5]))  # the dearer of the two is not needed now
+    stage_lp = menu(costs, upper=0.6)
+    stage_lp.solve()
+    assert (stage_lp.lp.n_columns, stage_lp.objective()) == (3, pytest.approx(0.6 * 3 + 0.4 * 4))
+    stage_lp.set_state(np.array([0.5]))  # the dearer of the two is not needed now
     sizes = []
     for _ in range(MAXIMAL_AGE + 2):
-        programme.solve()
-        programme.drop_idle()
-        sizes.append(programme.lp.n_columns)
+        stage_lp.solve()
+        stage_lp.remove_idle()
+        sizes.append(stage_lp.lp.n_columns)
     assert sizes[: MAXIMAL_AGE - 1] == [3] * (MAXIMAL_AGE - 1)
     assert sizes[-1] == 2
-    programme.set_state(np.array([0.0]))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(0.6 * 3.0 + 0.4 * 4.0, rel=SOLVER)
+    stage_lp.set_state(np.array([0.0]))
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert stage_lp.objective() == pytest.approx(0.6 * 3.0 + 0.4 * 4.0, rel=SOLVER)
 
 
 def test_a_column_of_the_basis_that_is_zero_is_not_sent_out():
@@ -405,44 +405,44 @@ def test_a_column_of_the_basis_that_is_zero_is_not_sent_out():
     bounds = np.zeros(n), np.ones(n)
     arrays = Arrays(np.ones(n), sp.csr_array(matrix), np.zeros(1), np.full(1, np.inf), *bounds)
     effort = Effort()
-    programme = StageProgramme(arrays, 1, np.arange(2, n), Scaling.uniform(arrays), effort)
-    programme.set_state(np.array([0.3]))
+    stage_lp = StageLP(arrays, 1, np.arange(2, n), Scaling.uniform(arrays), effort)
+    stage_lp.set_state(np.array([0.3]))
     for _ in range(3 * MAXIMAL_AGE):  # all were called in, for without them it is infeasible
-        assert programme.solve() is Status.OPTIMAL
-        programme.drop_idle()
-    assert (programme.primal()[2], programme.lp.n_columns) == (0.3, 2)
-    programme.set_state(np.array([0.0]))
+        assert stage_lp.solve() is Status.OPTIMAL
+        stage_lp.remove_idle()
+    assert (stage_lp.primal()[2], stage_lp.lp.n_columns) == (0.3, 2)
+    stage_lp.set_state(np.array([0.0]))
     pivots = effort.pivots
     for _ in range(3 * MAXIMAL_AGE):
-        assert programme.solve() is Status.OPTIMAL
-        assert programme.primal()[2] == 0.0
-        programme.drop_idle()
-    assert BASIC in programme.basis().columns[1:]
-    assert (effort.pivots, programme.lp.n_columns) == (pivots, 2)
+        assert stage_lp.solve() is Status.OPTIMAL
+        assert stage_lp.primal()[2] == 0.0
+        stage_lp.remove_idle()
+    assert BASIC in stage_lp.basis().columns[1:]
+    assert (effort.pivots, stage_lp.lp.n_columns) == (pivots, 2)
 
 
 def test_what_is_infeasible_without_the_outside_columns_is_solved_with_them():
-    programme = menu(np.arange(1.0, 41.0), upper=0.5, dear=100.0, need=3.0)
-    programme.set_column_bounds(np.array([1], dtype=INDEX), np.zeros(1), np.zeros(1))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(0.5 * (1 + 2 + 3 + 4 + 5 + 6), rel=SOLVER)
+    stage_lp = menu(np.arange(1.0, 41.0), upper=0.5, dear=100.0, need=3.0)
+    stage_lp.set_column_bounds(np.array([1], dtype=INDEX), np.zeros(1), np.zeros(1))
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert stage_lp.objective() == pytest.approx(0.5 * (1 + 2 + 3 + 4 + 5 + 6), rel=SOLVER)
 
 
 def test_infeasible_and_unbounded_are_said_of_the_whole_and_undone_by_an_edit():
-    programme = menu(np.arange(1.0, 41.0), upper=0.5, dear=100.0, need=30.0)
+    stage_lp = menu(np.arange(1.0, 41.0), upper=0.5, dear=100.0, need=30.0)
     row, awake = np.array([0], dtype=INDEX), np.array([1], dtype=INDEX)
-    programme.set_column_bounds(awake, np.zeros(1), np.zeros(1))
-    assert programme.solve() is Status.INFEASIBLE  # 40 halves are 20
-    assert programme.solve() is Status.INFEASIBLE
-    programme.set_state(np.array([29.0]))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(0.5 * 1 + 0.5 * 2, rel=SOLVER)
-    programme.set_column_bounds(awake, np.zeros(1), np.array([np.inf]))
-    programme.set_costs(awake, np.array([-1.0]))
-    assert programme.solve() is Status.UNBOUNDED
-    programme.set_row_bounds(row, np.array([30.0]), np.array([31.0]))
-    assert programme.solve() is Status.OPTIMAL
-    assert programme.objective() == pytest.approx(-2.0, rel=SOLVER)
+    stage_lp.set_column_bounds(awake, np.zeros(1), np.zeros(1))
+    assert stage_lp.solve() is Status.INFEASIBLE  # 40 halves are 20
+    assert stage_lp.solve() is Status.INFEASIBLE
+    stage_lp.set_state(np.array([29.0]))
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert stage_lp.objective() == pytest.approx(0.5 * 1 + 0.5 * 2, rel=SOLVER)
+    stage_lp.set_column_bounds(awake, np.zeros(1), np.array([np.inf]))
+    stage_lp.set_costs(awake, np.array([-1.0]))
+    assert stage_lp.solve() is Status.UNBOUNDED
+    stage_lp.set_row_bounds(row, np.array([30.0]), np.array([31.0]))
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert stage_lp.objective() == pytest.approx(-2.0, rel=SOLVER)
 
 
 def test_an_outside_column_can_make_it_unbounded():
@@ -454,10 +454,10 @@ def test_an_outside_column_can_make_it_unbounded():
 
 @pytest.mark.parametrize("n", [FEWEST_RESTING - 1, FEWEST_RESTING])
 def test_crossed_bounds_are_infeasible_whether_the_column_is_inside_or_not(n):
-    programme = menu(np.full(n, 20.0))
-    programme.solve()
-    programme.set_column_bounds(np.array([2], dtype=INDEX), np.zeros(1), np.array([-1.0]))
-    assert programme.solve() is Status.INFEASIBLE
+    stage_lp = menu(np.full(n, 20.0))
+    stage_lp.solve()
+    stage_lp.set_column_bounds(np.array([2], dtype=INDEX), np.zeros(1), np.array([-1.0]))
+    assert stage_lp.solve() is Status.INFEASIBLE
 
 
 # ---------------------------------------------------------------- sameness
@@ -468,56 +468,56 @@ def test_from_a_basis_the_next_solution_is_bitwise_the_same(seed):
     """Whatever came between: other states, rows and columns, other costs."""
     p = pair(np.random.default_rng(seed))
     append(p)
-    assert p.programme.solve() is Status.OPTIMAL
-    basis, first, n_rows = p.programme.basis(), p.state.copy(), len(p.added)
+    assert p.stage_lp.solve() is Status.OPTIMAL
+    basis, first, n_rows = p.stage_lp.basis(), p.state.copy(), len(p.added)
     second = np.clip(first + 0.1, 0.0, 1.0)
 
     def answer() -> tuple[bytes, bytes, float, int]:
-        p.programme.truncate(n_rows)
-        p.programme.start_from(basis)
-        p.programme.set_state(second)
-        status = p.programme.solve()
+        p.stage_lp.truncate(n_rows)
+        p.stage_lp.start_from(basis)
+        p.stage_lp.set_state(second)
+        status = p.stage_lp.solve()
         assert status is Status.OPTIMAL
-        z, d = p.programme.primal(), p.programme.reduced_costs()
-        return z.tobytes(), d.tobytes(), p.programme.objective(), p.programme.lp.n_columns
+        z, d = p.stage_lp.primal(), p.stage_lp.reduced_costs()
+        return z.tobytes(), d.tobytes(), p.stage_lp.objective(), p.stage_lp.lp.n_columns
 
     expected = answer()
     costs = p.whole.cost[AWAKE].copy()
     for _ in range(4):
-        for edit in (set_state, append, set_costs, solve, drop_idle_columns):
+        for edit in (set_state, append, set_costs, solve, remove_idle_columns):
             edit(p)
-        p.programme.set_costs(AWAKE.astype(INDEX), costs)
+        p.stage_lp.set_costs(AWAKE.astype(INDEX), costs)
         assert answer() == expected
-    p.programme.start_from(None)
+    p.stage_lp.start_from(None)
     assert answer() == expected
 
 
-def drop_idle_columns(p: Pair) -> None:
+def remove_idle_columns(p: Pair) -> None:
     """Rows at the front must stay where they are: only columns are sent out."""
-    if p.programme.solve() is Status.OPTIMAL:
-        p.programme._send_out_idle()
+    if p.stage_lp.solve() is Status.OPTIMAL:
+        p.stage_lp._send_out_idle()
 
 
 def test_a_basis_speaks_of_all_columns():
     p = pair(np.random.default_rng(3))
-    assert p.programme.solve() is Status.OPTIMAL
-    basis, inside = p.programme.basis(), p.programme.lp.n_columns
+    assert p.stage_lp.solve() is Status.OPTIMAL
+    basis, inside = p.stage_lp.basis(), p.stage_lp.lp.n_columns
     assert N_AWAKE < inside < N_AWAKE + N_RESTING  # some stayed outside, some were called in
     assert len(basis.columns) == N_AWAKE + N_RESTING
-    outside = p.programme.primal()[RESTING] == 0.0
+    outside = p.stage_lp.primal()[RESTING] == 0.0
     assert np.all((basis.columns[N_AWAKE:] == AT_LOWER) | ~outside | (basis.columns[N_AWAKE:] == 1))
-    effort = p.programme.lp.effort
+    effort = p.stage_lp.lp.effort
     pivots = effort.pivots
-    p.programme.start_from(basis)
-    assert p.programme.solve() is Status.OPTIMAL
+    p.stage_lp.start_from(basis)
+    assert p.stage_lp.solve() is Status.OPTIMAL
     assert effort.pivots == pivots
 
 
 def test_values_and_whole_are_those_of_the_solution():
     p = pair(np.random.default_rng(8))
-    assert p.programme.solve() is Status.OPTIMAL
-    z = p.programme.whole(p.programme.lp.primal()[None, :])
-    assert z[0].tolist() == p.programme.primal().tolist()
-    value = np.array([p.programme.objective() - p.whole.offset])
-    assert p.programme.agree(z, value).all()
-    assert not p.programme.agree(z, value * (1.0 + 1e-6)).any()
+    assert p.stage_lp.solve() is Status.OPTIMAL
+    z = p.stage_lp.whole(p.stage_lp.lp.primal()[None, :])
+    assert z[0].tolist() == p.stage_lp.primal().tolist()
+    value = np.array([p.stage_lp.objective() - p.whole.offset])
+    assert p.stage_lp.agree(z, value).all()
+    assert not p.stage_lp.agree(z, value * (1.0 + 1e-6)).any()

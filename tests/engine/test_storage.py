@@ -401,8 +401,8 @@ def test_classes_of_the_user_are_named_by_import_path(tmp_path):
     path = tmp_path / "policy.json"
     policy.save(path)
     loaded = sddp.load_policy(path)
-    assert loaded.snapshot.risk[0] == Half(0.5)
-    assert type(loaded.snapshot.cuts) is Slow
+    assert loaded.checkpoint.risk[0] == Half(0.5)
+    assert type(loaded.checkpoint.cuts) is Slow
     rows = loaded.problem.stages[0].rows
     assert (rows.radius, rows.tangents.tolist()) == (1.0, TANGENTS.tolist())
     questions = [(t, {"r": r}, w) for t in range(3) for r in (0.4, 1.7) for w in range(3)]

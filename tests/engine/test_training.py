@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.subproblem.network import Network
-from sddp.engine.training.display import Display
+from sddp.engine.subproblem.subproblems import Subproblems
+from sddp.engine.training.progress import ProgressLines
 from sddp.engine.training.stopping import Progress, StoppingRule
 from sddp.errors import ModelError, SolverError
 from tests.engine.cases import markov, reservoir, stagewise
@@ -201,14 +202,14 @@ def test_going_on_teaches_nodes_that_were_never_seen(cuts):
 
 def test_ctrl_c_while_a_restart_finds_its_bound(monkeypatch):
     policy = train(reservoir.c9(), 12).policy
-    found = Network.first_solutions
+    found = Subproblems.first_solutions
 
     def pressed(network, *arguments):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # the second one does not wait
         return found(network, *arguments)
 
-    monkeypatch.setattr(Network, "first_solutions", pressed)
+    monkeypatch.setattr(Subproblems, "first_solutions", pressed)
     result = train(reservoir.c9(), 5, start=policy)
     assert result.stopped_because == "interrupted"
     assert len(result.log) == 0
@@ -249,7 +250,8 @@ def test_short_trainings_print_nothing(capfd):
 
 
 def test_progress_goes_to_standard_error_only(capfd, monkeypatch):
-    monkeypatch.setattr(Display, "FIRST", 0.0)
+    shown = partial(ProgressLines, first=0.0)
+    monkeypatch.setattr("sddp.engine.training.train.ProgressLines", shown)
     rng = np.random.default_rng(0)
     result = sddp.train(reservoir.c9(), rng=rng, stopping=sddp.Iterations(3))
     out, err = capfd.readouterr()

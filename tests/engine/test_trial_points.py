@@ -6,28 +6,32 @@ import numpy as np
 import pytest
 
 import sddp
-from sddp.engine.training import passes
 from tests.engine.cases import reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 from tests.engine.test_homogeneous import portfolio
 from tests.engine.test_paths import TAIL
 
 
-def trial_points(problem: sddp.Problem, n: int, **options) -> list[tuple]:
-    """What a training handed to `_trial_point`, and what came back."""
-    seen: list[tuple] = []
-    original = passes._trial_point
+class Watching(sddp.AveragedDecisions):
+    """Keeps the iteration, the decision, the mean before it and the trial point."""
 
-    def watch(network, visit, averaging):
-        before = network.averages_of_decisions.get(visit.node)
-        trial = original(network, visit, averaging)
-        seen.append((visit.node, averaging, visit.solution.outgoing, before, trial))
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "seen", [])
+
+    def point(self, problem, node, outgoing, iteration, memory):
+        """See `TrialPoints`."""
+        before = memory.get(node)
+        trial = super().point(problem, node, outgoing, iteration, memory)
+        self.seen.append((node, iteration, outgoing, before, trial))
         return trial
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "_trial_point", watch)
-        train(problem, n, **options)
-    return seen
+
+def trial_points(problem: sddp.Problem, n: int, **options) -> list[tuple]:
+    """What a training asked its trial points for, and what came back."""
+    watching = Watching()
+    train(problem, n, trial_points=watching, **options)
+    return watching.seen
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
@@ -35,8 +39,8 @@ def test_trial_points_are_the_decisions_where_states_have_no_common_size(cuts):
     for problem in (reservoir.c9(), portfolio(1.0, declared=False)):
         seen = trial_points(problem, 7, cuts=cuts)
         assert len(seen) > 10
-        for _, averaging, outgoing, _, trial in seen:
-            assert averaging == 0.0
+        for _, _, outgoing, before, trial in seen:
+            assert before is None
             assert trial.tolist() == outgoing.tolist()
 
 
@@ -44,12 +48,10 @@ def test_trial_points_are_the_decisions_where_states_have_no_common_size(cuts):
 def test_trial_points_of_homogeneous_problems_are_means_at_first(wealth):
     """By hand: half of the running mean and half of the decision, at the decision's size."""
     seen = trial_points(portfolio(wealth), 25, n_paths=1)
-    assert [averaging for node, averaging, *_ in seen if node == 0] == pytest.approx(
-        [min(1.0, 10.0 / k) for k in range(1, 26)]
-    )
+    assert [iteration for node, iteration, *_ in seen if node == 0] == list(range(1, 26))
     means: dict = {}
-    for node, averaging, outgoing, before, trial in seen:
-        size = np.abs(outgoing).sum()
+    for node, iteration, outgoing, before, trial in seen:
+        averaging, size = min(1.0, 10.0 / iteration), np.abs(outgoing).sum()
         decision = outgoing / size
         assert (before is None) == (node not in means)
         means[node] = 0.5 * decision + 0.5 * means.get(node, decision)

@@ -138,6 +138,11 @@ class Problem(Shown):
             raise ModelError(f"node {name!r} comes first but its states have no initial value")
         return initial
 
+    def normalised(self, state: Floats) -> tuple[Floats, float]:
+        """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
+        size = float(np.abs(state).sum()) if self.homogeneous else 1.0
+        return (state / size, size) if size > 0.0 else (state, 1.0)
+
     def report(self) -> ProblemReport:
         """Sizes of the problem, and how far its numbers reach: before anything is solved.
 

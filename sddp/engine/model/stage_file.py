@@ -11,54 +11,19 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.arrays import Floats, Ints
+from sddp.arrays import Floats
 from sddp.engine.model.stage_data import StageData, arrays_at
-from sddp.engine.subproblem.lazy_constraints import RowTable
 from sddp.errors import ModelError
 from sddp.lp import Arrays, write_model
 
 FORMATS = (".lp", ".mps")
-
-
-@dataclass(frozen=True, eq=False)
-class AddedRows:
-    """Rows ``coefficients @ columns >= lower``: declared columns, then those of the cost-to-go.
-
-    `theta_lower` is the lower bound of the first cost-to-go column, which is in the objective.
-    """
-
-    coefficients: Floats
-    lower: Floats
-    n_theta: int
-    theta_lower: float
-
-    @classmethod
-    def of(cls, table: RowTable, kept: Ints, n_columns: int, theta_lower: float) -> AddedRows:
-        """Rows of an LP whose first columns are the declared ones at `kept`."""
-        n_theta = table.coefficients.shape[1] - len(kept)
-        coefficients = np.zeros((len(table), n_columns + n_theta))
-        coefficients[:, kept] = table.coefficients[:, : len(kept)]
-        coefficients[:, n_columns:] = table.coefficients[:, len(kept) :]
-        return cls(coefficients, table.lower, n_theta, theta_lower)
-
-    @property
-    def names(self) -> list[str]:
-        """``cut[3]`` bounds the cost-to-go; ``row[4]`` is a feasibility cut or a generated row."""
-        theta = self.coefficients[:, self.coefficients.shape[1] - self.n_theta :]
-        cuts = np.any(theta, axis=1)
-        return [f"{'cut' if cuts[i] else 'row'}[{i}]" for i in range(len(cuts))]
-
-    @property
-    def theta_names(self) -> list[str]:
-        """``cost_to_go``, and one more for each outcome where cuts are kept by outcome."""
-        return ["cost_to_go", *(f"cost_to_go[{i}]" for i in range(1, self.n_theta))][: self.n_theta]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +35,30 @@ class StageModel:
     row_names: list[str]
     sign: float
     n_theta: int = 0
+
+    def with_rows(
+        self, coefficients: Floats, lower: Floats, n_theta: int, theta_lower: float
+    ) -> StageModel:
+        """The same with rows ``coefficients @ columns >= lower`` that training added.
+
+        Their columns are the declared ones and `n_theta` of the cost-to-go, the first of which is
+        in the objective and at least `theta_lower`.
+        """
+        own, rest = self.arrays, max(n_theta - 1, 0)
+        first, many = np.ones(min(n_theta, 1)), np.full(n_theta, np.inf)
+        wider = sp.hstack([own.matrix, sp.csr_array((own.matrix.shape[0], n_theta))], format="csr")
+        arrays = Arrays(
+            np.concatenate([own.cost, first, np.zeros(rest)]),
+            sp.csr_array(sp.vstack([wider, sp.csr_array(coefficients)], format="csr")),
+            np.concatenate([own.row_lower, lower]),
+            np.concatenate([own.row_upper, np.full(len(lower), np.inf)]),
+            np.concatenate([own.column_lower, theta_lower * first, np.full(rest, -np.inf)]),
+            np.concatenate([own.column_upper, many]),
+            own.offset,
+        )
+        thetas = ["cost_to_go", *(f"cost_to_go[{i}]" for i in range(1, n_theta))][:n_theta]
+        rows = self.row_names + added_row_names(coefficients, n_theta)
+        return StageModel(arrays, self.column_names + thetas, rows, self.sign, n_theta)
 
     def write(self, path: Path) -> None:
         """Write in the user's sense: a maximization where the user maximizes.
@@ -105,7 +94,6 @@ def stage_model(
     compiled: StageData,
     entries: Mapping[str, Floats],
     incoming: Floats | tuple[Floats, Floats] | None,
-    added: AddedRows | None = None,
 ) -> StageModel:
     """The declared program at noise `entries`.
 
@@ -116,25 +104,14 @@ def stage_model(
     if incoming is not None:
         ends = incoming if isinstance(incoming, tuple) else (incoming, incoming)
         lower[compiled.incoming], upper[compiled.incoming] = ends
-    cost, matrix = arrays.cost, arrays.matrix
-    row_lower, row_upper = arrays.row_lower, arrays.row_upper
-    columns, rows = list(compiled.column_names), list(compiled.row_names)
-    n_theta = 0
-    if added is not None:
-        n_theta = added.n_theta
-        rest = max(n_theta - 1, 0)
-        cost = np.concatenate([cost, np.ones(min(n_theta, 1)), np.zeros(rest)])
-        lower = np.concatenate(
-            [lower, np.full(min(n_theta, 1), added.theta_lower), np.full(rest, -np.inf)]
-        )
-        upper = np.concatenate([upper, np.full(n_theta, np.inf)])
-        wider = sp.hstack([matrix, sp.csr_array((matrix.shape[0], n_theta))], format="csr")
-        matrix = sp.vstack([wider, sp.csr_array(added.coefficients)], format="csr")
-        row_lower = np.concatenate([row_lower, added.lower])
-        row_upper = np.concatenate([row_upper, np.full(len(added.lower), np.inf)])
-        columns, rows = columns + added.theta_names, rows + added.names
-    whole = Arrays(cost, sp.csr_array(matrix), row_lower, row_upper, lower, upper, arrays.offset)
-    return StageModel(whole, columns, rows, compiled.sign, n_theta)
+    arrays = replace(arrays, column_lower=lower, column_upper=upper)
+    return StageModel(arrays, list(compiled.column_names), list(compiled.row_names), compiled.sign)
+
+
+def added_row_names(coefficients: Floats, n_theta: int) -> list[str]:
+    """``cut[3]`` bounds the cost-to-go; ``row[4]`` is a feasibility cut or a generated row."""
+    cuts = np.any(coefficients[:, coefficients.shape[1] - n_theta :], axis=1)
+    return [f"{'cut' if cut else 'row'}[{i}]" for i, cut in enumerate(cuts)]
 
 
 def checked_path(path: str | PathLike[str]) -> Path:

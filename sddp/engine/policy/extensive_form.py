@@ -20,7 +20,7 @@ from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage_data import arrays_at
 from sddp.engine.model.transition import StateMap
 from sddp.engine.subproblem.feasibility import elastic
-from sddp.engine.subproblem.network import RiskChoice, risk_by_node
+from sddp.engine.value.value_functions import RiskChoice, risk_by_node
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Status, fitted_scaling, solve_once
 from sddp.risk import RiskMeasure, as_risk_measure

@@ -24,10 +24,10 @@ from sddp.engine.model.stage import InitialCut
 from sddp.engine.model.stage_data import ReadStage, StageData
 from sddp.engine.model.state_space import StateSpace
 from sddp.engine.model.transition import IdentityMap, MatrixMap, ScaleMap
-from sddp.engine.subproblem.lazy_constraints import RowTable
-from sddp.engine.value.checkpoint import NodeMemory, Snapshot
-from sddp.engine.value.cost_to_go import AverageCut, LazyAggregation, MultiCut
-from sddp.engine.value.cuts import Cuts
+from sddp.engine.value.checkpoint import Checkpoint, NodeState
+from sddp.engine.value.cut_forms import AverageCut, LazyAggregation, MultiCut
+from sddp.engine.value.cut_selection import RecentlyLargest
+from sddp.engine.value.cuts import Cuts, LinearConstraints
 from sddp.errors import ModelError, PolicyFileError
 from sddp.files import written_whole
 from sddp.plain import Decoder, Encoder, NotPlain
@@ -41,7 +41,7 @@ from sddp.risk import (
     WorstCase,
 )
 
-FORMAT, VERSION = "sddp-policy", 3
+FORMAT, VERSION = "sddp-policy", 4
 
 # Names in the file: they stay when a class or a module is renamed.
 NAMES: Mapping[type, str] = {
@@ -53,15 +53,15 @@ NAMES: Mapping[type, str] = {
     ScaleMap: "scale",
     MatrixMap: "matrix",
     InitialCut: "initial_cut",
-    Snapshot: "policy",
-    NodeMemory: "node",
+    Checkpoint: "policy",
+    NodeState: "node",
     Cuts: "cuts",
-    RowTable: "rows",
+    LinearConstraints: "rows",
     **{
         kind: kind.__name__
         for kind in (AVaR, ConvexCombination, CVaR, Entropic, Expectation, WorstCase)
     },
-    **{kind: kind.__name__ for kind in (AverageCut, LazyAggregation, MultiCut)},
+    **{kind: kind.__name__ for kind in (AverageCut, LazyAggregation, MultiCut, RecentlyLargest)},
 }
 
 
@@ -71,19 +71,19 @@ class PolicyFile(NamedTuple):
     Attributes
     ----------
     problem : Problem
-    snapshot : Snapshot
+    checkpoint : Checkpoint
     extra : dict
         What a layer above the engine wrote beside it; empty unless its names are given.
     """
 
     problem: Problem
-    snapshot: Snapshot
+    checkpoint: Checkpoint
     extra: dict[str, Any]
 
 
 def save_policy(
     problem: Problem,
-    snapshot: Snapshot,
+    checkpoint: Checkpoint,
     path: str | PathLike[str],
     extra: Mapping[str, Any] | None = None,
     names: Mapping[type, str] | None = None,
@@ -94,7 +94,7 @@ def save_policy(
 
     Parameters
     ----------
-    problem, snapshot :
+    problem, checkpoint :
     path : path
     extra : mapping, optional
         What a layer above the engine needs, by name.
@@ -114,7 +114,7 @@ def save_policy(
             "version": VERSION,
             "digest": problem_digest(problem),
             "problem": _problem_document(problem, encoder),
-            "policy": encoder.encode(snapshot, "policy"),
+            "policy": encoder.encode(checkpoint, "policy"),
             "extra": encoder.encode(dict(extra or {}), "extra"),
         }
     except NotPlain as error:
@@ -157,16 +157,16 @@ def load_file(
     try:
         decoder = Decoder({**NAMES, **(names or {})}, document["arrays"], _may_be_made)
         own = problem or _decoded_problem(document["problem"], decoder)
-        snapshot = decoder.decode(document["policy"])
+        checkpoint = decoder.decode(document["policy"])
         extra = {} if names is None else decoder.decode(document["extra"])
-        if set(snapshot.nodes) != set(own.graph.nodes):
+        if set(checkpoint.nodes) != set(own.graph.nodes):
             raise ValueError("nodes are missing")
     except (LookupError, ValueError, TypeError, AttributeError, StopIteration, zlib.error) as error:
         raise PolicyFileError(
             f"{path} cannot be opened ({error}); if it names a class, see that its module can be "
             "imported and the class takes the same arguments, else train again"
         ) from error
-    return PolicyFile(own, snapshot, extra)
+    return PolicyFile(own, checkpoint, extra)
 
 
 def _may_be_made(kind: type) -> bool:

@@ -20,17 +20,18 @@ from sddp.engine.model.problem import Problem
 from sddp.engine.model.sampling import InSample, SamplingScheme, Successors
 from sddp.engine.model.stage import Stage
 from sddp.engine.model.stage_data import StageData, noise_values
-from sddp.engine.model.stage_file import checked_path, stage_model
+from sddp.engine.model.stage_file import checked_path
 from sddp.engine.policy.certificate import Certificate, certify
 from sddp.engine.policy.contradiction import warn_of_contradiction
 from sddp.engine.policy.files import load_file, save_policy
 from sddp.engine.policy.simulation import simulate
 from sddp.engine.subproblem.compile import PresolvedStage, presolve_stage
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.subproblem.network import Arcs, Network
+from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import StageSolution
-from sddp.engine.subproblem.subproblem import NodeProblem
-from sddp.engine.value.checkpoint import NodeMemory, Snapshot
+from sddp.engine.subproblem.subproblem import Subproblem
+from sddp.engine.subproblem.subproblems import restore_subproblems
+from sddp.engine.value.checkpoint import Checkpoint, NodeState
+from sddp.engine.value.value_functions import Arcs
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
 from sddp.risk import Expectation, RiskMeasure, as_risk_measure
@@ -87,9 +88,10 @@ class Policy(Shown):
     question needs do not outlive it.
     """
 
-    def __init__(self, problem: Problem, snapshot: Snapshot) -> None:
-        self.problem, self.snapshot = problem, snapshot
-        self._network = Network.restored(problem, snapshot)
+    def __init__(self, problem: Problem, checkpoint: Checkpoint) -> None:
+        self.problem, self.checkpoint = problem, checkpoint
+        self._subproblems = restore_subproblems(problem, checkpoint)
+        self._value_functions = self._subproblems.value_functions
         self._starts: dict[NodeName, _Start] = {}
         self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
@@ -98,14 +100,9 @@ class Policy(Shown):
         self.trial_states: dict[int, Floats] = {}
         self.attained_cost = np.inf
 
-    @classmethod
-    def from_network(cls, network: Network, root_risk: RiskMeasure, tolerance: float) -> Policy:
-        """Freeze what a network has learnt."""
-        return cls(network.problem, network.freeze(root_risk, tolerance))
-
-    def __reduce__(self) -> tuple[type[Policy], tuple[Problem, Snapshot]]:
+    def __reduce__(self) -> tuple[type[Policy], tuple[Problem, Checkpoint]]:
         """Copies and pickles hold what the policy consists of; solvers cannot be copied."""
-        return type(self), (self.problem, self.snapshot)
+        return type(self), (self.problem, self.checkpoint)
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -191,9 +188,9 @@ class Policy(Shown):
         """
         with self._lock, one_blas_thread():
             ready = stage if isinstance(stage, PresolvedStage) else presolve_stage(stage, name)
-            extra = self._network.extra_node(ready, arcs, as_risk_measure(risk), name)
-            incoming, size = self._network.normalised(extra.compiled.states.flatten(state))
-            solution = extra.solve(incoming, 0, self.snapshot.tolerance)
+            extra = self._subproblems.extra(ready, arcs, as_risk_measure(risk), name)
+            incoming, size = self.problem.normalised(extra.compiled.states.flatten(state))
+            solution = extra.solve(incoming, 0, self.checkpoint.tolerance)
         return self._decision(extra.compiled, self._feasible(solution, extra), size)
 
     def certificate(
@@ -220,8 +217,8 @@ class Policy(Shown):
             return certify(
                 self,
                 self.bound,
-                self.snapshot.risk,
-                self.snapshot.root_risk,
+                self.checkpoint.risk,
+                self.checkpoint.root_risk,
                 effort=effort,
                 rng=np.random.default_rng(seed),
                 reference=reference,
@@ -247,7 +244,7 @@ class Policy(Shown):
             The mean contradicts the bound by more than its error (`InSample`, risk neutral).
         """
         table = simulate(self, n_paths, rng=rng, record=record, sampling=sampling)
-        measures = (*self.snapshot.risk.values(), self.snapshot.root_risk)
+        measures = (*self.checkpoint.risk.values(), self.checkpoint.root_risk)
         if sampling in (None, InSample()) and all(isinstance(m, Expectation) for m in measures):
             warn_of_contradiction(self.problem, self.bound, table)
         return table
@@ -262,7 +259,7 @@ class Policy(Shown):
             generator) cannot be imported by another process or holds something that is no plain
             data.
         """
-        save_policy(self.problem, self.snapshot, path)
+        save_policy(self.problem, self.checkpoint, path)
 
     def write_stage(
         self,
@@ -307,12 +304,12 @@ class Policy(Shown):
         incoming = self._usual_state(node) if state is None else compiled.states.flatten(state)
         with self._lock:
             self._solve_step(node, incoming, noise)
-            added = self._network.nodes[node].added_rows()
-        stage_model(compiled, entries, incoming, added).write(target)
+            model = self._subproblems[node].model(entries, incoming)
+        model.write(target)
         return target
 
     def _usual_state(self, node: NodeName) -> Floats:
-        reference = self.snapshot.nodes[node].reference
+        reference = self.checkpoint.nodes[node].reference
         return self.problem.initial_state(node) if reference is None else reference
 
     def solve_step(
@@ -328,31 +325,33 @@ class Policy(Shown):
         `outgoing` is the state handed on, of size 1 where the problem is homogeneous.
         """
         if name is None or outgoing is None:
-            return self._network.first_successors(self._first_values, self.snapshot.root_risk)
+            return self._subproblems.value_functions.first_successors(
+                self._first_values, self.checkpoint.root_risk
+            )
         with self._lock:
-            return self._network.successors(name, outgoing)
+            return self._subproblems.value_functions.successors(name, outgoing)
 
     def _solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
-        node = self._network.nodes[name]
+        node = self._subproblems[name]
         self._check_known(name, node)
-        state, size = self._network.normalised(incoming)
+        state, size = self.problem.normalised(incoming)
         with one_blas_thread():
             start = self._start(name)
             if len(node.compiled.noise.positions["matrix"]):
                 # The solver keeps traces of coefficients it once held: only a new LP has none.
-                node = self._network.renew(name, start.memory)
-            node.forget_after(len(start.memory.rows), start.basis)
+                node = self._subproblems.rebuild(name, start.state)
+            node.forget_after(len(start.state.rows), start.basis)
             if isinstance(noise, Mapping):
                 entries = noise_values(node.compiled, noise, f"node {name!r}")
-                solution = node.solve_at(state, entries, self.snapshot.tolerance)
+                solution = node.solve(state, entries, self.checkpoint.tolerance)
             else:
                 position = noise_position(node.compiled, noise, name)
-                solution = node.solve(state, position, self.snapshot.tolerance)
+                solution = node.solve(state, position, self.checkpoint.tolerance)
         return self._feasible(solution, node), size
 
-    def _check_known(self, name: NodeName, node: NodeProblem) -> None:
+    def _check_known(self, name: NodeName, node: Subproblem) -> None:
         """Refuse a node behind which training could learn nothing."""
         follows = node.cost_to_go
         if follows is None or node.theta_lower > -np.inf or follows.outcomes.ready:
@@ -364,9 +363,7 @@ class Policy(Shown):
             f"{name!r} a positive probability (a small one is enough) and train again"
         )
 
-    def _feasible(
-        self, solution: StageSolution | FeasibilityCut, node: NodeProblem
-    ) -> StageSolution:
+    def _feasible(self, solution: StageSolution | Infeasibility, node: Subproblem) -> StageSolution:
         if isinstance(solution, StageSolution):
             return solution
         size = " (at a state of size 1)" if self.problem.homogeneous else ""
@@ -385,7 +382,7 @@ class Policy(Shown):
             outgoing=compiled.states.label(size * solution.outgoing) if handed_on else {},
             stage_objective=sign * size * (solution.value - solution.theta),
             cost_to_go=sign * size * solution.theta,
-            slope=sign * solution.slope,
+            slope=sign * solution.cut.slope,
         )
 
     def _compiled(self, name: NodeName) -> StageData:
@@ -396,7 +393,7 @@ class Policy(Shown):
 
     def _root_value(self) -> float:
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
-        return self.snapshot.root_risk.evaluate(weights, self._first_values())
+        return self.checkpoint.root_risk.evaluate(weights, self._first_values())
 
     def _first_values(self) -> Floats:
         """Engine values of everything that may come before the first decision."""
@@ -410,32 +407,32 @@ class Policy(Shown):
     def _start(self, name: NodeName) -> _Start:
         """What every answer of a node starts from."""
         if name not in self._starts:
-            node, memory = self._network.nodes[name], self.snapshot.nodes[name]
+            node, memory = self._subproblems[name], self.checkpoint.nodes[name]
             if memory.reference is not None:
-                node.solve(memory.reference, 0, self.snapshot.tolerance)
-            basis = None if memory.reference is None else node.programme.basis()
-            rows = node.programme.rows.table()
+                node.solve(memory.reference, 0, self.checkpoint.tolerance)
+            basis = None if memory.reference is None else node.stage_lp.basis()
+            rows = node.stage_lp.rows.copy()
             self._starts[name] = _Start(replace(memory, rows=rows), basis)
         return self._starts[name]
 
     def _facts(self) -> dict[str, str]:
-        pools = [pool for node in self.snapshot.nodes.values() for pool in node.pools]
+        pools = [pool for node in self.checkpoint.nodes.values() for pool in node.pools]
         return {
             **self.problem._facts(),
             "cuts": str(sum(len(pool.intercepts) for pool in pools)),
-            "risk": repr(self.snapshot.root_risk) if self._averse else "expectation",
+            "risk": repr(self.checkpoint.root_risk) if self._averse else "expectation",
         }
 
     @property
     def _averse(self) -> bool:
-        measures = (self.snapshot.root_risk, *self.snapshot.risk.values())
+        measures = (self.checkpoint.root_risk, *self.checkpoint.risk.values())
         return any(not isinstance(measure, Expectation) for measure in measures)
 
 
 class _Start(NamedTuple):
     """Rows and basis of a node after a solve at its reference state."""
 
-    memory: NodeMemory
+    state: NodeState
     basis: Basis | None
 
 
@@ -458,4 +455,4 @@ def load_policy(path: str | PathLike[str], problem: Problem | None = None) -> Po
         names cannot be imported.
     """
     found = load_file(path, problem)
-    return Policy(found.problem, found.snapshot)
+    return Policy(found.problem, found.checkpoint)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.stage_lp import StageProgramme
+from sddp.engine.subproblem.stage_lp import StageLP
 from sddp.lp import AT_UPPER, BASIC, FEASIBILITY_TOLERANCE, Basis, LinearProgram
 from sddp.lp_model import HUGE_PRODUCT
 
@@ -36,12 +36,12 @@ class RightHandSides(NamedTuple):
         return RightHandSides(self.rows, self.lower[chosen], self.upper[chosen])
 
 
-def responses(programme: StageProgramme, sides: RightHandSides) -> tuple[Ints, Floats]:
+def responses(stage_lp: StageLP, sides: RightHandSides) -> tuple[Ints, Floats]:
     """What the present optimal basis answers to other right-hand sides.
 
     Parameters
     ----------
-    programme : StageProgramme
+    stage_lp : StageLP
         Just solved to optimality.
     sides : RightHandSides
 
@@ -51,16 +51,16 @@ def responses(programme: StageProgramme, sides: RightHandSides) -> tuple[Ints, F
         Positions of the realisations for which the basis is optimal, and all columns there, shape
         (n_optimal, n_columns).
     """
-    lp = programme.lp
+    lp = stage_lp.lp
     if lp.n_rows * lp.n_columns > MOST_ENTRIES:
-        return _nothing(programme)
+        return _nothing(stage_lp)
     basis = lp.basis()
     if len(basis.rows) != lp.n_rows or np.count_nonzero(basis.rows != BASIC) > MOST_TIGHT:
-        return _nothing(programme)
+        return _nothing(stage_lp)
     model, solution = lp.model, lp.point().values[: lp.n_columns]
     matrix = model.matrix if isinstance(model.matrix, np.ndarray) else model.matrix.toarray()
     basic, tight = basis.columns == BASIC, basis.rows != BASIC
-    moved, units = programme.sides_taken(sides.rows), lp.row_units[sides.rows]
+    moved, units = stage_lp.sides_taken(sides.rows), lp.row_units[sides.rows]
     lower, upper = (sides.lower - moved) * units, (sides.upper - moved) * units
     at_upper = _held_from_above(lp, basis)
     own = np.where(at_upper, model.rows[1], model.rows[0])
@@ -73,7 +73,7 @@ def responses(programme: StageProgramme, sides: RightHandSides) -> tuple[Ints, F
         square = matrix[np.ix_(tight, basic)]
         change = np.linalg.solve(square, (held - matrix[tight] @ solution).T)
     except np.linalg.LinAlgError:  # no basis, or one that is singular in floating point
-        return _nothing(programme)
+        return _nothing(stage_lp)
     primal = np.tile(solution, (len(lower), 1))
     primal[:, basic] += change.T
     activity, room = primal @ matrix.T, FEASIBILITY_TOLERANCE
@@ -82,7 +82,7 @@ def responses(programme: StageProgramme, sides: RightHandSides) -> tuple[Ints, F
     activity = activity[:, sides.rows]
     kept[:, sides.rows] = (activity >= lower - room) & (activity <= upper + room)
     optimal = np.flatnonzero(bounded & np.all(inside, axis=1) & np.all(kept, axis=1))
-    return optimal, programme.whole(primal[optimal] * lp.column_units)
+    return optimal, stage_lp.whole(primal[optimal] * lp.column_units)
 
 
 def _held_from_above(lp: LinearProgram, basis: Basis) -> NDArray[np.bool_]:
@@ -97,5 +97,5 @@ def _held_from_above(lp: LinearProgram, basis: Basis) -> NDArray[np.bool_]:
     return above
 
 
-def _nothing(programme: StageProgramme) -> tuple[Ints, Floats]:
-    return np.zeros(0, dtype=np.int64), programme.whole(np.zeros((0, programme.lp.n_columns)))
+def _nothing(stage_lp: StageLP) -> tuple[Ints, Floats]:
+    return np.zeros(0, dtype=np.int64), stage_lp.whole(np.zeros((0, stage_lp.lp.n_columns)))

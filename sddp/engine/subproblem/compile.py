@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage import RowGenerator, Stage
@@ -17,6 +16,7 @@ from sddp.engine.model.stage_data import StageData
 from sddp.engine.model.translation import read_stage
 from sddp.engine.subproblem.expansion import Expansion
 from sddp.engine.subproblem.reduction import ReducedStage, reduce_stage
+from sddp.engine.value.cuts import Cuts
 
 
 class PresolvedStage(NamedTuple):
@@ -48,8 +48,8 @@ class CompiledProblem:
     stages: Mapping[NodeName, PresolvedStage]
     exact: frozenset[NodeName]
 
-    def exact_values(self, name: NodeName) -> tuple[Floats, Floats]:
-        """Slopes and constants of the value of an exact node, one for each realization."""
+    def exact_values(self, name: NodeName) -> Cuts:
+        """The value of an exact node, one cut for each realization."""
         reduced, data = self.stages[name].reduced, self.problem.stages[name]
         table, n = data.noise, self.problem.n_components
         slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
@@ -59,7 +59,7 @@ class CompiledProblem:
         constants = np.full(len(slopes), reduced.arrays.offset)
         if len(table.positions["offset"]):
             constants += table.values["offset"][:, 0] - data.offset
-        return slopes, constants
+        return Cuts(slopes, constants)
 
 
 def presolve(data: StageData) -> PresolvedStage:

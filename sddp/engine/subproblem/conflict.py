@@ -15,9 +15,10 @@ import numpy as np
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
-from sddp.engine.model.stage_file import AddedRows, StageModel, write_failure
-from sddp.engine.subproblem.feasibility import FeasibilityCut, constraints, elastic
-from sddp.engine.subproblem.lazy_constraints import RowTable
+from sddp.engine.model.stage_file import StageModel, added_row_names, write_failure
+from sddp.engine.subproblem.feasibility import Infeasibility, constraints, elastic
+from sddp.engine.subproblem.lazy_constraints import over_declared
+from sddp.engine.value.cuts import LinearConstraints
 from sddp.lp import Arrays, Status, solve_once
 
 # The filter stops after so many seconds.
@@ -65,26 +66,27 @@ class Conflict:
 def explain(
     compiled: StageData,
     noise: Mapping[str, Floats],
-    lazy: RowTable,
+    lazy: LinearConstraints,
     kept: Ints,
-    cut: FeasibilityCut,
+    found: Infeasibility,
     where: str,
 ) -> str:
     """Noise, incoming state, conflict and file of a stage that is infeasible, as text.
 
-    `noise` are the entries at which `cut` was found, `lazy` the rows added to the stage's LP, whose
+    `noise` are the entries at which `found` was met, `lazy` the rows added to the stage's LP, whose
     first columns are those at `kept`; `where` names the node.
     """
-    arrays, chosen = constraints(compiled, noise, lazy, kept, cut.incoming)
-    added = AddedRows.of(lazy, kept, compiled.n_columns, -np.inf)
-    names = [*compiled.row_names, *(added.names[i] for i in chosen)]
+    arrays, chosen = constraints(compiled, noise, lazy, kept, found.incoming)
+    added = over_declared(lazy, kept, compiled.n_columns).coefficients
+    added_names = added_row_names(added, added.shape[1] - compiled.n_columns)
+    names = [*compiled.row_names, *(added_names[i] for i in chosen)]
     conflict = find_conflict(
         arrays, compiled.incoming, names, compiled.column_names, len(compiled.row_names)
     )
-    at = "noise outside the support" if cut.noise is None else f"noise {cut.noise}"
+    at = "noise outside the support" if found.noise is None else f"noise {found.noise}"
     model = StageModel(arrays, list(compiled.column_names), names, compiled.sign)
     file = write_failure(model, f"{where} {at}")
-    state = compiled.states.describe(cut.incoming)
+    state = compiled.states.describe(found.incoming)
     return f"{at}, incoming state {state}: {conflict}; written to {file}"
 
 

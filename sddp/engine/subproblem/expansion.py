@@ -8,9 +8,8 @@ import numpy as np
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
-from sddp.engine.subproblem.lazy_constraints import RowTable
 from sddp.engine.subproblem.reduction import DENSE_PARTS_SIZE, ReducedStage, as_operator, transposed
-from sddp.engine.value.cost_to_go import Rows
+from sddp.engine.value.cuts import LinearConstraints
 
 
 class Expansion:
@@ -41,17 +40,18 @@ class Expansion:
         """Values of the row generator's variables."""
         return self._generator.values(primal[: self._n_kept])
 
-    def cost_to_go_rows(self, rows: Rows, *, returns: bool) -> RowTable:
-        """Rows over the outgoing state and the cost-to-go columns."""
-        coefficients, lower = self._outgoing.rows(rows.state, rows.lower)
-        marks = np.full(len(lower), returns)
-        return RowTable(np.hstack([coefficients, rows.theta]), lower, marks)
+    def cost_to_go_rows(self, rows: LinearConstraints) -> LinearConstraints:
+        """Rows over the outgoing state and the cost-to-go columns as rows of the program."""
+        n = self._outgoing.n_columns
+        state, theta = rows.coefficients[:, :n], rows.coefficients[:, n:]
+        coefficients, lower = self._outgoing.rows(state, rows.lower)
+        return LinearConstraints(np.hstack([coefficients, theta]), lower, rows.recurring)
 
-    def generator_rows(self, rows: Floats, upper: Floats, n_theta: int) -> RowTable:
+    def generator_rows(self, rows: Floats, upper: Floats, n_theta: int) -> LinearConstraints:
         """Generated rows, turned to "at least", beside `n_theta` cost-to-go columns."""
         coefficients, lower = self._generator.rows(-rows, -upper)
         none = np.zeros((len(lower), n_theta))
-        return RowTable(np.hstack([coefficients, none]), lower, np.ones(len(lower), dtype=bool))
+        return LinearConstraints(np.hstack([coefficients, none]), lower, np.ones(len(lower), bool))
 
 
 class _Part:
@@ -60,7 +60,7 @@ class _Part:
     def __init__(self, expand: Any, constant: Floats, columns: Ints) -> None:
         part = expand[columns]
         self._expand, self._contract = as_operator(part), transposed(part)
-        self._constant = constant[columns]
+        self._constant, self.n_columns = constant[columns], len(columns)
 
     def values(self, kept: Floats) -> Floats:
         """Their values, by the last axis."""

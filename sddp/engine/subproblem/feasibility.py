@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData, arrays_at
-from sddp.engine.subproblem.lazy_constraints import RowTable
+from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.errors import SolverError
 from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Scaling, Status, solve_once
 from sddp.lp_scaling import row_units
@@ -26,36 +26,43 @@ SLOPE_TOLERANCE = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
-class FeasibilityCut:
-    """``intercept + slope.x <= 0`` for every incoming state `x` from which a decision exists.
+class Infeasibility:
+    """What is found where a stage has no decision.
 
-    `shortfall` is by how much the rows must be broken at the state asked for, in their units (in
-    those of the scaling for rows added later); `hopeless` where no state would be feasible. It was
-    found at state `incoming` and at a realization of the noise (None: values outside the support).
+    Attributes
+    ----------
+    cut : Cut
+        ``intercept + slope.x <= 0`` for every incoming state x from which a decision exists.
+    shortfall : float
+        By how much the rows must be broken at the state asked for, in their units (in those of the
+        scaling for rows added later).
+    incoming : array
+        The state asked for.
+    noise : int or None
+        Realization of the noise; None: values outside the support.
     """
 
-    slope: Floats
-    intercept: float
+    cut: Cut
     shortfall: float
     incoming: Floats
     noise: int | None
 
     @property
-    def hopeless(self) -> bool:
-        """Whether the cut refuses every state."""
-        return bool(np.abs(self.slope).max(initial=0.0) == 0.0)
+    def everywhere(self) -> bool:
+        """Whether no incoming state would be feasible."""
+        return bool(np.abs(self.cut.slope).max(initial=0.0) == 0.0)
 
 
 def feasibility_cut(
     compiled: StageData,
     noise: Mapping[str, Floats],
-    lazy: RowTable,
+    lazy: LinearConstraints,
     kept: Ints,
     incoming: Floats,
     realisation: int | None,
     scaling: Scaling,
     where: str,
-) -> FeasibilityCut | None:
+) -> Infeasibility | None:
     """Solve the phase-one problem of a stage that is infeasible at `incoming`.
 
     `noise` are the entries at `realisation`, `lazy` the rows added to the stage's own LP, whose
@@ -78,7 +85,7 @@ def feasibility_cut(
     units = Scaling(np.concatenate([sizes, amounts]), rows, money).finer(scaling.accuracy)
     status, programme = solve_once(elastic(arrays, n_static), units)
     if status is Status.INFEASIBLE:
-        return FeasibilityCut(np.zeros_like(incoming), 1.0, np.inf, incoming, realisation)
+        return Infeasibility(Cut(np.zeros_like(incoming), 1.0), np.inf, incoming, realisation)
     if status is not Status.OPTIMAL:
         names = [*compiled.row_names, *(f"added[{i}]" for i in range(programme.n_rows - n_static))]
         missed = [f"{side}[{row}]" for side in ("below", "above") for row in names[:n_static]]
@@ -97,13 +104,14 @@ def feasibility_cut(
     if compiled.homogeneous:
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
     shortfall = programme.objective()
-    return FeasibilityCut(slope / size, intercept / size, shortfall, incoming, realisation)
+    cut = Cut(slope / size, intercept / size)
+    return Infeasibility(cut, shortfall, incoming, realisation)
 
 
 def constraints(
     compiled: StageData,
     noise: Mapping[str, Floats],
-    lazy: RowTable,
+    lazy: LinearConstraints,
     kept: Ints,
     incoming: Floats,
 ) -> tuple[Arrays, Ints]:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from sddp.arrays import Floats
+from sddp.engine.value.cuts import Cut
 from sddp.lp_model import HUGE_PRODUCT
-
-
-class Minorant(NamedTuple):
-    """``intercept + slope.x``: an affine function of the incoming state x."""
-
-    intercept: float
-    slope: Floats
 
 
 def implied_bound(
@@ -25,7 +17,7 @@ def implied_bound(
     bounds: tuple[Floats, Floats],
     maps: Floats,
     state: Floats,
-) -> Minorant | None:
+) -> Cut | None:
     """The bound on a column that its reduced cost asks for, if a row implies one.
 
     From below where the reduced cost is positive, else from above. A row ``a z + rest >= b`` gives
@@ -60,5 +52,5 @@ def implied_bound(
         slope = -sign * row[:n] / pivot - others @ end_maps
         value = intercept + float(slope @ state)
         if value > best_value:
-            best, best_value = Minorant(sign * intercept, sign * slope), value
+            best, best_value = Cut(sign * slope, sign * intercept), value
     return best

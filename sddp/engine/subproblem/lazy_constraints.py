@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.value.cuts import LinearConstraints
 
 # A row that held none of this many solutions in a row is dropped; it comes back when needed.
 MAXIMAL_AGE = 4
 
 
-@dataclass(frozen=True, eq=False)
-class RowTable:
-    """Rows ``coefficients @ columns >= lower`` over the columns of a node's LP."""
-
-    coefficients: Floats
-    lower: Floats
-    returns: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.lower)
-
-    def canonical(self) -> RowTable:
-        """The same rows in an order that does not depend on how they were found."""
-        keys = np.column_stack([self.coefficients, self.lower])
-        order = np.lexsort(keys.T[::-1]) if len(keys) else np.zeros(0, dtype=np.int64)
-        return RowTable(self.coefficients[order], self.lower[order], self.returns[order])
-
-
 class LazyRows:
     """The added rows of one LP, in the order in which they stand there.
 
-    `returns` marks rows that would be found again if dropped; only those age.
+    Only recurring ones age.
     """
 
     def __init__(self, n_columns: int) -> None:
-        self._table = RowTable(np.empty((8, n_columns)), np.empty(8), np.empty(8, dtype=bool))
+        self._table = LinearConstraints(
+            np.empty((8, n_columns)), np.empty(8), np.empty(8, dtype=bool)
+        )
         self._ages = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -55,20 +40,20 @@ class LazyRows:
         """Shape (n_rows,)."""
         return self._table.lower[: len(self)]
 
-    def append(self, table: RowTable) -> None:
+    def append(self, table: LinearConstraints) -> None:
         """Add rows at the end."""
         start, end = len(self), len(self) + len(table)
         while end > len(self._table):
             self._double()
         own = self._table
         own.coefficients[start:end] = table.coefficients
-        own.lower[start:end], own.returns[start:end] = table.lower, table.returns
+        own.lower[start:end], own.recurring[start:end] = table.lower, table.recurring
         self._ages = np.concatenate([self._ages, np.zeros(len(table), dtype=np.int64)])
 
     def age(self, slack: NDArray[np.bool_]) -> Ints:
         """Count one more solution; positions of the rows that were slack for too long."""
         self._ages = np.where(slack, self._ages + 1, 0)
-        old: Ints = np.flatnonzero((self._ages > MAXIMAL_AGE) & self._table.returns[: len(self)])
+        old: Ints = np.flatnonzero((self._ages > MAXIMAL_AGE) & self._table.recurring[: len(self)])
         return old
 
     def remove(self, positions: Ints) -> None:
@@ -78,22 +63,33 @@ class LazyRows:
         keep = np.ones(len(self), dtype=bool)
         keep[positions] = False
         own, n_kept = self._table, int(keep.sum())
-        for values in (own.coefficients, own.lower, own.returns):
+        for values in (own.coefficients, own.lower, own.recurring):
             values[:n_kept] = values[: len(keep)][keep]
         self._ages = self._ages[keep]
 
-    def table(self) -> RowTable:
+    def copy(self) -> LinearConstraints:
         """All rows, copied."""
         own, n = self._table, len(self)
-        return RowTable(own.coefficients[:n].copy(), own.lower[:n].copy(), own.returns[:n].copy())
+        return LinearConstraints(
+            own.coefficients[:n].copy(), own.lower[:n].copy(), own.recurring[:n].copy()
+        )
 
     def _double(self) -> None:
         own = self._table
-        self._table = RowTable(
+        self._table = LinearConstraints(
             np.concatenate([own.coefficients, np.empty_like(own.coefficients)]),
             np.concatenate([own.lower, np.empty_like(own.lower)]),
-            np.concatenate([own.returns, np.empty_like(own.returns)]),
+            np.concatenate([own.recurring, np.empty_like(own.recurring)]),
         )
+
+
+def over_declared(rows: LinearConstraints, kept: Ints, n_columns: int) -> LinearConstraints:
+    """Rows of a program whose first columns are the declared ones at `kept`, over all of those."""
+    n_kept = len(kept)
+    coefficients = np.zeros((len(rows), n_columns + rows.coefficients.shape[1] - n_kept))
+    coefficients[:, kept] = rows.coefficients[:, :n_kept]
+    coefficients[:, n_columns:] = rows.coefficients[:, n_kept:]
+    return replace(rows, coefficients=coefficients)
 
 
 class RowPool:

@@ -11,7 +11,7 @@ from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.subproblem.bunching import RightHandSides
 from sddp.engine.subproblem.reduction import ReducedStage
-from sddp.engine.subproblem.stage_lp import StageProgramme
+from sddp.engine.subproblem.stage_lp import StageLP
 
 
 class NoiseInput:
@@ -23,7 +23,7 @@ class NoiseInput:
     value) stays when the noise changes.
     """
 
-    def __init__(self, compiled: StageData, reduced: ReducedStage, lp: StageProgramme) -> None:
+    def __init__(self, compiled: StageData, reduced: ReducedStage, lp: StageLP) -> None:
         self._table, self._lp = compiled.noise, lp
         self.realisation: int | None = None
         positions = compiled.noise.positions
@@ -61,6 +61,11 @@ class NoiseInput:
         if realisation != self.realisation:
             self.to_entries(self.entries(realisation))
             self.realisation = realisation
+
+    def label(self) -> str:
+        """What stands there, for messages."""
+        outside = self.realisation is None
+        return "noise outside the support" if outside else f"noise {self.realisation}"
 
     def entries(self, realisation: int | None) -> Mapping[str, Floats]:
         """Entries at one realisation of the support; None: those that stand in the LP."""

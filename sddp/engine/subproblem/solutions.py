@@ -9,7 +9,8 @@ from typing import overload
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.feasibility import FeasibilityCut
+from sddp.engine.subproblem.feasibility import Infeasibility
+from sddp.engine.value.cuts import Cut, Cuts
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class StageSolution:
         Values of the declared columns.
     outgoing : array
         State handed on (empty where nothing is).
-    slope, intercept : array, float
+    cut : Cut
         ``intercept + slope.x`` is a lower bound on the value at every incoming state x.
     """
 
@@ -34,31 +35,18 @@ class StageSolution:
     theta: float
     columns: Floats
     outgoing: Floats
-    slope: Floats
-    intercept: float
+    cut: Cut
 
 
-@dataclass(frozen=True, eq=False)
-class Bunch:
-    """Solutions that share a basis, and so a slope; an entry, or a row, for each realisation."""
-
-    noises: Ints
-    values: Floats
-    intercepts: Floats
-    thetas: Floats
-    columns: Floats
-    outgoing: Floats
-
-
-class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
+class NoiseSolutions(Sequence["StageSolution | Infeasibility"]):
     """Solutions for all realisations of the noise, kept as arrays: there may be thousands.
 
     Attributes
     ----------
     values, intercepts : array, shape (n_realisations,)
     slopes : array, shape (n_realisations, n_components)
-    refused : dict
-        Feasibility cut of each realisation that has no solution; its values mean nothing.
+    infeasible : dict
+        What is found at each realisation that has no solution; its values mean nothing.
     """
 
     def __init__(self, n_realisations: int, n_columns: int, n_components: int, n_out: int) -> None:
@@ -66,22 +54,30 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
         self.slopes, self.intercepts = np.zeros((n_realisations, n_components)), self.values.copy()
         self._columns = np.zeros((n_realisations, n_columns))
         self._outgoing = np.zeros((n_realisations, n_out))
-        self.refused: dict[int, FeasibilityCut] = {}
+        self.infeasible: dict[int, Infeasibility] = {}
 
-    def put(self, noise: int, solution: StageSolution | FeasibilityCut) -> None:
+    def put(self, noise: int, solution: StageSolution | Infeasibility) -> None:
         """Store what came of one realisation."""
-        if isinstance(solution, FeasibilityCut):
-            self.refused[noise] = solution
+        if isinstance(solution, Infeasibility):
+            self.infeasible[noise] = solution
             return
         self.values[noise], self._thetas[noise] = solution.value, solution.theta
         self._columns[noise], self._outgoing[noise] = solution.columns, solution.outgoing
-        self.slopes[noise], self.intercepts[noise] = solution.slope, solution.intercept
+        self.slopes[noise], self.intercepts[noise] = solution.cut
 
-    def put_bunch(self, bunch: Bunch, slope: Floats) -> None:
-        """Store what one basis answered."""
-        self.values[bunch.noises], self._thetas[bunch.noises] = bunch.values, bunch.thetas
-        self._columns[bunch.noises], self._outgoing[bunch.noises] = bunch.columns, bunch.outgoing
-        self.slopes[bunch.noises], self.intercepts[bunch.noises] = slope, bunch.intercepts
+    def put_many(
+        self,
+        noises: Ints,
+        values: Floats,
+        cuts: Cuts,
+        thetas: Floats,
+        columns: Floats,
+        outgoing: Floats,
+    ) -> None:
+        """Store solutions at several realisations, an entry or a row for each."""
+        self.values[noises], self._thetas[noises] = values, thetas
+        self._columns[noises], self._outgoing[noises] = columns, outgoing
+        self.slopes[noises], self.intercepts[noises] = cuts.slopes, cuts.intercepts
 
     @property
     def outgoing(self) -> Floats:
@@ -92,22 +88,21 @@ class NoiseSolutions(Sequence["StageSolution | FeasibilityCut"]):
         return len(self.values)
 
     @overload
-    def __getitem__(self, noise: int) -> StageSolution | FeasibilityCut: ...
+    def __getitem__(self, noise: int) -> StageSolution | Infeasibility: ...
     @overload
-    def __getitem__(self, noise: slice) -> list[StageSolution | FeasibilityCut]: ...
+    def __getitem__(self, noise: slice) -> list[StageSolution | Infeasibility]: ...
     def __getitem__(
         self, noise: int | slice
-    ) -> StageSolution | FeasibilityCut | list[StageSolution | FeasibilityCut]:
+    ) -> StageSolution | Infeasibility | list[StageSolution | Infeasibility]:
         if isinstance(noise, slice):
             return [self[i] for i in range(*noise.indices(len(self)))]
         at = range(len(self))[noise]
-        if at in self.refused:
-            return self.refused[at]
+        if at in self.infeasible:
+            return self.infeasible[at]
         return StageSolution(
             float(self.values[at]),
             float(self._thetas[at]),
             self._columns[at],
             self._outgoing[at],
-            self.slopes[at],
-            float(self.intercepts[at]),
+            Cut(self.slopes[at], float(self.intercepts[at])),
         )

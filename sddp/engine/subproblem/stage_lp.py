@@ -14,7 +14,6 @@ sign of its reduced cost asks for, so it is valid whatever the solver's toleranc
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +21,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.subproblem.implied_bounds import Minorant, implied_bound
-from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LazyRows, RowTable
+from sddp.engine.subproblem.implied_bounds import implied_bound
+from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LazyRows
 from sddp.engine.subproblem.reduction import DENSE_PARTS_SIZE, MovingBounds, as_operator
+from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.lp import (
     AT_LOWER,
     FEASIBILITY_TOLERANCE,
@@ -68,7 +68,7 @@ class Movement(NamedTuple):
         return maps
 
 
-class StageProgramme:
+class StageLP:
     """A minimisation over `arrays` and rows added later, solved for one state after another.
 
     Parameters
@@ -112,7 +112,7 @@ class StageProgramme:
         self._ages = np.zeros(len(arrays.cost), dtype=np.int64)
         self._place(self._awake)
         self.offset = arrays.offset
-        self._minorant: Minorant | None = None  # of the last solution, once it was asked for
+        self._cut: Cut | None = None  # of the last solution, once it was asked for
         self._outside_costs = np.zeros(0)  # reduced costs of the columns outside
         self.rows = LazyRows(len(arrays.cost))
         self.lp = LinearProgram(
@@ -172,7 +172,7 @@ class StageProgramme:
             rows[~of_state], self._position[columns[~of_state]], values[~of_state]
         )
 
-    def append(self, table: RowTable) -> None:
+    def append(self, table: LinearConstraints) -> None:
         """Add rows."""
         self.rows.append(table)
         lower = table.lower - table.coefficients[:, : self._n_state] @ self._state
@@ -182,7 +182,7 @@ class StageProgramme:
         """Remove all added rows but the first `n_rows`."""
         self._remove_rows(np.arange(n_rows, len(self.rows)))
 
-    def drop_idle(self) -> None:
+    def remove_idle(self) -> None:
         """Remove rows that were slack, and columns that rested, for many solutions."""
         if not self.lp.is_solved:
             return
@@ -208,17 +208,35 @@ class StageProgramme:
             # Only what would surely cost something is surely outside the basis.
             self._send_out(places[reduced[places] > CLEAR])
 
-    def solve(self) -> Status:
-        """Solve from the present basis, calling in columns until none would help."""
-        return self._with_columns(self.lp.solve)
+    def solve(self, *, loosely: bool = False) -> Status:
+        """Solve from the present basis, adding columns until none would help.
 
-    def solve_loosely(self) -> Status:
-        """See `LinearProgram.solve_loosely`; what it gives may miss rows by its tolerance."""
-        return self._with_columns(self.lp.solve_loosely, tight=False)
+        `loosely`: see `LinearProgram.solve_loosely`; the rows may be missed by its tolerance.
+        """
+        solve = self.lp.solve_loosely if loosely else self.lp.solve
+        while True:
+            status = solve()
+            if status is not Status.OPTIMAL:
+                if len(self._outside) == 0:
+                    return status
+                self._call_in(self._outside)
+                continue
+            self._cut = None
+            if len(self._outside) == 0 and len(self.lp.point().free) == 0:
+                return status
+            self._outside_costs = self.reduced_costs()[self._outside]
+            wanted = self._wanted(FEASIBILITY_TOLERANCE, CALLED_AT_ONCE)
+            if len(wanted) == 0:
+                if self._is_tight() or loosely:
+                    return status
+                # What single columns outside promise within the tolerance adds up.
+                wanted = self._wanted(0.0, len(self._outside))
+                solve = self.lp.solve if len(wanted) else self.lp.solve_otherwise
+            self._call_in(wanted)
 
     def objective(self) -> float:
         """Optimal value, offset and the state's own cost included, by the multipliers."""
-        _ = self.minorant
+        _ = self.cut
         return self._value
 
     def primal(self) -> Floats:
@@ -295,27 +313,6 @@ class StageProgramme:
             basis = Basis(basis.columns[self._inside - self._n_state], basis.rows)
         self.lp.start_from(basis)
 
-    def _with_columns(self, solve: Callable[[], Status], *, tight: bool = True) -> Status:
-        while True:
-            status = solve()
-            if status is not Status.OPTIMAL:
-                if len(self._outside) == 0:
-                    return status
-                self._call_in(self._outside)
-                continue
-            self._minorant = None
-            if len(self._outside) == 0 and len(self.lp.point().free) == 0:
-                return status
-            self._outside_costs = self.reduced_costs()[self._outside]
-            wanted = self._wanted(FEASIBILITY_TOLERANCE, CALLED_AT_ONCE)
-            if len(wanted) == 0:
-                if self._is_tight() or not tight:
-                    return status
-                # What single columns outside promise within the tolerance adds up.
-                wanted = self._wanted(0.0, len(self._outside))
-                solve = self.lp.solve if len(wanted) else self.lp.solve_otherwise
-            self._call_in(wanted)
-
     def _wanted(self, tolerance: float, at_most: int) -> Ints:
         """Outside columns whose reduced cost would lower the value, the best first."""
         outside = self._outside
@@ -331,9 +328,9 @@ class StageProgramme:
         return wanted
 
     @property
-    def minorant(self) -> Minorant:
+    def cut(self) -> Cut:
         """The dual objective at the present multipliers, as a function of the state."""
-        if self._minorant is None:
+        if self._cut is None:
             self._correction, slope = 0.0, self._state_slope()
             if len(self.lp.point().free):
                 self._correction, added = self._weighed_free_costs()
@@ -345,15 +342,15 @@ class StageProgramme:
                 slope += self._movement_slope()
             own = float(self._cost[: self._n_state] @ self._state) + self.offset
             self._value = self.lp.dual_value() + own + self._correction
-            self._minorant = Minorant(self._value - float(slope @ self._state), slope)
-        return self._minorant
+            self._cut = Cut(slope, self._value - float(slope @ self._state))
+        return self._cut
 
     def _is_tight(self) -> bool:
         """Whether the cut gives the objective of the solution, up to rounding.
 
         It may be below it by what columns outside promise, and bounds that rows imply take up.
         """
-        _ = self.minorant
+        _ = self.cut
         room = CHECK_TOLERANCE * self._scaling.money
         if self._correction >= -room:
             return True
@@ -406,7 +403,7 @@ class StageProgramme:
             terms += duals[: self._n_static] @ np.abs(_dense(self._static[:, columns]))
         return terms
 
-    def _implied_bound(self, column: int, reduced: float) -> Minorant | None:
+    def _implied_bound(self, column: int, reduced: float) -> Cut | None:
         (lower, upper), n = self._columns.infinite(), self._n_state
         maps = np.zeros((2, len(lower), n))
         if self._movement is not None:

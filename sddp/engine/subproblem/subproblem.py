@@ -1,4 +1,4 @@
-"""The linear programme of one node: solved for a state and a noise, refined until exact.
+"""The linear program of one node: solved for a state and a noise, refined until exact.
 
 Rows of the cost-to-go, of the row generator and of feasibility cuts are stated in the declared
 columns and written, when a solution breaks them, in those that the reduction keeps.
@@ -15,19 +15,19 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_file import AddedRows, stage_model, write_failure
+from sddp.engine.model.stage_file import StageModel, stage_model, write_failure
 from sddp.engine.model.stage_scaling import check_range
 from sddp.engine.subproblem.bunching import RightHandSides, responses
 from sddp.engine.subproblem.compile import PresolvedStage
 from sddp.engine.subproblem.conflict import explain
-from sddp.engine.subproblem.feasibility import FeasibilityCut, feasibility_cut
-from sddp.engine.subproblem.lazy_constraints import RowPool, RowTable
+from sddp.engine.subproblem.feasibility import Infeasibility, feasibility_cut
+from sddp.engine.subproblem.lazy_constraints import RowPool, over_declared
 from sddp.engine.subproblem.parameters import NoiseInput
 from sddp.engine.subproblem.reduction import reduced_scaling
-from sddp.engine.subproblem.solutions import Bunch, NoiseSolutions, StageSolution
-from sddp.engine.subproblem.stage_lp import Movement, StageProgramme
-from sddp.engine.value.checkpoint import NodeMemory
-from sddp.engine.value.cost_to_go import CostToGo, Rows
+from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
+from sddp.engine.subproblem.stage_lp import Movement, StageLP
+from sddp.engine.value.cost_to_go import CostToGo
+from sddp.engine.value.cuts import Cuts, LinearConstraints
 from sddp.errors import ModelError, SolverError
 from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Scaling, Status
 
@@ -82,7 +82,7 @@ class Work:
         return total
 
 
-class NodeProblem:
+class Subproblem:
     """LP of one node, with its cost-to-go.
 
     Parameters
@@ -127,7 +127,7 @@ class NodeProblem:
         self._declared_scaling = scaling
         self._scaling = reduced_scaling(scaling, reduced, self.n_theta, money, accuracy)
         movement = Movement(reduced.bound_columns, reduced.bound_lower, reduced.bound_upper)
-        self.programme = StageProgramme(
+        self.stage_lp = StageLP(
             arrays,
             n_state,
             reduced.resting,
@@ -139,18 +139,58 @@ class NodeProblem:
         self._money = money
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE * accuracy
         self._far = FAR * self._scaling.money
-        self._noise = NoiseInput(compiled, reduced, self.programme)
+        self._noise = NoiseInput(compiled, reduced, self.stage_lp)
         self._sides = self._noise.right_hand_sides()
         self._last: tuple[Floats, Floats] | None = None
         self._before: Floats | None = None
         self._fenced = False
 
     def solve(
-        self, incoming: Floats, noise: int, tolerance: float
-    ) -> StageSolution | FeasibilityCut:
-        """Solve at a realisation of the support, refined to `tolerance` relative to the value."""
-        self._noise.to_realisation(noise)
-        return self._refined_solve(incoming, tolerance, f"noise {noise}")
+        self, incoming: Floats, noise: int | Mapping[str, Floats], tolerance: float
+    ) -> StageSolution | Infeasibility:
+        """Solve at a state and a noise, refined to `tolerance` relative to the value.
+
+        `noise` is a position in the support, or entries outside of it (from `noise_values`).
+        """
+        if isinstance(noise, Mapping):
+            check_range(self.compiled, noise, self.name)
+            self._noise.to_entries(noise)
+        else:
+            self._noise.to_realisation(noise)
+        self.stage_lp.set_state(incoming)
+        self.write_new_rows()
+        self._refresh(tolerance)
+        self._before = None
+        last = np.full(1, np.nan)
+        for _ in range(MAXIMAL_ROUNDS):
+            status = self.stage_lp.solve()
+            if status is Status.UNBOUNDED and self.theta_lower == -np.inf and self.n_theta:
+                status = self._solve_fenced()
+            if status is Status.INFEASIBLE:
+                found = self._infeasibility(incoming)
+                if found is not None:
+                    self._take_fence_away()
+                    return found
+            elif status is not Status.OPTIMAL:
+                raise self._failure(incoming, status)
+            primal = self.stage_lp.primal()
+            outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
+            broken = self._broken_rows(primal, outgoing, tolerance)
+            # Rows are still broken though one more solve moved nothing: they are broken within
+            # the LP's own tolerance.
+            stuck = bool(broken) and np.array_equal(primal, last)
+            if stuck or not broken:
+                self.work.warnings += int(stuck)
+                solution = self._solution(primal, outgoing)
+                self._check_far(solution, incoming)
+                return solution
+            for rows in broken:
+                self.stage_lp.append(rows)
+            last = primal
+        raise SolverError(
+            f"{self._where(incoming)}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
+            f"written to {self._written(incoming)}"
+        )
 
     def solve_all(self, incoming: Floats, tolerance: float) -> NoiseSolutions:
         """Solve at every realisation of the noise; what one basis answers is not solved again."""
@@ -165,37 +205,38 @@ class NodeProblem:
             found.put(int(left[0]), solution)
             left = left[1:]
             if isinstance(solution, StageSolution) and len(left) and failures < PATIENCE:
-                bunch = self._bunch(left, tolerance)
-                found.put_bunch(bunch, solution.slope)
-                left = np.setdiff1d(left, bunch.noises, assume_unique=True)
-                failures += len(bunch.noises) == 0
+                answered = self._bunch(found, left, solution.cut.slope, tolerance)
+                left = np.setdiff1d(left, answered, assume_unique=True)
+                failures += len(answered) == 0
         return found
 
-    def _bunch(self, noises: Ints, tolerance: float) -> Bunch:
-        """Solutions at those of other realisations that the basis of the last solve answers."""
+    def _bunch(self, found: NoiseSolutions, noises: Ints, slope: Floats, tolerance: float) -> Ints:
+        """Store solutions at those of other realisations that the last basis answers: which."""
         assert self._sides is not None
         sides = self._sides.of(noises)
-        optimal, primals = responses(self.programme, sides)
+        optimal, primals = responses(self.stage_lp, sides)
         values = self._dual_values(sides)[optimal]
-        agree = self.programme.agree(primals, values)
+        agree = self.stage_lp.agree(primals, values)
         noises, primals, values = noises[optimal][agree], primals[agree], values[agree]
         values += self._noise.offsets()[noises]
         outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
         keeps = self._keeps_rows(primals, outgoing, tolerance)
         noises, primals, values = noises[keeps], primals[keeps], values[keeps]
         self.work.bunched += len(noises)
-        return Bunch(
+        intercepts = values - self.stage_lp.objective() + self.stage_lp.cut.intercept
+        found.put_many(
             noises,
             values,
-            values - self.programme.objective() + self.programme.minorant.intercept,
+            Cuts(np.tile(slope, (len(noises), 1)), intercepts),
             primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises)),
             self._expansion.declared_values(primals),
             outgoing[keeps],
         )
+        return noises
 
     def _dual_values(self, sides: RightHandSides) -> Floats:
         """Dual values, without the offset, of the last multipliers under other sides of rows."""
-        programme = self.programme
+        programme = self.stage_lp
         here = programme.value_of_sides(sides.rows, *programme.sides(sides.rows))
         change = programme.value_of_sides(sides.rows, sides.lower, sides.upper) - here
         return programme.objective() - programme.offset + change
@@ -207,9 +248,9 @@ class NodeProblem:
         if self.cost_to_go is not None:
             thetas = primals[:, primals.shape[1] - self.n_theta :]
             keeps &= self.cost_to_go.keeps(outgoing, thetas, tolerance)
-            if self.cost_to_go.outcomes.refuses_some:
-                refused = self.cost_to_go.outcomes.infeasible_rows
-                allowed = [not refused(state, self._least_breach) for state in outgoing]
+            if self.cost_to_go.outcomes.has_feasibility_cuts:
+                broken = self.cost_to_go.outcomes.broken_feasibility_cuts
+                allowed = [len(broken(state, self._least_breach)) == 0 for state in outgoing]
                 keeps &= np.array(allowed, dtype=bool)
         self.work.cost_to_go_seconds += time.perf_counter() - start
         if self.compiled.rows is not None:
@@ -217,36 +258,22 @@ class NodeProblem:
             keeps &= np.array(held, dtype=bool)
         return keeps
 
-    def solve_at(
-        self, incoming: Floats, entries: Mapping[str, Floats], tolerance: float
-    ) -> StageSolution | FeasibilityCut:
-        """Solve at noise entries outside the support (from `noise_values`)."""
-        check_range(self.compiled, entries, self.name)
-        self._noise.to_entries(entries)
-        return self._refined_solve(incoming, tolerance, "noise outside the support")
-
-    def rest(self) -> None:
+    def remove_idle(self) -> None:
         """Remove from the LP what has not mattered for many solutions."""
-        self.programme.drop_idle()
+        self.stage_lp.remove_idle()
 
-    def restore(self, memory: NodeMemory) -> None:
+    def restore(self, rows: LinearConstraints) -> None:
         """Append stored rows in their order."""
-        self.programme.append(memory.rows)
+        self.stage_lp.append(rows)
         if self.cost_to_go is not None:
-            self.cost_to_go.restore(memory.averages)
+            self.cost_to_go.restore()
 
     def add_first_rows(self, n_rows: int) -> None:
         """Bound the cost-to-go by what the oldest cuts say: without them the LP is unbounded."""
         assert self.cost_to_go is not None
         supports = self.cost_to_go.outcomes.first_supports(n_rows)
-        theta = np.zeros((len(supports), self.n_theta))
-        theta[:, 0] = 1.0
-        rows = Rows(
-            -np.array([support.slope for support in supports]),
-            theta,
-            np.array([support.constant for support in supports]),
-        )
-        self.programme.append(self._expansion.cost_to_go_rows(rows, returns=False))
+        rows = LinearConstraints.of_cuts(supports, self.n_theta, recurring=False)
+        self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
 
     def leans_on_bound(
         self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
@@ -267,46 +294,13 @@ class NodeProblem:
 
     def _bound_theta(self, lower: float) -> None:
         column = np.array([len(self.reduced.kept)], dtype=np.int32)
-        self.programme.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
+        self.stage_lp.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
 
     def forget_after(self, n_rows: int, basis: Basis | None) -> None:
         """Return to the first `n_rows` added rows and a given basis, whatever came between."""
-        self.programme.truncate(n_rows)
-        self.programme.start_from(basis)
+        self.stage_lp.truncate(n_rows)
+        self.stage_lp.start_from(basis)
         self._last = None
-
-    def _refined_solve(
-        self, incoming: Floats, tolerance: float, noise: str
-    ) -> StageSolution | FeasibilityCut:
-        self.programme.set_state(incoming)
-        self.write_new_rows()
-        self._refresh(tolerance)
-        self._before = None
-        last = np.full(1, np.nan)
-        for _ in range(MAXIMAL_ROUNDS):
-            if self._run(incoming, noise) is Status.INFEASIBLE:
-                cut = self._infeasible(incoming, noise)
-                if cut is not None:
-                    self._take_fence_away()
-                    return cut
-            primal = self.programme.primal()
-            outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
-            broken = self._broken_rows(primal, outgoing, tolerance)
-            # Rows are still broken though one more solve moved nothing: they are broken within
-            # the LP's own tolerance.
-            stuck = bool(broken) and np.array_equal(primal, last)
-            if stuck or not broken:
-                self.work.warnings += int(stuck)
-                solution = self._solution(primal, outgoing)
-                self._check_far(solution, incoming, noise)
-                return solution
-            for table in broken:
-                self.programme.append(table)
-            last = primal
-        raise SolverError(
-            f"{self._where(incoming, noise)}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
-            f"written to {self._written(incoming, noise)}"
-        )
 
     def _refresh(self, tolerance: float) -> None:
         """Where cuts have come in since the last solution, write what they say of it.
@@ -318,34 +312,40 @@ class NodeProblem:
             rows = self.cost_to_go.violated(*self._last, tolerance)
             self.work.cost_to_go_seconds += time.perf_counter() - start
             if rows is not None:
-                self.programme.append(self._expansion.cost_to_go_rows(rows, returns=True))
+                self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
 
-    def _run(self, incoming: Floats, noise: str) -> Status:
-        status = self.programme.solve()
-        if status is Status.UNBOUNDED and self.theta_lower == -np.inf and self.n_theta:
-            # The cuts bound the cost-to-go, the rows written so far do not: let it fall far, and
-            # the cuts will say what it is where it lands.
-            self._fenced = True
-            self._bound_theta(-self._far)
-            status = self.programme.solve()
-        if status in (Status.OPTIMAL, Status.INFEASIBLE):
-            return status
+    def _solve_fenced(self) -> Status:
+        """Solve with the cost-to-go bounded far below.
+
+        The cuts bound it, the rows written so far do not: let it fall far, and the cuts will say
+        what it is where it lands.
+        """
+        self._fenced = True
+        self._bound_theta(-self._far)
+        return self.stage_lp.solve()
+
+    def _failure(self, incoming: Floats, status: Status) -> SolverError:
         unbounded = status is Status.UNBOUNDED
         hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
-        raise SolverError(
-            f"{self._where(incoming, noise)}: the LP was not solved "
-            f"({self.programme.lp.status_text()}){hint}; "
-            f"written to {self._written(incoming, noise)}"
+        return SolverError(
+            f"{self._where(incoming)}: the LP was not solved "
+            f"({self.stage_lp.lp.status_text()}){hint}; written to {self._written(incoming)}"
         )
 
-    def _where(self, incoming: Floats, noise: str) -> str:
-        return f"{self.name}, {noise}, incoming state {self.compiled.states.describe(incoming)}"
+    def _where(self, incoming: Floats) -> str:
+        state = self.compiled.states.describe(incoming)
+        return f"{self.name}, {self._noise.label()}, incoming state {state}"
 
-    def _written(self, incoming: Floats, noise: str) -> str:
+    def _written(self, incoming: Floats) -> str:
         """Write the stage at the present noise, with the rows added to it; the path."""
         entries = self._noise.entries(self._noise.realisation)
-        model = stage_model(self.compiled, entries, incoming, self.added_rows())
-        return write_failure(model, f"{self.name} {noise}")
+        return write_failure(self.model(entries, incoming), f"{self.name} {self._noise.label()}")
+
+    def model(self, entries: Mapping[str, Floats], incoming: Floats) -> StageModel:
+        """The declared program at noise `entries` with the rows added so far."""
+        rows = over_declared(self.stage_lp.rows.copy(), self.reduced.kept, self.compiled.n_columns)
+        declared = stage_model(self.compiled, entries, incoming)
+        return declared.with_rows(rows.coefficients, rows.lower, self.n_theta, self.theta_lower)
 
     def _take_fence_away(self) -> bool:
         """Let the cost-to-go column fall freely again; whether it was fenced."""
@@ -354,57 +354,54 @@ class NodeProblem:
             self._bound_theta(-np.inf)
         return fenced
 
-    def _check_far(self, solution: StageSolution, incoming: Floats, noise: str) -> None:
+    def _check_far(self, solution: StageSolution, incoming: Floats) -> None:
         if self._take_fence_away() and solution.theta <= -0.9 * self._far:
             raise SolverError(
-                f"{self._where(incoming, noise)}: the cuts known so far do not bound the "
+                f"{self._where(incoming)}: the cuts known so far do not bound the "
                 "cost-to-go; give Problem a cost_to_go_bound, or initial cuts that bound it; "
-                f"written to {self._written(incoming, noise)}"
+                f"written to {self._written(incoming)}"
             )
 
-    def _infeasible(self, incoming: Floats, noise: str) -> FeasibilityCut | None:
+    def _infeasibility(self, incoming: Floats) -> Infeasibility | None:
         """A feasibility cut; None where the state misses by rounding and the LP is solved."""
-        where = self._where(incoming, noise)
+        where = self._where(incoming)
         cut = feasibility_cut(
             self.compiled,
             self._noise.current,
-            self.programme.rows.table(),
+            self.stage_lp.rows.copy(),
             self.reduced.kept,
             incoming,
             self._noise.realisation,
             self._declared_scaling.finer(self._scaling.accuracy),
             where,
         )
-        if cut is None and self.programme.solve_loosely() is not Status.OPTIMAL:
+        if cut is None and self.stage_lp.solve(loosely=True) is not Status.OPTIMAL:
             raise SolverError(
                 f"{where}: infeasible by the stage LP, though no row need be broken by more than "
-                f"rounding; written to {self._written(incoming, noise)}"
+                f"rounding; written to {self._written(incoming)}"
             )
         return cut
 
-    def why_infeasible(self, cut: FeasibilityCut) -> str:
+    def why_infeasible(self, found: Infeasibility) -> str:
         """Noise, incoming state, conflicting rows and a file, for the message of an error."""
         return explain(
             self.compiled,
-            self._noise.entries(cut.noise),
-            self.programme.rows.table(),
+            self._noise.entries(found.noise),
+            self.stage_lp.rows.copy(),
             self.reduced.kept,
-            cut,
+            found,
             self.name,
         )
-
-    def added_rows(self) -> AddedRows:
-        """Rows added to the LP, over the declared columns and those of the cost-to-go."""
-        table, n_columns = self.programme.rows.table(), self.compiled.n_columns
-        return AddedRows.of(table, self.reduced.kept, n_columns, self.theta_lower)
 
     def write_new_rows(self) -> None:
         """Write the rows that the cost-to-go wants in the LP whatever its solution."""
         rows = self.cost_to_go.new_rows() if self.cost_to_go else None
         if rows is not None:
-            self.programme.append(self._expansion.cost_to_go_rows(rows, returns=False))
+            self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
 
-    def _broken_rows(self, primal: Floats, outgoing: Floats, tolerance: float) -> list[RowTable]:
+    def _broken_rows(
+        self, primal: Floats, outgoing: Floats, tolerance: float
+    ) -> list[LinearConstraints]:
         """Rows that a solution breaks."""
         start = time.perf_counter()
         cost_to_go = self._broken_cost_to_go(primal, outgoing, tolerance)
@@ -416,25 +413,21 @@ class NodeProblem:
 
     def _broken_cost_to_go(
         self, primal: Floats, outgoing: Floats, tolerance: float
-    ) -> RowTable | None:
+    ) -> LinearConstraints | None:
         if self.cost_to_go is None:
             return None
         # Never loosely: a state let through here is infeasible at the next node.
-        refused = self.cost_to_go.outcomes.infeasible_rows(outgoing, self._least_breach)
-        if refused:  # the cost-to-go of an infeasible decision is no guide
-            rows = Rows(
-                -np.array([row.slope for row in refused]),
-                np.zeros((len(refused), self.n_theta)),
-                np.array([row.constant for row in refused]),
-            )
-            return self._expansion.cost_to_go_rows(rows, returns=True)
+        broken = self.cost_to_go.outcomes.broken_feasibility_cuts(outgoing, self._least_breach)
+        if len(broken):  # the cost-to-go of an infeasible decision is no guide
+            rows = LinearConstraints.of_cuts(broken, self.n_theta, recurring=True, theta=0.0)
+            return self._expansion.cost_to_go_rows(rows)
         theta = primal[len(primal) - self.n_theta :]
         violated = self.cost_to_go.violated(outgoing, theta, tolerance)
         if violated is None:
             return None
-        return self._expansion.cost_to_go_rows(violated, returns=True)
+        return self._expansion.cost_to_go_rows(violated)
 
-    def _broken_generator_rows(self, primal: Floats, tolerance: float) -> RowTable | None:
+    def _broken_generator_rows(self, primal: Floats, tolerance: float) -> LinearConstraints | None:
         generator = self.compiled.rows
         if generator is None:
             return None
@@ -470,14 +463,12 @@ class NodeProblem:
 
     def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
         self._last = (outgoing, primal[len(primal) - self.n_theta :])
-        minorant = self.programme.minorant
         return StageSolution(
-            value=self.programme.objective(),
+            value=self.stage_lp.objective(),
             theta=float(primal[len(primal) - self.n_theta]) if self.n_theta else 0.0,
             columns=self._expansion.declared_values(primal),
             outgoing=outgoing,
-            slope=minorant.slope,
-            intercept=minorant.intercept,
+            cut=self.stage_lp.cut,
         )
 
 

@@ -7,7 +7,7 @@ size 1 before every solve, so that a cut found at one wealth serves all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,11 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.sampling import AdaptivePath, Step, check_step, draw_position, position_of
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.subproblem.network import Network
+from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import StageSolution
+from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.interrupt import Interrupt
-from sddp.engine.value.cost_to_go import Child, Outcomes, Support
+from sddp.engine.value.cost_to_go import Child, CostToGo
 from sddp.errors import ModelError, SolverError
 
 # Rows are refined to this, relative, where a scaled state's value is compared; each of the two
@@ -72,7 +72,7 @@ class Visit:
 
 
 def forward_pass(
-    network: Network,
+    subproblems: Subproblems,
     path: Sequence[Step],
     tolerance: float,
     interrupt: Interrupt,
@@ -92,97 +92,112 @@ def forward_pass(
     SolverError
         Feasibility cuts do not end.
     """
+    problem = subproblems.problem
     visits: list[Visit] = []
-    steps, states = list(path), [network.problem.initial_state(path[0].node)]
+    steps, states = list(path), [problem.initial_state(path[0].node)]
     steps_back = 0
     while len(visits) < len(steps):
         interrupt.check()
         step = steps[len(visits)]
-        state, scale = network.normalised(states[-1])
+        state, scale = problem.normalised(states[-1])
         known, first = first, None
-        solution = known or _decide(network, step, state, tolerance)
-        if isinstance(solution, FeasibilityCut):
-            _step_back(network, step.node, solution, visits, states)
+        solution = known or _decide(subproblems, step, state, tolerance)
+        if isinstance(solution, Infeasibility):
+            if not visits:
+                raise subproblems.infeasible_problem(step.node, solution)
+            subproblems.add_feasibility_cut(step.node, solution)
+            visits.pop()
+            states.pop()
             steps_back += 1
-            _check_steps_back(network, steps_back, step.node, solution)
+            _check_steps_back(subproblems, steps_back, step.node, solution)
             continue
         if rest is not None and len(steps) == len(visits) + 1:
-            rest = _lengthen(network, steps, solution, rest)
+            rest = _lengthen(subproblems, steps, solution, rest)
         following = steps[len(visits) + 1] if len(visits) + 1 < len(steps) else None
         visits.append(Visit(step, state, solution, scale, following))
-        states.append(_arrive(network, visits[-1]))
+        if following is not None:
+            transition = problem.stages[following.node].transition
+            arrived = transition.arrive(solution.outgoing, position_of(following.arrival))
+            states.append(scale * arrived)
     return visits
 
 
-def _lengthen(
-    network: Network, steps: list[Step], solution: StageSolution, rest: AdaptivePath
-) -> AdaptivePath | None:
-    """Append the step that follows the last decision; None where the path ends."""
-    before = steps[-1].node
-    step = rest.next_step(network.successors(before, solution.outgoing))
-    if step is None:
-        return None
-    check_step(network.problem, before, step, len(steps))
-    steps.append(step)
-    return rest
-
-
 def backward_pass(
-    network: Network,
+    subproblems: Subproblems,
     visits: Sequence[Visit],
     tolerance: float,
     rng: np.random.Generator,
-    averaging: float,
+    trial_point: Callable[[Visit], Floats],
     interrupt: Interrupt,
 ) -> float:
     """Add cuts along a forward pass, from its end to its beginning.
 
-    `averaging`, from 0 to 1, is the share of earlier decisions in the trial points. Returns the
-    largest adjusted weight of outcomes of one of the decisions that no path has followed.
+    Returns the largest adjusted weight of outcomes of one of the decisions that no path has
+    followed.
     """
-    unvisited = 0.0
+    unvisited, value_functions = 0.0, subproblems.value_functions
     for visit in reversed(visits):
         interrupt.check()
-        successors = network.successors(visit.node, visit.solution.outgoing)
-        rare = network.coverage.rare_step(successors)
+        successors = value_functions.successors(visit.node, visit.solution.outgoing)
+        rare = value_functions.coverage.rare_step(successors)
         if rare is not None:
-            _follow_rare(network, visit, rare, tolerance, rng)
-        unvisited = max(unvisited, network.coverage.unvisited_mass(successors))
-        study(network, visit, tolerance, rng, averaging)
+            _follow_rare(subproblems, visit, rare, tolerance, rng)
+        unvisited = max(unvisited, value_functions.coverage.unvisited_mass(successors))
+        if subproblems[visit.node].cost_to_go is not None:
+            refine(subproblems, visit, trial_point(visit), tolerance, rng)
     return unvisited
 
 
+def refine(
+    subproblems: Subproblems,
+    visit: Visit,
+    trial: Floats,
+    tolerance: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add cuts at the nodes that follow a visit, made at the trial point.
+
+    One trial state for each child: the path's own where it went, a drawn one elsewhere. Or every
+    state that may come of the trial point, where the cut form asks for all of them.
+    """
+    cost_to_go = subproblems[visit.node].cost_to_go
+    if cost_to_go is None:
+        return
+    if cost_to_go.every_realisation:
+        _aggregate(subproblems, visit.node, cost_to_go, trial, tolerance)
+        return
+    problem, following = subproblems.problem, visit.following
+    for child in cost_to_go.outcomes.children:
+        if child.name in subproblems.compiled.exact:
+            continue
+        on_path = following is not None and child.name == following.node
+        arrival = (
+            position_of(following.arrival)
+            if following is not None and on_path
+            else draw_position(child.transition.cumulated, rng)
+        )
+        incoming, _ = problem.normalised(child.transition.arrive(trial, arrival))
+        solutions = subproblems[child.name].solve_all(incoming, tolerance)
+        subproblems.add_cuts(child.name, incoming, solutions)
+
+
 def follow_first(
-    network: Network,
+    subproblems: Subproblems,
     step: Step,
     solution: StageSolution,
     tolerance: float,
     rng: np.random.Generator,
 ) -> None:
     """Add cuts for a first decision that the path does not take."""
-    incoming, scale = network.normalised(network.problem.initial_state(step.node))
-    network.note_trip(network.problem.graph.root, step)
-    study(network, Visit(step, incoming, solution, scale), tolerance, rng, 0.0)
+    problem = subproblems.problem
+    incoming, scale = problem.normalised(problem.initial_state(step.node))
+    subproblems.value_functions.note_beside(problem.graph.root, step)
+    refine(subproblems, Visit(step, incoming, solution, scale), solution.outgoing, tolerance, rng)
 
 
-def _follow_rare(
-    network: Network, visit: Visit, step: Step, tolerance: float, rng: np.random.Generator
+def check_homogeneity(
+    subproblems: Subproblems, visits: Sequence[Visit], rng: np.random.Generator
 ) -> None:
-    """Decide after a rare outcome beside the path, and add cuts where that leads."""
-    transition = network.problem.stages[step.node].transition
-    arrived = transition.arrive(visit.solution.outgoing, position_of(step.arrival))
-    incoming, scale = network.normalised(arrived)
-    network.note_trip(visit.node, step)
-    solution = _decide(network, step, incoming, tolerance)
-    if isinstance(solution, FeasibilityCut):
-        network.refuse(step.node, solution)
-        return
-    study(network, Visit(step, incoming, solution, scale), tolerance, rng, 0.0)
-    if transition.n_realisations > 1 and step.node not in network.exact:
-        network.learn(step.node, incoming, network.solve_noises(step.node, incoming, tolerance))
-
-
-def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.Generator) -> None:
     """Compare ``V(c x)`` with ``c V(x)`` for a random ``c`` at a few visited nodes.
 
     Raises
@@ -192,16 +207,16 @@ def check_homogeneity(network: Network, visits: Sequence[Visit], rng: np.random.
     """
     for at in rng.permutation(len(visits))[:SCALED_NODES]:
         visit = visits[at]
-        node = network.nodes[visit.node]
+        node = subproblems[visit.node]
         factor = float(np.exp(rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0)))
         noise = int(rng.integers(node.compiled.noise.n_realisations))
         base = node.solve(visit.incoming, noise, SCALING_TOLERANCE)
         scaled = node.solve(factor * visit.incoming, noise, SCALING_TOLERANCE)
-        if isinstance(base, FeasibilityCut) or isinstance(scaled, FeasibilityCut):
+        if isinstance(base, Infeasibility) or isinstance(scaled, Infeasibility):
             agree = type(base) is type(scaled)
         else:
-            miss = abs(scaled.value - factor * base.value)
-            agree = miss <= 10.0 * SCALING_TOLERANCE * max(network.problem.money, abs(base.value))
+            miss, size = abs(scaled.value - factor * base.value), abs(base.value)
+            agree = miss <= 10.0 * SCALING_TOLERANCE * max(subproblems.problem.money, size)
         if not agree:
             raise ModelError(
                 f"node {visit.node!r} declares homogeneous=True, but its value at a state scaled "
@@ -215,141 +230,97 @@ def path_cost(visits: Sequence[Visit]) -> float:
     return sum(visit.stage_cost for visit in visits)
 
 
+def _lengthen(
+    subproblems: Subproblems, steps: list[Step], solution: StageSolution, rest: AdaptivePath
+) -> AdaptivePath | None:
+    """Append the step that follows the last decision; None where the path ends."""
+    before = steps[-1].node
+    step = rest.next_step(subproblems.value_functions.successors(before, solution.outgoing))
+    if step is None:
+        return None
+    check_step(subproblems.problem, before, step, len(steps))
+    steps.append(step)
+    return rest
+
+
+def _follow_rare(
+    subproblems: Subproblems, visit: Visit, step: Step, tolerance: float, rng: np.random.Generator
+) -> None:
+    """Decide after a rare outcome beside the path, and add cuts where that leads."""
+    problem = subproblems.problem
+    transition = problem.stages[step.node].transition
+    arrived = transition.arrive(visit.solution.outgoing, position_of(step.arrival))
+    incoming, scale = problem.normalised(arrived)
+    subproblems.value_functions.note_beside(visit.node, step)
+    solution = _decide(subproblems, step, incoming, tolerance)
+    if isinstance(solution, Infeasibility):
+        subproblems.add_feasibility_cut(step.node, solution)
+        return
+    refine(subproblems, Visit(step, incoming, solution, scale), solution.outgoing, tolerance, rng)
+    if transition.n_realisations > 1 and step.node not in subproblems.compiled.exact:
+        solutions = subproblems[step.node].solve_all(incoming, tolerance)
+        subproblems.add_cuts(step.node, incoming, solutions)
+
+
 def _decide(
-    network: Network, step: Step, state: Floats, tolerance: float
-) -> StageSolution | FeasibilityCut:
-    node = network.nodes[step.node]
+    subproblems: Subproblems, step: Step, state: Floats, tolerance: float
+) -> StageSolution | Infeasibility:
+    node = subproblems[step.node]
     solution = node.solve(state, position_of(step.noise), tolerance)
     if isinstance(solution, StageSolution):
-        node.rest()
+        node.remove_idle()
     return solution
 
 
-def _arrive(network: Network, visit: Visit) -> Floats:
-    following, outgoing = visit.following, visit.solution.outgoing
-    if following is None:
-        return outgoing
-    transition = network.problem.stages[following.node].transition
-    return visit.scale * transition.arrive(outgoing, position_of(following.arrival))
-
-
 def _check_steps_back(
-    network: Network, steps_back: int, name: NodeName, cut: FeasibilityCut
+    subproblems: Subproblems, steps_back: int, name: NodeName, found: Infeasibility
 ) -> None:
     if steps_back > MAXIMAL_STEPS_BACK:
         raise SolverError(
             f"node {name!r} stays infeasible after {steps_back} feasibility cuts in one pass "
-            f"(it is missed by {cut.shortfall:g}); the problem is at the edge of feasibility: "
-            f"relax a limit slightly or rescale it; {network.nodes[name].why_infeasible(cut)}"
+            f"(it is missed by {found.shortfall:g}); the problem is at the edge of feasibility: "
+            f"relax a limit slightly or rescale it; {subproblems[name].why_infeasible(found)}"
         )
 
 
-def _step_back(
-    network: Network,
+def _aggregate(
+    subproblems: Subproblems,
     name: NodeName,
-    cut: FeasibilityCut,
-    visits: list[Visit],
-    states: list[Floats],
-) -> None:
-    if not visits:
-        raise network.infeasible_problem(name, cut)
-    network.refuse(name, cut)
-    visits.pop()
-    states.pop()
-
-
-def study(
-    network: Network,
-    visit: Visit,
+    cost_to_go: CostToGo,
+    outgoing: Floats,
     tolerance: float,
-    rng: np.random.Generator,
-    averaging: float,
 ) -> None:
-    """Learn at the nodes that follow a visit."""
-    cost_to_go = network.nodes[visit.node].cost_to_go
-    if cost_to_go is None:
-        return
-    trial = _trial_point(network, visit, averaging)
-    if cost_to_go.solves_every_realisation:
-        _study_average(network, visit, cost_to_go.outcomes, trial, tolerance)
-    else:
-        _study_children(network, visit, cost_to_go.outcomes, trial, tolerance, rng)
-
-
-def _trial_point(network: Network, visit: Visit, averaging: float) -> Floats:
-    """The outgoing state at which the cost-to-go is studied.
-
-    Decisions by few cuts jump from one extreme to the next; a mean of the last ones is nearer to
-    the optimum, and a cut made there says more.
-    """
-    if averaging == 0.0:
-        return visit.solution.outgoing
-    decision, size = network.normalised(visit.solution.outgoing)
-    before = network.averages_of_decisions.get(visit.node, decision)
-    average = network.averages_of_decisions[visit.node] = (decision + before) / 2.0
-    trial: Floats = size * ((1.0 - averaging) * decision + averaging * average)
-    return trial
-
-
-def _study_children(
-    network: Network,
-    visit: Visit,
-    outcomes: Outcomes,
-    trial: Floats,
-    tolerance: float,
-    rng: np.random.Generator,
-) -> None:
-    """One trial state per child: the path's own where it went, a drawn one elsewhere."""
-    for child in outcomes.children:
-        if child.name in network.exact:
-            continue
-        following = visit.following
-        arrival = (
-            position_of(following.arrival)
-            if following is not None and child.name == following.node
-            else draw_position(child.transition.cumulated, rng)
-        )
-        state = child.transition.arrive(trial, arrival)
-        incoming, _ = network.normalised(state)
-        network.learn(child.name, incoming, network.solve_noises(child.name, incoming, tolerance))
-
-
-def _study_average(
-    network: Network, visit: Visit, outcomes: Outcomes, outgoing: Floats, tolerance: float
-) -> None:
-    """Solve every outcome at its own incoming state and average under the risk measure."""
-    tables = [_outcome_cuts(network, child, outgoing, tolerance) for child in outcomes.children]
+    """Solve every outcome at its own incoming state, and add a cut of the cost-to-go."""
+    children = cost_to_go.outcomes.children
+    tables = [_outcome_cuts(subproblems, child, outgoing, tolerance) for child in children]
     known = [table for table in tables if table is not None]
     if len(known) < len(tables):
         return  # an infeasible outcome: its feasibility cut comes first
-    values = [table[0] for table in known]
-    if outcomes.stop_probability > 0.0:
-        values.append(np.zeros(1))
-    q, offset = outcomes.adjusted(np.concatenate(values))
-    slopes = np.vstack([table[1] for table in known])
-    slope = q[: len(slopes)] @ slopes
-    value = float(q @ np.concatenate(values)) + offset
-    constant = 0.0 if network.problem.homogeneous else value - float(slope @ outgoing)
-    network.learn_average(visit.node, Support(slope, constant), outgoing)
+    values = np.concatenate([table[0] for table in known])
+    cut = cost_to_go.aggregate(values, np.vstack([table[1] for table in known]), outgoing)
+    if cut is not None:
+        cut = cut._replace(intercept=0.0) if subproblems.problem.homogeneous else cut
+        subproblems.value_functions.add_cost_to_go_cut(name, cut, outgoing)
 
 
 def _outcome_cuts(
-    network: Network, child: Child, outgoing: Floats, tolerance: float
+    subproblems: Subproblems, child: Child, outgoing: Floats, tolerance: float
 ) -> tuple[Floats, Floats] | None:
     """Value and pulled-back slope of each outcome ``(noise, realisation)`` of a child."""
+    problem = subproblems.problem
     shape = (len(child.value_function.pools), child.transition.n_realisations)
     values = np.zeros(shape)
     slopes = np.zeros((*shape, len(outgoing)))
     for e in range(child.transition.n_realisations):
-        incoming, size = network.normalised(child.transition.arrive(outgoing, e))
-        solutions = network.solve_noises(child.name, incoming, tolerance)
-        network.learn(child.name, incoming, solutions)
-        if solutions.refused:
+        incoming, size = problem.normalised(child.transition.arrive(outgoing, e))
+        solutions = subproblems[child.name].solve_all(incoming, tolerance)
+        subproblems.add_cuts(child.name, incoming, solutions)
+        if solutions.infeasible:
             return None
         own_values = size * solutions.values
         pulled = np.array([child.transition.pull_back(slope)[e] for slope in solutions.slopes])
         averaged = shape[0] == 1 and len(solutions) > 1
-        p = network.problem.stages[child.name].noise.probabilities
+        p = problem.stages[child.name].noise.probabilities
         values[:, e] = p @ own_values if averaged else own_values
         slopes[:, e] = p @ pulled if averaged else pulled
     return values.ravel(), slopes.reshape(-1, len(outgoing))

@@ -356,26 +356,6 @@ def _certified(relative: float | None) -> str:
     return f"gap certified: {100.0 * relative:.2g} %"
 
 
-@dataclass(frozen=True)
-class Told(StoppingRule):
-    """Another rule, and a call after each iteration: for displays of progress.
-
-    Parameters
-    ----------
-    rule : StoppingRule
-    on_iteration : callable
-        Called with the number of iterations done.
-    """
-
-    rule: StoppingRule
-    on_iteration: Callable[[int], object]
-
-    def reason(self, progress: Progress) -> str | None:
-        """That of the rule."""
-        self.on_iteration(len(progress.log))
-        return self.rule.reason(progress)
-
-
 def _require(name: str, value: float, valid: bool, wanted: str) -> None:
     if not valid:
         raise ModelError(f"{name} = {value}; give {wanted}")

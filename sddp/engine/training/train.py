@@ -1,49 +1,81 @@
-"""Training: forward, backward, bound, log, stop."""
+"""Training by stochastic dual dynamic programming: forward, backward, bound, log, stop."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import sys
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
-from numbers import Integral
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from types import TracebackType
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sddp.display.shown import Shown, number
+from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.risk_adjusted import default_sampling
-from sddp.engine.model.sampling import Historical, SamplingScheme, check_path
-from sddp.engine.policy.certificate import Certificate
+from sddp.engine.model.sampling import (
+    Historical,
+    InSample,
+    SamplingScheme,
+    Step,
+    Successors,
+    begin_path,
+    check_path,
+    position_of,
+)
+from sddp.engine.policy.certificate import Certificate, Certifier
 from sddp.engine.policy.files import problem_digest
 from sddp.engine.policy.policy import Policy
-from sddp.engine.subproblem.network import Network, RiskChoice
+from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
 from sddp.engine.subproblem.subproblem import Work
-from sddp.engine.training.display import Display
-from sddp.engine.training.interrupt import deferred_interrupt
-from sddp.engine.training.parallel import Crew
-from sddp.engine.training.session import Session, Tolerances
+from sddp.engine.subproblem.subproblems import (
+    Subproblems,
+    build_subproblems,
+    restore_subproblems,
+)
+from sddp.engine.training.interrupt import Interrupt, deferred_interrupt
+from sddp.engine.training.passes import Visit, check_homogeneity, forward_pass, path_cost
+from sddp.engine.training.progress import ProgressLines
+from sddp.engine.training.result import TrainingResult
+from sddp.engine.training.schedules import (
+    PathSchedule,
+    SinglePathFirst,
+    Tolerances,
+    ToleranceSchedule,
+)
 from sddp.engine.training.stopping import (
     NOT_CERTIFIED,
     STALLED,
     Gap,
     Iterations,
     LogEntry,
+    Progress,
     StoppingRule,
 )
-from sddp.engine.value.cost_to_go import CutForm, LazyAggregation
+from sddp.engine.training.trial_points import AveragedDecisions, TrialPoints
+from sddp.engine.training.workers import (
+    PathResult,
+    PathTask,
+    Processes,
+    Replica,
+    Replicas,
+    Workers,
+)
+from sddp.engine.value.cost_to_go import CutForm
+from sddp.engine.value.cut_forms import LazyAggregation
+from sddp.engine.value.cut_updates import CutUpdates
+from sddp.engine.value.value_functions import RiskChoice
 from sddp.errors import BoundWarning, ConvergenceWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.rng import Rng, generator
 from sddp.threads import one_blas_thread
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _log = logging.getLogger("sddp")
 
@@ -52,82 +84,349 @@ INTERRUPTED = "interrupted"
 
 DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(1_000)
 
-# Draws for the certificate of a training whose stopping rule asked for none.
-LEAST_EFFORT = 10
+# A bound that is met to this, relative to itself, is active.
+ACTIVE_TOLERANCE = 1e-7
+
+OnIteration = Callable[[LogEntry], object]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class TrainingResult(Shown):
-    """What came out of `train`.
+@dataclass(eq=False)
+class Training:
+    """A training that is driven step by step; made by `start_training`.
+
+    >>> with sddp.start_training(problem, rng=0) as training:  # doctest: +SKIP
+    ...     while training.iterate().iteration < 20:
+    ...         print(training.log[-1].bound)
+    ...     policy = training.result().policy
 
     Attributes
     ----------
-    policy : Policy
-    log : DataFrame
-        One row per iteration; see `LogEntry` for the columns and their units. Each bound is valid;
-        the last one is all that the cuts say, unless training was interrupted.
-    stopped_because : str
-        In the words of the stopping rule, or ``"interrupted"``.
-    unvisited_mass : float
-        `LogEntry.unvisited_mass` of the last iteration; 1 where there was none.
-    active_bounds : tuple
-        Nodes at which the bound on the cost-to-go, not the cuts, set the value of the last
-        forward pass. Where the bound was computed it is valid, and training stopped early; where
-        it was given (then a `BoundWarning` says so too) the result stands and falls with it.
-    work : Work
-        Where the time went: linear programmes, cost-to-go, generated rows.
-    certified : Certificate or None
-        The one that the stopping rule was told; see `certificate`.
-    reference : float or None
-        As given to `train`.
+    problem : Problem
+    log : list of LogEntry
+    bound : float
+        Best lower bound so far, engine units (costs): every one is valid.
     """
 
-    policy: Policy
-    log: pd.DataFrame
-    stopped_because: str
-    unvisited_mass: float
-    active_bounds: tuple[NodeName, ...]
-    work: Work
-    certified: Certificate | None = None
-    reference: float | None = None
+    subproblems: Subproblems  # of the first path, which know everything after an iteration
+    root_risk: RiskMeasure
+    reference: float | None
+    sampling: SamplingScheme
+    tolerances: ToleranceSchedule
+    paths: PathSchedule
+    workers: Workers
+    here: Replicas
+    build: Callable[[int], Replica]
+    streams: Mapping[str, np.random.Generator]
+    start: Policy | None
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    log: list[LogEntry] = field(default_factory=list)
+    bound: float = -np.inf
+    refined: bool = False
 
-    @cached_property
-    def certificate(self) -> Certificate:
-        """How far from the optimum the policy can be at most; its `gap` is None where unknown.
+    def __post_init__(self) -> None:
+        self.problem, self.value_functions = (
+            self.subproblems.problem,
+            self.subproblems.value_functions,
+        )
+        risk = self.value_functions.risk
+        self.certifier = Certifier(self.problem, risk, self.root_risk, self.reference)
+        self.certified: Certificate | None = None
+        self._pool = self.workers.start(self.here, self.build)
+        self._untold: list[list[CutUpdates]] = [[] for _ in range(self.paths.most)]
+        self._work: dict[int, Work] = {0: self.subproblems.work}
+        self._memory: dict[StoppingRule, Any] = {}
+        self._visits: list[Visit] = []  # of the first path
+        self._moves: list[float] = []  # of the bound, relative
+        self._first: Mapping[NodeName, NoiseSolutions] = {}  # first stages, by the last bound
+        self._first_tolerance = np.inf
+        self._n_sampled, self._started = 0, time.perf_counter()
+        self._n_before = self.start.checkpoint.iterations if self.start is not None else 0
 
-        What the stopping rule was told, where it asked (`Gap` does); else made when first looked
-        at, with little effort. `Policy.certificate` refines it.
-        """
+    def run(self, stopping: StoppingRule, on_iteration: Iterable[OnIteration] = ()) -> str:
+        """Iterate until a rule gives a reason: the reason."""
+        reason = None
+        while not reason:
+            entry = self.iterate()
+            for told in on_iteration:
+                told(entry)
+            reason = stopping.reason(self.progress())
+        self.settle()
+        return reason
+
+    def iterate(self) -> LogEntry:
+        """One iteration of SDDP: sample, forward and backward passes, lower bound, log."""
+        if self.start is not None and not self.log:  # there are cuts already
+            self.find_lower_bound(self.tolerances.final)
+        tolerance = self._tolerance()
+        paths = self._sample(tolerance)
+        results = self._pool.run(paths, self.interrupt)  # forward_pass, backward_pass
+        self._add_cuts(results)
+        moved = self.find_lower_bound(self.tolerances.of_bound(tolerance))
+        self.log.append(self._entry(results, tolerance))
+        self._moves.append(moved / (self.scale() or 1.0))
+        _log.debug("iteration %d: bound %.8g", self.log[-1].iteration, self.log[-1].bound)
+        return self.log[-1]
+
+    def find_lower_bound(self, tolerance: float) -> float:
+        """Value under the present cuts, by rows refined to a tolerance; by how much it rose."""
+        self._first = self.subproblems.first_solutions(tolerance)
+        self._first_tolerance, before = tolerance, self.bound
+        weights = [probability for _, _, probability in self.problem.first_outcomes()]
+        value = self.root_risk.evaluate(weights, self.subproblems.first_values(self._first))
+        self.bound = max(self.bound, value)
+        return self.bound - before
+
+    def settle(self) -> None:
+        """State the last bound as exactly as the cuts say it."""
+        self.find_lower_bound(self.tolerances.final)
+        if self.log:
+            self.log[-1] = replace(self.log[-1], bound=self.problem.sign * self.bound)
         if self.certified is not None:
-            return self.certified
-        found = self.policy.certificate(effort=LEAST_EFFORT, reference=self.reference)
-        return replace(found, unvisited_mass=self.unvisited_mass)
+            entry = self.log[-1]
+            self.certified = self.certifier.certificate(entry.bound, entry.unvisited_mass)
 
-    @property
-    def bound(self) -> float:
-        """Bound on the optimal value, user's units: optimistic; by rows refined to `final`."""
-        return self.policy.bound
+    def result(self, stopped_because: str = "stopped by the caller") -> TrainingResult:
+        """The policy under the present cuts, and the log."""
+        tolerance, iterations = self.tolerances.final, self._n_before + len(self.log)
+        with one_blas_thread():
+            checkpoint = self.subproblems.checkpoint(self.root_risk, tolerance, iterations)
+            policy = Policy(self.problem, checkpoint)
+            active = self._active_bounds()
+        policy.trial_states = self.certifier.latest()
+        policy.attained_cost = self.certifier.cost
+        columns = list(LogEntry.__dataclass_fields__)
+        log = pd.DataFrame([asdict(entry) for entry in self.log], columns=columns)
+        return TrainingResult(
+            policy,
+            log.set_index("iteration"),
+            stopped_because,
+            self.log[-1].unvisited_mass if self.log else 1.0,
+            active,
+            self.work(),
+            self.certified,
+            self.reference,
+        )
 
-    def plot(self) -> Figure:
-        """The bound by iteration, and what is known to be attained where training asked."""
-        from sddp.display.figures import bound_figure
+    def work(self) -> Work:
+        """What the subproblems of all paths did together."""
+        return Work.total(list(self._work.values()))
 
-        known = None if self.certified is None else self.certified.value
-        return bound_figure(self.log, known)
+    def progress(self) -> Progress:
+        """What stopping rules may look at."""
+        return Progress(
+            self.log,
+            self.tolerances.final,
+            self.problem.sign < 0.0,
+            self.scale(),
+            self._simulate,
+            self._memory,
+            self._refine,
+            self._certify if self.certifier.possible else None,
+            self.reference,
+        )
 
-    def _facts(self) -> dict[str, str]:
-        seconds = float(self.log["seconds"].iloc[-1]) if len(self.log) else 0.0
-        known = "not asked" if self.certified is None else str(self.certified)
-        return {
-            "bound": number(self.bound),
-            "iterations": str(len(self.log)),
-            "stopped because": self.stopped_because,
-            "certificate": known,
-            "seconds": f"{seconds:.1f}",
-        }
+    def scale(self) -> float:
+        """See `Progress`."""
+        if self.problem.homogeneous:
+            firsts = self.problem.graph.children(self.problem.graph.root)
+            return max(float(np.abs(self.problem.initial_state(n)).sum()) for n, _ in firsts)
+        return max(max(abs(entry.bound), abs(entry.simulated)) for entry in self.log)
 
-    def _tables(self) -> dict[str, pd.DataFrame]:
-        return {"Last iterations": self.log.iloc[-5:]}
+    def close(self) -> None:
+        """End the processes that follow paths."""
+        self._pool.close()
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ parts of an iteration
+
+    def _tolerance(self) -> float:
+        if not self.log:
+            return self.tolerances.start
+        if self.refined:
+            return self.tolerances.final
+        return self.tolerances.next(self.log[-1].tolerance, self._moves)
+
+    def _sample(self, tolerance: float) -> list[PathTask]:
+        """The paths of an iteration, with what is known of their first decisions."""
+        iteration, root = self._n_before + len(self.log) + 1, self._root()
+        tasks: list[PathTask] = []
+        for number in range(self.paths.n_paths(iteration)):
+            rng = self.streams["forward"]
+            sampled = self.sampling.sample(self.problem, self._n_sampled, rng)
+            self._n_sampled += 1
+            path, rest = begin_path(sampled, root)
+            check_path(self.problem, path)
+            first, untold = self._first_decision(path[0], tolerance), self._untold[number]
+            tasks.append(PathTask(number, iteration, path, tolerance, untold, first, rest))
+        beside = self._beside(root, tasks[0].path[0], tolerance)
+        tasks[0] = tasks[0]._replace(beside=beside)
+        return tasks
+
+    def _add_cuts(self, results: Sequence[PathResult]) -> None:
+        """Tell each path what the others have found, and the first one at once."""
+        self._visits = results[0].visits
+        for number, result in enumerate(results):
+            self._untold[number] = []
+            self._work[number] = result.work
+            self.certifier.note(result.decisions)
+        for number, result in enumerate(results):
+            for other, untold in enumerate(self._untold):
+                if other != number:
+                    untold.append(result.updates)
+        for updates in self._untold[0]:  # the bound is that of everything found so far
+            self.subproblems.apply(updates)
+        self._untold[0] = []
+        costs = [abs(visit.stage_cost) for visit in self._visits]
+        self.certifier.largest_cost = max([self.certifier.largest_cost, *costs])
+        if not self.log and self.problem.homogeneous:
+            check_homogeneity(self.subproblems, self._visits, self.streams["checks"])
+
+    def _root(self) -> Successors:
+        """What may come before the first decision, by the decisions of the last bound."""
+        values = partial(self.subproblems.first_values, self._first) if self._first else None
+        return self.value_functions.first_successors(values, self.root_risk)
+
+    def _beside(
+        self, root: Successors, taken: Step, tolerance: float
+    ) -> tuple[Step, StageSolution] | None:
+        """The first decision followed least so far, unless the first path takes it.
+
+        Each is solved in every iteration, for the bound needs it; none may rest on cuts of the
+        others for good.
+        """
+        outcomes = root.outcomes()
+        if len(outcomes) < 2 or not self._first or self._first_tolerance > tolerance:
+            return None
+        counts = np.array([self.value_functions.coverage.count(step) for step in outcomes])
+        least = np.flatnonzero(counts == counts.min())
+        step = outcomes[int(least[root.adjusted[least].argmax()])]
+        if (step.node, step.noise) == (taken.node, position_of(taken.noise)):
+            return None
+        solution = self._first_decision(step, tolerance)
+        return None if solution is None else (step, solution)
+
+    def _first_decision(self, step: Step, tolerance: float) -> StageSolution | None:
+        """What the bound was found by, if it was refined far enough: nobody need solve it again."""
+        if step.node not in self._first or self._first_tolerance > tolerance:
+            return None
+        found = self._first[step.node][position_of(step.noise)]
+        assert isinstance(found, StageSolution)
+        return found
+
+    def _entry(self, results: Sequence[PathResult], tolerance: float) -> LogEntry:
+        sign, work = self.problem.sign, self.work()
+        unvisited = self.value_functions.coverage.unvisited_mass(self._root())
+        return LogEntry(
+            iteration=len(self.log) + 1,
+            bound=sign * self.bound,
+            simulated=sign * float(np.mean([result.cost for result in results])),
+            seconds=time.perf_counter() - self._started,
+            solves=work.lp.solves,
+            tolerance=tolerance,
+            warnings=work.warnings,
+            unvisited_mass=max(unvisited, *(result.unvisited_mass for result in results)),
+        )
+
+    def _refine(self) -> None:
+        self.refined = True
+
+    def _certify(self, finish: bool) -> Certificate:
+        """The certificate, after work within its share of linear programs, or one last sweep."""
+        if finish:
+            self.certifier.finish()
+        else:
+            self.certifier.advance(self.work().lp.solves)
+        self.certified = self.certifier.certificate(self.problem.sign * self.bound)
+        return self.certified
+
+    def _simulate(self, n_paths: int, seed: int) -> Floats:
+        self._first = {}  # feasibility cuts that are found here may refute them
+        rng = np.random.default_rng(seed)
+        totals = []
+        for number in range(n_paths):
+            path = InSample().sample(self.problem, number, rng)
+            visits = forward_pass(self.subproblems, path, self.tolerances.final, self.interrupt)
+            totals.append(self.problem.sign * path_cost(visits))
+        return np.array(totals)
+
+    def _active_bounds(self) -> tuple[NodeName, ...]:
+        """Nodes of the last pass whose assumed bound is active."""
+        visits = self._visits
+        scale = max([self.problem.money, *(abs(visit.solution.theta) for visit in visits)])
+        return tuple(
+            dict.fromkeys(
+                visit.node
+                for visit in visits
+                if self.subproblems[visit.node].leans_on_bound(
+                    visit.incoming, visit.noise, visit.solution, ACTIVE_TOLERANCE * scale
+                )
+            )
+        )
+
+
+def start_training(
+    problem: Problem,
+    *,
+    rng: Rng,
+    risk: RiskChoice = None,
+    root_risk: RiskMeasure | None = None,
+    cuts: CutForm | None = None,
+    sampling: SamplingScheme | None = None,
+    tolerances: ToleranceSchedule | None = None,
+    trial_points: TrialPoints | None = None,
+    reference: float | None = None,
+    start: Policy | None = None,
+    n_paths: int | PathSchedule = 2,
+    n_jobs: int | Workers = 1,
+) -> Training:
+    """Compile a problem and bound its cost-to-go: a training before its first iteration.
+
+    Parameters, errors : as for `train`.
+
+    Returns
+    -------
+    Training
+        A context manager: leaving it ends the processes that follow paths.
+    """
+    paths = n_paths if isinstance(n_paths, PathSchedule) else SinglePathFirst(n_paths)
+    workers = n_jobs if isinstance(n_jobs, Workers) else Processes(n_jobs)
+    if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
+        raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
+    if isinstance(sampling, Historical):  # before anything is solved
+        for path in sampling.paths:
+            check_path(problem, path)
+    tolerances = tolerances or Tolerances()
+    forward, backward, checks = generator(rng).spawn(3)
+    first, build = _subproblems(problem, risk, cuts, start, tolerances.final)
+    root_risk = _root_risk(root_risk, start)
+    builder = _ReplicaBuilder(
+        build, trial_points or AveragedDecisions(), tuple(backward.spawn(paths.most))
+    )
+    here = Replicas(builder)
+    here[0] = Replica(first, builder.trial_points, builder.streams[0])
+    return Training(
+        first,
+        root_risk,
+        reference,
+        sampling or default_sampling(*first.value_functions.risk.values(), root_risk),
+        tolerances,
+        paths,
+        workers,
+        here,
+        builder,
+        {"forward": forward, "checks": checks},
+        start,
+    )
 
 
 def train(
@@ -139,12 +438,14 @@ def train(
     root_risk: RiskMeasure | None = None,
     cuts: CutForm | None = None,
     sampling: SamplingScheme | None = None,
-    tolerances: Tolerances | None = None,
+    tolerances: ToleranceSchedule | None = None,
+    trial_points: TrialPoints | None = None,
     reference: float | None = None,
     start: Policy | None = None,
-    n_paths: int = 2,
-    n_jobs: int = 1,
+    n_paths: int | PathSchedule = 2,
+    n_jobs: int | Workers = 1,
     progress: bool = True,
+    on_iteration: OnIteration | None = None,
 ) -> TrainingResult:
     """Train a policy by stochastic dual dynamic programming.
 
@@ -165,30 +466,34 @@ def train(
     sampling : SamplingScheme, optional
         Paths of the forward passes; by default `RiskAdjusted`, with ``share=0`` where every
         measure is the expectation.
-    tolerances : Tolerances, optional
-        Refinement of rows.
+    tolerances : ToleranceSchedule, optional
+        Refinement of rows; `Tolerances` by default.
+    trial_points : TrialPoints, optional
+        Where cuts are made; `AveragedDecisions` by default.
     reference : float, optional
         A value that can be had without the policy, user's units: relative gaps and moves are
         those of the gain over it. Left out, they are relative to the value itself.
     start : Policy, optional
-        Continue where an earlier training of the same problem stopped; a homogeneous one may
-        have other first holdings now. Risk and cut form are the earlier ones; `risk`, `root_risk`
-        and `cuts` must be left out.
-    n_paths : int
-        Forward paths, and so trial points at each stage, of an iteration; the first ten
-        have one.
-    n_jobs : int
+        Continue where an earlier training of the same problem stopped, with its schedules; a
+        homogeneous problem may have other first holdings now. Risk and cut form are the earlier
+        ones; `risk`, `root_risk` and `cuts` must be left out.
+    n_paths : int or PathSchedule
+        Forward paths, and so trial points at each stage, of an iteration; an integer stands for
+        ``SinglePathFirst(n_paths)``: the first ten iterations have one.
+    n_jobs : int or Workers
         Processes that follow paths side by side; more than `n_paths` are of no use. The numbers
         are the same for every `n_jobs`. Under Linux they are forked; elsewhere they are sent the
         problem, whatever its builder was (classes of the user, such as a risk measure or a row
         generator, must be importable), and a script wants its ``if __name__ == "__main__"``.
     progress : bool
         Lines on standard error once training takes longer than some seconds.
+    on_iteration : callable, optional
+        Called with the `LogEntry` of each iteration, before `stopping` is asked.
 
     Returns
     -------
     TrainingResult
-        Also after Ctrl-C, with what was learnt until then and ``stopped_because`` saying so.
+        Also after Ctrl-C, with what was found until then and ``stopped_because`` saying so.
 
     Raises
     ------
@@ -199,76 +504,52 @@ def train(
     ModelError
         A bound on the cost-to-go is needed and was not given.
     """
-    _check_arguments(stopping, cuts, n_paths, n_jobs)
-    if isinstance(sampling, Historical):  # before anything is solved
-        for path in sampling.paths:
-            check_path(problem, path)
-    tolerances = tolerances or Tolerances()
-    display = Display(progress, sys.stderr)
-    forward, backward, checks = generator(rng).spawn(3)
-    with deferred_interrupt() as interrupt, one_blas_thread():
-        first, build = _network(problem, risk, cuts, start, tolerances.final)
-        root_risk = _root_risk(root_risk, start)
-        with Crew(first, build, backward.spawn(n_paths), n_jobs) as crew:
-            session = Session(
-                crew,
-                root_risk,
-                reference,
-                sampling or default_sampling(*first.risk.values(), root_risk),
-                tolerances,
-                int(n_paths),
-                (forward, checks),
-                interrupt,
-            )
-            reason = _run(session, stopping, display, goes_on=start is not None)
-            policy = Policy.from_network(first, session.root_risk, tolerances.final)
-            policy.trial_states = session.certifier.latest()
-            policy.attained_cost = session.certifier.cost
-        if interrupt.requested:  # also where the last check came before the key was pressed
-            reason = INTERRUPTED
-    _log.info("training ended after %d iterations: %s", len(session.log), reason)
-    active = session.active_bounds()
-    _warn_about_bounds(problem, active)
-    unvisited = session.log[-1].unvisited_mass if session.log else 1.0
-    reason = _with_certificate(reason, unvisited)
-    columns = list(LogEntry.__dataclass_fields__)
-    log = pd.DataFrame([asdict(entry) for entry in session.log], columns=columns)
-    return TrainingResult(
-        policy,
-        log.set_index("iteration"),
-        reason,
-        unvisited,
-        active,
-        crew.work(),
-        session.certified,
-        reference,
-    )
-
-
-def _check_arguments(
-    stopping: StoppingRule,
-    cuts: CutForm | None,
-    n_paths: int,
-    n_jobs: int,
-) -> None:
-    for name, value in (("n_paths", n_paths), ("n_jobs", n_jobs)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ModelError(f"{name} = {value!r}; give a whole number of at least 1")
-    if n_jobs > 1 and multiprocessing.current_process().daemon:
-        raise ModelError(
-            f"n_jobs = {n_jobs} inside a process that may have none of its own (a worker of "
-            "multiprocessing.Pool); give n_jobs=1, or use joblib around it"
-        )
     if not isinstance(stopping, StoppingRule):
         raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
-    if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
-        raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
+    with deferred_interrupt() as interrupt, one_blas_thread(), _shown(progress) as shown:
+        with start_training(
+            problem,
+            rng=rng,
+            risk=risk,
+            root_risk=root_risk,
+            cuts=cuts,
+            sampling=sampling,
+            tolerances=tolerances,
+            trial_points=trial_points,
+            reference=reference,
+            start=start,
+            n_paths=n_paths,
+            n_jobs=n_jobs,
+        ) as training:
+            training.interrupt = interrupt
+            try:
+                told = [*shown, *([on_iteration] if on_iteration else [])]
+                reason = training.run(stopping, told)
+            except KeyboardInterrupt:
+                reason = INTERRUPTED
+            result = training.result(reason)
+        if interrupt.requested:  # also where the last check came before the key was pressed
+            result = replace(result, stopped_because=INTERRUPTED)
+    _log.info("training ended after %d iterations: %s", len(result.log), result.stopped_because)
+    _warn_about_bounds(problem, result.active_bounds)
+    if result.stopped_because in (STALLED, NOT_CERTIFIED):
+        _warn_about_stalling(result.unvisited_mass)
+        result = replace(result, stopped_because=NOT_CERTIFIED)
+    return result
 
 
-def _with_certificate(reason: str, unvisited_mass: float) -> str:
-    """Why training ended, and a warning where it only stalled."""
-    if reason not in (STALLED, NOT_CERTIFIED):
-        return reason
+@contextmanager
+def _shown(wanted: bool) -> Iterator[list[OnIteration]]:
+    """Progress lines on standard error, where they are wanted."""
+    lines = ProgressLines(sys.stderr) if wanted else None
+    try:
+        yield [] if lines is None else [lines]
+    finally:
+        if lines is not None:
+            lines.close()
+
+
+def _warn_about_stalling(unvisited_mass: float) -> None:
     warnings.warn(
         f"training ended because its bound stalled, which certifies nothing: outcomes of adjusted "
         f"probability {unvisited_mass:.3g} after one of the last decisions were followed by no "
@@ -276,7 +557,6 @@ def _with_certificate(reason: str, unvisited_mass: float) -> str:
         ConvergenceWarning,
         stacklevel=3,
     )
-    return NOT_CERTIFIED
 
 
 def _warn_about_bounds(problem: Problem, active: Sequence[NodeName]) -> None:
@@ -295,51 +575,42 @@ def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasu
         return as_risk_measure(root_risk)
     if root_risk is not None:
         raise ModelError("root_risk is that of the policy given as start; leave it out")
-    return start.snapshot.root_risk
+    return start.checkpoint.root_risk
 
 
-def _network(
+@dataclass(frozen=True, eq=False)
+class _ReplicaBuilder:
+    """Makes the replica of a path's number; sent to processes that cannot be forked."""
+
+    build: Callable[[], Subproblems]
+    trial_points: TrialPoints
+    streams: tuple[np.random.Generator, ...]
+
+    def __call__(self, number: int) -> Replica:
+        return Replica(self.build(), self.trial_points, self.streams[number])
+
+
+def _subproblems(
     problem: Problem,
     risk: RiskChoice,
     cuts: CutForm | None,
     start: Policy | None,
     tolerance: float,
-) -> tuple[Network, Callable[[], Network]]:
-    """The network that training starts from, and how to make another like it."""
+) -> tuple[Subproblems, Callable[[], Subproblems]]:
+    """The subproblems that training starts from, and how to make others like them."""
     if start is None:
-        first = Network(problem, risk, cuts or LazyAggregation(), trains_to=tolerance)
-        snapshot = None
-    else:
-        if risk is not None or cuts is not None:
-            raise ModelError("risk and cuts are those of the policy given as start; leave them out")
-        digests_differ = problem_digest(start.problem) != problem_digest(problem)
-        if start.problem is not problem and digests_differ:
-            raise ModelError(
-                "start was trained on another problem (its graph, stage data, noise, transitions "
-                "or cost_to_go_bound differ); train afresh"
-            )
-        snapshot = start.snapshot
-        first = Network.restored(problem, snapshot, trains_to=tolerance)
-    known = (first.problem, first.risk, first.cuts, snapshot)
-    return first, partial(Network, *known, trains_to=tolerance, theta_lower=first.theta_lower)
-
-
-def _run(session: Session, stopping: StoppingRule, display: Display, *, goes_on: bool) -> str:
-    """Iterate until a rule gives a reason or Ctrl-C is pressed."""
-    tolerance = session.tolerances.start
-    try:
-        if goes_on:  # there are cuts already
-            session.find_bound(session.tolerances.final)
-        while True:
-            entry = session.iterate(tolerance)
-            display.show(entry)
-            _log.debug("iteration %d: bound %.8g", entry.iteration, entry.bound)
-            reason = stopping.reason(session.progress())
-            if reason:
-                session.settle()
-                return reason
-            tolerance = session.next_tolerance(tolerance)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    finally:
-        display.close(session.log)
+        form = cuts or LazyAggregation()
+        first = build_subproblems(problem, risk, form, trains_to=tolerance)
+        known = (problem, first.value_functions.risk, form)
+        return first, partial(
+            build_subproblems, *known, trains_to=tolerance, theta_lower=first.theta_lower
+        )
+    if risk is not None or cuts is not None:
+        raise ModelError("risk and cuts are those of the policy given as start; leave them out")
+    if start.problem is not problem and problem_digest(start.problem) != problem_digest(problem):
+        raise ModelError(
+            "start was trained on another problem (its graph, stage data, noise, transitions "
+            "or cost_to_go_bound differ); train afresh"
+        )
+    build = partial(restore_subproblems, problem, start.checkpoint, trains_to=tolerance)
+    return build(), build

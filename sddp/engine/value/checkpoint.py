@@ -1,4 +1,4 @@
-"""All a policy consists of beside its problem: what is frozen after training and put in a file."""
+"""All a policy consists of beside its problem: what training found, frozen; in files as well."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from dataclasses import dataclass
 
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
-from sddp.engine.subproblem.lazy_constraints import RowTable
 from sddp.engine.value.cost_to_go import CutForm
-from sddp.engine.value.cuts import Cuts
+from sddp.engine.value.cuts import Cuts, LinearConstraints
 from sddp.risk import RiskMeasure
 
 
 @dataclass(frozen=True, eq=False)
-class NodeMemory:
+class NodeState:
     """What is kept of one node, in engine units (costs).
 
     Attributes
     ----------
     pools : sequence of Cuts
-        One per noise, or a single one for their mean.
+        One for each noise, or a single one for their mean.
     feasibility : Cuts
-    averages : Cuts
-        Of the cost-to-go, where `AverageCut` keeps them; else none.
-    rows : RowTable
-        Rows added to its LP, in their order there.
+    cost_to_go : Cuts
+        Of the cost-to-go, where the cut form keeps them there (`AverageCut`); else none.
+    rows : LinearConstraints
+        Added to its linear program, in their order there.
     reference : array or None
         State at which it was last solved. A policy solves there first and starts every answer
         from the basis it finds.
@@ -33,18 +32,19 @@ class NodeMemory:
 
     pools: Sequence[Cuts]
     feasibility: Cuts
-    averages: Cuts
-    rows: RowTable
+    cost_to_go: Cuts
+    rows: LinearConstraints
     reference: Floats | None
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A trained network, frozen."""
+class Checkpoint:
+    """What a training has found so far; `iterations` is how many it took, those before included."""
 
     risk: Mapping[NodeName, RiskMeasure]
     root_risk: RiskMeasure
     cuts: CutForm
     tolerance: float
     theta_lower: Mapping[NodeName, float]
-    nodes: Mapping[NodeName, NodeMemory]
+    nodes: Mapping[NodeName, NodeState]
+    iterations: int = 0

@@ -1,13 +1,8 @@
-"""The cost-to-go of a node, and three ways to write it into the node's linear programme.
+"""The cost-to-go of a node, and what a way to write it into a linear program must do.
 
 ``Q_n(x') = rho_n`` over all outcomes ``(m, e, w)``: next node, noise that carries the state
 there, noise seen there. An outcome is worth what the next node's cuts say at its incoming state.
-
-- `LazyAggregation`: one column; the row that is tight at the LP's solution is added when that
-  solution falls short of ``Q_n``, and the LP solved again. As strong as one column per outcome,
-  as small as one for all.
-- `MultiCut`: one column per outcome, each cut as one row per outcome.
-- `AverageCut`: one column; every outcome is solved, and one averaged row added.
+`cut_forms` holds three ways.
 """
 
 from __future__ import annotations
@@ -22,8 +17,7 @@ from numpy.typing import NDArray
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.transition import StateMap
-from sddp.engine.value.cut_selection import CutSelection
-from sddp.engine.value.cuts import CutPool, Cuts, ValueFunction
+from sddp.engine.value.cuts import Cut, Cuts, LinearConstraints, ValueFunction
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 
@@ -43,14 +37,6 @@ class Child:
         return self.probability * joint
 
 
-@dataclass(frozen=True, eq=False)
-class Support:
-    """An affine lower bound ``constant + slope.x'`` on the cost-to-go, tight where it was made."""
-
-    slope: Floats
-    constant: float
-
-
 class Evaluation(NamedTuple):
     """The cost-to-go of one decision.
 
@@ -64,15 +50,6 @@ class Evaluation(NamedTuple):
     q: Floats
     offset: float
     active: list[Ints]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows ``state @ x' + theta @ columns >= lower`` of the cost-to-go columns."""
-
-    state: Floats
-    theta: Floats
-    lower: Floats
 
 
 class Outcomes:
@@ -156,16 +133,16 @@ class Outcomes:
         return np.array([self.risk.evaluate(self.weights, values) for values in table.T])
 
     @property
-    def refuses_some(self) -> bool:
+    def has_feasibility_cuts(self) -> bool:
         """Whether any child knows states from which it has no decision."""
         return any(len(child.value_function.feasibility) for child in self.children)
 
-    def support(self, evaluation: Evaluation) -> Support:
-        """The supporting row where the cost-to-go was evaluated: exact there."""
+    def support(self, evaluation: Evaluation) -> Cut:
+        """The supporting cut where the cost-to-go was evaluated: exact there."""
         return self._aggregate(evaluation.q, evaluation.offset, evaluation.active)
 
-    def first_supports(self, n_supports: int) -> list[Support]:
-        """Affine lower bounds from the oldest cuts: the first of every outcome, the second, ...
+    def first_supports(self, n_supports: int) -> Cuts:
+        """Cuts of the cost-to-go from the oldest cuts: the first of every outcome, the second, ...
 
         Valid under every risk measure, for the adjusted probabilities at some values of the
         outcomes support it at all others.
@@ -174,9 +151,12 @@ class Outcomes:
         tables = [
             child.transition.values(pool.slopes, pool.intercepts, at) for child, pool in self.pools
         ]
-        return [self._support_of_cuts(tables, number) for number in range(n_supports)]
+        found = Cuts.none(self.n_components)
+        for number in range(n_supports):
+            found.add(self._support_of_cuts(tables, number))
+        return found
 
-    def _support_of_cuts(self, tables: Sequence[Floats], number: int) -> Support:
+    def _support_of_cuts(self, tables: Sequence[Floats], number: int) -> Cut:
         """The cut of this number in every outcome; `tables` holds (realisation, cut) values."""
         active = [np.full(len(t), min(number, t.shape[1] - 1)) for t in tables]
         values = [t[:, chosen[0]] for t, chosen in zip(tables, active, strict=True)]
@@ -184,59 +164,71 @@ class Outcomes:
             values.append(np.zeros(1))
         return self._aggregate(*self.adjusted(np.concatenate(values)), active)
 
-    def infeasible_rows(self, outgoing: Floats, tolerance: float) -> list[Support]:
-        """Feasibility cuts of the children that `outgoing` breaks in some realisation."""
-        found = []
+    def broken_feasibility_cuts(self, outgoing: Floats, tolerance: float) -> Cuts:
+        """Feasibility cuts of the children that `outgoing` breaks in some realization.
+
+        As cuts ``intercept + slope.x' <= 0`` of the outgoing state.
+        """
+        found = Cuts.none(self.n_components)
         for child in self.children:
-            pool = child.value_function.feasibility
-            if len(pool) == 0:
+            known = child.value_function.feasibility
+            if len(known) == 0:
                 continue
-            table = child.transition.values(pool.slopes, pool.intercepts, outgoing)
+            table = child.transition.values(known.slopes, known.intercepts, outgoing)
             worst = table.argmax(axis=0)
-            for cut in np.flatnonzero(table[worst, np.arange(len(pool))] > tolerance):
+            for cut in np.flatnonzero(table[worst, np.arange(len(known))] > tolerance):
                 chosen = np.full(child.transition.n_realisations, cut)
                 single = np.zeros(child.transition.n_realisations)
                 single[worst[cut]] = 1.0
-                found.append(_composed(child.transition, pool, chosen, single))
+                found.add(_composed(child.transition, known, chosen, single))
         return found
 
-    def _aggregate(self, q: Floats, offset: float, active: list[Ints]) -> Support:
+    def _aggregate(self, q: Floats, offset: float, active: list[Ints]) -> Cut:
         slope = np.zeros(self.n_components)
         constant, start = offset, 0
         for (child, pool), chosen in zip(self.pools, active, strict=True):
             weights = q[start : start + child.transition.n_realisations]
             part = _composed(child.transition, pool, chosen, weights)
             slope += part.slope
-            constant += part.constant
+            constant += part.intercept
             start += child.transition.n_realisations
-        return Support(slope, constant)
+        return Cut(slope, constant)
 
 
-def _composed(transition: StateMap, pool: CutPool, chosen: Ints, weights: Floats) -> Support:
+def _composed(transition: StateMap, pool: Cuts, chosen: Ints, weights: Floats) -> Cut:
     """Weighted sum over realisations of the chosen cuts, as a function of the outgoing state."""
-    return Support(
+    return Cut(
         transition.weighted_slope(pool.slopes, chosen, weights),
         transition.weighted_constant(pool.slopes, pool.intercepts, chosen, weights),
     )
 
 
 class CostToGo:
-    """The cost-to-go columns of one node's LP; column 0 is the one in the objective."""
+    """The cost-to-go columns of one node's linear program; column 0 is the one in the objective.
+
+    Rows are over the outgoing state and these columns. To write a cut form, subclass this and
+    return it from `CutForm.attach`; what is not overridden writes no row.
+    """
 
     n_columns: int = 1
-    solves_every_realisation: bool = False
     money: float = 1.0  # size of the costs: tolerances are relative to it at least
+
+    # Whether the backward pass solves the children at the state of every realization of their
+    # transitions, and asks for the `aggregate` of what it finds.
+    every_realisation: bool = False
 
     def __init__(self, outcomes: Outcomes) -> None:
         self.outcomes = outcomes
-        self.averages = CutPool(outcomes.n_components)  # filled by `AverageCut` only
+        self.cuts = Cuts.none(outcomes.n_components)  # of the cost-to-go: what `aggregate` found
 
-    def new_rows(self) -> Rows | None:
-        """Rows learnt since the last call that belong into the LP whatever its solution."""
+    def new_rows(self) -> LinearConstraints | None:
+        """Rows found since the last call that belong into the program whatever its solution."""
         return None
 
-    def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
-        """Rows that the LP's solution breaks by more than `tolerance` relative to the value."""
+    def violated(
+        self, outgoing: Floats, theta: Floats, tolerance: float
+    ) -> LinearConstraints | None:
+        """Rows that a solution breaks by more than `tolerance` relative to the value."""
         return None
 
     def keeps(self, outgoing: Floats, theta: Floats, tolerance: float) -> NDArray[np.bool_]:
@@ -244,137 +236,17 @@ class CostToGo:
         broken = [self.violated(x, t, tolerance) for x, t in zip(outgoing, theta, strict=True)]
         return np.array([rows is None for rows in broken], dtype=bool)
 
-    def restore(self, averages: Cuts) -> None:
-        """The LP was rebuilt with all rows written so far: rewrite none."""
+    def aggregate(self, values: Floats, slopes: Floats, outgoing: Floats) -> Cut | None:
+        """A cut of the cost-to-go from the values and slopes of all outcomes at `outgoing`."""
+        return None
+
+    def restore(self) -> None:
+        """Note that the program was rebuilt with all rows written so far."""
         return
 
     def select_cuts(self, final: float) -> None:
         """Above this tolerance look at the cuts that matter, and at all now and then only."""
         return
-
-
-class _Lazy(CostToGo):
-    def __init__(self, outcomes: Outcomes) -> None:
-        super().__init__(outcomes)
-        self._selection: CutSelection | None = None
-        self._final = np.inf
-
-    def select_cuts(self, final: float) -> None:
-        pools = [(pool, child.transition.n_realisations) for child, pool in self.outcomes.pools]
-        self._selection, self._final = CutSelection(pools), final
-
-    def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
-        if not self.outcomes.ready:
-            return None
-        selection = self._selection if tolerance > self._final else None
-        chosen = selection.chosen() if selection else None
-        found = self.outcomes.evaluate(outgoing, chosen)
-        if selection and chosen is None:
-            selection.note(found.active)
-        if theta[0] >= found.value - tolerance * max(self.money, abs(found.value)):
-            if selection and chosen is not None:
-                selection.kept()
-            return None
-        support = self.outcomes.support(found)
-        return Rows(-support.slope[None, :], np.ones((1, 1)), np.array([support.constant]))
-
-    def keeps(self, outgoing: Floats, theta: Floats, tolerance: float) -> NDArray[np.bool_]:
-        if not self.outcomes.ready or len(outgoing) == 0:
-            return np.ones(len(outgoing), dtype=bool)
-        values = self.outcomes.values(outgoing)
-        kept: NDArray[np.bool_] = theta[:, 0] >= values - tolerance * np.maximum(
-            self.money, np.abs(values)
-        )
-        return kept
-
-
-class _Average(CostToGo):
-    solves_every_realisation = True
-
-    def __init__(self, outcomes: Outcomes) -> None:
-        super().__init__(outcomes)
-        self._written = 0
-
-    def new_rows(self) -> Rows | None:
-        pool, fresh = self.averages, slice(self._written, len(self.averages))
-        self._written = len(pool)
-        n_rows = len(pool.intercepts[fresh])
-        if n_rows == 0:
-            return None
-        return Rows(-pool.slopes[fresh], np.ones((n_rows, 1)), pool.intercepts[fresh].copy())
-
-    def restore(self, averages: Cuts) -> None:
-        self.averages.extend(averages.slopes, averages.intercepts)
-        self._written = len(self.averages)
-
-
-class _Multi(CostToGo):
-    def __init__(self, outcomes: Outcomes) -> None:
-        super().__init__(outcomes)
-        self.n_columns = 1 + len(outcomes.weights)
-        self._written = [[0] * len(child.value_function.pools) for child in self.outcomes.children]
-        self._linked = False
-
-    def new_rows(self) -> Rows | None:
-        blocks = list(self._cut_rows())
-        if not self._linked and type(self.outcomes.risk) is Expectation:
-            self._linked = True
-            blocks.append(self._risk_row(self.outcomes.weights, 0.0))
-        if not blocks:
-            return None
-        return Rows(
-            np.vstack([b.state for b in blocks]),
-            np.vstack([b.theta for b in blocks]),
-            np.concatenate([b.lower for b in blocks]),
-        )
-
-    def restore(self, averages: Cuts) -> None:
-        self._linked = True
-        self._written = [
-            [len(pool) for pool in child.value_function.pools] for child in self.outcomes.children
-        ]
-
-    def violated(self, outgoing: Floats, theta: Floats, tolerance: float) -> Rows | None:
-        """Under a risk measure: its supporting row at the columns' values."""
-        if type(self.outcomes.risk) is Expectation or not self.outcomes.ready:
-            return None
-        values = theta[1:].copy()
-        if self.outcomes.stop_probability > 0.0:
-            values[-1] = 0.0
-        q, offset = self.outcomes.adjusted(values)
-        value = float(q @ values) + offset
-        if theta[0] >= value - tolerance * max(self.money, abs(value)):
-            return None
-        return self._risk_row(q, offset)
-
-    def _risk_row(self, q: Floats, offset: float) -> Rows:
-        theta = np.concatenate([[1.0], -q])
-        if self.outcomes.stop_probability > 0.0:
-            theta[-1] = 0.0
-        state = np.zeros((1, self.outcomes.n_components))
-        return Rows(state, theta[None, :], np.array([offset]))
-
-    def _cut_rows(self) -> list[Rows]:
-        blocks: list[Rows] = []
-        column = 1
-        for child, written in zip(self.outcomes.children, self._written, strict=True):
-            n = child.transition.n_realisations
-            for w, pool in enumerate(child.value_function.pools):
-                fresh = range(written[w], len(pool))
-                blocks.extend(self._outcome_rows(child, pool, cut, column) for cut in fresh)
-                written[w] = len(pool)
-                column += n
-        return blocks
-
-    def _outcome_rows(self, child: Child, pool: CutPool, cut: int, column: int) -> Rows:
-        n = child.transition.n_realisations
-        slope, intercept = pool.slopes[cut], float(pool.intercepts[cut])
-        constants = np.full(n, intercept)
-        if child.transition.shift is not None:
-            constants += child.transition.shift @ slope
-        theta = np.zeros((n, self.n_columns))
-        theta[:, column : column + n] = np.eye(n)
-        return Rows(-child.transition.pull_back(slope), theta, constants)
 
 
 class CutForm(Protocol):
@@ -383,30 +255,3 @@ class CutForm(Protocol):
     def attach(self, outcomes: Outcomes) -> CostToGo:
         """The cost-to-go columns of one node."""
         ...
-
-
-@dataclass(frozen=True)
-class LazyAggregation:
-    """One column and only the rows that matter (the default)."""
-
-    def attach(self, outcomes: Outcomes) -> CostToGo:
-        """See `CutForm`."""
-        return _Lazy(outcomes)
-
-
-@dataclass(frozen=True)
-class MultiCut:
-    """One column per outcome."""
-
-    def attach(self, outcomes: Outcomes) -> CostToGo:
-        """See `CutForm`."""
-        return _Multi(outcomes)
-
-
-@dataclass(frozen=True)
-class AverageCut:
-    """One column; every outcome is solved for each averaged cut."""
-
-    def attach(self, outcomes: Outcomes) -> CostToGo:
-        """See `CutForm`."""
-        return _Average(outcomes)

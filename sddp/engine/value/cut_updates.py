@@ -1,48 +1,38 @@
-"""What one network has learnt and its twins do not know yet; small enough to be sent."""
+"""What one path has found and the other paths' value functions do not hold yet; small to send."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.sampling import Step
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.value.cost_to_go import Support
-
-
-class CutsAt(NamedTuple):
-    """A cut for each noise of a node, made at one incoming state."""
-
-    node: NodeName
-    state: Floats
-    slopes: Floats
-    intercepts: Floats
-
-
-class AveragedCut(NamedTuple):
-    """A cut of a node's cost-to-go, made at one outgoing state."""
-
-    node: NodeName
-    support: Support
-    outgoing: Floats
+from sddp.engine.value.cuts import Cut, Cuts
 
 
 @dataclass(frozen=True, eq=False)
-class News:
-    """Cuts, feasibility cuts, and generated rows of each pool, as they came.
+class CutUpdates:
+    """Cuts and generated rows in the order in which they were found.
 
-    `decisions` are outgoing states of solutions, for the inner bound; nobody hears them. `followed`
-    are the outcomes that a path has followed, `trips` those followed beside it, with the node (or
-    root) before.
+    Attributes
+    ----------
+    cuts : list of (node, incoming state, Cuts)
+        A cut for each noise of the node, made at that state.
+    cost_to_go : list of (node, Cut, outgoing state)
+        Cuts of a node's cost-to-go, made at that state.
+    feasibility : list of (node, Cut)
+    rows : sequence of Cuts
+        Generated rows ``slope.v <= intercept`` of each shared pool.
+    followed : list of Step
+        Outcomes that a path has followed.
+    beside : list of (node or root, Step)
+        Outcomes that were followed beside a path, with the node before.
     """
 
-    cuts: list[CutsAt] = field(default_factory=list)
-    averages: list[AveragedCut] = field(default_factory=list)
-    refusals: list[tuple[NodeName, FeasibilityCut]] = field(default_factory=list)
-    decisions: list[tuple[NodeName, Floats]] = field(default_factory=list)
+    cuts: list[tuple[NodeName, Floats, Cuts]] = field(default_factory=list)
+    cost_to_go: list[tuple[NodeName, Cut, Floats]] = field(default_factory=list)
+    feasibility: list[tuple[NodeName, Cut]] = field(default_factory=list)
     rows: Sequence[Sequence[tuple[Floats, float]]] = ()
     followed: list[Step] = field(default_factory=list)
-    trips: list[tuple[NodeName, Step]] = field(default_factory=list)
+    beside: list[tuple[NodeName, Step]] = field(default_factory=list)

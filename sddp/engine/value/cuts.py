@@ -1,38 +1,49 @@
-"""Value functions as maxima of cuts (of minima, where the user maximises)."""
+"""Affine inequalities, of which everything that training finds consists.
+
+A `Cut` bounds a value function from below (engine units: costs) and is exact where it was made;
+`Cuts` are many of one function, whose value is their maximum; `LinearConstraints` are rows of a
+linear program. A cut is born from a dual, kept in `Cuts`, and written as a row.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, read_only
 from sddp.errors import ModelError
 
-# A new cut that lifts the pool at its own trial point by less than this, relative to the value,
+# A new cut that lifts the others at its own trial point by less than this, relative to the value,
 # is rounding.
 IMPROVEMENT_TOLERANCE = 1e-13
 
 
-@dataclass(frozen=True, eq=False)
+class Cut(NamedTuple):
+    """The affine function ``intercept + slope.x`` of a state x."""
+
+    slope: Floats
+    intercept: float
+
+
 class Cuts:
-    """Slopes (n_cuts, n_components) and intercepts (n_cuts,) of one pool."""
+    """A growing list of cuts of one function.
 
-    slopes: Floats
-    intercepts: Floats
-
-
-class CutPool:
-    """Growing list of cuts ``intercept + slope.x``; its value is their maximum.
-
-    What is small beside `money`, the size of the costs, is no improvement.
+    Parameters
+    ----------
+    slopes : array, shape (n_cuts, n_components)
+    intercepts : array, shape (n_cuts,)
     """
 
-    def __init__(self, n_components: int, money: float = 1.0) -> None:
-        self._slopes = np.empty((8, n_components))
-        self._intercepts = np.empty(8)
-        self._n = 0
-        self._money = money
+    def __init__(self, slopes: Floats, intercepts: Floats) -> None:
+        self._slopes, self._intercepts, self._n = slopes, intercepts, len(intercepts)
+
+    @classmethod
+    def none(cls, n_components: int) -> Cuts:
+        """No cut yet."""
+        return cls(np.empty((0, n_components)), np.empty(0))
 
     def __len__(self) -> int:
         return self._n
@@ -47,97 +58,143 @@ class CutPool:
         """Shape (n_cuts,)."""
         return self._intercepts[: self._n]
 
+    def arguments(self) -> dict[str, Floats]:
+        """Arguments of the constructor, for files."""
+        return {"slopes": self.slopes, "intercepts": self.intercepts}
+
+    def frozen(self) -> Cuts:
+        """A copy that cannot be written to."""
+        return Cuts(read_only(self.slopes), read_only(self.intercepts))
+
     def clear(self) -> None:
-        """Forget all cuts."""
+        """Remove all cuts."""
         self._n = 0
 
-    def extend(self, slopes: Floats, intercepts: Floats) -> None:
+    def extend(self, others: Cuts) -> None:
         """Append many cuts."""
-        for slope, intercept in zip(slopes, intercepts, strict=True):
-            self.add(slope, float(intercept))
+        for slope, intercept in zip(others.slopes, others.intercepts.tolist(), strict=True):
+            self.add(Cut(slope, intercept))
 
-    def add(self, slope: Floats, intercept: float) -> None:
+    def add(self, cut: Cut) -> None:
         """Append one cut."""
         if self._n == len(self._intercepts):
-            self._slopes = np.concatenate([self._slopes, np.empty_like(self._slopes)])
-            self._intercepts = np.concatenate([self._intercepts, np.empty_like(self._intercepts)])
-        self._slopes[self._n] = slope
-        self._intercepts[self._n] = intercept
+            size = max(8, 2 * self._n)
+            slopes, intercepts = np.empty((size, self._slopes.shape[1])), np.empty(size)
+            slopes[: self._n], intercepts[: self._n] = self.slopes, self.intercepts
+            self._slopes, self._intercepts = slopes, intercepts
+        self._slopes[self._n], self._intercepts[self._n] = cut
         self._n += 1
 
     def value(self, state: Floats) -> float:
-        """Maximum over the cuts; minus infinity for an empty pool."""
+        """Maximum over the cuts; minus infinity where there is none."""
         if self._n == 0:
             return -np.inf
         return float((self.intercepts + self.slopes @ state).max())
 
-    def add_if_better(self, slope: Floats, intercept: float, state: Floats) -> bool:
-        """Append a cut made at `state` if it lifts the pool there; tells whether it did."""
-        new, old = intercept + float(slope @ state), self.value(state)
-        if new <= old + IMPROVEMENT_TOLERANCE * max(self._money, abs(old)):
+    def add_if_better(self, cut: Cut, state: Floats, money: float) -> bool:
+        """Append a cut made at `state` if it lifts the value there; tells whether it did.
+
+        What is small beside `money`, the size of the costs, is no improvement.
+        """
+        new, old = cut.intercept + float(cut.slope @ state), self.value(state)
+        if new <= old + IMPROVEMENT_TOLERANCE * max(money, abs(old)):
             return False
-        self.add(slope, intercept)
+        self.add(cut)
         return True
+
+
+@dataclass(frozen=True, eq=False)
+class LinearConstraints:
+    """Rows ``coefficients @ columns >= lower`` of a linear program.
+
+    `recurring` marks rows that would be found again if they were removed.
+    """
+
+    coefficients: Floats
+    lower: Floats
+    recurring: NDArray[np.bool_]
+
+    @classmethod
+    def of_cuts(
+        cls, cuts: Cuts, n_theta: int, *, recurring: bool, theta: float = 1.0
+    ) -> LinearConstraints:
+        """``theta * column >= cut``, over the outgoing state and `n_theta` cost-to-go columns.
+
+        The column is the first of the cost-to-go.
+        """
+        columns = np.zeros((len(cuts), n_theta))
+        columns[:, :1] = theta
+        coefficients = np.hstack([-cuts.slopes, columns])
+        return cls(coefficients, cuts.intercepts.copy(), np.full(len(cuts), recurring))
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+    def canonical(self) -> LinearConstraints:
+        """The same rows in an order that does not depend on how they were found."""
+        keys = np.column_stack([self.coefficients, self.lower])
+        order = np.lexsort(keys.T[::-1]) if len(keys) else np.zeros(0, dtype=np.int64)
+        return LinearConstraints(self.coefficients[order], self.lower[order], self.recurring[order])
 
 
 @dataclass(eq=False)
 class ValueFunction:
-    """What is known of ``v_m(x, w)`` at one node: a pool per noise, or one for their mean.
+    """What is known of ``v_m(x, w)`` at one node: cuts for each noise, or for their mean.
 
     Attributes
     ----------
     weights : array, shape (n_pools,)
-        Probability of each pool's noise; a single 1 where the noise is averaged.
+        Probability of the noise of each of `pools`; a single 1 where the noise is averaged.
     averaged : bool
-        Whether the one pool bounds the mean over several noises: only the expectation may look.
+        Whether the cuts bound the mean over several noises: only the expectation may look.
     money : float
         Size of the costs.
-    pools : list of CutPool
-    feasibility : CutPool
-        A state is refused where the maximum of these cuts is positive.
+    pools : list of Cuts
+    feasibility : Cuts
+        No decision exists from a state at which one of them is positive.
     """
 
     n_components: int
     weights: Floats
     averaged: bool = False
     money: float = 1.0
-    pools: list[CutPool] = field(init=False)
-    feasibility: CutPool = field(init=False)
+    pools: list[Cuts] = field(init=False)
+    feasibility: Cuts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pools = [CutPool(self.n_components, self.money) for _ in self.weights]
-        self.feasibility = CutPool(self.n_components)
+        self.pools = [Cuts.none(self.n_components) for _ in self.weights]
+        self.feasibility = Cuts.none(self.n_components)
 
     @property
     def ready(self) -> bool:
-        """Whether every pool holds a cut."""
+        """Whether a cut is known for every noise."""
         return all(len(pool) for pool in self.pools)
 
-    def refuse(self, slope: Floats, intercept: float) -> None:
-        """Take in a feasibility cut, unless it is there already (another path found it)."""
-        pool = self.feasibility
-        if not np.any((pool.slopes == slope).all(axis=1) & (pool.intercepts == intercept)):
-            pool.add(slope, intercept)
+    def add_feasibility_cut(self, cut: Cut) -> None:
+        """Add a feasibility cut, unless it is there already (another path found it)."""
+        known = self.feasibility
+        same = (known.slopes == cut.slope).all(axis=1) & (known.intercepts == cut.intercept)
+        if not np.any(same):
+            known.add(cut)
 
-    def replace(self, slopes: Floats, intercepts: Floats, probabilities: Floats) -> None:
-        """Hold one cut per noise realisation, or their mean, and nothing else."""
+    def replace(self, cuts: Cuts, probabilities: Floats) -> None:
+        """Hold one cut for each noise realization, or their mean, and nothing else."""
+        slopes, intercepts = cuts.slopes, cuts.intercepts
         if self.averaged:
             slopes = (probabilities @ slopes)[None, :]
             intercepts = np.array([probabilities @ intercepts])
         for pool, slope, intercept in zip(self.pools, slopes, intercepts, strict=True):
             pool.clear()
-            pool.add(slope, float(intercept))
+            pool.add(Cut(slope, float(intercept)))
 
-    def learn(
-        self, state: Floats, slopes: Floats, intercepts: Floats, probabilities: Floats
-    ) -> None:
-        """Take in one cut per noise realisation, made at `state`; averaged where that is enough."""
+    def add(self, state: Floats, cuts: Cuts, probabilities: Floats) -> None:
+        """Add one cut for each noise realization, made at `state`, or their mean."""
         if len(self.pools) == 1:
-            self.pools[0].add_if_better(
-                probabilities @ slopes, float(probabilities @ intercepts), state
-            )
+            slope, intercept = probabilities @ cuts.slopes, float(probabilities @ cuts.intercepts)
+            self.pools[0].add_if_better(Cut(slope, intercept), state, self.money)
             return
-        if len(self.pools) != len(slopes):
-            raise ModelError(f"{len(slopes)} cuts for {len(self.pools)} noise realisations")
-        for pool, slope, intercept in zip(self.pools, slopes, intercepts, strict=True):
-            pool.add_if_better(slope, float(intercept), state)
+        if len(self.pools) != len(cuts):
+            raise ModelError(f"{len(cuts)} cuts for {len(self.pools)} noise realizations")
+        pairs = zip(cuts.slopes, cuts.intercepts.tolist(), strict=True)
+        for pool, cut in zip(self.pools, pairs, strict=True):
+            pool.add_if_better(Cut(*cut), state, self.money)

@@ -16,7 +16,7 @@ from sddp.arrays import read_only
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage import InitialCut
-from sddp.engine.value.cuts import CutPool, ValueFunction
+from sddp.engine.value.cuts import Cut, Cuts, ValueFunction
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 
@@ -41,7 +41,7 @@ def value_function(
     for cut in problem.initial_cuts[name]:
         slope = problem.sign * np.asarray(cut.slope, dtype=float)
         for pool in _pools(function, cut, name, noise.n_realisations, apart):
-            pool.add(slope, problem.sign * cut.intercept)
+            pool.add(Cut(slope, problem.sign * cut.intercept))
     return function
 
 
@@ -59,7 +59,7 @@ def _is_position(noise: object) -> bool:
 
 def _pools(
     function: ValueFunction, cut: InitialCut, name: NodeName, n_noises: int, apart: bool
-) -> list[CutPool]:
+) -> list[Cuts]:
     """The pools for which a cut is valid."""
     where = f"node {name!r}: InitialCut(..., noise={cut.noise!r})"
     if _is_position(cut.noise):

@@ -1,4 +1,4 @@
-"""The crew: paths in this process and in others, and what happens when one of them fails."""
+"""Workers: paths in this process and in others, and what happens when one of them fails."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ import sddp
 from experiments.benchmark_instances import Size
 from sddp import threads
 from sddp.allocation.problem import allocation_problem
-from sddp.engine.subproblem.network import Network
-from sddp.engine.training import parallel as crew
+from sddp.engine.subproblem.subproblems import build_subproblems
+from sddp.engine.training import workers
 from sddp.engine.training.interrupt import Interrupt
-from sddp.engine.training.parallel import Crew, Follower, Order
+from sddp.engine.training.workers import PathTask, Replica, Replicas, WorkerPool
 from sddp.errors import ModelError, NumericalWarning, SolverError
 from tests.engine.cases import reservoir
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, time_limit, train
@@ -32,73 +32,108 @@ from tests.engine.test_generated_rows import circle
 from tests.engine.test_paths import exact, numbers
 
 
-def crew_of(problem: sddp.Problem, n_paths: int, n_jobs: int) -> Crew:
-    build = partial(Network, problem, None, sddp.LazyAggregation(), trains_to=SOLVER)
-    return Crew(build(), build, np.random.default_rng(0).spawn(n_paths), n_jobs)
-
-
-def orders(problem: sddp.Problem, n: int) -> list[Order]:
+def tasks(problem: sddp.Problem, n: int) -> list[PathTask]:
     rng = np.random.default_rng(1)
-    return [Order(sddp.InSample().sample(problem, i, rng), SOLVER, 0.0) for i in range(n)]
+    return [PathTask(i, 1, sddp.InSample().sample(problem, i, rng), SOLVER) for i in range(n)]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Makes the replica of a path's number."""
+
+    problem: sddp.Problem
+
+    def __call__(self, number: int) -> Replica:
+        form = sddp.LazyAggregation()
+        subproblems = build_subproblems(self.problem, None, form, trains_to=SOLVER)
+        return Replica(subproblems, sddp.AveragedDecisions(), np.random.default_rng([0, number]))
+
+
+@contextmanager
+def pool_of(problem: sddp.Problem, n_jobs: int) -> Iterator[WorkerPool]:
+    build = Built(problem)
+    pool = sddp.Processes(n_jobs).start(Replicas(build), build)
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 3, 7])
-def test_reports_come_in_the_order_of_the_paths(n_jobs):
+def test_results_come_in_the_order_of_the_paths(n_jobs):
     problem = reservoir.c9()
-    given = orders(problem, 5)
-    with crew_of(problem, 5, n_jobs) as crew:
+    given = tasks(problem, 5)
+    with pool_of(problem, n_jobs) as pool:
         for n in (1, 5, 1, 3, 5):
-            reports = crew.follow(given[:n], Interrupt())
-            assert [visit.noise for visit in crew.first_visits] == [
+            results = pool.run(given[:n], Interrupt())
+            assert len(results) == n
+            assert [visit.noise for visit in results[0].visits] == [
                 step.noise for step in given[0].path
             ]
-            assert len(reports) == n
-        assert crew.work().lp.solves >= sum(report.work.lp.solves for report in reports)
+            assert all(result.visits == [] for result in results[1:])
+        for task, result in zip(given, results, strict=True):  # each found cuts along its own path
+            assert [step.noise for step in result.updates.followed] == [
+                step.noise for step in task.path
+            ]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_the_first_network_knows_what_all_paths_found(n_jobs):
+def test_the_first_path_knows_what_all_paths_found(n_jobs):
     """Its value function at a state is at least what any other path has shown it to be."""
     problem = reservoir.c9()
-    with crew_of(problem, 3, n_jobs) as crew:
-        reports = crew.follow(orders(problem, 3), Interrupt())
-        found = [cut for report in reports for cut in report.news.cuts]
-        assert len(found) == 3 * 3  # three later stages on each of three paths
-        for name, state, slopes, intercepts in found:
-            pools = crew.first.value_functions[name].pools
-            p = problem.stages[name].noise.probabilities
-            value = float(p @ (intercepts + slopes @ state))
-            assert pools[0].value(state) >= value - 1e-12
+    found = []
+
+    class Keeping(sddp.Processes):
+        def start(self, here, build):
+            pool = super().start(here, build)
+            run = pool.run
+
+            def kept(asked, interrupt):
+                results = run(asked, interrupt)
+                found.extend(cut for result in results for cut in result.updates.cuts)
+                return results
+
+            pool.run = kept
+            return pool
+
+    paths = sddp.SinglePathFirst(3, single=0)
+    with sddp.start_training(problem, rng=0, n_paths=paths, n_jobs=Keeping(n_jobs)) as training:
+        training.iterate()
+        value_functions = training.subproblems.value_functions
+    assert len(found) >= 3 * 3  # three later stages on each of three paths
+    for name, state, cuts in found:
+        p = problem.stages[name].noise.probabilities
+        value = float(p @ (cuts.intercepts + cuts.slopes @ state))
+        assert value_functions[name].pools[0].value(state) >= value - 1e-12
 
 
 def test_paths_are_followed_in_other_processes(monkeypatch):
     """Marked in memory that they share."""
     seen = multiprocessing.get_context("fork").Array("q", 3)
-    original = Follower.follow
+    original = Replica.run
 
-    def mark(self, order, heard, interrupt):
-        seen[int(order.averaging)] = os.getpid()
-        return original(self, order, heard, interrupt)
+    def mark(self, task, interrupt):
+        seen[task.number] = os.getpid()
+        return original(self, task, interrupt)
 
-    monkeypatch.setattr(Follower, "follow", mark)
+    monkeypatch.setattr(Replica, "run", mark)
     problem = reservoir.c9()
-    numbered = [order._replace(averaging=float(i)) for i, order in enumerate(orders(problem, 3))]
-    with crew_of(problem, 3, 2) as crew:
-        crew.follow(numbered, Interrupt())
+    with pool_of(problem, 2) as pool:
+        pool.run(tasks(problem, 3), Interrupt())
     assert seen[0] == seen[2] == os.getpid()
     assert seen[1] not in (0, os.getpid())
 
 
 def elsewhere(monkeypatch, act: Callable[[], None]) -> None:
     """Do something before a path is followed in another process."""
-    here, original = os.getpid(), Follower.follow
+    here, original = os.getpid(), Replica.run
 
-    def follow(self, order, heard, interrupt):
+    def run(self, task, interrupt):
         if os.getpid() != here:
             act()
-        return original(self, order, heard, interrupt)
+        return original(self, task, interrupt)
 
-    monkeypatch.setattr(Follower, "follow", follow)
+    monkeypatch.setattr(Replica, "run", run)
 
 
 def test_a_process_that_dies_is_reported(monkeypatch):
@@ -177,13 +212,13 @@ def _runs(pid: int) -> bool:
 
 def test_training_while_another_thread_asks_for_one_blas_thread(monkeypatch):
     """A lock that is held at the fork is never let go of in the child."""
-    original = crew._Process.__init__
+    original = workers._Process.__init__
 
     def start(self, *arguments):
         with threads._guard:
             original(self, *arguments)
 
-    monkeypatch.setattr(crew._Process, "__init__", start)
+    monkeypatch.setattr(workers._Process, "__init__", start)
     with time_limit(20):
         assert len(train(reservoir.c9(), 12, n_jobs=2).log) == 12
 
@@ -201,7 +236,7 @@ def test_warnings_of_another_process_are_given_here(monkeypatch):
 
 
 def test_no_process_is_started_for_one_path_or_few_iterations(monkeypatch):
-    monkeypatch.setattr(crew, "START_METHOD", "no such method")
+    monkeypatch.setattr(workers, "START_METHOD", "no such method")
     train(reservoir.c9(), 12, n_paths=1, n_jobs=2)
     train(reservoir.c9(), 10, n_paths=2, n_jobs=2)
     with pytest.raises(ValueError, match="no such method"):
@@ -210,7 +245,7 @@ def test_no_process_is_started_for_one_path_or_few_iterations(monkeypatch):
 
 @pytest.mark.long
 def test_where_processes_cannot_be_forked_the_problem_is_sent(monkeypatch):
-    monkeypatch.setattr(crew, "START_METHOD", "spawn")
+    monkeypatch.setattr(workers, "START_METHOD", "spawn")
     size = Size(3, 2, 20, 4)
     problem = allocation_problem(
         size.model, size.scenarios(), initial_holdings={"cash": 1.0}
@@ -220,7 +255,7 @@ def test_where_processes_cannot_be_forked_the_problem_is_sent(monkeypatch):
 
 
 def test_a_problem_that_cannot_be_sent_is_refused(monkeypatch):
-    monkeypatch.setattr(crew, "START_METHOD", "spawn")
+    monkeypatch.setattr(workers, "START_METHOD", "spawn")
 
     class Mine(sddp.Expectation):
         """A class that another process does not find."""
