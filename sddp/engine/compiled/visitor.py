@@ -19,7 +19,8 @@ from sddp.engine.compiled.visit import FULL, visit
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.subproblem.compile import compile_problem
-from sddp.engine.value.cost_to_go import CutForm, LazyAggregation
+from sddp.engine.value.cost_to_go import CutForm
+from sddp.engine.value.cut_forms import LazyAggregation
 from sddp.risk import RiskMeasure
 
 # A program of more columns than this has a dictionary that costs more than HiGHS with the columns

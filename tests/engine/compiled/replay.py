@@ -10,9 +10,10 @@ import sddp
 from sddp.engine.compiled.layout import Followers
 from sddp.engine.compiled.simplex import INFEASIBLE, OPTIMAL
 from sddp.engine.compiled.visitor import Visitor
-from sddp.engine.subproblem.feasibility import FeasibilityCut
-from sddp.engine.subproblem.network import Network
-from sddp.engine.value.cost_to_go import LazyAggregation
+from sddp.engine.subproblem.feasibility import Infeasibility
+from sddp.engine.subproblem.subproblems import Subproblems, build_subproblems
+from sddp.engine.value.cut_forms import LazyAggregation
+from sddp.engine.value.cuts import Cut
 from tests.engine.instances import Instance, random_instance
 
 FINAL = 1e-9
@@ -26,7 +27,7 @@ class Replay:
     say how far a compiled cut was below and above the reference's value at another state.
     """
 
-    network: Network
+    network: Subproblems
     visitor: Visitor
     worst: float = 0.0
     highest: float = -np.inf
@@ -36,15 +37,12 @@ class Replay:
     @classmethod
     def of(cls, problem: sddp.Problem, risk: sddp.risk.RiskMeasure | None = None) -> Replay:
         """Nothing learnt yet but the initial cuts."""
-        network = Network(problem, risk, LazyAggregation(), trains_to=FINAL)
-        functions, children = network.value_functions, problem.graph.children
+        network = build_subproblems(problem, risk, LazyAggregation(), trains_to=FINAL)
+        functions = network.value_functions
         followers = Followers(
-            {
-                n: network.outcomes(children(n), network.risk[n]) if children(n) else None
-                for n in functions
-            },
+            {n: functions.outcomes(n) for n in functions},
             {n: len(function.pools) for n, function in functions.items()},
-            network.risk,
+            functions.risk,
             network.theta_lower,
         )
         replay = cls(network, Visitor(problem, followers))
@@ -57,9 +55,9 @@ class Replay:
         """Solve by both, compare, and give the cut to both."""
         visitor, k = self.visitor, self.visitor.number[name]
         status = visitor.visit(k, noise, x, FINAL)
-        reference = self.network.nodes[name].solve(x, noise, FINAL)
+        reference = self.network[name].solve(x, noise, FINAL)
         self.visits += 1
-        if isinstance(reference, FeasibilityCut):
+        if isinstance(reference, Infeasibility):
             assert status == INFEASIBLE
             return
         assert status != INFEASIBLE, (name, noise, x)
@@ -70,13 +68,13 @@ class Replay:
         slope = visitor.scratch.slope.copy()
         size = max(1.0, abs(reference.value))
         self.worst = max(self.worst, abs(value - reference.value) / size)
-        there = self.network.nodes[name].solve(other, noise, FINAL)
-        if not isinstance(there, FeasibilityCut):
+        there = self.network[name].solve(other, noise, FINAL)
+        if not isinstance(there, Infeasibility):
             excess = intercept + slope @ other - there.value
             self.highest = max(self.highest, excess / max(1.0, abs(there.value)))
         pools = self.network.value_functions[name].pools
         if len(pools) == self.network.problem.stages[name].noise.n_realisations:
-            pools[noise].add(slope, float(intercept))
+            pools[noise].add(Cut(slope, float(intercept)))
             visitor.append_cuts(self._pool(name, noise), slope[None], np.array([intercept]))
 
     def _pool(self, name: object, noise: int) -> int:
