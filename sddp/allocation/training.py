@@ -15,10 +15,11 @@ from sddp.display.shown import Shown
 from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.policy import Policy
 from sddp.engine.subproblem.subproblems import build_subproblems
+from sddp.engine.training.loop import OnIteration
 from sddp.engine.training.result import TrainingResult
 from sddp.engine.training.schedules import PathSchedule, Tolerances, ToleranceSchedule
 from sddp.engine.training.stopping import Gap, Iterations, StoppingRule
-from sddp.engine.training.train import OnIteration, train
+from sddp.engine.training.train import train
 from sddp.engine.training.trial_points import TrialPoints
 from sddp.engine.training.workers import Workers
 from sddp.engine.value.cost_to_go import CutForm
