@@ -9,6 +9,15 @@ from sddp.simulation.laws import (
     law_moments,
     per_period,
 )
+from sddp.simulation.measures import (
+    compare_risk,
+    control_variate_mean,
+    cvar_contributions,
+    path_figures,
+    risk_figures,
+    trade_effect,
+    volatility_contributions,
+)
 from sddp.simulation.normal_laws import NormalLaw, StudentLaw
 from sddp.simulation.strategies import simulate_strategy
 from sddp.simulation.wealth import (
@@ -28,9 +37,16 @@ __all__ = [
     "ScenarioLaw",
     "SimulatedWealth",
     "StudentLaw",
+    "compare_risk",
+    "control_variate_mean",
+    "cvar_contributions",
     "law_moments",
+    "path_figures",
     "per_period",
+    "risk_figures",
     "simulate_policy",
     "simulate_portfolio",
     "simulate_strategy",
+    "trade_effect",
+    "volatility_contributions",
 ]
