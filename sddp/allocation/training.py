@@ -15,6 +15,7 @@ from sddp.display.shown import Shown
 from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.policy import Policy
 from sddp.engine.subproblem.subproblems import build_subproblems
+from sddp.engine.training.checkpoints import Checkpoints
 from sddp.engine.training.loop import OnIteration
 from sddp.engine.training.result import TrainingResult
 from sddp.engine.training.schedules import PathSchedule, Tolerances, ToleranceSchedule
@@ -103,6 +104,7 @@ def train_allocation(
     n_jobs: int | Workers = 1,
     progress: bool = True,
     on_iteration: OnIteration | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> AllocationResult:
     """Train a multi-stage allocation policy.
 
@@ -126,6 +128,9 @@ def train_allocation(
         decisions, but the second grows with the number of scenarios.
     start : AllocationPolicy, optional
         Continue an earlier training of the same problem.
+    checkpoints : Checkpoints, optional
+        Train in parts, each of which is kept: a training that was interrupted or killed goes on
+        from the last one when it is run again.
 
     Raises
     ------
@@ -151,7 +156,7 @@ def train_allocation(
         initial_regime=initial_regime,
         cvar=cvar,
     )
-    result = train(
+    result = (train if checkpoints is None else checkpoints.train)(
         problem.engine,
         rng=rng,
         stopping=stopping,

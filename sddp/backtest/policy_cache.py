@@ -16,6 +16,7 @@ from sddp.allocation.problem import allocation_problem
 from sddp.allocation.training import AllocationResult, train_allocation
 from sddp.cache.fingerprint import describe
 from sddp.cache.store import Record, read_record, store_key, write_record
+from sddp.engine.training.checkpoints import Checkpoints
 from sddp.engine.training.stopping import LogEntry, StoppingRule
 from sddp.engine.training.train import INTERRUPTED
 from sddp.errors import DataError, PolicyFileError, StoreWarning
@@ -48,7 +49,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrainingCache:
-    """Policies trained so far, on disk.
+    """Policies trained so far, on disk, and checkpoints of a training that is under way.
 
     Strategies that follow the same policies in other ways (run through them or begin anew each
     time, trade with another lag, or at other costs than their model believes) train them once.
@@ -83,27 +84,35 @@ class TrainingCache:
         DataError
             The folder cannot be written to.
         KeyboardInterrupt
-            Training was interrupted; nothing is kept.
+            Training was interrupted; its last checkpoint is kept.
         """
         path = self._path([model, scenarios, initial_regime, stopping, rng])
+        checkpoints = Checkpoints(None if path is None else path.with_suffix(".part"))
         kept = None if path is None else _kept(path, model, scenarios, initial_regime)
         if kept is not None:
             return kept
-        result = train_allocation(
-            model,
-            scenarios,
-            initial_holdings=START,
-            initial_regime=initial_regime,
-            stopping=stopping,
-            rng=rng,
-            progress=False,
-            on_iteration=self._told,
-        )
-        if result.stopped_because == INTERRUPTED:
-            raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
+        try:
+            result = train_allocation(
+                model,
+                scenarios,
+                initial_holdings=START,
+                initial_regime=initial_regime,
+                stopping=stopping,
+                rng=rng,
+                progress=False,
+                checkpoints=checkpoints,
+                on_iteration=self._told,
+            )
+            if result.stopped_because == INTERRUPTED:
+                raise KeyboardInterrupt  # a backtest on half-trained policies would mean nothing
+        except KeyboardInterrupt as interrupt:
+            if path is not None:
+                interrupt.add_note("run again, the training goes on from its last checkpoint")
+            raise
         trained = Trained(result.policy, result.log, result.stopped_because, result)
         if path is not None:
             _keep(trained, path)
+        checkpoints.forget()
         return trained
 
     def _told(self, entry: LogEntry) -> None:

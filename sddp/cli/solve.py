@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from sddp.allocation.instances import Instance
     from sddp.allocation.training import AllocationResult
+    from sddp.engine.training.checkpoints import Checkpoints
     from sddp.engine.training.stopping import StoppingRule
 
 INTERRUPTED = "interrupted"
@@ -23,6 +25,15 @@ STATUS = {
     "iteration limit": "iteration_limit",
     "time limit": "time_limit",
     INTERRUPTED: INTERRUPTED,
+}
+
+# The same for people.
+ENDED = {
+    "converged": "bound stalled (it moved by less than 1e-9 of wealth over 10 iterations; no gap "
+    "is certified)",
+    "iteration_limit": "stopped by --iterations",
+    "time_limit": "stopped by --seconds",
+    INTERRUPTED: "interrupted",
 }
 
 
@@ -36,7 +47,9 @@ def add_parser(commands: Any) -> None:
         description="Train a policy for the allocation problem that a JSON file states, take its "
         "first decision, and simulate it. The file's format is that of sddp.allocation.instances. "
         "Without --iterations and --seconds, training stops when the bound has moved by less than "
-        "1e-9 of wealth over 10 iterations. Ctrl-C ends training; the result is what was learned.",
+        "1e-9 of wealth over 10 iterations. Ctrl-C ends training; the result is what was learned. "
+        "A long training is kept in --store every 50 iterations: interrupted or killed and run "
+        "again, it goes on from there to the same numbers.",
         examples=(
             "sddp solve instance.json",
             "sddp solve instance.json --iterations 50 --simulate 1000 --json result.json",
@@ -60,6 +73,7 @@ def add_parser(commands: Any) -> None:
         "Rockafellar and Uryasev's form",
     )
     opt.add_seed(parser, default=0)
+    opt.add_resume(parser)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -84,6 +98,7 @@ def solve(
     import numpy as np
 
     training_rng, simulation_rng = np.random.default_rng(options.seed).spawn(2)
+    checkpoints = _checkpoints(instance, options)
     with shown_iterations(options.iterations, quiet=options.quiet) as on_iteration:
         result = train(
             instance.model,
@@ -95,11 +110,14 @@ def solve(
             cvar=options.cvar,
             progress=False,
             on_iteration=lambda entry: on_iteration(entry.iteration),
+            checkpoints=checkpoints,
         )
     decision = result.policy.decide(
         regime=instance.initial_regime, holdings=instance.initial_holdings
     )
     reason = result.stopped_because
+    if reason != INTERRUPTED:
+        checkpoints.forget()
     status = STATUS.get(reason, reason.replace(" ", "_"))
     try:
         mean, error = _simulated(result, options.simulate, simulation_rng)
@@ -115,6 +133,19 @@ def solve(
         "simulated_standard_error": error,
         "log": result.log.reset_index()[["iteration", "seconds", "bound"]].to_dict("records"),
     }
+
+
+def _checkpoints(instance: Instance, options: argparse.Namespace) -> Checkpoints:
+    """Where the training is kept until it ends, by what its numbers depend on."""
+    from sddp.cache.fingerprint import describe
+    from sddp.cache.store import store_key
+    from sddp.engine.training.checkpoints import Checkpoints
+
+    if not options.resume:
+        return Checkpoints(None)
+    parts = (instance.model, instance.scenarios, dict(instance.initial_holdings))
+    about = [*parts, instance.initial_regime, options.cvar, options.seed]
+    return Checkpoints(Path(options.store) / "solve" / store_key(describe(about)))
 
 
 def _simulated(
@@ -149,7 +180,8 @@ def _text(instance: Instance, answer: dict[str, Any], width: int) -> str:
         index=list(instance.initial_holdings),
     )
     lines = [
-        f"{answer['status']} after {answer['iterations']} iterations, {answer['seconds']:.1f} s",
+        f"{ENDED.get(answer['status'], answer['status'])} after {answer['iterations']} iterations, "
+        f"{answer['seconds']:.1f} s",
         f"upper bound on expected terminal wealth {answer['bound']:.10g}",
     ]
     if answer["simulated_mean"] is not None:

@@ -25,9 +25,11 @@ JOB = (
 OUT, STORE = "results/backtest", "results/store"
 
 
-def start(where: Path) -> subprocess.Popen[str]:
+def start(where: Path, arguments: Sequence[str] = JOB) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "sddp", *JOB],
+        [sys.executable, "-m", "sddp", *arguments],
+        # A shell's background jobs ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         cwd=where,
         env=small.environment(),
         stdout=subprocess.PIPE,
@@ -37,12 +39,17 @@ def start(where: Path) -> subprocess.Popen[str]:
 
 
 def finished(where: Path) -> dict[Path, tuple[int, int]]:
-    """Finished work by file: a file that is written again is another one."""
-    files = (where / STORE).rglob("*")
+    """Finished work by file: a file that is written again is another one.
+
+    The log of a training is written before its policy, without which it says nothing.
+    """
+    files = [path for path in (where / STORE).rglob("*") if path.is_file()]
     return {
         path: (found.st_ino, found.st_mtime_ns)
         for path in files
-        if path.is_file() and not path.name.startswith(".") and (found := path.stat())
+        if not path.name.startswith(".")
+        and (path.parts[-3] != "policies" or path.with_suffix(".json") in files)
+        and (found := path.stat())
     }
 
 
@@ -131,3 +138,73 @@ def test_the_main_job_at_ten_random_moments(undisturbed, tmp_path_factory):
         n_stopped += interrupt_at_random(where, kinds[seed % 2 :], rng, 0.3 * seconds)
         assert numbers(where) == expected
         seed += 1
+
+
+# More than one part of fifty iterations.
+TRAININGS = {
+    "train": (
+        *("train", "prices.csv", "--window", "80", "--period", "2", "--stages", "4", "--quiet"),
+        *("--states", "2", "--starts", "1", "--scenarios", "60", "--iterations", "130"),
+    ),
+    "solve": ("solve", "instance.json", "--iterations", "130", "--quiet"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", TRAININGS)
+def test_a_training_goes_on_from_a_kill_and_from_ctrl_c(command, tmp_path):
+    """From its last checkpoint, to the same numbers."""
+    answers = {}
+    for name in ("undisturbed", "stopped"):
+        where = tmp_path / name
+        where.mkdir()
+        small.prices(where / "prices.csv", n_rows=120, n_assets=4)
+        instance(where / "instance.json")
+        if name == "stopped":
+            stop_after_a_part(where, TRAININGS[command], signal.SIGKILL)
+            stop_after_a_part(where, TRAININGS[command], signal.SIGINT)
+        process = start(where, TRAININGS[command])
+        out, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (0, "")
+        answers[name] = json.loads(out)
+        assert not list((where / STORE).rglob("checkpoint.json"))
+    one, other = answers["undisturbed"], answers["stopped"]
+    assert one.get("iterations") == other.get("iterations") == 130
+    assert without_seconds(one) == without_seconds(other)
+
+
+def stop_after_a_part(where: Path, arguments: Sequence[str], sent: int) -> None:
+    """Once it has written a checkpoint that was not there before."""
+
+    def written() -> list[int]:
+        return [path.stat().st_mtime_ns for path in (where / STORE).rglob("checkpoint.json")]
+
+    before = written()
+    process = start(where, arguments)
+    while process.poll() is None and written() == before:
+        time.sleep(0.01)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=120)
+    if sent == signal.SIGKILL:
+        assert (process.returncode, out) == (-9, "")
+    elif arguments[0] == "solve":  # which gives what it has learned
+        assert (process.returncode, json.loads(out)["status"]) == (0, "interrupted")
+    else:
+        assert (process.returncode, out) == (130, ""), err
+        assert "from its last checkpoint" in err
+    assert len(written()) == 1
+
+
+def without_seconds(answer):
+    if isinstance(answer, dict):
+        return {k: without_seconds(v) for k, v in answer.items() if k != "seconds"}
+    return [without_seconds(v) for v in answer] if isinstance(answer, list) else answer
+
+
+def instance(path: Path) -> None:
+    """Large enough that a hundred iterations take a second."""
+    rng = random.Random(3)
+    returns = [[[rng.gauss(0.01, 0.04) for _ in range(4)] for _ in range(60)] for _ in range(2)]
+    content = {"N": 4, "K": 2, "S": 60, "T": 5, "alpha": 0.9, "gamma": 0.03, "tau": 0.002}
+    content |= {"P": [[0.9, 0.1], [0.2, 0.8]], "k0": 0, "x0": [1.0, 0.0, 0.0, 0.0, 0.0]}
+    path.write_text(json.dumps(content | {"r": returns}))
