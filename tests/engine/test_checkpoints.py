@@ -115,6 +115,14 @@ def test_parts_keep_the_measure_of_risk_and_the_form_of_cuts(tmp_path):
     assert long.bound > value
 
 
+def test_every_iteration_is_told_once_by_its_number(tmp_path):
+    told: list[int] = []
+    trained(tmp_path, StopsAt(LIMIT, 8), on_iteration=lambda entry: told.append(entry.iteration))
+    assert told == list(range(1, 9))
+    trained(tmp_path, on_iteration=lambda entry: told.append(entry.iteration))
+    assert told[8:] == list(range(6, 15))
+
+
 def test_what_a_rule_remembers_is_kept(tmp_path):
     """Compared are paths of two parts."""
     rule = PolicyStability(n_paths=5, period=4, tolerance=1e-9)
