@@ -82,6 +82,14 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, without a network; every warning is an error (docs/_build)."""
+    session.chdir(ROOT)
+    session.install("-c", LOCK, ".[docs]")
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Write .ci/constraints.txt anew from today's newest versions."""
     session.chdir(ROOT)

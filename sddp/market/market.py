@@ -178,18 +178,19 @@ class Market:
     ===================  =====================  ===============================  ==================
     cell                 ``"raise"``            ``"carry"``                      ``"drop"``
     ===================  =====================  ===============================  ==================
-    before the first     refused                NaN, not quoted: not bought      row left out
+    before the first     error                  NaN, not quoted: not bought      row left out
     price, or never any
-    gap between prices   refused                last price, return 0, not        row left out, cash
+    gap between prices   error                  last price, return 0, not        row left out, cash
                                                 quoted; the next price earns     compounds over it
                                                 the whole change
-    after the last       refused                as a gap: a holding may be sold  row left out
+    after the last       error                  as a gap: a holding may be sold  row left out
     price                                       at the last price
-    price of 0           refused                all is lost: return -1, then 0,  as ``"carry"``
+    price of 0           error                  all is lost: return -1, then 0,  as ``"carry"``
                                                 never quoted again
-    from the date of     the stated return is earned, then 0; never quoted again: what is left of a
-    `departures` on      holding may be sold, nothing can be bought
     ===================  =====================  ===============================  ==================
+
+    From the date of `departures` on, under every rule, the stated return is earned, then 0; the
+    asset is never quoted again: what is left of a holding may be sold, nothing can be bought.
 
     No rule looks ahead: that an asset has left is known from its date in `departures` on, and a
     price is carried whether or not another one follows. Whatever return a delisting paid must be
