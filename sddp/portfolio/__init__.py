@@ -37,6 +37,7 @@ from sddp.portfolio.optimizers.markowitz import (
     TargetVolatility,
 )
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
+from sddp.portfolio.optimizers.risk_budget import RiskBudget
 from sddp.portfolio.registry import OptimizerType, optimizer
 from sddp.portfolio.result import Duals, PortfolioResult
 from sddp.portfolio.risk_aversion import (
@@ -75,6 +76,7 @@ __all__ = [
     "PortfolioResult",
     "PositionLimit",
     "ReturnLaw",
+    "RiskBudget",
     "SampleMoments",
     "TargetReturn",
     "TargetVolatility",

@@ -14,12 +14,14 @@ from sddp.portfolio.optimizers.markowitz import (
     TargetVolatility,
 )
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
+from sddp.portfolio.optimizers.risk_budget import RiskBudget
 
 
 class OptimizerType(Enum):
     """Names by which a configuration or a governance parameter chooses an optimizer."""
 
     MARKOWITZ = "markowitz"
+    ERC = "erc"
     MINIMUM_VARIANCE = "minimum_variance"
     MAXIMUM_SHARPE = "maximum_sharpe"
     TARGET_RETURN = "target_return"
@@ -28,6 +30,7 @@ class OptimizerType(Enum):
 
 CLASSES: dict[OptimizerType, type[Optimizer]] = {
     OptimizerType.MARKOWITZ: MeanVariance,
+    OptimizerType.ERC: RiskBudget,
     OptimizerType.MINIMUM_VARIANCE: MinimumVariance,
     OptimizerType.MAXIMUM_SHARPE: MaximumSharpe,
     OptimizerType.TARGET_RETURN: TargetReturn,
