@@ -192,7 +192,7 @@ def test_the_engine_knows_no_finance(module):
     assert not reaches(module, *(f"sddp.{name}" for name in FINANCE))
 
 
-SHELVES = ("model", "value", "subproblem", "policy", "training")
+SHELVES = ("model", "value", "subproblem", "compiled", "policy", "training")
 
 
 @pytest.mark.parametrize("module", room("sddp.engine"))

@@ -199,8 +199,11 @@ def train(
     """
     if not isinstance(stopping, StoppingRule):
         raise ModelError(f"stopping = {stopping!r}; give a rule, such as Iterations(100)")
-    with deferred_interrupt() as interrupt, one_blas_thread(), _shown(progress) as shown:
-        with start_training(
+    with (
+        deferred_interrupt() as interrupt,
+        one_blas_thread(),
+        _shown(progress) as shown,
+        start_training(
             problem,
             rng=rng,
             risk=risk,
@@ -213,16 +216,17 @@ def train(
             start=start,
             n_paths=n_paths,
             n_jobs=n_jobs,
-        ) as training:
-            training.interrupt = interrupt
-            try:
-                told = [*shown, *([on_iteration] if on_iteration else [])]
-                reason = training.run(stopping, told)
-            except KeyboardInterrupt:
-                reason = INTERRUPTED
-            result = training.result(reason)
-        if interrupt.requested:  # also where the last check came before the key was pressed
-            result = replace(result, stopped_because=INTERRUPTED)
+        ) as training,
+    ):
+        training.interrupt = interrupt
+        try:
+            told = [*shown, *([on_iteration] if on_iteration else [])]
+            reason = training.run(stopping, told)
+        except KeyboardInterrupt:
+            reason = INTERRUPTED
+        result = training.result(reason)
+    if interrupt.requested:  # also where the last check came before the key was pressed
+        result = replace(result, stopped_because=INTERRUPTED)
     _log.info("training ended after %d iterations: %s", len(result.log), result.stopped_because)
     _warn_about_bounds(problem, result.active_bounds)
     if result.stopped_because in (STALLED, NOT_CERTIFIED):
