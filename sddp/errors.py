@@ -76,6 +76,10 @@ class NumericalWarning(SddpWarning):
     """A computed quantity misses a property it should have, by more than the tolerance."""
 
 
+class CalibrationWarning(SddpWarning):
+    """A calibrated risk limit stands at its lower bound: the limit asked cannot be had."""
+
+
 class FitWarning(SddpWarning):
     """A statistical fit was changed to keep it usable (fewer regimes, shrunk covariance)."""
 

@@ -1,6 +1,7 @@
 """Backtests: a market seen through one door, strategies, a ledger in money, and a report."""
 
 from sddp.backtest.ledger import Ledger
+from sddp.backtest.limits import CalibratedLimit, CalibratedStrategy, LimitedStrategy
 from sddp.backtest.mean_variance import MeanVarianceStrategy
 from sddp.backtest.multistage import MultistageStrategy, variants
 from sddp.backtest.policy_cache import TrainingCache
@@ -22,6 +23,8 @@ from sddp.backtest.trading import TransactionCosts
 __all__ = [
     "BacktestResult",
     "BuyAndHold",
+    "CalibratedLimit",
+    "CalibratedStrategy",
     "Cell",
     "Decision",
     "EqualWeight",
@@ -30,6 +33,7 @@ __all__ = [
     "HoldCash",
     "InverseVolatility",
     "Ledger",
+    "LimitedStrategy",
     "MeanVarianceStrategy",
     "MultistageStrategy",
     "Strategy",

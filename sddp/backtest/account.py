@@ -33,6 +33,25 @@ class Resumable(Protocol):
         ...
 
 
+@runtime_checkable
+class Observing(Protocol):
+    """A strategy that learns from its own wealth."""
+
+    def observe(self, view: View, wealth: float, lag: int) -> None:
+        """Wealth of the account on a row, before its trades and before it may be asked to decide.
+
+        Parameters
+        ----------
+        view : View
+            What is known on the row.
+        wealth : float
+            Money, after the costs of all trades of earlier rows.
+        lag : int
+            Rows between a decision and its execution.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Rules:
     """How strategies are traded.
@@ -78,12 +97,14 @@ class Account:
     def earn(self, view: View) -> Floats:
         """Begin a row: add what its returns pay on the holdings of the row before."""
         self.today = view.date
-        if not self.entries:
-            return np.zeros_like(self.holdings)
-        rates = np.append(view.cash_rate.iloc[-1], view.returns.iloc[-1])
-        # An asset not yet quoted has no return, and is not held.
-        earned: Floats = self.holdings * np.nan_to_num(rates)
-        self.holdings = self.holdings + earned
+        earned: Floats = np.zeros_like(self.holdings)
+        if self.entries:
+            rates = np.append(view.cash_rate.iloc[-1], view.returns.iloc[-1])
+            # An asset not yet quoted has no return, and is not held.
+            earned = self.holdings * np.nan_to_num(rates)
+            self.holdings = self.holdings + earned
+        if isinstance(self.strategy, Observing):
+            self.strategy.observe(view, float(self.holdings.sum()), self.rules.lag)
         return earned
 
     def decide(self, row: int, view: View) -> None:

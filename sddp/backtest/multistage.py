@@ -13,6 +13,7 @@ import pandas as pd
 from sddp.allocation.model import AllocationModel, per_asset
 from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
+from sddp.allocation.scaling import scaled_to_limit
 from sddp.allocation.training import AllocationResult, frictionless_policy
 from sddp.arrays import Floats
 from sddp.backtest.policy_cache import TrainingCache
@@ -119,6 +120,8 @@ class MultistageStrategy:
     training_log: pd.DataFrame | None = field(default=None, init=False, repr=False)
     policy: AllocationPolicy | None = field(default=None, init=False, repr=False)
     _rolling: RollingEstimate = field(init=False, repr=False)
+    _limit: float | None = field(init=False, repr=False)
+    _trained_limit: float | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, known in (("mode", Mode), ("future", Future), ("on_failure", OnFailure)):
@@ -132,6 +135,17 @@ class MultistageStrategy:
             )
         seed_sequence(self.seed)
         self._rolling = RollingEstimate(self.estimator, self.refit_every)
+        self._limit = self._trained_limit = self.model.cvar_limit
+
+    @property
+    def cvar_limit(self) -> float | None:
+        """The model's limit."""
+        return self.model.cvar_limit
+
+    @property
+    def period(self) -> int:
+        """Rows of the period that the limit is about."""
+        return self.estimator.period
 
     @property
     def estimate(self) -> RegimeEstimate | None:
@@ -140,7 +154,18 @@ class MultistageStrategy:
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
         """Weights of the policy's decision."""
+        return self.decide_within(view, holdings, self.model.cvar_limit)
+
+    def decide_within(
+        self, view: View, holdings: pd.Series[float], limit: float | None
+    ) -> pd.Series[float]:
+        """Weights of the policy's decision under another limit than the model's.
+
+        A refit trains for this limit. Between refits a decision of larger CVaR is scaled towards
+        cash until it has this one; above the limit of the training, the latter holds.
+        """
         started = time.perf_counter()
+        self._limit = limit
         refit = self._rolling.due
         failure = self.refit(view) if refit else ""
         stage = self._rolling.age if self.mode == "run-through" else 0
@@ -156,6 +181,8 @@ class MultistageStrategy:
             if self.on_failure == "raise":
                 raise
             failure, decision = f"{failure}; {error}".removeprefix("; "), None
+        if decision is not None:
+            decision = self._scaled(self.policy, stage, belief, decision, money)
         note |= self._forecast(self.policy, stage, belief, decision, sum(money.values()))
         note |= {"bound": self.policy.bound, "failure": failure}
         self.decision_log.append(note | {"seconds": time.perf_counter() - started})
@@ -170,9 +197,10 @@ class MultistageStrategy:
             ``stage`` of the policy; ``refit``, whether it was trained anew; ``model_var`` and
             ``model_cvar``, one-period, of the portfolio after trading and with the cost of the
             trade as the model sees it, as fractions of wealth before it, under the belief and at
-            the level ``confidence`` (NaN where no decision kept the limit); ``cvar_limit``;
-            ``limit_binds``; ``cash``, its weight; ``bound`` on wealth at the horizon per unit
-            held in cash at the refit; ``failure`` in words; ``seconds`` the decision took; and
+            the level ``confidence`` (NaN where no decision kept the limit); ``cvar_limit``
+            and ``limit_used``, which differ where the limit is calibrated; ``limit_binds``;
+            ``cash``, its weight; ``bound`` on wealth at the horizon per unit held in cash at the
+            refit; ``failure`` in words; ``seconds`` the decision took; and
             the belief as ``regime 1`` (calmest), ``regime 2``, ...
         """
         table = pd.DataFrame(self.decision_log).set_index("date")
@@ -186,47 +214,51 @@ class MultistageStrategy:
 
     def checkpoint(self) -> dict[str, Any] | None:
         """What a fresh copy needs to go on: at the end of each window, see `Resumable`."""
-        return self._rolling.checkpoint()
+        return self._told(self._rolling.checkpoint())
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
         """Go on from a checkpoint; the policy then in use is trained again if it is asked for."""
         self._rolling.resume(state, view)
+        self._trained_limit = state["trained_limit"]
 
     def final_state(self) -> dict[str, Any] | None:
         """What `restore_policy` needs after a run, wherever that ended."""
-        return self._rolling.state()
+        return self._told(self._rolling.state())
+
+    def _told(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if state is None else state | {"trained_limit": self._trained_limit}
 
     def restore_policy(self, state: Mapping[str, Any], view: View) -> None:
         """Have the policy in use again that was in use when the run ended.
 
         With the caches of the run nothing is fitted or trained again.
         """
-        self._rolling.resume(state, view)
+        self.resume(state, view)
         estimate = self._rolling.estimate
         assert estimate is not None
-        self._train(estimate, view.until(estimate.date))
+        self._train(estimate, view.until(estimate.date), self._trained_limit)
 
     def refit(self, view: View) -> str:
         """Estimate and train anew; what failed, where the last policy is kept."""
         try:
             estimate = self._rolling.renewed(view)
-            self._train(estimate, view)
+            self._train(estimate, view, self._limit)
         except REFIT_FAILURES as error:
             kept = self._rolling.estimate
             if self.on_failure == "raise" or kept is None:
                 raise
             if self.policy is None:  # the run was cut and continued since it was trained
-                self._train(kept, view.until(kept.date))
+                self._train(kept, view.until(kept.date), self._trained_limit)
             self._rolling.adopt(kept)
             return f"{type(error).__name__}: {error}"
         self._rolling.adopt(estimate)
         return ""
 
-    def _train(self, estimate: RegimeEstimate, view: View) -> None:
+    def _train(self, estimate: RegimeEstimate, view: View, limit: float | None) -> None:
         scenarios = estimate.over(self.n_stages)
-        model = self._model_of(view, scenarios.asset_names or ())
+        model = replace(self._model_of(view, scenarios.asset_names or ()), cvar_limit=limit)
         if self.future == "cost-free":
-            self.result, self.training_log = None, None
+            self.result, self.training_log, self._trained_limit = None, None, limit
             self.policy = frictionless_policy(model, scenarios)
             return
         trained = self.trainings.train(
@@ -237,7 +269,42 @@ class MultistageStrategy:
             rng=generator_for(self.seed, "training", view.date),
         )
         self.result, self.training_log = trained.result, trained.log
-        self.policy = trained.policy
+        self.policy, self._trained_limit = trained.policy, limit
+
+    def _scaled(
+        self,
+        policy: AllocationPolicy,
+        stage: int,
+        belief: Floats,
+        decision: AllocationDecision,
+        money: Mapping[Hashable, float],
+    ) -> AllocationDecision:
+        """The decision within the limit of this date, where that is below the training's."""
+        limit, trained = self._limit, self._trained_limit
+        if limit is None or trained is None or limit >= trained or self.model.cvar_penalty:
+            return decision
+        problem = policy.problem
+        wanted: Floats = np.asarray(decision.holdings, dtype=float)[1:]
+        before: Floats = np.array([money.get(name, 0.0) for name in problem.positions])
+        cash_return = float(problem.terms.cash_return[stage])
+        found = scaled_to_limit(
+            wanted,
+            before,
+            one_period_distribution(problem.scenarios, stage, belief, cash_return),
+            purchase_cost=problem.terms.purchase_cost,
+            sale_cost=problem.terms.sale_cost,
+            confidence=problem.model.cvar_confidence,
+            limit=limit,
+        )
+        held = pd.Series(found.holdings, index=decision.holdings.index)
+        return replace(
+            decision,
+            trades=pd.Series(found.holdings[1:] - before[1:], index=decision.trades.index),
+            holdings=held,
+            weights=held / held.sum(),
+            cost=found.cost,
+            cvar=found.cvar,
+        )
 
     def _model_of(self, view: View, assets: Sequence[Hashable]) -> AllocationModel:
         """The model at today's cash rate; what it says asset by asset, of the quoted ones only."""
@@ -278,10 +345,13 @@ class MultistageStrategy:
         wealth: float,
     ) -> dict[str, Any]:
         """What the model says of the next period."""
-        limit, confidence = self.model.cvar_limit, self.model.cvar_confidence
+        asked, limit = self.model.cvar_limit, self._limit
+        if limit is not None and self._trained_limit is not None:
+            limit = min(limit, self._trained_limit)
         stated = {
-            "confidence": confidence,
-            "cvar_limit": float("nan") if limit is None else limit,
+            "confidence": self.model.cvar_confidence,
+            "cvar_limit": float("nan") if asked is None else asked,
+            "limit_used": float("nan") if limit is None else limit,
         }
         if decision is None:
             nothing = {"model_var": float("nan"), "model_cvar": float("nan")}

@@ -46,7 +46,9 @@ def forecasts_and_losses(
         Money before each row's trades, by date.
     log : DataFrame, shape (n_decisions, n_columns)
         By date of decision: ``model_var``, ``model_cvar``, ``cvar_limit`` (fractions of wealth),
-        ``confidence`` and ``limit_binds``; other columns are ignored.
+        ``confidence`` and ``limit_binds``. Where the limit is calibrated, ``forecast_var`` and
+        ``forecast_cvar``, in units of the limit asked, take the place of the model's (see
+        `sddp.backtest.limits.CalibratedLimit`); other columns are ignored.
     lag : int
         Rows between a decision and its execution.
     period : int, optional
@@ -84,7 +86,12 @@ def forecasts_and_losses(
     over = ends < len(wealth)
     levels = wealth.to_numpy()
     losses = 1.0 - levels[ends[over]] / levels[starts[over]]
-    return log.loc[over, list(FORECAST_COLUMNS)].assign(loss=losses)
+    told = log.loc[over, list(FORECAST_COLUMNS)]
+    if "forecast_cvar" in log.columns:
+        told = told.assign(
+            model_var=log.loc[over, "forecast_var"], model_cvar=log.loc[over, "forecast_cvar"]
+        )
+    return told.assign(loss=losses)
 
 
 def forecast_tests(periods: Mapping[str, pd.DataFrame], how: Resampling) -> pd.DataFrame:

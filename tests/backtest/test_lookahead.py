@@ -15,10 +15,12 @@ import pytest
 import sddp.backtest
 from sddp.backtest import (
     BuyAndHold,
+    CalibratedStrategy,
     EqualWeight,
     EveryPeriods,
     HoldCash,
     InverseVolatility,
+    LimitedStrategy,
     MeanVarianceStrategy,
     MultistageStrategy,
     Strategy,
@@ -128,14 +130,18 @@ def assert_no_look_ahead(make: Callable[..., Strategy], data, other, future: str
 
 
 # Checked where they are tested, with their estimates and caches: `test_multistage`,
+# `test_calibration`,
 # `test_mean_variance`, their variants in `test_study`, and those of the study in
 # `tests.experiments.test_brazil`.
-ELSEWHERE = {MultistageStrategy, MeanVarianceStrategy}
+ELSEWHERE = {CalibratedStrategy, MultistageStrategy, MeanVarianceStrategy}
 
 
 def test_every_strategy_of_the_package_is_checked():
     public = {name: getattr(sddp.backtest, name) for name in sddp.backtest.__all__}
-    deciding = {thing for thing in public.values() if hasattr(thing, "decide")} - {Strategy}
+    deciding = {thing for thing in public.values() if hasattr(thing, "decide")} - {
+        Strategy,
+        LimitedStrategy,
+    }
     assert deciding - ELSEWHERE <= {type(make()) for make in STRATEGIES.values()}
     assert deciding > ELSEWHERE
 
