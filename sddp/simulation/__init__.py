@@ -1,5 +1,10 @@
 """Simulation: laws of returns, portfolios and strategies under them, risk, stress, and markets."""
 
+from sddp.simulation.correlation import (
+    NearestCorrelation,
+    nearest_correlation,
+    nearest_covariance,
+)
 from sddp.simulation.laws import (
     BootstrapLaw,
     CallableLaw,
@@ -20,6 +25,20 @@ from sddp.simulation.measures import (
 )
 from sddp.simulation.normal_laws import NormalLaw, StudentLaw
 from sddp.simulation.strategies import simulate_strategy
+from sddp.simulation.stress import (
+    EPISODES,
+    ConditionalMoments,
+    ReverseStress,
+    Shock,
+    ShockedLaw,
+    conditional_moments,
+    replayed,
+    reverse_stress,
+    shock_returns,
+    standard_shocks,
+    stress_table,
+    stressed_moments,
+)
 from sddp.simulation.wealth import (
     FixedWeights,
     SimulatedWealth,
@@ -28,25 +47,40 @@ from sddp.simulation.wealth import (
 )
 
 __all__ = [
+    "EPISODES",
     "BootstrapLaw",
     "CallableLaw",
+    "ConditionalMoments",
     "FixedWeights",
     "MarkovLaw",
+    "NearestCorrelation",
     "NormalLaw",
     "RegimeLaw",
+    "ReverseStress",
     "ScenarioLaw",
+    "Shock",
+    "ShockedLaw",
     "SimulatedWealth",
     "StudentLaw",
     "compare_risk",
+    "conditional_moments",
     "control_variate_mean",
     "cvar_contributions",
     "law_moments",
+    "nearest_correlation",
+    "nearest_covariance",
     "path_figures",
     "per_period",
+    "replayed",
+    "reverse_stress",
     "risk_figures",
+    "shock_returns",
     "simulate_policy",
     "simulate_portfolio",
     "simulate_strategy",
+    "standard_shocks",
+    "stress_table",
+    "stressed_moments",
     "trade_effect",
     "volatility_contributions",
 ]
