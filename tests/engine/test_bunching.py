@@ -335,16 +335,16 @@ def test_responses_are_optimal_where_they_say_so(seed, unit):
         np.zeros(n_columns),
         rng.uniform(0.7, 2.0, n_columns),
     )
-    programme = StageLP(
+    program = StageLP(
         arrays, n_state, np.arange(8, n_columns), Scaling.uniform(arrays, 1.0 / unit), Effort()
     )
     state = np.array([0.5, 0.4])
-    programme.set_state(state)
-    assert programme.solve() is Status.OPTIMAL
+    program.set_state(state)
+    assert program.solve() is Status.OPTIMAL
     rows = np.array([0, 2, 3, 4], dtype=np.int32)
     moves = rng.normal(size=(60, 4)) * np.repeat([0.0, 1e-4, 0.05, 1.0], 15)[:, None]
     sides = RightHandSides(rows, arrays.row_lower[rows] + moves, arrays.row_upper[rows] + moves)
-    optimal, primal = responses(programme, sides)
+    optimal, primal = responses(program, sides)
     assert set(range(15)) <= set(optimal.tolist())
     assert len(optimal) < 60
     for i, columns_of_it in zip(optimal, primal, strict=True):

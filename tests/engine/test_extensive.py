@@ -68,7 +68,7 @@ def test_a_tree_that_is_too_large_is_refused(monkeypatch):
         sddp.extensive_form(reservoir.c9())
 
 
-def test_entropic_risk_has_no_linear_programme():
+def test_entropic_risk_has_no_linear_program():
     with pytest.raises(ModelError, match="its extensive form is no LP"):
         sddp.extensive_form(reservoir.c9(), risk=sddp.Entropic(1.0))
     with pytest.raises(ModelError, match="its extensive form is no LP"):

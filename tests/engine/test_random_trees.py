@@ -1,4 +1,4 @@
-"""The trained bound, the extensive form and an independent linear programme agree.
+"""The trained bound, the extensive form and an independent linear program agree.
 
 The third is written from plain arrays in `tests.oracles` and solved by scipy. Noise enters
 right-hand sides, bounds, costs, the constant and the matrix at once, some of it before the

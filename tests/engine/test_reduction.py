@@ -1,4 +1,4 @@
-"""The smaller linear programme has the value and the slopes of the one that was declared.
+"""The smaller linear program has the value and the slopes of the one that was declared.
 
 The declared one is solved by scipy from the literal compiled arrays.
 """

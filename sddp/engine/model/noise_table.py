@@ -11,7 +11,7 @@ from sddp.arrays import Floats, Ints, read_only
 from sddp.engine.model.expressions import Code, Coefficient, evaluate
 from sddp.errors import ModelError
 
-# Places where noise can enter a linear programme.
+# Places where noise can enter a linear program.
 PLACES = ("cost", "offset", "row_lower", "row_upper", "column_lower", "column_upper", "matrix")
 
 # Places where an infinite number says that there is no bound.

@@ -264,7 +264,7 @@ class Problem(Shown):
 
 
 def check_cone(stage: StageData, where: str) -> None:
-    """Refuse a stage that declares itself homogeneous but holds a constant.
+    """Reject a stage that declares itself homogeneous but holds a constant.
 
     Every side of a row, every bound of a variable and the objective's constant must be 0 or
     infinite, under every noise, and the transition must not shift the state.

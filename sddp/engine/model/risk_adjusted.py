@@ -26,8 +26,8 @@ from sddp.engine.model.sampling import (
     InSample,
     Step,
     Successors,
+    draw_nodes,
     draw_noise,
-    walk,
 )
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
@@ -143,7 +143,7 @@ class _AimedPath:
     def _begin(self, problem: Problem, visits: Mapping[NodeName, int]) -> list[Step] | AdaptivePath:
         names = [name for name in problem.graph.nodes if problem.graph.reaches(name)]
         counts = np.array([visits.get(name, 0) for name in names])
-        nodes: Iterable[NodeName] = walk(problem, self.rng)
+        nodes: Iterable[NodeName] = draw_nodes(problem, self.rng)
         if counts.min() < counts.max():
             least = [name for name, n in zip(names, counts, strict=True) if n == counts.min()]
             # Of an American put of 66 nodes such paths find the value in 20 to 30 iterations over
@@ -151,7 +151,7 @@ class _AimedPath:
             latest = max(problem.graph.node(name).stage for name in least)
             ends = [name for name in least if problem.graph.node(name).stage == latest]
             target = ends[int(self.rng.integers(len(ends)))]
-            nodes = chain(_way_to(problem, target, self.rng), walk(problem, self.rng, target))
+            nodes = chain(_way_to(problem, target, self.rng), draw_nodes(problem, self.rng, target))
         elif self.adjusted:
             return _AdjustedPath(self.maximal_steps, self.rng)
         return draw_noise(problem, islice(nodes, self.maximal_steps), self.rng)[::-1]

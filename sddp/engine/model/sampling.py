@@ -209,7 +209,7 @@ class InSample:
 
     def sample(self, problem: Problem, number: int, rng: np.random.Generator) -> list[Step]:
         """See `SamplingScheme`."""
-        return draw_noise(problem, islice(walk(problem, rng), self.maximal_steps), rng)
+        return draw_noise(problem, islice(draw_nodes(problem, rng), self.maximal_steps), rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,12 +257,12 @@ class OutOfSample:
 
     def sample(self, problem: Problem, number: int, rng: np.random.Generator) -> list[Step]:
         """See `SamplingScheme`."""
-        names = islice(walk(problem, rng), self.maximal_steps)
+        names = islice(draw_nodes(problem, rng), self.maximal_steps)
         return [Step(name, *self.draw(problem.graph.node(name), rng)) for name in names]
 
 
 def check_path(problem: Problem, path: Sequence[Step]) -> None:
-    """Refuse a path on which training cannot add cuts: it does so at outcomes of the problem.
+    """Reject a path on which training cannot add cuts: it does so at outcomes of the problem.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def check_path(problem: Problem, path: Sequence[Step]) -> None:
 
 
 def check_step(problem: Problem, before: NodeName, step: Step, number: int) -> None:
-    """Refuse a step, from the node (or root) `before`, that is no outcome of the problem.
+    """Reject a step, from the node (or root) `before`, that is no outcome of the problem.
 
     Raises
     ------
@@ -340,7 +340,7 @@ def draw_noise(problem: Problem, names: Iterable[NodeName], rng: np.random.Gener
     return steps
 
 
-def walk(
+def draw_nodes(
     problem: Problem, rng: np.random.Generator, start: NodeName | None = None
 ) -> Iterator[NodeName]:
     """Nodes of a path after `start` (the root by default), drawn one by one."""

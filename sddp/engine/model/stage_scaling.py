@@ -57,7 +57,7 @@ def stage_scaling(compiled: StageData, sizes: Floats) -> Scaling:
 
 
 def check_range(compiled: StageData, entries: Mapping[str, Floats], where: str) -> None:
-    """Refuse noise entries outside the support that the units of the stage are not made for.
+    """Reject noise entries outside the support that the units of the stage are not made for.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The extensive form: an acyclic problem as one linear programme over its scenario tree.
+"""The extensive form: an acyclic problem as one linear program over its scenario tree.
 
 Exact and slow: the oracle for small problems. Risk is nested as in training: the cost-to-go of a
 decision is the measure over everything that can happen until the next one.
@@ -79,7 +79,7 @@ class ExtensiveSolution:
 
 @dataclass(eq=False)
 class ExtensiveForm:
-    """Scenario tree of a problem as a linear programme. Made by `extensive_form`."""
+    """Scenario tree of a problem as a linear program. Made by `extensive_form`."""
 
     problem: Problem
     risk: Mapping[NodeName, RiskMeasure]
@@ -104,24 +104,23 @@ class ExtensiveForm:
         """
         arrays = self._lp.arrays()
         scaling = fitted_scaling(arrays).finer(self.problem.accuracy)
-        programme = LinearProgram(arrays, scaling, presolve=True)
+        program = LinearProgram(arrays, scaling, presolve=True)
         if first_state is not None:
-            self._fix_first(programme, first_state)
+            self._fix_first(program, first_state)
         while True:
-            status = programme.solve()
+            status = program.solve()
             if status is Status.INFEASIBLE:
                 raise InfeasibleProblem(
-                    "the extensive form is infeasible: no policy exists; "
-                    f"{self._failing(programme)}"
+                    f"the extensive form is infeasible: no policy exists; {self._failing(program)}"
                 )
             if status is not Status.OPTIMAL:
                 raise SolverError(
-                    f"the extensive form was not solved ({programme.status_text()}); "
-                    f"{self._failing(programme)}"
+                    f"the extensive form was not solved ({program.status_text()}); "
+                    f"{self._failing(program)}"
                 )
-            primal = programme.primal()
-            if not self._add_broken_rows(programme, primal):
-                return self._solution(programme, primal)
+            primal = program.primal()
+            if not self._add_broken_rows(program, primal):
+                return self._solution(program, primal)
 
     def _failing(self, program: LinearProgram) -> str:
         """Node, noise, incoming state and file of a program without a solution, for an error.
@@ -176,18 +175,18 @@ class ExtensiveForm:
             names[start : start + len(own)] = [f"{vertex.node}.{vertex.noise}.{c}" for c in own]
         return names
 
-    def _fix_first(self, programme: LinearProgram, state: Mapping[str, Any]) -> None:
+    def _fix_first(self, program: LinearProgram, state: Mapping[str, Any]) -> None:
         for vertex in self._first_vertices():
             compiled = self.problem.stages[vertex.node]
             values = compiled.states.flatten(state)
-            rows = sp.lil_array((len(values), programme.n_columns))
+            rows = sp.lil_array((len(values), program.n_columns))
             rows[np.arange(len(values)), vertex.first_column + compiled.outgoing] = 1.0
-            programme.add_rows(sp.csr_array(rows), values, values)
+            program.add_rows(sp.csr_array(rows), values, values)
 
     def _first_vertices(self) -> list[Vertex]:
         return self.vertices[: len(self.problem.first_outcomes())]
 
-    def _solution(self, programme: LinearProgram, primal: Floats) -> ExtensiveSolution:
+    def _solution(self, program: LinearProgram, primal: Floats) -> ExtensiveSolution:
         first = []
         for vertex in self._first_vertices():
             names = self.problem.stages[vertex.node].column_names
@@ -195,9 +194,9 @@ class ExtensiveForm:
             first.append(
                 (vertex.node, vertex.noise, dict(zip(names, values.tolist(), strict=True)))
             )
-        return ExtensiveSolution(self.problem.sign * programme.objective(), first)
+        return ExtensiveSolution(self.problem.sign * program.objective(), first)
 
-    def _add_broken_rows(self, programme: LinearProgram, primal: Floats) -> bool:
+    def _add_broken_rows(self, program: LinearProgram, primal: Floats) -> bool:
         found = False
         for vertex in self.vertices:
             compiled = self.problem.stages[vertex.node]
@@ -207,9 +206,9 @@ class ExtensiveForm:
             columns = vertex.first_column + compiled.generator_columns
             rows, upper = generator.violated(primal[columns], ROW_TOLERANCE)
             if len(upper):
-                full = sp.lil_array((len(upper), programme.n_columns))
+                full = sp.lil_array((len(upper), program.n_columns))
                 full[:, columns] = rows
-                programme.add_rows(sp.csr_array(full), np.full(len(upper), -np.inf), upper)
+                program.add_rows(sp.csr_array(full), np.full(len(upper), -np.inf), upper)
                 found = True
         return found
 
@@ -228,7 +227,7 @@ def extensive_form(
     Raises
     ------
     ModelError
-        The graph has a cycle, the tree is too large, or a measure has no linear programme.
+        The graph has a cycle, the tree is too large, or a measure has no linear program.
     """
     if problem.graph.reverse_topological() is None:
         raise ModelError("the graph has a cycle, so its scenario tree is infinite; use train")
@@ -368,7 +367,7 @@ def _add_risk(
 
 
 class _Assembly:
-    """Collects columns and rows of a large linear programme."""
+    """Collects columns and rows of a large linear program."""
 
     def __init__(self) -> None:
         self._n = 0
@@ -414,7 +413,7 @@ class _Assembly:
         self._row_upper.append(float(upper))
 
     def arrays(self) -> Arrays:
-        """The whole programme."""
+        """The whole program."""
         lower, upper = np.concatenate(self._lower), np.concatenate(self._upper)
         for columns, low, high in self._changes:
             lower[columns], upper[columns] = low, high

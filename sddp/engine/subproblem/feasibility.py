@@ -83,27 +83,27 @@ def feasibility_cut(
     amounts = np.concatenate([np.tile(1.0 / rows[:n_static], 2), [common]])
     money = float(np.exp2(np.round(np.log2(amounts).mean())))
     units = Scaling(np.concatenate([sizes, amounts]), rows, money).finer(scaling.accuracy)
-    status, programme = solve_once(elastic(arrays, n_static), units)
+    status, program = solve_once(elastic(arrays, n_static), units)
     if status is Status.INFEASIBLE:
         return Infeasibility(Cut(np.zeros_like(incoming), 1.0), np.inf, incoming, realisation)
     if status is not Status.OPTIMAL:
-        names = [*compiled.row_names, *(f"added[{i}]" for i in range(programme.n_rows - n_static))]
+        names = [*compiled.row_names, *(f"added[{i}]" for i in range(program.n_rows - n_static))]
         missed = [f"{side}[{row}]" for side in ("below", "above") for row in names[:n_static]]
-        file = programme.write("sddp", [*compiled.column_names, *missed, "below[added]"], names)
+        file = program.write("sddp", [*compiled.column_names, *missed, "below[added]"], names)
         raise SolverError(
             f"{where}: infeasible by the stage LP, but phase one was "
-            f"not solved ({programme.status_text()}); written to {file}"
+            f"not solved ({program.status_text()}); written to {file}"
         )
-    broken = float((programme.primal()[n_columns:] / amounts).sum())  # in the units of the rows
+    broken = float((program.primal()[n_columns:] / amounts).sum())  # in the units of the rows
     if broken <= 2.0 * FEASIBILITY_TOLERANCE * scaling.accuracy:
         return None
-    intercept, slope = programme.minorant(compiled.incoming)
+    intercept, slope = program.minorant(compiled.incoming)
     size = float((np.abs(slope) * sizes[compiled.incoming]).max(initial=0.0))
     if size < SLOPE_TOLERANCE:
         slope, size = np.zeros_like(slope), 1.0
     if compiled.homogeneous:
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
-    shortfall = programme.objective()
+    shortfall = program.objective()
     cut = Cut(slope / size, intercept / size)
     return Infeasibility(cut, shortfall, incoming, realisation)
 

@@ -66,7 +66,7 @@ class ReducedStage:
         Their two bounds.
     row_position : integer array
         Position of each row of the compiled stage among the rows kept, -1 where it is gone.
-    resting : integer array
+    removable : integer array
         Kept columns that are at least 0 whatever the state and the noise, and free of noise.
     """
 
@@ -78,7 +78,7 @@ class ReducedStage:
     bound_lower: MovingBounds
     bound_upper: MovingBounds
     row_position: Ints
-    resting: Ints
+    removable: Ints
 
     def column_position(self) -> Ints:
         """Position among the kept columns of each compiled column, -1 where it is gone."""
@@ -121,7 +121,9 @@ def reduce_stage(compiled: StageData) -> ReducedStage:
         bound_lower=_moving_bounds(work, "lower", moving, position),
         bound_upper=_moving_bounds(work, "upper", moving, position),
         row_position=row_position,
-        resting=np.array([position[c] for c in others if _may_rest(work, c)], dtype=np.int64),
+        removable=np.array(
+            [position[c] for c in others if _may_be_removed(work, c)], dtype=np.int64
+        ),
     )
 
 
@@ -147,7 +149,7 @@ def _moving_bounds(
     return MovingBounds(constant, state_map)
 
 
-def _may_rest(work: Elimination, column: int) -> bool:
+def _may_be_removed(work: Elimination, column: int) -> bool:
     steady = column not in work.noisy_columns and column not in work.moving["lower"]
     return steady and work.lower[column] == 0.0
 

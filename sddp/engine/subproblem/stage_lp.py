@@ -1,10 +1,10 @@
-"""The linear programme of a stage as the solver sees it: only the part that matters.
+"""The linear program of a stage as the solver sees it: only the part that matters.
 
 Two things keep it small, and change no solution. The incoming state is a number, not a column:
-what it adds moves the right-hand sides. And columns that may rest at zero (assets that nobody
-wants) stay outside until their reduced cost says that they would help; rows are then added to
-few columns, which is what a re-solve pays for. Outside columns are priced after every solve by
-one product, so an optimum of the small programme is an optimum of the whole one.
+what it adds moves the right-hand sides. And columns that may be zero (assets that nobody holds)
+are inactive, not in the solver, until their reduced cost says that they would help; rows are then
+added to few columns, which is what a re-solve pays for. Inactive columns are priced by one product
+after every solve, so an optimum of the small program is an optimum of the whole one.
 
 Every solve gives a cut: an affine lower bound on the value as a function of the incoming state. It
 is the dual objective of the whole stage at the multipliers found, each column at the bound that the
@@ -37,15 +37,15 @@ from sddp.lp import (
 )
 from sddp.lp_model import CHECK_TOLERANCE, Sides, clamped
 
-# Below this many columns that may rest, pricing them costs more than solving with them.
-FEWEST_RESTING = 24
+# Below this many removable columns, pricing them costs more than solving with them.
+FEWEST_REMOVABLE = 24
 
 # A slack, or a reduced cost, above it (in the solver's units) is surely no rounding: the row does
 # not hold the solution, the column is not basic.
 CLEAR = 1e-7
 
-# Columns called in after one solve: too few cost solves, too many make each one dearer.
-CALLED_AT_ONCE = 12
+# Columns added after one solve: too few cost solves, too many make each one dearer.
+ADDED_AT_ONCE = 12
 
 
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
@@ -76,8 +76,8 @@ class StageLP:
     arrays : Arrays
         Its first columns are the incoming state. Bounds that move are given at state 0.
     n_state : int
-    resting : integer array
-        Columns that may be left outside: their lower bound is 0 at all times, and neither their
+    removable : integer array
+        Columns that may be inactive: their lower bound is 0 at all times, and neither their
         cost nor their coefficients ever change.
     scaling : Scaling
         Of the columns and rows of `arrays`.
@@ -89,7 +89,7 @@ class StageLP:
         self,
         arrays: Arrays,
         n_state: int,
-        resting: Ints,
+        removable: Ints,
         scaling: Scaling,
         effort: Effort,
         movement: Movement | None = None,
@@ -106,17 +106,17 @@ class StageLP:
         self._state = np.zeros(n_state)
         self._taken = np.zeros(self._n_static)  # what the state takes from the sides of each row
         self._find_moved(np.unique(arrays.matrix[:, :n_state].nonzero()[0]))
-        resting = resting[arrays.column_upper[resting] >= 0.0]
-        self._resting = resting if len(resting) >= FEWEST_RESTING else resting[:0]
-        self._awake = np.setdiff1d(np.arange(n_state, len(arrays.cost)), self._resting)
+        removable = removable[arrays.column_upper[removable] >= 0.0]
+        self._removable = removable if len(removable) >= FEWEST_REMOVABLE else removable[:0]
+        self._kept = np.setdiff1d(np.arange(n_state, len(arrays.cost)), self._removable)
         self._ages = np.zeros(len(arrays.cost), dtype=np.int64)
-        self._place(self._awake)
+        self._place(self._kept)
         self.offset = arrays.offset
         self._cut: Cut | None = None  # of the last solution, once it was asked for
-        self._outside_costs = np.zeros(0)  # reduced costs of the columns outside
+        self._inactive_costs = np.zeros(0)  # reduced costs of the inactive columns
         self.rows = LazyRows(len(arrays.cost))
         self.lp = LinearProgram(
-            _restricted(arrays, self._awake), scaling.of_columns(self._awake), effort
+            _restricted(arrays, self._kept), scaling.of_columns(self._kept), effort
         )
 
     def set_state(self, state: Floats) -> None:
@@ -135,22 +135,22 @@ class StageLP:
         self._move_bounds()
 
     def set_column_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
-        """Replace bounds of some columns; outside ones that may not stay at zero alone come in."""
+        """Replace bounds of some columns; inactive ones that need no longer be zero are added."""
         self._columns.set(columns, clamped(np.array((lower, upper))))
         position = self._position[columns]
-        if len(self._outside) == 0:
+        if len(self._inactive) == 0:
             self.lp.set_column_bounds(position.astype(np.int32), lower, upper)
             return
-        inside = position >= 0
-        self.lp.set_column_bounds(position[inside].astype(np.int32), lower[inside], upper[inside])
-        self._call_in(columns[~inside & (upper != 0.0)].astype(np.int64))
+        active = position >= 0
+        self.lp.set_column_bounds(position[active].astype(np.int32), lower[active], upper[active])
+        self._add_columns(columns[~active & (upper != 0.0)].astype(np.int64))
 
     def set_costs(self, columns: NDArray[np.int32], costs: Floats) -> None:
-        """Replace cost coefficients of columns that do not rest."""
+        """Replace cost coefficients of columns that are not removable."""
         self._cost[columns] = costs
         position = self._position[columns]
-        inside = position >= 0
-        self.lp.set_costs(position[inside].astype(np.int32), costs[inside])
+        active = position >= 0
+        self.lp.set_costs(position[active].astype(np.int32), costs[active])
 
     def set_row_bounds(self, rows: NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Replace both sides of some rows of `arrays`."""
@@ -158,7 +158,7 @@ class StageLP:
         self._write_row_bounds(rows)
 
     def set_coefficients(self, rows: Ints, columns: Ints, values: Floats) -> None:
-        """Replace entries, in columns that do not rest, of the matrix of `arrays`."""
+        """Replace entries, in columns that are not removable, of the matrix of `arrays`."""
         if len(rows) == 0:
             return
         with warnings.catch_warnings():  # an entry that was 0 under the first noise
@@ -176,7 +176,7 @@ class StageLP:
         """Add rows."""
         self.rows.append(table)
         lower = table.lower - table.coefficients[:, : self._n_state] @ self._state
-        self.lp.add_rows(table.coefficients[:, self._inside], lower, np.full(len(table), np.inf))
+        self.lp.add_rows(table.coefficients[:, self._active], lower, np.full(len(table), np.inf))
 
     def truncate(self, n_rows: int) -> None:
         """Remove all added rows but the first `n_rows`."""
@@ -193,20 +193,20 @@ class StageLP:
             # Only what is clear of its side is surely basic; a degenerate row stays.
             sides = self.lp.model.sides.lower[start:]
             idle = old[point.values[start:][old] - sides[old] > CLEAR]
-        if len(self._resting):
-            self._send_out_idle()
+        if len(self._removable):
+            self._remove_idle_columns()
         if len(idle):
             self._remove_rows(idle)
 
-    def _send_out_idle(self) -> None:
+    def _remove_idle_columns(self) -> None:
         point, n = self.lp.point(), self.lp.n_columns
         primal, reduced = point.values[:n], point.weights[:n]
-        self._ages[self._inside] = np.where(primal == 0.0, self._ages[self._inside] + 1, 0)
-        self._ages[self._awake] = 0
-        places = np.flatnonzero(self._ages[self._inside] > MAXIMAL_AGE)
+        self._ages[self._active] = np.where(primal == 0.0, self._ages[self._active] + 1, 0)
+        self._ages[self._kept] = 0
+        places = np.flatnonzero(self._ages[self._active] > MAXIMAL_AGE)
         if len(places):
             # Only what would surely cost something is surely outside the basis.
-            self._send_out(places[reduced[places] > CLEAR])
+            self._remove_columns(places[reduced[places] > CLEAR])
 
     def solve(self, *, loosely: bool = False) -> Status:
         """Solve from the present basis, adding columns until none would help.
@@ -217,22 +217,22 @@ class StageLP:
         while True:
             status = solve()
             if status is not Status.OPTIMAL:
-                if len(self._outside) == 0:
+                if len(self._inactive) == 0:
                     return status
-                self._call_in(self._outside)
+                self._add_columns(self._inactive)
                 continue
             self._cut = None
-            if len(self._outside) == 0 and len(self.lp.point().free) == 0:
+            if len(self._inactive) == 0 and len(self.lp.point().free) == 0:
                 return status
-            self._outside_costs = self.reduced_costs()[self._outside]
-            wanted = self._wanted(FEASIBILITY_TOLERANCE, CALLED_AT_ONCE)
+            self._inactive_costs = self.reduced_costs()[self._inactive]
+            wanted = self._wanted(FEASIBILITY_TOLERANCE, ADDED_AT_ONCE)
             if len(wanted) == 0:
                 if self._is_tight() or loosely:
                     return status
-                # What single columns outside promise within the tolerance adds up.
-                wanted = self._wanted(0.0, len(self._outside))
+                # What single inactive columns offer within the tolerance adds up.
+                wanted = self._wanted(0.0, len(self._inactive))
                 solve = self.lp.solve if len(wanted) else self.lp.solve_otherwise
-            self._call_in(wanted)
+            self._add_columns(wanted)
 
     def objective(self) -> float:
         """Optimal value, offset and the state's own cost included, by the multipliers."""
@@ -275,11 +275,11 @@ class StageLP:
         """What the state takes from the sides of some rows of `arrays`."""
         return self._taken[rows]
 
-    def whole(self, inside: Floats) -> Floats:
+    def whole(self, active: Floats) -> Floats:
         """All columns, shape (n, n_columns), from those that the solver holds."""
-        values = np.zeros((len(inside), len(self._cost)))
+        values = np.zeros((len(active), len(self._cost)))
         values[:, : self._n_state] = self._state
-        values[:, self._inside] = inside
+        values[:, self._active] = active
         return values
 
     def agree(self, columns: Floats, values: Floats) -> NDArray[np.bool_]:
@@ -292,39 +292,39 @@ class StageLP:
         return agree
 
     def basis(self) -> Basis:
-        """The present basis; outside columns at their bound, none for the state's."""
+        """The present basis; inactive columns at their bound, none for the state's."""
         own = self.lp.basis()
         columns = np.full(len(self._cost) - self._n_state, AT_LOWER, dtype=np.int8)
-        columns[self._inside - self._n_state] = own.columns
+        columns[self._active - self._n_state] = own.columns
         return Basis(columns, own.rows)
 
     def start_from(self, basis: Basis | None) -> None:
         """Forget what the solver remembers; start from `basis` (None: all slack)."""
-        wanted = self._awake
+        wanted = self._kept
         if basis is not None:
             used = np.flatnonzero(basis.columns != AT_LOWER) + self._n_state
             wanted = np.concatenate([wanted, np.setdiff1d(used, wanted)])
         # The order of columns is part of what a solve depends on.
-        if not np.array_equal(self._inside[: len(wanted)], wanted):
-            self._send_out(np.arange(len(self._awake), len(self._inside)))
-            self._call_in(wanted[len(self._awake) :])
-        self._send_out(np.arange(len(wanted), len(self._inside)))
+        if not np.array_equal(self._active[: len(wanted)], wanted):
+            self._remove_columns(np.arange(len(self._kept), len(self._active)))
+            self._add_columns(wanted[len(self._kept) :])
+        self._remove_columns(np.arange(len(wanted), len(self._active)))
         if basis is not None:
-            basis = Basis(basis.columns[self._inside - self._n_state], basis.rows)
+            basis = Basis(basis.columns[self._active - self._n_state], basis.rows)
         self.lp.start_from(basis)
 
     def _wanted(self, tolerance: float, at_most: int) -> Ints:
-        """Outside columns whose reduced cost would lower the value, the best first."""
-        outside = self._outside
-        if len(outside) == 0:
-            return outside
-        units = self._scaling.columns[outside] / self._scaling.money
-        costs = self._outside_costs * units
-        costs[self._columns.upper[outside] <= 0.0] = 0.0
+        """Inactive columns whose reduced cost would lower the value, the best first."""
+        inactive = self._inactive
+        if len(inactive) == 0:
+            return inactive
+        units = self._scaling.columns[inactive] / self._scaling.money
+        costs = self._inactive_costs * units
+        costs[self._columns.upper[inactive] <= 0.0] = 0.0
         if costs.min() >= -tolerance:
-            return outside[:0]
+            return inactive[:0]
         best = np.argsort(costs, kind="stable")[:at_most]
-        wanted: Ints = outside[best[costs[best] < -tolerance]]
+        wanted: Ints = inactive[best[costs[best] < -tolerance]]
         return wanted
 
     @property
@@ -335,9 +335,9 @@ class StageLP:
             if len(self.lp.point().free):
                 self._correction, added = self._weighed_free_costs()
                 slope += added
-            if len(self._outside):
-                missing = np.minimum(self._outside_costs, 0.0)
-                self._correction += float(missing @ self._columns.upper[self._outside])
+            if len(self._inactive):
+                missing = np.minimum(self._inactive_costs, 0.0)
+                self._correction += float(missing @ self._columns.upper[self._inactive])
             if self._movement is not None:
                 slope += self._movement_slope()
             own = float(self._cost[: self._n_state] @ self._state) + self.offset
@@ -348,7 +348,7 @@ class StageLP:
     def _is_tight(self) -> bool:
         """Whether the cut gives the objective of the solution, up to rounding.
 
-        It may be below it by what columns outside promise, and bounds that rows imply take up.
+        It may be below it by what inactive columns offer, and bounds that rows imply take up.
         """
         _ = self.cut
         room = CHECK_TOLERANCE * self._scaling.money
@@ -361,15 +361,15 @@ class StageLP:
         """What bounds that move with the state add to the slope."""
         assert self._movement is not None
         at, lower, upper = self._movement
-        inside = self.lp.reduced_costs()
-        inside[self.lp.point().free] = 0.0
-        if len(self._outside):
+        active = self.lp.reduced_costs()
+        active[self.lp.point().free] = 0.0
+        if len(self._inactive):
             reduced = np.zeros(len(self._cost))
-            reduced[self._inside] = inside
-            reduced[self._outside] = np.minimum(self._outside_costs, 0.0)
+            reduced[self._active] = active
+            reduced[self._inactive] = np.minimum(self._inactive_costs, 0.0)
             moving = reduced[at]
         else:
-            moving = inside[self._position[at]]
+            moving = active[self._position[at]]
         slope = np.zeros(self._n_state)
         slope += lower.slope(np.maximum(moving, 0.0))
         slope += upper.slope(np.minimum(moving, 0.0))
@@ -383,7 +383,7 @@ class StageLP:
         """
         self.lp.refine_duals()
         value, slope = 0.0, np.zeros(self._n_state)
-        free = self._inside[self.lp.point().free]
+        free = self._active[self.lp.point().free]
         costs, primal = self.lp.reduced_costs()[self._position[free]], self.primal()[free]
         for column, cost, at, term in zip(free, costs, primal, self._cost_terms(free), strict=True):
             implied = self._implied_bound(int(column), cost)
@@ -414,7 +414,7 @@ class StageLP:
         rows, sides = _dense(self._static[holding]), self._rows.both[:, holding]
         return implied_bound(column, reduced, rows, sides, (lower, upper), maps, self._state)
 
-    def _call_in(self, columns: Ints) -> None:
+    def _add_columns(self, columns: Ints) -> None:
         if len(columns) == 0:
             return
         entries = self.rows.coefficients[:, columns].T
@@ -424,18 +424,18 @@ class StageLP:
         units = self._scaling.columns[columns]
         self.lp.add_columns(self._cost[columns], lower, upper, entries, units)
         self._ages[columns] = 0
-        self._place(np.concatenate([self._inside, columns]))
+        self._place(np.concatenate([self._active, columns]))
 
-    def _send_out(self, places: Ints) -> None:
-        """Remove inside columns, given by their place in the solver."""
+    def _remove_columns(self, places: Ints) -> None:
+        """Remove active columns, given by their place in the solver."""
         self.lp.delete_columns(places)
-        self._place(np.delete(self._inside, places))
+        self._place(np.delete(self._active, places))
 
-    def _place(self, inside: Ints) -> None:
-        self._inside = inside
+    def _place(self, active: Ints) -> None:
+        self._active = active
         self._position = np.full(len(self._cost), -1, dtype=np.int64)
-        self._position[inside] = np.arange(len(inside))
-        self._outside: Ints = self._resting[self._position[self._resting] < 0]
+        self._position[active] = np.arange(len(active))
+        self._inactive: Ints = self._removable[self._position[self._removable] < 0]
 
     def _remove_rows(self, positions: Ints) -> None:
         self.rows.remove(positions)

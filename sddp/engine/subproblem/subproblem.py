@@ -54,7 +54,7 @@ class Work:
     Attributes
     ----------
     lp : Effort
-        Solves, simplex pivots and seconds of the linear programmes.
+        Solves, simplex pivots and seconds of the linear programs.
     cost_to_go_seconds, generator_seconds : float
         Time spent on evaluating the cost-to-go, and on the row generators.
     bunched : int
@@ -130,7 +130,7 @@ class Subproblem:
         self.stage_lp = StageLP(
             arrays,
             n_state,
-            reduced.resting,
+            reduced.removable,
             self._scaling,
             work.lp,
             movement if len(reduced.bound_columns) else None,
@@ -236,10 +236,10 @@ class Subproblem:
 
     def _dual_values(self, sides: RightHandSides) -> Floats:
         """Dual values, without the offset, of the last multipliers under other sides of rows."""
-        programme = self.stage_lp
-        here = programme.value_of_sides(sides.rows, *programme.sides(sides.rows))
-        change = programme.value_of_sides(sides.rows, sides.lower, sides.upper) - here
-        return programme.objective() - programme.offset + change
+        program = self.stage_lp
+        here = program.value_of_sides(sides.rows, *program.sides(sides.rows))
+        change = program.value_of_sides(sides.rows, sides.lower, sides.upper) - here
+        return program.objective() - program.offset + change
 
     def _keeps_rows(self, primals: Floats, outgoing: Floats, tolerance: float) -> NDArray[np.bool_]:
         """Whether each of some solutions, shape (n, n_columns), breaks no row."""
@@ -275,7 +275,7 @@ class Subproblem:
         rows = LinearConstraints.of_cuts(supports, self.n_theta, recurring=False)
         self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
 
-    def leans_on_bound(
+    def bound_is_active(
         self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
     ) -> bool:
         """Whether the value at a state would be lower if the assumed bound were.

@@ -1,4 +1,4 @@
-"""Ctrl-C at a safe point: between linear programmes nothing is half-written."""
+"""Ctrl-C at a safe point: between linear programs nothing is half-written."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class Training:
         self.certifier = Certifier(self.problem, risk, self.root_risk, self.reference)
         self.certified: Certificate | None = None
         self._pool = self.workers.start(self.here, self.build)
-        self._untold: list[list[CutUpdates]] = [[] for _ in range(self.paths.most)]
+        self._pending: list[list[CutUpdates]] = [[] for _ in range(self.paths.most)]
         self._work: dict[int, Work] = {0: self.subproblems.work}
         self._memory: dict[StoppingRule, Any] = {}
         self._visits: list[Visit] = []  # of the first path
@@ -238,7 +238,7 @@ class Training:
             self._n_sampled += 1
             path, rest = begin_path(sampled, root)
             check_path(self.problem, path)
-            first, untold = self._first_decision(path[0], tolerance), self._untold[number]
+            first, untold = self._first_decision(path[0], tolerance), self._pending[number]
             tasks.append(PathTask(number, iteration, path, tolerance, untold, first, rest))
         beside = self._beside(root, tasks[0].path[0], tolerance)
         tasks[0] = tasks[0]._replace(beside=beside)
@@ -248,16 +248,16 @@ class Training:
         """Tell each path what the others have found, and the first one at once."""
         self._visits = results[0].visits
         for number, result in enumerate(results):
-            self._untold[number] = []
+            self._pending[number] = []
             self._work[number] = result.work
             self.certifier.note(result.decisions)
         for number, result in enumerate(results):
-            for other, untold in enumerate(self._untold):
+            for other, untold in enumerate(self._pending):
                 if other != number:
                     untold.append(result.updates)
-        for updates in self._untold[0]:  # the bound is that of everything found so far
+        for updates in self._pending[0]:  # the bound is that of everything found so far
             self.subproblems.apply(updates)
-        self._untold[0] = []
+        self._pending[0] = []
         costs = [abs(visit.stage_cost) for visit in self._visits]
         self.certifier.largest_cost = max([self.certifier.largest_cost, *costs])
         if not self.log and self.problem.homogeneous:
@@ -339,7 +339,7 @@ class Training:
             dict.fromkeys(
                 visit.node
                 for visit in visits
-                if self.subproblems[visit.node].leans_on_bound(
+                if self.subproblems[visit.node].bound_is_active(
                     visit.incoming, visit.noise, visit.solution, ACTIVE_TOLERANCE * scale
                 )
             )

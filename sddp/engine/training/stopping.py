@@ -35,7 +35,7 @@ class LogEntry:
     seconds : float
         Since training began.
     solves : int
-        Linear programmes solved since training began.
+        Linear programs solved since training began.
     tolerance : float
         To which rows were refined in this iteration, relative.
     warnings : int

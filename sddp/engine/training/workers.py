@@ -241,13 +241,11 @@ class _ProcessPool:
             self._beside.append(_Process(self._build))
         for process, share in zip(self._beside, shares[1:], strict=False):
             process.send(share)
-        answers = [self._here.run(shares[0], interrupt)]
-        answers += [process.receive() for process in self._beside[:asked]]
-        found = {
-            task.number: result
-            for share, results in zip(shares, answers, strict=True)
-            for task, result in zip(share, results, strict=True)
-        }
+        found: dict[int, PathResult] = {}
+        for task in shares[0]:
+            found[task.number] = self._here[task.number].run(task, interrupt)
+        for process, share in zip(self._beside, shares[1:], strict=False):
+            found |= zip((task.number for task in share), process.receive(), strict=True)
         return [found[task.number] for task in tasks]
 
     def close(self) -> None:

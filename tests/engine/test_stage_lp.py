@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LinearConstraints
-from sddp.engine.subproblem.stage_lp import FEWEST_RESTING, StageLP
+from sddp.engine.subproblem.stage_lp import FEWEST_REMOVABLE, StageLP
 from sddp.lp import AT_LOWER, AT_UPPER, BASIC, Arrays, Effort, LinearProgram, Scaling, Status
 from tests.engine.support import SOLVER
 from tests.oracles import solve_lp
 
-N_STATE, N_AWAKE, N_RESTING, N_ROWS = 3, 5, 36, 7
-N_COLUMNS = N_STATE + N_AWAKE + N_RESTING
-AWAKE, RESTING = np.arange(N_STATE, N_STATE + N_AWAKE), np.arange(N_STATE + N_AWAKE, N_COLUMNS)
-# A point that keeps rows as they are made, without any resting column.
-INNER = np.where(np.arange(N_COLUMNS) < N_STATE + N_AWAKE, 0.5, 0.0)
+N_STATE, N_KEPT, N_RESTING, N_ROWS = 3, 5, 36, 7
+N_COLUMNS = N_STATE + N_KEPT + N_RESTING
+KEPT, RESTING = np.arange(N_STATE, N_STATE + N_KEPT), np.arange(N_STATE + N_KEPT, N_COLUMNS)
+# A point that keeps rows as they are made, without any removable column.
+INNER = np.where(np.arange(N_COLUMNS) < N_STATE + N_KEPT, 0.5, 0.0)
 INDEX = np.int32
 
 
@@ -68,13 +68,13 @@ class Pair:
 
 
 def pair(rng: np.random.Generator, *, integral: bool = False, unit: float = 1.0) -> Pair:
-    """Columns of both kinds in a box; most resting ones are too dear to be wanted.
+    """Columns of both kinds in a box; most removable ones are too dear to be wanted.
 
     `integral` makes ties everywhere: entries, costs and sides are small whole numbers.
     """
     shape = (N_ROWS, N_COLUMNS)
     matrix = rng.normal(size=shape) * (rng.random(shape) < 0.6)
-    cost = np.concatenate([rng.normal(size=N_STATE + N_AWAKE), rng.uniform(0.0, 4.0, N_RESTING)])
+    cost = np.concatenate([rng.normal(size=N_STATE + N_KEPT), rng.uniform(0.0, 4.0, N_RESTING)])
     upper, width = rng.uniform(0.5, 2.0, N_COLUMNS), rng.uniform(0.1, 0.6, N_ROWS)
     inner, state = INNER, rng.uniform(0.4, 0.6, N_STATE)
     if integral:
@@ -107,13 +107,13 @@ def set_state(p: Pair) -> None:
     p.stage_lp.set_state(p.state)
 
 
-def bound_awake_columns(p: Pair) -> None:
-    at = some(p.rng, AWAKE, 2)
+def bound_kept_columns(p: Pair) -> None:
+    at = some(p.rng, KEPT, 2)
     lower = p.rng.uniform(-0.3, 0.3, 2)
     _bound(p, at, lower, lower + p.rng.uniform(0.5, 2.0, 2))
 
 
-def bound_resting_columns(p: Pair) -> None:
+def bound_removable_columns(p: Pair) -> None:
     at = some(p.rng, RESTING, 8)
     _bound(p, at, np.zeros(8), p.rng.uniform(0.0, 1.0, 8) * (p.rng.random(8) < 0.7))
 
@@ -124,7 +124,7 @@ def _bound(p: Pair, at: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Non
 
 
 def set_costs(p: Pair) -> None:
-    at, costs = some(p.rng, AWAKE), p.rng.normal(size=3)
+    at, costs = some(p.rng, KEPT), p.rng.normal(size=3)
     p.whole.cost[at] = costs
     p.stage_lp.set_costs(at, costs)
 
@@ -138,7 +138,7 @@ def set_row_bounds(p: Pair) -> None:
 
 def set_coefficients(p: Pair) -> None:
     """Of the state and of columns that do not rest."""
-    rows, columns = p.rng.integers(0, N_ROWS, 4), p.rng.permutation(N_STATE + N_AWAKE)[:4]
+    rows, columns = p.rng.integers(0, N_ROWS, 4), p.rng.permutation(N_STATE + N_KEPT)[:4]
     values = p.rng.normal(size=4) * (p.rng.random(4) < 0.8)
     dense = p.whole.matrix.toarray()
     dense[rows, columns] = values
@@ -211,8 +211,8 @@ def solve(p: Pair) -> None:
 
 EDITS: tuple[Callable[[Pair], None], ...] = (
     set_state,
-    bound_awake_columns,
-    bound_resting_columns,
+    bound_kept_columns,
+    bound_removable_columns,
     set_costs,
     set_row_bounds,
     set_coefficients,
@@ -313,7 +313,7 @@ def test_ties_everywhere(seed):
 def menu(
     costs: np.ndarray, *, upper: float = np.inf, dear: float = 10.0, need: float = 1.0
 ) -> StageLP:
-    """Cover ``need - x`` by resting columns, one unit each, or by one awake column at `dear`."""
+    """Cover ``need - x`` by removable columns, one unit each, or by one kept column at `dear`."""
     n = len(costs)
     arrays = Arrays(
         np.concatenate([[0.0, dear], costs]),
@@ -327,7 +327,7 @@ def menu(
 
 
 def test_only_columns_that_help_are_called_in():
-    costs = np.full(40, 20.0)  # dearer than the awake column
+    costs = np.full(40, 20.0)  # dearer than the kept column
     costs[7] = 3.0
     stage_lp = menu(costs)
     assert stage_lp.lp.n_columns == 1
@@ -340,9 +340,9 @@ def test_only_columns_that_help_are_called_in():
     )
 
 
-def test_few_resting_columns_stay_inside():
-    stage_lp = menu(np.full(FEWEST_RESTING - 1, 20.0))
-    assert stage_lp.lp.n_columns == FEWEST_RESTING
+def test_few_removable_columns_stay_active():
+    stage_lp = menu(np.full(FEWEST_REMOVABLE - 1, 20.0))
+    assert stage_lp.lp.n_columns == FEWEST_REMOVABLE
 
 
 def test_closed_columns_are_not_called_in_until_they_open():
@@ -399,7 +399,7 @@ def test_columns_that_rested_long_are_sent_out_and_come_back():
 
 def test_a_column_of_the_basis_that_is_zero_is_not_sent_out():
     """ "As much as the state" of something costly: at a state of 0 it is zero, and in the basis."""
-    n = 2 + FEWEST_RESTING  # the state, one column that is always inside, and those that may rest
+    n = 2 + FEWEST_REMOVABLE  # the state, one column that is always inside, and those that may rest
     matrix = np.zeros((1, n))
     matrix[0, [0, 2]] = -1.0, 1.0
     bounds = np.zeros(n), np.ones(n)
@@ -421,7 +421,7 @@ def test_a_column_of_the_basis_that_is_zero_is_not_sent_out():
     assert (effort.pivots, stage_lp.lp.n_columns) == (pivots, 2)
 
 
-def test_what_is_infeasible_without_the_outside_columns_is_solved_with_them():
+def test_what_is_infeasible_without_the_inactive_columns_is_solved_with_them():
     stage_lp = menu(np.arange(1.0, 41.0), upper=0.5, dear=100.0, need=3.0)
     stage_lp.set_column_bounds(np.array([1], dtype=INDEX), np.zeros(1), np.zeros(1))
     assert stage_lp.solve() is Status.OPTIMAL
@@ -430,30 +430,30 @@ def test_what_is_infeasible_without_the_outside_columns_is_solved_with_them():
 
 def test_infeasible_and_unbounded_are_said_of_the_whole_and_undone_by_an_edit():
     stage_lp = menu(np.arange(1.0, 41.0), upper=0.5, dear=100.0, need=30.0)
-    row, awake = np.array([0], dtype=INDEX), np.array([1], dtype=INDEX)
-    stage_lp.set_column_bounds(awake, np.zeros(1), np.zeros(1))
+    row, kept = np.array([0], dtype=INDEX), np.array([1], dtype=INDEX)
+    stage_lp.set_column_bounds(kept, np.zeros(1), np.zeros(1))
     assert stage_lp.solve() is Status.INFEASIBLE  # 40 halves are 20
     assert stage_lp.solve() is Status.INFEASIBLE
     stage_lp.set_state(np.array([29.0]))
     assert stage_lp.solve() is Status.OPTIMAL
     assert stage_lp.objective() == pytest.approx(0.5 * 1 + 0.5 * 2, rel=SOLVER)
-    stage_lp.set_column_bounds(awake, np.zeros(1), np.array([np.inf]))
-    stage_lp.set_costs(awake, np.array([-1.0]))
+    stage_lp.set_column_bounds(kept, np.zeros(1), np.array([np.inf]))
+    stage_lp.set_costs(kept, np.array([-1.0]))
     assert stage_lp.solve() is Status.UNBOUNDED
     stage_lp.set_row_bounds(row, np.array([30.0]), np.array([31.0]))
     assert stage_lp.solve() is Status.OPTIMAL
     assert stage_lp.objective() == pytest.approx(-2.0, rel=SOLVER)
 
 
-def test_an_outside_column_can_make_it_unbounded():
+def test_an_inactive_column_can_make_it_unbounded():
     costs = np.full(40, 20.0)
     costs[11] = -1.0
     assert menu(costs).solve() is Status.UNBOUNDED
     assert menu(costs, upper=2.0).solve() is Status.OPTIMAL
 
 
-@pytest.mark.parametrize("n", [FEWEST_RESTING - 1, FEWEST_RESTING])
-def test_crossed_bounds_are_infeasible_whether_the_column_is_inside_or_not(n):
+@pytest.mark.parametrize("n", [FEWEST_REMOVABLE - 1, FEWEST_REMOVABLE])
+def test_crossed_bounds_are_infeasible_whether_the_column_is_active_or_not(n):
     stage_lp = menu(np.full(n, 20.0))
     stage_lp.solve()
     stage_lp.set_column_bounds(np.array([2], dtype=INDEX), np.zeros(1), np.array([-1.0]))
@@ -482,30 +482,30 @@ def test_from_a_basis_the_next_solution_is_bitwise_the_same(seed):
         return z.tobytes(), d.tobytes(), p.stage_lp.objective(), p.stage_lp.lp.n_columns
 
     expected = answer()
-    costs = p.whole.cost[AWAKE].copy()
+    costs = p.whole.cost[KEPT].copy()
     for _ in range(4):
         for edit in (set_state, append, set_costs, solve, remove_idle_columns):
             edit(p)
-        p.stage_lp.set_costs(AWAKE.astype(INDEX), costs)
+        p.stage_lp.set_costs(KEPT.astype(INDEX), costs)
         assert answer() == expected
     p.stage_lp.start_from(None)
     assert answer() == expected
 
 
 def remove_idle_columns(p: Pair) -> None:
-    """Rows at the front must stay where they are: only columns are sent out."""
+    """Rows at the front must stay where they are: only columns are removed."""
     if p.stage_lp.solve() is Status.OPTIMAL:
-        p.stage_lp._send_out_idle()
+        p.stage_lp._remove_idle_columns()
 
 
 def test_a_basis_speaks_of_all_columns():
     p = pair(np.random.default_rng(3))
     assert p.stage_lp.solve() is Status.OPTIMAL
     basis, inside = p.stage_lp.basis(), p.stage_lp.lp.n_columns
-    assert N_AWAKE < inside < N_AWAKE + N_RESTING  # some stayed outside, some were called in
-    assert len(basis.columns) == N_AWAKE + N_RESTING
+    assert N_KEPT < inside < N_KEPT + N_RESTING  # some stayed outside, some were called in
+    assert len(basis.columns) == N_KEPT + N_RESTING
     outside = p.stage_lp.primal()[RESTING] == 0.0
-    assert np.all((basis.columns[N_AWAKE:] == AT_LOWER) | ~outside | (basis.columns[N_AWAKE:] == 1))
+    assert np.all((basis.columns[N_KEPT:] == AT_LOWER) | ~outside | (basis.columns[N_KEPT:] == 1))
     effort = p.stage_lp.lp.effort
     pivots = effort.pivots
     p.stage_lp.start_from(basis)
