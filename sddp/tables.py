@@ -102,6 +102,12 @@ def frozen_table(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame
     return pd.DataFrame(_locked(values), index=index, columns=columns, copy=False)
 
 
+def window(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame:
+    """DataFrame on `values` themselves, which must be read-only."""
+    assert not values.flags.writeable
+    return pd.DataFrame(values, index=index, columns=columns, copy=False)
+
+
 def frozen_series(values: NDArray[Any], index: Any, name: Hashable) -> pd.Series[float]:
     """Series on a copy of `values` that refuses to be written to."""
     return pd.Series(_locked(values), index=index, name=name, copy=False)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.policy import AllocationPolicy, Regime, belief_over_regimes
 from sddp.allocation.problem import money
 from sddp.allocation.stage import StageInputs, decision_stage
@@ -58,10 +57,9 @@ def without_trading(
     model = declared.model
     for trade in (*model.purchases.values(), *model.sales.values()):
         trade.fix(0.0)
-    view = one_period_distribution(
-        problem.scenarios, stage, belief, float(problem.terms.cash_return[stage])
+    loss = problem.distribution(stage, belief).cvar(
+        float(before[0]), before[1:], problem.model.cvar_confidence
     )
-    loss = view.cvar(float(before[0]), before[1:], problem.model.cvar_confidence)
     cvar = loss / float(before.sum())
     try:
         value = _decide(policy, stage, belief, declared, before).value
@@ -114,10 +112,8 @@ def _stage(
     problem = policy.problem
     if belief is None:
         belief = np.full(problem.scenarios.n_states, 1.0 / problem.scenarios.n_states)
-    view = one_period_distribution(
-        problem.scenarios, stage, belief, float(problem.terms.cash_return[stage])
-    )
-    inputs = StageInputs(model, problem.terms, view, problem.cvar)
+    distribution = problem.distribution(stage, belief)
+    inputs = StageInputs(model, problem.terms, distribution, problem.cvar)
     return decision_stage(inputs, None, np.zeros(len(problem.positions)))
 
 

@@ -1,4 +1,4 @@
-"""What one decision looks out on: the joint law of regime and returns until the next one."""
+"""Joint distribution of regime and returns between a decision and the next one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.risk import tail_probabilities
 from sddp.scenarios import MarkovScenarios
+
+# Probabilities below this are rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,11 @@ class OnePeriodDistribution:
         """CVaR of the loss of holdings, in money."""
         losses = self.losses(cash, assets)
         return float(self.tail(losses, confidence) @ losses)
+
+    def value_at_risk(self, cash: float, assets: Floats, confidence: float) -> float:
+        """VaR of the loss of holdings, in money: the least loss of the tail of `cvar`."""
+        losses = self.losses(cash, assets)
+        return float(losses[self.tail(losses, confidence) > ROUNDING].min())
 
     def mean_return_under(self, weights: Floats) -> Floats:
         """Mean return of each asset under given weights of the outcomes."""

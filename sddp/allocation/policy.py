@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.one_period import one_period_distribution
+from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
 from sddp.display.shown import Shown, listed, number
@@ -61,6 +61,10 @@ class AllocationDecision(Shown):
     cvar : float
         One-period CVaR of the loss, cost of trading included, as a fraction of the wealth before
         trading; computed from the scenarios, not read from the LP.
+    value_at_risk : float
+        The VaR at the same confidence.
+    distribution : OnePeriodDistribution
+        Of the period, under the regime or belief of the decision: what `cvar` is computed from.
     value : float
         Expected terminal wealth under the policy's cuts: optimistic.
     marginal_value : Series by position, cash first
@@ -72,6 +76,8 @@ class AllocationDecision(Shown):
     weights: pd.Series[float]
     cost: float
     cvar: float
+    value_at_risk: float
+    distribution: OnePeriodDistribution
     value: float
     marginal_value: pd.Series[float]
 
@@ -134,15 +140,16 @@ class AllocationPolicy(Shown):
         belief = belief_over_regimes(self.problem, regime)
         before = money(self.problem.positions, holdings)
         self._check_learned(stage, belief)
+        distribution = self.problem.distribution(stage, belief)
         known = np.flatnonzero(belief)
         try:
             if len(known) == 1:
                 decision = self.engine.decide((stage, int(known[0])), {"holdings": before})
             else:
-                decision = self._decide_under(belief, stage, before)
+                decision = self._decide_under(belief, stage, distribution, before)
         except InfeasibleState as error:
             raise InfeasibleState(f"stage {stage}, regime {regime!r}: {error}") from error
-        return self._in_money(decision, before, belief, stage)
+        return self._in_money(decision, before, distribution)
 
     def certificate(self, *, effort: int = 40, seed: int = 0) -> Certificate:
         """How far from the optimum this policy's problem can be at most, in money.
@@ -317,11 +324,13 @@ class AllocationPolicy(Shown):
                     "initial_regime from which it can"
                 )
 
-    def _decide_under(self, belief: Floats, stage: int, before: Floats) -> Decision:
+    def _decide_under(
+        self, belief: Floats, stage: int, distribution: OnePeriodDistribution, before: Floats
+    ) -> Decision:
         arrival = belief @ self.problem.scenarios.transition_matrix[stage]
         arcs = [((stage + 1, int(j)), float(arrival[j])) for j in np.flatnonzero(arrival > 0.0)]
         return self.engine.decide_before(
-            self.problem.stage_before(stage, belief),
+            self.problem.stage_before(stage, distribution),
             arcs,
             {"holdings": before},
             risk=self.engine.checkpoint.risk[(stage, int(belief.argmax()))],
@@ -329,7 +338,7 @@ class AllocationPolicy(Shown):
         )
 
     def _in_money(
-        self, decision: Decision, before: Floats, belief: Floats, stage: int
+        self, decision: Decision, before: Floats, distribution: OnePeriodDistribution
     ) -> AllocationDecision:
         positions, assets = (
             label_index(labels) for labels in (self.problem.positions, self.problem.asset_names)
@@ -339,16 +348,16 @@ class AllocationPolicy(Shown):
         trades = held[1:] - before[1:]
         bought, sold = np.maximum(trades, 0.0), np.maximum(-trades, 0.0)
         cost = float(bought @ terms.purchase_cost + sold @ terms.sale_cost)
-        view = one_period_distribution(
-            self.problem.scenarios, stage, belief, float(terms.cash_return[stage])
-        )
-        loss = view.cvar(float(held[0]), held[1:], self.problem.model.cvar_confidence)
+        money, confidence = (float(held[0]), held[1:]), self.problem.model.cvar_confidence
+        wealth = sum(before.tolist())
         return AllocationDecision(
             trades=pd.Series(trades, index=assets),
             holdings=pd.Series(held, index=positions),
             weights=pd.Series(held / held.sum(), index=positions),
             cost=cost,
-            cvar=(loss + cost) / sum(before.tolist()),
+            cvar=(distribution.cvar(*money, confidence) + cost) / wealth,
+            value_at_risk=(distribution.value_at_risk(*money, confidence) + cost) / wealth,
+            distribution=distribution,
             value=decision.value,
             marginal_value=pd.Series(decision.slope, index=positions),
         )

@@ -9,7 +9,7 @@ import pyomo.environ  # noqa: F401 - before SciPy, see `sddp.engine`
 
 from sddp.allocation.frictionless_growth import frictionless_growth
 from sddp.allocation.model import AllocationModel, Holdings, Terms, warn_about_recourse
-from sddp.allocation.one_period import one_period_distribution
+from sddp.allocation.one_period import OnePeriodDistribution, one_period_distribution
 from sddp.allocation.stage import CvarForm, StageInputs, decision_stage, terminal_stage
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
@@ -73,24 +73,26 @@ class AllocationProblem(Shown):
         start = self.engine.initial_state(first)
         return float(start.sum() * np.prod(1.0 + self.terms.cash_return))
 
-    def stage_before(self, stage: int, belief: Floats) -> PresolvedStage:
-        """The decision problem of a stage under a belief over regimes.
+    def distribution(self, stage: int, belief: Floats) -> OnePeriodDistribution:
+        """Distribution of the returns after a stage, under a belief over regimes."""
+        cash_return = float(self.terms.cash_return[stage])
+        return one_period_distribution(self.scenarios, stage, belief, cash_return)
 
-        But for its tail rows it is the same under every belief: it is prepared once.
+    def stage_before(self, stage: int, distribution: OnePeriodDistribution) -> PresolvedStage:
+        """Decision problem of a stage under a distribution of the period after it.
+
+        All but its tail constraints is the same for every distribution, and presolved once.
         """
-        view = one_period_distribution(
-            self.scenarios, stage, belief, float(self.terms.cash_return[stage])
-        )
         ready = self._prepared.get(stage)
         if ready is None:
-            inputs = StageInputs(self.model, self.terms, view, self.cvar)
+            inputs = StageInputs(self.model, self.terms, distribution, self.cvar)
             declared = decision_stage(inputs, None, np.zeros(len(self.positions)))
             ready = presolve_stage(declared, f"stage {stage}")
             if self.cvar == "lazy":
                 self._prepared[stage] = ready
         rows = ready.compiled.rows
         if isinstance(rows, TailRows):
-            return ready.with_rows(replace(rows, one_period_distribution=view))
+            return ready.with_rows(replace(rows, distribution=distribution))
         return ready
 
     def _facts(self) -> dict[str, str]:

@@ -30,14 +30,14 @@ class StageInputs:
     ----------
     model, terms :
         The allocation model and its numbers per asset.
-    one_period_distribution : OnePeriodDistribution
+    distribution : OnePeriodDistribution
         Outcomes until the next decision, for the risk limit.
     cvar : {"lazy", "explicit"}
     """
 
     model: AllocationModel
     terms: Terms
-    one_period_distribution: OnePeriodDistribution
+    distribution: OnePeriodDistribution
     cvar: CvarForm
 
 
@@ -135,7 +135,7 @@ def _trading_model(inputs: StageInputs) -> Any:
 
 def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
     """CVaR of the loss by Rockafellar and Uryasev: one row and one column per outcome."""
-    view, model = inputs.one_period_distribution, inputs.model
+    view, model = inputs.distribution, inputs.model
     outcomes = range(len(view.probabilities))
     m.outcomes = pyo.Set(initialize=outcomes)
     m.quantile = pyo.Var()
@@ -174,7 +174,7 @@ def _tail_rows(inputs: StageInputs) -> TailRows:
     """The same limit, one row for each tail that a solution actually breaks."""
     assert inputs.model.cvar_limit is not None
     return TailRows(
-        one_period_distribution=inputs.one_period_distribution,
+        distribution=inputs.distribution,
         purchase_cost=inputs.terms.purchase_cost,
         sale_cost=inputs.terms.sale_cost,
         confidence=inputs.model.cvar_confidence,

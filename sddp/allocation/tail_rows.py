@@ -27,13 +27,13 @@ class TailRows:
 
     Parameters
     ----------
-    one_period_distribution : OnePeriodDistribution
+    distribution : OnePeriodDistribution
     purchase_cost, sale_cost : array, shape (n_assets,)
     confidence, limit : float
         The mean of the worst ``1 - confidence`` of losses is at most `limit` times wealth.
     """
 
-    one_period_distribution: OnePeriodDistribution
+    distribution: OnePeriodDistribution
     purchase_cost: Floats
     sale_cost: Floats
     confidence: float
@@ -41,14 +41,14 @@ class TailRows:
 
     @property
     def pool_key(self) -> Hashable:
-        """Stages with the same one_period_distribution share rows."""
-        return self.one_period_distribution.digest
+        """Stages with the same distribution share rows."""
+        return self.distribution.digest
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """See `RowGenerator`; the tolerance is relative to wealth."""
         n = len(self.purchase_cost)
-        losses = self.one_period_distribution.losses(values[0], values[1 : n + 1])
-        tail = self.one_period_distribution.tail(losses, self.confidence)
+        losses = self.distribution.losses(values[0], values[1 : n + 1])
+        tail = self.distribution.tail(losses, self.confidence)
         purchases, sales = values[n + 1 : 2 * n + 1], values[2 * n + 1 : 3 * n + 1]
         cvar = float(tail @ losses + self.purchase_cost @ purchases + self.sale_cost @ sales)
         wealth, breach = float(values[3 * n + 1 : -1].sum()), float(values[-1])
@@ -62,17 +62,15 @@ class TailRows:
         CVaR is convex: that of a combination is at most the combination of the points' own.
         """
         n = len(self.purchase_cost)
-        cvar = [
-            self.one_period_distribution.cvar(float(u[0]), u[1:], self.confidence) for u in outgoing
-        ]
-        row = self._row(np.zeros(len(self.one_period_distribution.probabilities)))
+        cvar = [self.distribution.cvar(float(u[0]), u[1:], self.confidence) for u in outgoing]
+        row = self._row(np.zeros(len(self.distribution.probabilities)))
         row[: n + 1] = 0.0
         return np.array(cvar)[None, :], row[None, :], np.zeros(1)
 
     def tail_form(self) -> TailForm:
         """The same rows as arrays; see `RowGenerator`."""
         n = len(self.purchase_cost)
-        law = self.one_period_distribution
+        law = self.distribution
         returns = law.returns
         cash = np.full((len(returns), 1), law.cash_return)
         fixed = self._row(np.zeros(len(returns)))
@@ -89,7 +87,7 @@ class TailRows:
 
     def digest(self) -> str:
         """Hash of the outcomes and of the limit."""
-        content = hashlib.sha256(self.one_period_distribution.digest.encode())
+        content = hashlib.sha256(self.distribution.digest.encode())
         content.update(self.purchase_cost.tobytes() + self.sale_cost.tobytes())
         content.update(repr((self.confidence, self.limit)).encode())
         return content.hexdigest()
@@ -99,8 +97,8 @@ class TailRows:
         n = len(self.purchase_cost)
         return np.concatenate(
             [
-                [-self.one_period_distribution.cash_return],
-                -self.one_period_distribution.mean_return_under(tail),
+                [-self.distribution.cash_return],
+                -self.distribution.mean_return_under(tail),
                 self.purchase_cost,
                 self.sale_cost,
                 np.full(n + 1, -self.limit),

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from sddp.allocation.model import AllocationModel, per_asset
-from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
 from sddp.allocation.scaling import scaled_to_limit
 from sddp.allocation.training import AllocationResult, frictionless_policy
@@ -34,9 +33,6 @@ REFIT_FAILURES = (DataError, InfeasibleProblem, SolverError)
 
 # A decision whose CVaR is this near the limit, relative to wealth, is held back by it.
 BINDING = 1e-6
-
-# Tail weights below this are what rounding leaves of the next outcome.
-ROUNDING = 1e-12
 
 # What an `AllocationModel` may say asset by asset, and what holds for assets left out.
 PER_ASSET = {"transaction_cost": None, "sale_cost": None, "weight_limit": np.inf}
@@ -182,8 +178,8 @@ class MultistageStrategy:
                 raise
             failure, decision = f"{failure}; {error}".removeprefix("; "), None
         if decision is not None:
-            decision = self._scaled(self.policy, stage, belief, decision, money)
-        note |= self._forecast(self.policy, stage, belief, decision, sum(money.values()))
+            decision = self._scaled(self.policy, decision, money)
+        note |= self._forecast(decision)
         note |= {"bound": self.policy.bound, "failure": failure}
         self.decision_log.append(note | {"seconds": time.perf_counter() - started})
         return pd.Series({CASH: 1.0}) if decision is None else _quoted(decision.weights, view)
@@ -274,8 +270,6 @@ class MultistageStrategy:
     def _scaled(
         self,
         policy: AllocationPolicy,
-        stage: int,
-        belief: Floats,
         decision: AllocationDecision,
         money: Mapping[Hashable, float],
     ) -> AllocationDecision:
@@ -286,17 +280,20 @@ class MultistageStrategy:
         problem = policy.problem
         wanted: Floats = np.asarray(decision.holdings, dtype=float)[1:]
         before: Floats = np.array([money.get(name, 0.0) for name in problem.positions])
-        cash_return = float(problem.terms.cash_return[stage])
+        confidence = problem.model.cvar_confidence
         found = scaled_to_limit(
             wanted,
             before,
-            one_period_distribution(problem.scenarios, stage, belief, cash_return),
+            decision.distribution,
             purchase_cost=problem.terms.purchase_cost,
             sale_cost=problem.terms.sale_cost,
-            confidence=problem.model.cvar_confidence,
+            confidence=confidence,
             limit=limit,
         )
         held = pd.Series(found.holdings, index=decision.holdings.index)
+        loss = decision.distribution.value_at_risk(
+            float(found.holdings[0]), found.holdings[1:], confidence
+        )
         return replace(
             decision,
             trades=pd.Series(found.holdings[1:] - before[1:], index=decision.trades.index),
@@ -304,6 +301,7 @@ class MultistageStrategy:
             weights=held / held.sum(),
             cost=found.cost,
             cvar=found.cvar,
+            value_at_risk=(loss + found.cost) / float(before.sum()),
         )
 
     def _model_of(self, view: View, assets: Sequence[Hashable]) -> AllocationModel:
@@ -336,15 +334,8 @@ class MultistageStrategy:
             money[CASH] += sum((1.0 - float(costs[name])) * money.pop(name) for name in unknown)
         return money
 
-    def _forecast(
-        self,
-        policy: AllocationPolicy,
-        stage: int,
-        belief: Floats,
-        decision: AllocationDecision | None,
-        wealth: float,
-    ) -> dict[str, Any]:
-        """What the model says of the next period."""
+    def _forecast(self, decision: AllocationDecision | None) -> dict[str, Any]:
+        """Risk of the next period by the model."""
         asked, limit = self.model.cvar_limit, self._limit
         if limit is not None and self._trained_limit is not None:
             limit = min(limit, self._trained_limit)
@@ -357,7 +348,7 @@ class MultistageStrategy:
             nothing = {"model_var": float("nan"), "model_cvar": float("nan")}
             return stated | nothing | {"limit_binds": True, "cash": 1.0}
         return stated | {
-            "model_var": model_var(policy, stage, belief, decision, wealth),
+            "model_var": decision.value_at_risk,
             "model_cvar": decision.cvar,
             "limit_binds": limit is not None and decision.cvar >= limit - BINDING,
             "cash": float(decision.weights[CASH]),
@@ -405,25 +396,3 @@ def _quoted(weights: pd.Series[float], view: View) -> pd.Series[float]:
     kept = weights[allowed].copy()
     kept.iloc[0] = 1.0 - float(kept.iloc[1:].sum())  # cash comes first
     return kept
-
-
-def model_var(
-    policy: AllocationPolicy,
-    stage: int,
-    belief: Floats,
-    decision: AllocationDecision,
-    wealth: float,
-) -> float:
-    """One-period VaR of a decision as a fraction of the wealth before it, cost included.
-
-    The least loss in the tail whose mean is `AllocationDecision.cvar`, which takes the worst
-    outcomes until their weights reach ``1 - confidence``.
-    """
-    problem = policy.problem
-    ahead = one_period_distribution(
-        problem.scenarios, stage, belief, float(problem.terms.cash_return[stage])
-    )
-    held = np.asarray(decision.holdings, dtype=np.float64)
-    losses = ahead.losses(float(held[0]), held[1:])
-    tail = ahead.tail(losses, problem.model.cvar_confidence)
-    return float(losses[tail > ROUNDING].min() + decision.cost) / wealth

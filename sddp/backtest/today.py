@@ -11,7 +11,6 @@ import pandas as pd
 
 from sddp.allocation.alternatives import limit_price, without_trading
 from sddp.allocation.model import AllocationModel, Holdings
-from sddp.allocation.one_period import one_period_distribution
 from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.problem import money as money_by_position
@@ -295,10 +294,7 @@ def decide_today(
     wanted[known] += decision.holdings.to_numpy()[1:]
     orders, cash_after = _orders(view, held, wanted, policy, lot)
     unchanged = without_trading(policy, regime=belief, holdings=money)
-    ahead = one_period_distribution(
-        policy.problem.scenarios, 0, belief, float(policy.problem.terms.cash_return[0])
-    )
-    loss = ahead.cvar(
+    loss = decision.distribution.cvar(
         cash_after,
         orders["after"].to_numpy(dtype=float)[known],
         policy.problem.model.cvar_confidence,

@@ -20,8 +20,8 @@ from sddp.tables import (
     checked_series,
     checked_table,
     day,
-    frozen_series,
     frozen_table,
+    window,
 )
 
 Missing = Literal["raise", "carry", "drop"]
@@ -48,9 +48,10 @@ LARGEST_RETURN = 10.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class View:
-    """What is known on a date: rows up to and including it, which refuse to be written to.
+    """What is known on a date: rows up to and including it, read-only.
 
-    Every table is a copy of those rows: no later row can be reached from here.
+    Every table is a window on the market's own arrays; nothing is copied. Its rows and its index
+    end on the date.
 
     Attributes
     ----------
@@ -102,16 +103,16 @@ class View:
     def until(self, date: pd.Timestamp) -> View:
         """The part of this view that was known on an earlier date."""
         n_rows = int(self.dates.searchsorted(date, side="right"))
-        # The index too is copied: a slice of it would still hold the later dates in memory.
-        dates = self.dates[:n_rows].copy(deep=True)
+        dates = self.dates[:n_rows]
 
         def table(whole: pd.DataFrame) -> pd.DataFrame:
             skipped = len(self.dates) - len(whole)
             values = whole.to_numpy()[: n_rows - skipped]
-            return frozen_table(values, dates[skipped:], whole.columns)
+            return window(values, dates[skipped:], whole.columns)
 
         def series(whole: pd.Series[float]) -> pd.Series[float]:
-            return frozen_series(whole.to_numpy()[:n_rows], dates, whole.name)
+            values = whole.to_numpy()[:n_rows]
+            return pd.Series(values, index=dates, name=whole.name, copy=False)
 
         return View(
             prices=table(self.prices),
