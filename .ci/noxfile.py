@@ -69,7 +69,7 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
     built = max(folder.glob("*.whl"), key=lambda file: file.stat().st_mtime)
     session.install("-c", LOCK, "--force-reinstall", "--no-deps", str(built))
-    session.install("-c", LOCK, str(built))
+    session.install("-c", LOCK, f"{built}[report]")
     session.chdir(folder)
     session.run("python", str(ROOT / ".ci" / "check_wheel.py"))
 

@@ -329,6 +329,26 @@ def test_importing_the_package_loads_nothing_heavy(what):
     assert printed.stdout.strip() == "[]"
 
 
+def test_everything_but_figures_and_pages_works_without_the_extra_report():
+    rooms = [*ROOMS, "studies.record", "studies.tasks", "evaluation.summary", "bounds.inner"]
+    imports = ", ".join(f"sddp.{name}" for name in rooms if name != "reporting")
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'jinja2', 'PIL')))\n"
+        f"import {imports}\n"
+        "import pandas as pd\n"
+        "from sddp.backtest import EqualWeight, backtest\n"
+        "from sddp.evaluation import summary\n"
+        "prices = pd.DataFrame({'a': [1.0, 2, 3]}, pd.date_range('2020', periods=3))\n"
+        "market = sddp.market.Market(prices)\n"
+        "found = backtest(market, {'s': EqualWeight()}, start='2020', transaction_cost=0.0)\n"
+        "print(len(summary(found)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "1"
+
+
 def test_every_public_name_can_be_imported():
     import sddp
 

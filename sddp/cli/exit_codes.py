@@ -21,6 +21,9 @@ READER_GONE: Final = 141  # 128 + SIGPIPE
 
 WHAT_IS_KEPT: Final = "what was finished is kept"
 
+# Packages of the extra "report".
+REPORT: Final = ("matplotlib", "jinja2", "PIL")
+
 # Set to anything, it shows where an internal error came from.
 TRACE_VARIABLE: Final = "SDDP_TRACEBACK"
 
@@ -62,7 +65,8 @@ def guarded(
         return _fail(_about_file(error), WRONG_INPUT)
     except ImportError as error:
         return _fail(
-            f"the package {error.name} cannot be imported ({error}): install it with pip",
+            f"the package {error.name} cannot be imported ({error}): install it with pip"
+            + (", or sddp-allocation[report]" if error.name in REPORT else ""),
             WRONG_INPUT,
         )
     except MemoryError:

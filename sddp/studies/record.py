@@ -12,16 +12,17 @@ from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from sddp.display.png import png
 from sddp.errors import DataError
 from sddp.labels import with_text_labels
 from sddp.studies.folder import RECORD, ResultFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PACKAGES = (
     "numpy",
@@ -192,6 +193,8 @@ class Run(RunFiles):
 
 def write_figure(folder: Path, name: str, figure: Figure) -> None:
     """Write ``<name>.png``."""
+    from sddp.display.png import png  # matplotlib is of the extra "report"
+
     (folder / f"{name}.png").write_bytes(png(figure))
 
 
