@@ -333,7 +333,12 @@ def test_everything_but_figures_and_pages_works_without_the_extra_report():
     rooms = [*ROOMS, "studies.record", "studies.tasks", "evaluation.summary", "bounds.inner"]
     imports = ", ".join(f"sddp.{name}" for name in rooms if name != "reporting")
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'jinja2', 'PIL')))\n"
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('matplotlib', 'jinja2', 'PIL'):\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
         f"import {imports}\n"
         "import pandas as pd\n"
         "from sddp.backtest import EqualWeight, backtest\n"
