@@ -19,7 +19,12 @@ from sddp.backtest.policy_cache import TrainingCache
 from sddp.cache.fingerprint import NOT_DESCRIBED, generator_for
 from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
-from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator, RollingEstimate
+from sddp.estimation.regimes import RegimeEstimator
+from sddp.estimation.scenario_models import (
+    RollingEstimate,
+    ScenarioEstimate,
+    ScenarioEstimator,
+)
 from sddp.labels import CASH, places_of
 from sddp.market.market import View
 from sddp.rng import Seed, seed_sequence
@@ -58,8 +63,9 @@ class MultistageStrategy:
     seed : int or SeedSequence
         For the paths of training, together with the date. Estimates have their own, that of
         `estimator`.
-    estimator : RegimeEstimator
-        Regimes and scenarios.
+    estimator : ScenarioEstimator
+        Regimes and scenarios: a `RegimeEstimator`, `GivenScenarios` of one's own, or an object with
+        their methods.
     n_stages : int
         Decisions the policy looks ahead; 1 maximizes wealth after one period.
     mode : {"receding", "run-through"}
@@ -101,7 +107,7 @@ class MultistageStrategy:
 
     model: AllocationModel
     seed: Seed
-    estimator: RegimeEstimator
+    estimator: ScenarioEstimator
     n_stages: int = 12
     mode: Mode = "receding"
     future: Future = "trained"
@@ -144,7 +150,7 @@ class MultistageStrategy:
         return self.estimator.period
 
     @property
-    def estimate(self) -> RegimeEstimate | None:
+    def estimate(self) -> ScenarioEstimate | None:
         """Regimes and scenarios in use."""
         return self._rolling.estimate
 
@@ -250,7 +256,7 @@ class MultistageStrategy:
         self._rolling.adopt(estimate)
         return ""
 
-    def _train(self, estimate: RegimeEstimate, view: View, limit: float | None) -> None:
+    def _train(self, estimate: ScenarioEstimate, view: View, limit: float | None) -> None:
         scenarios = estimate.over(self.n_stages)
         model = replace(self._model_of(view, scenarios.asset_names or ()), cvar_limit=limit)
         if self.future == "cost-free":
@@ -370,7 +376,17 @@ def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
         ``SDDP``, the base; ``one regime``, without time dependence; ``costs ignored``, by the
         model but not by the market; ``myopic``, which maximizes wealth after one period;
         ``cost-free future``, one step ahead with the value function of free trading after it.
+
+    Raises
+    ------
+    ModelError
+        The estimator is no `RegimeEstimator`.
     """
+    if not isinstance(base.estimator, RegimeEstimator):
+        raise ModelError(
+            f"estimator={base.estimator!r}: must be a RegimeEstimator, of which there is a variant "
+            "with one regime; state the variants one by one"
+        )
     single = replace(base.estimator.regimes, n_states=1)
     return {
         "SDDP": base,

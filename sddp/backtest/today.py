@@ -19,9 +19,9 @@ from sddp.backtest.multistage import BINDING, MultistageStrategy
 from sddp.backtest.policy_cache import START
 from sddp.backtest.trading import TransactionCosts
 from sddp.cache.store import Record, read_record, write_record
-from sddp.errors import DataError
+from sddp.errors import DataError, ModelError
 from sddp.estimation.fit_cache import Fit
-from sddp.estimation.regimes import RegimeEstimator
+from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator
 from sddp.labels import CASH, Labels, label_index, same_labels
 from sddp.market.market import View
 from sddp.scenarios import MarkovScenarios
@@ -69,13 +69,19 @@ class TrainedModel:
         ------
         DataError, InfeasibleProblem, SolverError
             The rows do not carry an estimate, or no policy keeps the limit.
+        ModelError
+            The strategy's estimator is no `RegimeEstimator`, whose fit a file can hold.
         """
+        settings = strategy.estimator
+        if not isinstance(settings, RegimeEstimator):
+            raise ModelError(
+                f"estimator={settings!r}: must be a RegimeEstimator; a file holds no other one"
+            )
         strategy.refit(view)
         estimate, policy = strategy.estimate, strategy.policy
-        assert estimate is not None
+        assert isinstance(estimate, RegimeEstimate)
         assert policy is not None
         regime = int(estimate.belief(view).argmax())
-        settings = strategy.estimator
         return cls(policy, estimate.fit, regime, view.date, settings.window, settings.period)
 
     def belief(self, view: View) -> Floats:

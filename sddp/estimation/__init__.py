@@ -13,7 +13,13 @@ from sddp.estimation.means import (
     SampleMeans,
     null_mean_distances,
 )
-from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator, RollingEstimate
+from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator
+from sddp.estimation.scenario_models import (
+    GivenScenarios,
+    RollingEstimate,
+    ScenarioEstimate,
+    ScenarioEstimator,
+)
 
 __all__ = [
     "BayesStein",
@@ -23,6 +29,7 @@ __all__ = [
     "Forecast",
     "Forecaster",
     "GivenMeans",
+    "GivenScenarios",
     "MeanEstimator",
     "MeanInputs",
     "PooledMeans",
@@ -31,6 +38,8 @@ __all__ = [
     "RegimeForecaster",
     "RollingEstimate",
     "SampleMeans",
+    "ScenarioEstimate",
+    "ScenarioEstimator",
     "WindowForecaster",
     "null_mean_distances",
 ]

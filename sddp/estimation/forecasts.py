@@ -18,7 +18,8 @@ from sddp.estimation.means import (
     checked_means,
     mean_excess,
 )
-from sddp.estimation.regimes import LimitMeans, RegimeEstimator, RollingEstimate, check_means
+from sddp.estimation.regimes import LimitMeans, check_means
+from sddp.estimation.scenario_models import RollingEstimate, ScenarioEstimator
 from sddp.market.market import View
 from sddp.portfolio import MomentEstimator, Moments, Outcomes, SampleMoments, outcome_moments
 
@@ -207,12 +208,12 @@ class RegimeForecaster:
 
     Parameters
     ----------
-    estimator : RegimeEstimator
+    estimator : ScenarioEstimator
     refit_every : int
         Forecasts between two estimates; the belief is that of today each time.
     """
 
-    estimator: RegimeEstimator
+    estimator: ScenarioEstimator
     refit_every: int = 1
     _rolling: RollingEstimate = field(init=False, repr=False)
 

@@ -7,9 +7,8 @@ share the settings share the fits, and a fit once made can be kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -331,78 +330,6 @@ class RegimeEstimate:
             n_stages=n_stages,
             limit_shift=one.limit_shift,
         )
-
-
-@dataclass
-class RollingEstimate:
-    """The estimate in use, and when it is to be renewed: the state of a strategy between calls.
-
-    Parameters
-    ----------
-    estimator : RegimeEstimator
-    refit_every : int
-        Decisions between two estimates.
-
-    Attributes
-    ----------
-    estimate : RegimeEstimate or None
-        In use.
-    age : int
-        Decisions taken with it.
-    """
-
-    estimator: RegimeEstimator
-    refit_every: int = 1
-    estimate: RegimeEstimate | None = field(default=None, init=False)
-    age: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        if self.refit_every < 1:
-            raise ModelError(f"refit_every = {self.refit_every}; give 1 or more decisions")
-
-    @property
-    def due(self) -> bool:
-        """Whether the next decision wants a new estimate."""
-        return self.estimate is None or self.age >= self.refit_every
-
-    def renewed(self, view: View) -> RegimeEstimate:
-        """The estimate that follows on the one in use; nothing is changed until `adopt`."""
-        start = None if self.estimate is None else self.estimate.fit
-        return self.estimator.estimate(view, start=start)
-
-    def adopt(self, estimate: RegimeEstimate) -> None:
-        """Use an estimate from now on."""
-        self.estimate, self.age = estimate, 0
-
-    def refresh(self, view: View) -> RegimeEstimate:
-        """The estimate for a decision, renewed where due; call it once per decision."""
-        if self.due:
-            self.adopt(self.renewed(view))
-        self.age += 1
-        assert self.estimate is not None
-        return self.estimate
-
-    def checkpoint(self) -> dict[str, Any] | None:
-        """State at the end of a window, just before the next estimate; None within a window."""
-        return self.state() if self.due else None
-
-    def state(self) -> dict[str, Any] | None:
-        """What `resume` goes on from; None before the first estimate."""
-        if self.estimate is None:
-            return None
-        start = self.estimate.start
-        return {
-            "estimated_on": self.estimate.date.isoformat(),
-            "start": None if start is None else start.plain(),
-            "age": self.age,
-        }
-
-    def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint; the estimate then in use is found or made again."""
-        start = None if state["start"] is None else Fit.from_plain(state["start"])
-        then = view.until(pd.Timestamp(state["estimated_on"]))
-        self.adopt(self.estimator.estimate(then, start=start))
-        self.age = state["age"]
 
 
 def check_means(name: str, value: object, words: tuple[str, ...] = ()) -> None:
