@@ -215,7 +215,7 @@ class _StageWriter:
         self._m.noise = pyo.Param(range(64), mutable=True, initialize=0.0)
 
     def stage(self, initial: np.ndarray, transition: sddp.LinearTransition | None) -> sddp.Stage:
-        m, first = self._m, self._node.realisations[0]
+        m, first = self._m, self._node.realizations[0]
         incoming, outgoing, states = self._states(initial)
         n_columns = len(first.cost)
         bounds = [(self._bound("lower", j), self._bound("upper", j)) for j in range(n_columns)]
@@ -246,7 +246,7 @@ class _StageWriter:
         return [m.x0_in, m.x1_in], [m.x0, m.x1], states
 
     def _row(self, i: int, incoming: list, z: list) -> object:
-        first = self._node.realisations[0]
+        first = self._node.realizations[0]
         body = sum(
             self._number("rows_in", (i, j)) * incoming[j]
             for j in range(2)
@@ -260,7 +260,7 @@ class _StageWriter:
         return body == rhs if first.equal[i] else body <= rhs
 
     def _all(self, name: str, at: object) -> list[float]:
-        return [float(np.asarray(getattr(r, name))[at]) for r in self._node.realisations]
+        return [float(np.asarray(getattr(r, name))[at]) for r in self._node.realizations]
 
     def _needed(self, name: str, at: object) -> bool:
         return any(value != 0.0 for value in self._all(name, at))

@@ -46,8 +46,8 @@ class Followers:
     theta_lower: Mapping[NodeName, float]
 
 
-def stages_of(problem: Problem, followers: Followers) -> Stages:
-    """The arrays of all nodes of a problem."""
+def stages_of(problem: Problem, followers: Followers) -> tuple[Stages, list[Floats]]:
+    """The arrays of all nodes of a problem, and the units of the columns of each kind."""
     names = list(problem.graph.nodes)
     kinds, kind_of = _kinds(problem, names)
     exact = compile_problem(problem).exact
@@ -62,7 +62,8 @@ def stages_of(problem: Problem, followers: Followers) -> Stages:
     parts["unit"], parts["money"] = np.array([money]), np.array([problem.money])
     parts["homogeneous"] = np.array([int(problem.homogeneous)])
     parts["exact"] = np.array([int(name in exact) for name in names])
-    return Stages(**{name: _own(parts[name]) for name in Stages._fields})
+    stages = Stages(**{name: _own(parts[name]) for name in Stages._fields})
+    return stages, [kind.columns for kind in kinds]
 
 
 def _own(array: Any) -> Any:

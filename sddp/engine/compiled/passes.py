@@ -19,8 +19,8 @@ from sddp.engine.compiled.visit import visit
 JUDGE, STOPPED = 4, 5
 
 # Places in `P.at`: step, branch, noise of the visit at hand; cuts and decisions written down;
-# visits until one is judged; whether to stop.
-STEP, BRANCH, NOISE, CUTS, DECISIONS, UNTIL_JUDGED, STOP = 0, 1, 2, 3, 4, 5, 6
+# visits until one is judged; whether to stop; the step whose trial point is known, plus 1.
+STEP, BRANCH, NOISE, CUTS, DECISIONS, UNTIL_JUDGED, STOP, STUDIED = 0, 1, 2, 3, 4, 5, 6, 7
 
 # A cut that lifts its pool at its own state by less than this, relative to the value, is rounding.
 IMPROVEMENT = 1e-13
@@ -86,15 +86,13 @@ def forward(S, M, W, P, last, tolerance, given):
             status = judged(P, visit(S, M, W, k, P.noise[t], P.x[t], tolerance))
             if status != OPTIMAL:
                 return status
-            P.unvisited[t] = 0.0
-            first = S.weight_at[k]
-            for o in range(S.weight_at[k + 1] - first):
-                P.unvisited[t] += W.q[o] * P.unseen[first + o]
         given = False
+        P.unvisited[t] = 0.0
+        first = S.weight_at[k]
+        for o in range(S.weight_at[k + 1] - first):
+            P.unvisited[t] += W.q[o] * P.unseen[first + o]
         for i in range(d):
             P.u[t, i], P.slope[t, i] = W.u[i], W.slope[i]
-        for j in range(len(W.z)):
-            P.z[t, j] = W.z[j]
         P.result[t, 0], P.result[t, 1] = W.result[0], W.result[1]
         P.result[t, 2] = W.result[2] if S.theta[S.kind[k]] >= 0 else 0.0
         P.at[STEP] = t + 1
@@ -111,7 +109,7 @@ def trial_point(S, M, k, u, averaging, trial):
     size = 0.0
     for i in range(d):
         size += abs(u[i])
-    if averaging == 0.0 or size == 0.0 or S.homogeneous[0] == 0:
+    if averaging <= 0.0 or size == 0.0 or S.homogeneous[0] == 0:
         size = 1.0
     for i in range(d):
         decision = u[i] / size
@@ -146,10 +144,10 @@ def add_cut(M, p, x, slope, const, money):
 
 
 @kernel
-def take_in(S, M, P, first, last):
-    """Append the cuts that another path wrote down."""
-    for f in range(first, last):
-        add_cut(M, P.cut_pool[f], P.cut_x[f], P.cut_slope[f], P.cut_const[f], S.money[0])
+def take_in(M, pool, x, slope, const, money):
+    """Append the cuts that another path found."""
+    for f in range(len(pool)):
+        add_cut(M, pool[f], x[f], slope[f], const[f], money)
 
 
 @kernel
@@ -203,8 +201,9 @@ def backward(S, M, W, P, tolerance, averaging, most_noted, given):
         t = P.at[STEP]
         k = P.node[t]
         first, last = S.branch_at[k], S.branch_at[k + 1]
-        if P.at[BRANCH] == 0 and P.at[NOISE] == 0 and not given:
+        if P.at[STUDIED] != t + 1:
             trial_point(S, M, k, P.u[t], averaging, P.trial)
+            P.at[STUDIED] = t + 1
         while P.at[BRANCH] < last - first:
             b = P.at[BRANCH]
             child = S.branch_node[first + b]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit, types
+from numba import types
 from numba.experimental import structref
 
+from sddp.engine.compiled.kernel import kernel
 from sddp.engine.compiled.tables import Memory, Path, Scratch, Stages
 
 
@@ -35,6 +36,7 @@ def _fields(kind: Any, n: int, names: str) -> list[tuple[str, Any]]:
     return [(name, types.Array(kind, n, "C")) for name in names.split()]
 
 
+# fmt: off
 # fmt: off
 STAGES = RecordType([
     *_fields(types.float64, 1, """
@@ -103,7 +105,7 @@ PATH = RecordType([
         scale unvisited unseen trial arrived sum sum_const cut_const off_origin
     """),
     *_fields(types.float64, 2, """
-        x u slope z result uniform cut_x cut_slope decision
+        x u slope result uniform cut_x cut_slope decision
     """),
     *_fields(types.int64, 1, """
         node noise arrival length at cut_pool decision_node
@@ -113,7 +115,7 @@ PATH = RecordType([
 # fmt: on
 
 
-@njit(cache=True)
+@kernel
 def stages_record(t: Stages) -> Any:
     """The record of a `Stages`; it shares the arrays."""
     r = structref.new(STAGES)
@@ -160,7 +162,7 @@ def stages_record(t: Stages) -> Any:
     return r
 
 
-@njit(cache=True)
+@kernel
 def memory_record(t: Memory) -> Any:
     """The record of a `Memory`; it shares the arrays."""
     r = structref.new(MEMORY)
@@ -175,7 +177,7 @@ def memory_record(t: Memory) -> Any:
     return r
 
 
-@njit(cache=True)
+@kernel
 def scratch_record(t: Scratch) -> Any:
     """The record of a `Scratch`; it shares the arrays."""
     r = structref.new(SCRATCH)
@@ -194,17 +196,16 @@ def scratch_record(t: Scratch) -> Any:
     return r
 
 
-@njit(cache=True)
+@kernel
 def path_record(t: Path) -> Any:
     """The record of a `Path`; it shares the arrays."""
     r = structref.new(PATH)
     r.node, r.noise, r.arrival = t.node, t.noise, t.arrival
     r.length, r.x, r.scale = t.length, t.x, t.scale
-    r.u, r.slope, r.z = t.u, t.slope, t.z
-    r.result, r.unvisited, r.unseen = t.result, t.unvisited, t.unseen
-    r.uniform, r.at, r.trial = t.uniform, t.at, t.trial
-    r.arrived, r.sum, r.sum_const = t.arrived, t.sum, t.sum_const
-    r.cut_pool, r.cut_x, r.cut_slope = t.cut_pool, t.cut_x, t.cut_slope
-    r.cut_const, r.off_origin, r.decision_node = t.cut_const, t.off_origin, t.decision_node
-    r.decision = t.decision
+    r.u, r.slope, r.result = t.u, t.slope, t.result
+    r.unvisited, r.unseen, r.uniform = t.unvisited, t.unseen, t.uniform
+    r.at, r.trial, r.arrived = t.at, t.trial, t.arrived
+    r.sum, r.sum_const, r.cut_pool = t.sum, t.sum_const, t.cut_pool
+    r.cut_x, r.cut_slope, r.cut_const = t.cut_x, t.cut_slope, t.cut_const
+    r.off_origin, r.decision_node, r.decision = t.off_origin, t.decision_node, t.decision
     return r

@@ -300,8 +300,8 @@ class Path(NamedTuple):
     Attributes
     ----------
     node, noise, arrival : (L,). length : (1,)
-    x, scale, u, slope, z, result : by step: incoming state of size 1 where homogeneous, its true
-        size, outgoing state, slope, columns, and value, intercept, cost-to-go column.
+    x, scale, u, slope, result : by step: incoming state of size 1 where homogeneous, its true size,
+        outgoing state, slope, and value, intercept, cost-to-go column.
     unvisited : (L,) weight of the outcomes of a decision that no path has followed.
     unseen : by outcome of each node, the share of it that no path has followed.
     uniform : (L, branches)
@@ -320,7 +320,6 @@ class Path(NamedTuple):
     scale: Floats
     u: Floats
     slope: Floats
-    z: Floats
     result: Floats
     unvisited: Floats
     unseen: Floats
@@ -341,7 +340,7 @@ class Path(NamedTuple):
 
 def new_path(stages: Stages, length: int, n_cuts: int, n_decisions: int, unseen: Floats) -> Path:
     """Room for a path of so many steps."""
-    n, d = stages.cost.shape[1], stages.cost_state.shape[1]
+    d = stages.cost_state.shape[1]
     branches = int(np.diff(stages.branch_at).max(initial=1))
 
     def ints(*shape: int) -> Ints:
@@ -356,12 +355,11 @@ def new_path(stages: Stages, length: int, n_cuts: int, n_decisions: int, unseen:
         scale=np.ones(length),
         u=np.zeros((length, d)),
         slope=np.zeros((length, d)),
-        z=np.zeros((length, n)),
         result=np.zeros((length, 3)),
         unvisited=np.zeros(length),
         unseen=unseen,
         uniform=np.zeros((length, branches)),
-        at=ints(7),
+        at=ints(8),
         trial=np.zeros(d),
         arrived=np.zeros(d),
         sum=np.zeros(d),

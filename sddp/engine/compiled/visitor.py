@@ -80,12 +80,14 @@ class Visitor:
     Attributes
     ----------
     stages, memory, scratch : Stages, Memory, Scratch
+    units : list of array
+        Of the columns of each kind of stage.
     number : dict
         Of each node.
     """
 
     def __init__(self, problem: Problem, followers: Followers) -> None:
-        self.stages = stages_of(problem, followers)
+        self.stages, self.units = stages_of(problem, followers)
         self.number = {name: k for k, name in enumerate(problem.graph.nodes)}
         self._own = stages_record(self.stages)
         self.memory = new_memory(self.stages)

@@ -140,6 +140,10 @@ class _AimedPath:
             return self.rest.pop() if self.rest else None
         return self.rest.next_step(successors)
 
+    def known_steps(self) -> list[Step] | None:
+        """See `AdaptivePath`."""
+        return self.rest[::-1] if isinstance(self.rest, list) else None
+
     def _begin(self, problem: Problem, visits: Mapping[NodeName, int]) -> list[Step] | AdaptivePath:
         names = [name for name in problem.graph.nodes if problem.graph.reaches(name)]
         counts = np.array([visits.get(name, 0) for name in names])

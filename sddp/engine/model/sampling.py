@@ -163,7 +163,8 @@ class AdaptivePath(Protocol):
 
     It is sent to the process that follows it, so it must be possible to pickle it, and it draws
     from a generator of its own (``rng.spawn(1)[0]``): then numbers are the same for every
-    ``n_jobs``.
+    ``n_jobs``. One that chooses all steps at the first one may have a method ``known_steps()``
+    that returns those after it, or None.
     """
 
     def next_step(self, successors: Successors) -> Step | None:
@@ -178,7 +179,11 @@ def begin_path(
     if isinstance(sampled, Sequence):
         return sampled, None
     step = sampled.next_step(root)
-    return ([], None) if step is None else ([step], sampled)
+    if step is None:
+        return [], None
+    known = getattr(sampled, "known_steps", None)
+    steps = None if known is None else known()
+    return ([step], sampled) if steps is None else ([step, *steps], None)
 
 
 class SamplingScheme(Protocol):

@@ -279,6 +279,7 @@ def build_subproblems(
     *,
     trains_to: float | None = None,
     theta_lower: Mapping[NodeName, float] | None = None,
+    kind: type[Subproblems] = Subproblems,
 ) -> Subproblems:
     """Subproblems over value functions that hold what is known before training.
 
@@ -292,15 +293,19 @@ def build_subproblems(
         if name in compiled.exact:
             probabilities = problem.stages[name].noise.probabilities
             value_functions[name].replace(compiled.exact_values(name), probabilities)
-    return Subproblems(compiled, value_functions, cuts, theta_lower, {}, trains_to)
+    return kind(compiled, value_functions, cuts, theta_lower, {}, trains_to)
 
 
 def restore_subproblems(
-    problem: Problem, checkpoint: Checkpoint, *, trains_to: float | None = None
+    problem: Problem,
+    checkpoint: Checkpoint,
+    *,
+    trains_to: float | None = None,
+    kind: type[Subproblems] = Subproblems,
 ) -> Subproblems:
     """Subproblems over the value functions of a checkpoint. See `Subproblems`."""
     value_functions = ValueFunctions(problem, checkpoint.risk, checkpoint.nodes)
-    found = Subproblems(
+    found = kind(
         compile_problem(problem),
         value_functions,
         checkpoint.cuts,

@@ -37,6 +37,12 @@ from sddp.engine.training.schedules import (
     Tolerances,
     ToleranceSchedule,
 )
+from sddp.engine.training.stage_solver import (
+    Parts,
+    StageSolver,
+    check_stage_solver,
+    parts_of,
+)
 from sddp.engine.training.stopping import (
     NOT_CERTIFIED,
     STALLED,
@@ -46,14 +52,13 @@ from sddp.engine.training.stopping import (
 )
 from sddp.engine.training.trial_points import AveragedDecisions, TrialPoints
 from sddp.engine.training.workers import (
-    Processes,
     Replica,
     Replicas,
     Workers,
 )
 from sddp.engine.value.cost_to_go import CutForm
 from sddp.engine.value.cut_forms import LazyAggregation
-from sddp.engine.value.value_functions import RiskChoice
+from sddp.engine.value.value_functions import RiskChoice, risk_by_node
 from sddp.errors import BoundWarning, ConvergenceWarning, ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 from sddp.rng import Rng, generator
@@ -81,6 +86,7 @@ def start_training(
     start: Policy | None = None,
     n_paths: int | PathSchedule = 2,
     n_jobs: int | Workers = 1,
+    stage_solver: StageSolver = "highs",
 ) -> Training:
     """Compile a problem and bound its cost-to-go: a training before its first iteration.
 
@@ -92,7 +98,7 @@ def start_training(
         A context manager: leaving it ends the processes that follow paths.
     """
     paths = n_paths if isinstance(n_paths, PathSchedule) else SinglePathFirst(n_paths)
-    workers = n_jobs if isinstance(n_jobs, Workers) else Processes(n_jobs)
+    check_stage_solver(stage_solver)
     if cuts is not None and (isinstance(cuts, type) or not hasattr(cuts, "attach")):
         raise ModelError(f"cuts = {cuts!r}; give a cut form, such as LazyAggregation()")
     if isinstance(sampling, Historical):  # before anything is solved
@@ -100,13 +106,18 @@ def start_training(
             check_path(problem, path)
     tolerances = tolerances or Tolerances()
     forward, backward, checks = generator(rng).spawn(3)
-    first, build = _subproblems(problem, risk, cuts, start, tolerances.final)
+    parts = _parts(stage_solver, problem, risk, cuts, start)
+    workers = n_jobs if isinstance(n_jobs, Workers) else parts.workers(n_jobs)
+    first, build = _subproblems(problem, risk, cuts, start, tolerances.final, parts.subproblems)
     root_risk = _root_risk(root_risk, start)
     builder = _ReplicaBuilder(
-        build, trial_points or AveragedDecisions(), tuple(backward.spawn(paths.most))
+        build,
+        trial_points or AveragedDecisions(),
+        tuple(backward.spawn(paths.most)),
+        parts.replica,
     )
     here = Replicas(builder)
-    here[0] = Replica(first, builder.trial_points, builder.streams[0])
+    here[0] = parts.replica(first, builder.trial_points, builder.streams[0])
     return Training(
         first,
         root_risk,
@@ -137,6 +148,7 @@ def train(
     start: Policy | None = None,
     n_paths: int | PathSchedule = 2,
     n_jobs: int | Workers = 1,
+    stage_solver: StageSolver = "highs",
     progress: bool = True,
     on_iteration: OnIteration | None = None,
 ) -> TrainingResult:
@@ -178,6 +190,11 @@ def train(
         are the same for every `n_jobs`. Under Linux they are forked; elsewhere they are sent the
         problem, whatever its builder was (classes of the user, such as a risk measure or a row
         generator, must be importable), and a script wants its ``if __name__ == "__main__"``.
+    stage_solver : {"highs", "compiled", "auto"}
+        Who solves the linear programs of the stages: HiGHS; visits compiled by numba, which raises
+        where they cannot take the problem; or those where they can, by the problem's features
+        alone, and else HiGHS (the log says why). A compiled solution is verified, what is not
+        settled goes to HiGHS, and one visit in 1,000 is solved by both. Jobs are then threads.
     progress : bool
         Lines on standard error once training takes longer than some seconds.
     on_iteration : callable, optional
@@ -216,6 +233,7 @@ def train(
             start=start,
             n_paths=n_paths,
             n_jobs=n_jobs,
+            stage_solver=stage_solver,
         ) as training,
     ):
         training.interrupt = interrupt
@@ -282,9 +300,22 @@ class _ReplicaBuilder:
     build: Callable[[], Subproblems]
     trial_points: TrialPoints
     streams: tuple[np.random.Generator, ...]
+    kind: type[Replica]
 
     def __call__(self, number: int) -> Replica:
-        return Replica(self.build(), self.trial_points, self.streams[number])
+        return self.kind(self.build(), self.trial_points, self.streams[number])
+
+
+def _parts(
+    stage_solver: StageSolver,
+    problem: Problem,
+    risk: RiskChoice,
+    cuts: CutForm | None,
+    start: Policy | None,
+) -> Parts:
+    if start is not None:
+        return parts_of(stage_solver, problem, start.checkpoint.risk, start.checkpoint.cuts)
+    return parts_of(stage_solver, problem, risk_by_node(problem, risk), cuts or LazyAggregation())
 
 
 def _subproblems(
@@ -293,14 +324,19 @@ def _subproblems(
     cuts: CutForm | None,
     start: Policy | None,
     tolerance: float,
+    kind: type[Subproblems],
 ) -> tuple[Subproblems, Callable[[], Subproblems]]:
     """The subproblems that training starts from, and how to make others like them."""
     if start is None:
         form = cuts or LazyAggregation()
-        first = build_subproblems(problem, risk, form, trains_to=tolerance)
+        first = build_subproblems(problem, risk, form, trains_to=tolerance, kind=kind)
         known = (problem, first.value_functions.risk, form)
         return first, partial(
-            build_subproblems, *known, trains_to=tolerance, theta_lower=first.theta_lower
+            build_subproblems,
+            *known,
+            trains_to=tolerance,
+            theta_lower=first.theta_lower,
+            kind=kind,
         )
     if risk is not None or cuts is not None:
         raise ModelError("risk and cuts are those of the policy given as start; leave them out")
@@ -309,5 +345,5 @@ def _subproblems(
             "start was trained on another problem (its graph, stage data, noise, transitions "
             "or cost_to_go_bound differ); train afresh"
         )
-    build = partial(restore_subproblems, problem, start.checkpoint, trains_to=tolerance)
+    build = partial(restore_subproblems, problem, start.checkpoint, trains_to=tolerance, kind=kind)
     return build(), build

@@ -56,6 +56,11 @@ class Coverage:
         """How often an outcome was followed."""
         return int(self._table(step.node)[position_of(step.noise), position_of(step.arrival)])
 
+    def unfollowed_noise(self, name: NodeName, arrival: int) -> float:
+        """Probability of the noise of a node that no path has seen after an arrival."""
+        probabilities = self._problem.stages[name].noise.probabilities
+        return float(probabilities[self._table(name)[:, arrival] == 0].sum())
+
     def unvisited_mass(self, successors: Successors) -> float:
         """Adjusted weight of the outcomes of a decision that no path has followed."""
         known = [self._followed.get(branch.node) for branch in successors.branches]
@@ -73,7 +78,7 @@ class Coverage:
         The one followed least, and of those the one of the largest weight; one in ten visits.
         """
         name = successors.node
-        if name is None or not successors.branches or not self._has_rare(successors):
+        if name is None or not successors.branches or not self.has_rare(successors):
             return None
         if self._trips.get(name, 0) > TRIPS_PER_VISIT * self.visits.get(name, 0):
             return None
@@ -97,7 +102,8 @@ class Coverage:
     def _count(self, step: Step) -> None:
         self._table(step.node)[position_of(step.noise), position_of(step.arrival)] += 1
 
-    def _has_rare(self, successors: Successors) -> bool:
+    def has_rare(self, successors: Successors) -> bool:
+        """Whether any outcome after a decision is rare."""
         name = successors.node
         if name not in self._rare:
             threshold = _threshold(successors)

@@ -23,8 +23,8 @@ FINAL = 1e-9
 class Replay:
     """Both solvers of one problem, and what they disagreed on.
 
-    `worst` is the largest difference of values, relative to 1 or the value; `lowest` and `highest`
-    say how far a compiled cut was below and above the reference's value at another state.
+    `worst` is the largest difference of values, relative to what tolerances are relative to;
+    `highest` how far a compiled cut was above the reference's value at another state.
     """
 
     network: Subproblems
@@ -66,12 +66,13 @@ class Replay:
             return
         value, intercept = visitor.scratch.result[:2]
         slope = visitor.scratch.slope.copy()
-        size = max(1.0, abs(reference.value))
+        money = self.network.problem.money
+        size = max(1.0, money, abs(reference.value))
         self.worst = max(self.worst, abs(value - reference.value) / size)
         there = self.network[name].solve(other, noise, FINAL)
         if not isinstance(there, Infeasibility):
             excess = intercept + slope @ other - there.value
-            self.highest = max(self.highest, excess / max(1.0, abs(there.value)))
+            self.highest = max(self.highest, excess / max(1.0, money, abs(there.value)))
         pools = self.network.value_functions[name].pools
         if len(pools) == self.network.problem.stages[name].noise.n_realisations:
             pools[noise].add(Cut(slope, float(intercept)))
@@ -86,10 +87,10 @@ def with_noise_in_sides(seed: int, **changes: object) -> Instance:
     rng = np.random.default_rng(seed)
     instance = random_instance(seed, noise=2, **changes)
     for node in instance.tree.nodes.values():
-        first = node.realisations[0]
-        for w in range(1, len(node.realisations)):
+        first = node.realizations[0]
+        for w in range(1, len(node.realizations)):
             rhs, upper = first.rhs.copy(), first.upper.copy()
             rhs[5:] += rng.normal(size=2)
-            upper[[0, 3]] += rng.uniform(-3.0, 0.0, 2)
-            node.realisations[w] = replace(first, rhs=rhs, upper=upper, fixed=rng.normal())
+            upper[[0, 3]] += rng.uniform(0.0, 3.0, 2)
+            node.realizations[w] = replace(first, rhs=rhs, upper=upper, fixed=rng.normal())
     return instance

@@ -10,7 +10,8 @@ from tests.allocation.problems import medium_case, random_case
 from tests.engine.compiled.replay import Replay, with_noise_in_sides
 from tests.engine.instances import TRANSITIONS, random_instance
 
-AGREEMENT = 2e-9  # each solver refines to 1e-9
+# Each solver refines rows to 1e-9, and HiGHS keeps them to 1e-9 times their multipliers.
+AGREEMENT = 4e-9
 
 
 def replay_allocation(replay: Replay, n_visits: int, seed: int) -> None:
