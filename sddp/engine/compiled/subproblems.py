@@ -58,13 +58,13 @@ class CompiledNode:
     def write_new_rows(self) -> None:
         """Nothing is left to do: rows are written when a solution breaks them."""
 
-    def leans_on_bound(
+    def bound_is_active(
         self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
     ) -> bool:
-        """See `Subproblem.leans_on_bound`."""
+        """See `Subproblem.bound_is_active`."""
         if self.cost_to_go is None or solution.theta > self._theta_lower + tolerance:
             return False
-        return self._subproblems.reference(self.name).leans_on_bound(
+        return self._subproblems.reference(self.name).bound_is_active(
             incoming, noise, solution, tolerance
         )
 
