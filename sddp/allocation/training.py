@@ -72,12 +72,15 @@ class AllocationResult(Shown):
         return self.training.stopped_because
 
     def plot(self) -> Figure:
-        """The bound on expected growth by iteration, and how far it still fell."""
+        """The bound on expected growth by iteration, and how far it still moved."""
         from sddp.display.training_figures import bound_figure
 
         engine = self.policy.problem.engine
         first = engine.first_outcomes()[0][0]
-        return bound_figure(self.log, float(engine.initial_state(first).sum()))
+        wealth = float(engine.initial_state(first).sum())
+        certified = self.training.certified
+        known = None if certified is None else certified.value
+        return bound_figure(self.log, known=known, initial_wealth=wealth)
 
     def _facts(self) -> dict[str, str]:
         return self.policy._facts() | self.training._facts()

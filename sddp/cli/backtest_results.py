@@ -124,7 +124,7 @@ def _figures(
     assert policy is not None
     caveat = "; ".join(job.tables.caveats)
     horizon = f"{settings.n_stages} periods of {settings.period} rows"
-    record.write_figure("bound", bound_figure(trained.training_log, 1.0))
+    record.write_figure("bound", bound_figure(trained.training_log, initial_wealth=1.0))
     record.write_figure(
         "terminal_wealth",
         terminal_wealth_figure(terminal, 1.0, policy.bound, settings.cvar_confidence, horizon),

@@ -9,7 +9,7 @@ from typing import Any
 
 from sddp.cli import options as opt
 from sddp.cli.exit_codes import say
-from sddp.cli.output import Result
+from sddp.cli.output import Result, shown_log
 from sddp.cli.reading import add_reading_options, read_as_given
 
 # Files that continue the series that the central bank of Brazil has ended; see its module.
@@ -113,7 +113,7 @@ def fetch_brazil(options: argparse.Namespace) -> Result:
         continuations={name: Path(file) for name, file in given.items() if file is not None},
         saved=None if options.saved is None else Path(options.saved),
     )
-    found = _fetched(lambda: brazil.save(request, download.fetch), brazil.BY_HAND)
+    found = _fetched(options, lambda: brazil.save(request, download.fetch), brazil.BY_HAND)
     text = (
         f"{options.out}: {found['rows']} rows, {found['first']} to {found['last']}, "
         f"{found['dropped_days']} days left out"
@@ -142,6 +142,7 @@ def fetch_french(options: argparse.Namespace) -> Result:
 
     saved = None if options.saved is None else Path(options.saved)
     found = _fetched(
+        options,
         lambda: french.save(
             Path(options.out), daily=options.daily, saved_in=saved, get=download.fetch
         ),
@@ -150,12 +151,15 @@ def fetch_french(options: argparse.Namespace) -> Result:
     return Result(found, "\n".join(found["files"]))
 
 
-def _fetched(work: Callable[[], dict[str, Any]], by_hand: str) -> dict[str, Any]:
+def _fetched(
+    options: argparse.Namespace, work: Callable[[], dict[str, Any]], by_hand: str
+) -> dict[str, Any]:
     """What was written; where the service cannot be used, say how to get the data by hand."""
     from sddp.data.sources.download import DownloadError
 
     try:
-        return work()
+        with shown_log(quiet=options.quiet):
+            return work()
     except DownloadError:
         say(by_hand)
         raise

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
 from sddp.cli.holdings import Holdings, read_holdings
-from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
+from sddp.cli.market_input import Notes, PriceTables, read_tables
 from sddp.cli.output import Result
 from sddp.cli.settings import Settings
-from sddp.cli.train import settings_for, today, trained_model
+from sddp.cli.train import add_training_options, settings_for, today, trained_model
 
 if TYPE_CHECKING:
     from sddp.backtest.today import TodaysDecision, TrainedModel
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Cash to decide about where nothing else is said.
 WEALTH = 100_000.0
+
+# Columns of the orders that say nothing where returns stand in the place of prices.
+PER_SHARE = ("price", "shares", "trade_shares", "after_shares")
 
 
 def add_parser(commands: Any) -> None:
@@ -57,18 +61,17 @@ def add_parser(commands: Any) -> None:
         "--lot", type=opt.positive_number, metavar="N", help="trade whole lots of N shares"
     )
     parser.add_argument("--policy", metavar="FOLDER", help="a policy that sddp train has written")
-    add_price_options(parser)
-    model_settings.add_model_options(parser, trading=False)
-    opt.add_out(parser, None)
-    opt.add_resume(parser)
+    add_training_options(parser, out=None)
 
 
 def run(options: argparse.Namespace) -> Result:
     """Read, train or load, decide, report."""
     from sddp.cli import decision_report
 
-    held = _holdings(options)
+    _check_holdings(options)
     tables = read_tables(options)
+    held = _holdings(options, tables)
+    _check_unit(options, held, tables)
     notes = tables.notes()
     if options.holdings is None:
         notes.add(f"Held: {held.cash:,.2f} in cash (--holdings and --wealth say otherwise).")
@@ -111,7 +114,10 @@ def _decide(
 
     prices = {str(name): float(price) for name, price in view.prices.iloc[-1].items()}
     money = held.in_money(prices, f"{view.date:%Y-%m-%d}")
-    return decide_today(model, view, pd.Series(money), lot=options.lot)
+    decision = decide_today(model, view, pd.Series(money), lot=options.lot)
+    if tables.kind == "returns":
+        return replace(decision, orders=decision.orders.drop(columns=list(PER_SHARE)))
+    return decision
 
 
 def _loaded(
@@ -146,19 +152,51 @@ def _loaded(
     return model, view
 
 
-def _holdings(options: argparse.Namespace) -> Holdings:
+def _holdings(options: argparse.Namespace, tables: PriceTables) -> Holdings:
+    if options.holdings is None:
+        return Holdings(options.wealth or WEALTH, {}, "money", "--wealth")
+    return read_holdings(options.holdings, options.unit, set(map(str, tables.prices.columns)))
+
+
+def _check_holdings(options: argparse.Namespace) -> None:
+    """Options that contradict each other.
+
+    Raises
+    ------
+    DataError
+    """
     from sddp.errors import DataError
 
-    if options.holdings is None:
-        if options.unit is not None:
-            raise DataError(f"--unit {options.unit}: needs --holdings FILE; give both")
-        return Holdings(options.wealth or WEALTH, {}, "money", "--wealth")
-    if options.wealth is not None:
+    if options.holdings is None and options.unit is not None:
+        raise DataError(f"--unit {options.unit}: needs --holdings FILE; give both")
+    if options.holdings is not None and options.wealth is not None:
         raise DataError(
             f"--wealth {options.wealth:g}: contradicts --holdings {options.holdings}; write cash "
             "into that file instead"
         )
-    return read_holdings(options.holdings, options.unit)
+
+
+def _check_unit(options: argparse.Namespace, held: Holdings, tables: PriceTables) -> None:
+    """Shares have no value where returns are given in the place of prices.
+
+    Raises
+    ------
+    DataError
+    """
+    from sddp.errors import DataError
+
+    if tables.kind != "returns":
+        return
+    if options.lot is not None:
+        raise DataError(
+            f"--lot {options.lot:g}: needs prices, and with --returns there are none; give prices, "
+            "or no --lot"
+        )
+    if held.unit == "shares" and held.amounts:
+        raise DataError(
+            f"{held.source}: is in shares, which have no value without prices, and with --returns "
+            "there are none; write the holdings in money, or give prices"
+        )
 
 
 def _settings_sentence(settings: Settings, tables: PriceTables) -> str:
@@ -166,7 +204,8 @@ def _settings_sentence(settings: Settings, tables: PriceTables) -> str:
     return (
         f"Settings for {tables.frequency} prices: window {settings.window} rows, a decision every "
         f"{settings.period} rows, {settings.n_stages} decisions ahead, {settings.n_states} "
-        f"regimes, limit {limit}, cost {settings.transaction_cost:.2%}."
+        f"{'regime' if settings.n_states == 1 else 'regimes'}, limit {limit}, cost "
+        f"{settings.transaction_cost:.2%}."
     )
 
 

@@ -25,6 +25,10 @@ SHOWN = {
     "weight": "weight",
 }
 
+# Of columns that are no money; shares may be fractions of a coin.
+FORMATS = {"weight": "{:.1%}", "shares": "{:,.4f}"}
+DECIMALS = {"trade_shares": 4}
+
 
 def data(decision: TodaysDecision, notes: Sequence[str]) -> dict[str, Any]:
     """The machine-readable result."""
@@ -71,9 +75,7 @@ def text(decision: TodaysDecision, notes: Sequence[str], width: int) -> str:
     if len(traded):
         shown = traded[[name for name in SHOWN if name in traded]].rename(columns=SHOWN)
         table = shown.to_string(
-            formatters=[
-                "{:.1%}".format if name == "weight" else "{:,.2f}".format for name in shown
-            ],
+            formatters=[FORMATS.get(str(name), "{:,.2f}").format for name in shown],
             line_width=width,
         )
     told, said = filled([*notes, *decision.notes], width), filled(sentences(decision), width)
@@ -182,7 +184,11 @@ def _orders(decision: TodaysDecision) -> Table:
 
     def cells(row: pd.Series[float]) -> list[Cell]:
         return [
-            Cell(percent(row[name], 1) if name == "weight" else number(row[name], 2))
+            Cell(
+                percent(row[name], 1)
+                if name == "weight"
+                else number(row[name], DECIMALS.get(name, 2))
+            )
             for name in names
         ]
 

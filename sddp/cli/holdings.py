@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -67,7 +67,7 @@ class Holdings:
         return held
 
 
-def read_holdings(path: str, unit: Unit | None) -> Holdings:
+def read_holdings(path: str, unit: Unit | None, assets: Container[str] = ()) -> Holdings:
     """Holdings from a file.
 
     CSV: a header, then one line per position; the first column is the asset (``cash`` is money),
@@ -79,6 +79,8 @@ def read_holdings(path: str, unit: Unit | None) -> Holdings:
     path : str
     unit : {"money", "shares"}, optional
         Where the file does not say it.
+    assets : container of str
+        Names of the assets: ``CASH`` is money too unless an asset is called so.
 
     Raises
     ------
@@ -94,7 +96,8 @@ def read_holdings(path: str, unit: Unit | None) -> Holdings:
     if unit is not None and said is not None and said != unit:
         raise DataError(f"{source}: is in {said}, and --unit says {unit}; leave one of them out")
     amounts: dict[str, float] = {}
-    for name, value in pairs:
+    for written, value in pairs:
+        name = CASH if written.lower() == CASH and written not in assets else written
         if name in amounts:
             raise DataError(f"{source}: {name!r} stands there twice; give each position once")
         amounts[name] = _amount(value, f"{source}: the amount of {name!r}")
@@ -168,13 +171,7 @@ def _from_csv(text: str, source: str) -> tuple[Unit | None, list[tuple[str, Any]
         body = rows  # no header
     if not body:
         raise DataError(f"{source}: holds a header alone; write one line per position")
-    return unit, list(_pairs(body))
-
-
-def _pairs(body: list[list[str]]) -> Iterator[tuple[str, str]]:
-    for row in body:
-        name = row[0].lower() if row[0].lower() == CASH else row[0]
-        yield name, row[1]
+    return unit, [(row[0], row[1]) for row in body]
 
 
 def _is_number(text: str) -> bool:

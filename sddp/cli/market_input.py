@@ -13,7 +13,7 @@ from sddp.cli.reading import (
     read_as_given,
     reading_options,
 )
-from sddp.cli.settings import frequency
+from sddp.cli.settings import defaults_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,21 +58,28 @@ class PriceTables:
     @property
     def pace(self) -> float:
         """Rows a year."""
-        import pandas as pd
-
         from sddp.dates import periods_per_year
 
-        return periods_per_year(pd.DatetimeIndex(self.prices.index))
+        return periods_per_year(self.dates)
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Of the rows."""
+        import pandas as pd
+
+        return pd.DatetimeIndex(self.prices.index)
 
     @property
     def frequency(self) -> str:
         """How often prices come, in a word."""
-        return frequency(self.pace)[0]
+        from sddp.dates import frequency
+
+        return frequency(self.dates)
 
     @property
     def defaults(self) -> Mapping[str, Any]:
         """Defaults of the settings for prices that come so often."""
-        return frequency(self.pace)[1]
+        return defaults_for(self.dates)
 
     def market(self, cash_rate: float, missing: str) -> Market:
         """The market of these tables."""

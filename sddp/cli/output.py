@@ -8,6 +8,7 @@ file (``-`` is standard output, on a terminal too). Everything else goes to stan
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -150,6 +151,26 @@ def shown_iterations(total: int | None, *, quiet: bool) -> Iterator[Callable[[in
         yield display.update
     finally:
         display.close()
+
+
+@contextmanager
+def shown_log(*, quiet: bool) -> Iterator[None]:
+    """What the library logs, on standard error: quietly its warnings alone."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger, handler = logging.getLogger("sddp"), Lines()
+    before, logger.propagate = logger.level, False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        logger.propagate = True
 
 
 def filled(lines: Iterable[str], width: int) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sddp.cli import options as opt
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sddp.backtest import MultistageStrategy
 
 NO_LIMIT: Final = "none"
@@ -67,11 +69,10 @@ class Settings:
     seed: int = 1
 
 
-# What a default is for prices of a frequency, in rows; `test_years` is how long a backtest is.
-# The limit is on the loss of one period: of a week, for months twice as much (the square root of
-# four weeks).
+# Defaults by how often prices come, in rows; `test_years` is how long a backtest is. The limit is
+# on the loss of one period: of a week; of a day less, of a month twice and of a quarter more than
+# three times as much (the square root of time).
 DAILY: Final[dict[str, Any]] = {"test_years": 2.0}
-EVERY_DAY: Final[dict[str, Any]] = DAILY | {"window": 730, "period": 7}
 WEEKLY: Final[dict[str, Any]] = {"window": 260, "period": 1, "test_years": 2.0}
 MONTHLY: Final[dict[str, Any]] = {
     "window": 120,
@@ -81,21 +82,23 @@ MONTHLY: Final[dict[str, Any]] = {
     "cvar_limit": 0.06,
     "test_years": 8.0,
 }
-SELDOM: Final[dict[str, Any]] = MONTHLY | {
+LONGER: Final[dict[str, Any]] = MONTHLY | {
     "window": 40,
     "cvar_limit": 0.1,
     "n_stages": 4,
     "test_years": 10.0,
 }
+BY_FREQUENCY: Final[Mapping[str, dict[str, Any]]] = {
+    "daily": DAILY,
+    "weekly": WEEKLY,
+    "fortnightly": WEEKLY | {"window": 130, "cvar_limit": 0.04, "test_years": 4.0},
+    "monthly": MONTHLY,
+}
 
-# Rows a year above which prices count as of a frequency.
-FREQUENCIES: Final = (
-    (300.0, "daily, weekends too", EVERY_DAY),
-    (130.0, "daily", DAILY),
-    (30.0, "weekly", WEEKLY),
-    (8.0, "monthly", MONTHLY),
-    (0.0, "seldom", SELDOM),
-)
+# Rows a year above which daily prices come on weekends too.
+EVERY_DAY: Final = 300.0
+# Days in the window of prices that come several times a day, and in its backtest.
+INTRADAY_WINDOW, INTRADAY_TEST = 60, 0.15
 
 # A small run of some seconds.
 QUICK: Final[Mapping[str, Any]] = {
@@ -193,12 +196,21 @@ def add_model_options(parser: argparse.ArgumentParser, *, trading: bool) -> None
     opt.add_seed(group, default=1)
 
 
-def frequency(periods_per_year: float) -> tuple[str, Mapping[str, Any]]:
-    """Name and defaults of prices with so many rows a year."""
-    for above, name, defaults in FREQUENCIES:
-        if periods_per_year > above:
-            return name, defaults
-    raise AssertionError(periods_per_year)
+def defaults_for(dates: pd.DatetimeIndex) -> dict[str, Any]:
+    """Defaults for prices on these dates, by their `sddp.dates.frequency`.
+
+    Decisions on daily and more frequent prices are a week and a day apart.
+    """
+    from sddp.dates import frequency, periods_per_year
+
+    word = frequency(dates)
+    if word == "intraday":
+        rows = max(round(len(dates) / dates.normalize().nunique()), 1)
+        changes = {"window": INTRADAY_WINDOW * rows, "period": rows, "cvar_limit": 0.015}
+        return changes | {"test_years": INTRADAY_TEST}
+    if word == "daily" and periods_per_year(dates) > EVERY_DAY:
+        return DAILY | {"window": 730, "period": 7}
+    return BY_FREQUENCY.get(word, LONGER)
 
 
 def settings_from(options: argparse.Namespace, defaults: Mapping[str, Any]) -> Settings:

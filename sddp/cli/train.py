@@ -35,9 +35,14 @@ def add_parser(commands: Any) -> None:
         ),
     )
     parser.add_argument("prices", metavar="PRICES", help="file of prices")
+    add_training_options(parser, out=OUT)
+
+
+def add_training_options(parser: argparse.ArgumentParser, *, out: str | None) -> None:
+    """Options of a training on the last rows, beside the file of prices."""
     add_price_options(parser)
     model_settings.add_model_options(parser, trading=False)
-    opt.add_out(parser, OUT)
+    opt.add_out(parser, out)
     opt.add_resume(parser)
 
 
@@ -59,7 +64,7 @@ def run(options: argparse.Namespace) -> Result:
         assert log is not None
         model.save(record.out)
         record.write_table("training", log)
-        record.write_figure("bound", bound_figure(log, 1.0))
+        record.write_figure("bound", bound_figure(log, initial_wealth=1.0))
         belief = model.belief(view)
         results = {
             "market": tables.described(),

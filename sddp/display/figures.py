@@ -9,7 +9,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,28 +24,6 @@ ASSETS = 16
 
 # Quantiles of the outcomes that a line spans.
 LOW, HIGH = 0.05, 0.95
-
-
-def bound_figure(log: pd.DataFrame, known: float | None) -> Figure:
-    """Bound on the optimal value by iteration, and a value that is known to be attained.
-
-    Parameters
-    ----------
-    log : DataFrame
-        Index iteration, columns ``bound`` and ``seconds``.
-    known : float or None
-        Such as the inner bound of a certificate.
-    """
-    figure, ax = _one_panel()
-    ax.plot(log.index, log["bound"], color=BLUE, marker="o", markersize=3.0, lw=1.2, label="bound")
-    if known is not None:
-        ax.axhline(known, color="black", linestyle=":", lw=1.2, label="known to be attained")
-        ax.legend(frameon=False, fontsize="small")
-    ax.set_xlabel(f"iteration ({len(log)} in {log['seconds'].iloc[-1]:.1f} s)")
-    ax.set_ylabel("bound on the optimal value")
-    ax.ticklabel_format(axis="y", useOffset=False)
-    show(ax.set_title("", loc="left", fontweight="bold"), "Bound by iteration")
-    return figure
 
 
 def scenario_figure(

@@ -14,27 +14,42 @@ from sddp.risk import weighted_cvar
 BLUE, RED = "#0072B2", "#D55E00"
 
 
-def bound_figure(log: pd.DataFrame, initial_wealth: float) -> Figure:
-    """Upper bound on expected terminal wealth by iteration, and how far it still fell.
+def bound_figure(
+    log: pd.DataFrame, *, known: float | None = None, initial_wealth: float | None = None
+) -> Figure:
+    """Bound on the optimal value by iteration, and how far it still moved.
 
     Parameters
     ----------
     log : DataFrame
-        Of a training result; index iteration, columns ``bound`` (money) and ``seconds``.
-    initial_wealth : float
-        Money; the bound is shown as growth over it.
+        Of a training result; index iteration, columns ``bound`` and ``seconds``.
+    known : float, optional
+        A value that is known to be attained, such as the inner bound of a certificate.
+    initial_wealth : float, optional
+        Money; values are then money too, and shown as growth over it.
     """
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    growth = log["bound"] / initial_wealth - 1.0
-    left.plot(log.index, growth, color=BLUE, marker="o", markersize=3.0, linewidth=1.2)
-    left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    left.set_ylabel("upper bound on expected growth")
+    size = 1.0 if initial_wealth is None else initial_wealth
+    less = 0.0 if initial_wealth is None else 1.0
+    values = log["bound"] / size - less
+    left.plot(log.index, values, color=BLUE, marker="o", markersize=3.0, lw=1.2, label="bound")
+    if known is not None:
+        attained = known / size - less
+        left.axhline(attained, color="black", linestyle=":", lw=1.2, label="known to be attained")
+        left.legend(frameon=False, fontsize="small")
+    moved = values.diff().abs().iloc[1:]
+    shown = moved[moved > 0.0]
+    right.semilogy(shown.index, shown, color=BLUE, marker="o", markersize=3.0, lw=0.8)
+    if initial_wealth is None:
+        left.ticklabel_format(axis="y", useOffset=False)
+        left.set_ylabel("bound on the optimal value")
+        right.set_ylabel("move of the bound in the iteration")
+    else:
+        left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        left.set_ylabel("upper bound on expected growth")
+        right.set_ylabel("move of the bound in the iteration\n(fraction of initial wealth)")
     left.set_title("Bound by iteration", loc="left", fontweight="bold")
-    fallen = -growth.diff().iloc[1:]
-    shown = fallen[fallen > 0.0]
-    right.semilogy(shown.index, shown, color=BLUE, marker="o", markersize=3.0, linewidth=0.8)
-    right.set_ylabel("fall of the bound in the iteration\n(fraction of initial wealth)")
     right.set_title(f"{len(log)} iterations in {log['seconds'].iloc[-1]:.1f} s", loc="left")
     for ax in (left, right):
         ax.set_xlabel("iteration")

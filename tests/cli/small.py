@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tests.data import library
+from tests.data.services import brazilian_series, sgs_json, zipped
+
 ROOT = Path(__file__).resolve().parents[2]
 
 MODEL = ("--window", "60", "--period", "5", "--stages", "2", "--states", "1", "--starts", "1")
@@ -47,9 +50,28 @@ def instance(path: Path) -> Path:
     return path
 
 
+def saved_answers(path: Path) -> Path:
+    """A folder with answers of the services that `sddp data fetch` asks, as saved by hand."""
+    path.mkdir()
+    for code, values in brazilian_series("2009-12-31").items():
+        (path / f"sgs_{code}_all.json").write_bytes(sgs_json(values))
+    numbers = np.random.default_rng(4).normal(0.5, 4.0, (3, 100)).round(2)
+    months = dict(zip(("192607", "192608", "192609"), map(list, numbers), strict=True))
+    few = {month: row[:25] for month, row in months.items()}
+    for name, text in {
+        "F-F_Research_Data_5_Factors_2x3_CSV.zip": library.FIVE_FACTORS,
+        "25_Portfolios_5x5_CSV.zip": library.portfolios(5, few),
+        "100_Portfolios_10x10_CSV.zip": library.portfolios(10, months),
+        "100_Portfolios_ME_OP_10x10_CSV.zip": library.portfolios(10, months, "OP"),
+    }.items():
+        (path / name).write_bytes(zipped(text))
+    return path
+
+
 def folder(path: Path) -> Path:
     """A folder with all of them."""
     path.mkdir(exist_ok=True)
+    saved_answers(path / "saved")
     prices(path / "prices.csv")
     instance(path / "instance.json")
     (path / "holdings.csv").write_text("asset,shares\ncash,500\nfund 1,3\n")

@@ -84,3 +84,14 @@ def test_an_asset_without_a_price_today(tmp_path):
     held = read(tmp_path, "asset,shares\nA,1\n")
     with pytest.raises(DataError, match="'A' has no price on 2020-01-01"):
         held.in_money({"A": float("nan")}, "2020-01-01")
+
+
+def test_an_asset_may_be_called_cash_in_capitals(tmp_path):
+    """The exact ``cash`` is always money, another spelling where no asset has that name."""
+    (tmp_path / "h.csv").write_text("asset,shares\ncash,5\nCASH,2\n")
+    held = read_holdings(str(tmp_path / "h.csv"), None, {"CASH"})
+    assert (held.cash, held.amounts) == (5.0, {"CASH": 2.0})
+    with pytest.raises(DataError, match="'cash' stands there twice"):
+        read_holdings(str(tmp_path / "h.csv"), None, {"AAPL"})
+    (tmp_path / "h.json").write_text('{"unit": "shares", "holdings": {"Cash": 5, "A": 1}}')
+    assert read_holdings(str(tmp_path / "h.json"), None, {"A"}).cash == 5.0

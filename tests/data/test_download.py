@@ -22,13 +22,14 @@ def test_body_of_a_good_answer():
         assert fetch(base + "/x") == b"[1]"
 
 
-def test_a_busy_service_is_asked_again_after_growing_waits(capsys):
+def test_a_busy_service_is_asked_again_after_growing_waits(caplog):
+    caplog.set_level("INFO", logger="sddp")
     answers = iter([(503, DOWN), (429, b""), (200, b"ok")])
     waits: list[float] = []
     with serving(lambda path: next(answers)) as base:
         assert fetch(base, sleep=waits.append) == b"ok"
     assert waits == [2.0, 4.0]
-    assert "HTTP 503" in capsys.readouterr().err
+    assert "HTTP 503" in caplog.text
 
 
 def test_gives_up_after_four_attempts():

@@ -105,6 +105,31 @@ def test_frequencies_and_cautions():
     assert "unevenly spaced" in report_of(mixed).cautions[0]
 
 
+@pytest.mark.parametrize(
+    "dates",
+    [
+        pd.bdate_range("2020-01-01", periods=N),
+        pd.bdate_range("2020-01-01", periods=N).drop(["2020-01-20", "2020-02-17"]),  # holidays
+        pd.bdate_range("2020-03-02", periods=4, tz="America/New_York"),
+        pd.DatetimeIndex(
+            [
+                day + pd.Timedelta(hours=hour)
+                for day in pd.bdate_range("2020-01-01", periods=9)
+                for hour in range(10, 17)
+            ]
+        ),
+        pd.date_range("2020-01-03", periods=N, freq="W-FRI"),
+        pd.bdate_range("2015-01-30", periods=N, freq="BME"),
+        pd.bdate_range("2005-03-31", periods=N, freq="BQE"),
+    ],
+    ids=["days", "holidays", "zone", "hours", "weeks", "months", "quarters"],
+)
+def test_rows_of_a_market_are_evenly_spaced(dates):
+    """Weekends, nights and months of different lengths are no caution."""
+    report = report_of(pd.DataFrame({"A": walk(1, len(dates))}, dates))
+    assert not any("unevenly" in caution for caution in report.cautions)
+
+
 def test_factors_and_numbers_have_reports_too():
     values = table(A=np.random.default_rng(1).normal(0.0, 0.01, N), B=0.0)
     assert read_factors(values).report.kind == "factors"

@@ -8,7 +8,7 @@ on 2019-09-30 in the service: files of one's own continue them.
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from sddp.data.sources.brazil_rows import assemble, continued, corrected, decima
 from sddp.data.sources.download import Fetch, fetch
 from sddp.data.sources.files import digest, make_room, write_table
 from sddp.errors import DataError
+
+_log = logging.getLogger("sddp")
 
 # The first common day only starts the clock of cash: the first row is in January 2000.
 START = "1999-12-30"
@@ -100,7 +102,7 @@ class Request:
         """Values of a series between `start` and `end`, from the service or from saved answers."""
         if self.saved is not None:
             return sgs.read_saved(code, self.saved).loc[self.start : self.end]
-        print(f"asking for SGS {code} ...", file=sys.stderr)
+        _log.info("asking for SGS %d ...", code)
         return sgs.download(code, list(sgs.windows(self.start, self.end)), get)
 
     def source(self, code: int) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def collect(request: Request, get: Fetch) -> tuple[pd.DataFrame, dict[str, Any]]
 
 def _about(column: Column, values: pd.Series[float]) -> dict[str, Any]:
     first, last = f"{values.index[0]:%Y-%m-%d}", f"{values.index[-1]:%Y-%m-%d}"
-    print(f"{column.name}: {len(values)} values, {first} to {last}", file=sys.stderr)
+    _log.info("%s: %d values, %s to %s", column.name, len(values), first, last)
     described = {key: value for key, value in asdict(column).items() if value is not None}
     source = f"Banco Central do Brasil, SGS {column.code}"
     return described | {"source": source, "values": len(values), "first": first, "last": last}
@@ -175,10 +177,9 @@ def _finished(
             "divided_by": ratio,
         }
     elif column.ended is not None and request.end > pd.Timestamp(column.ended):
-        print(
+        _log.warning(
             f"SGS {column.code} ({column.name}) was discontinued on {column.ended} and rows end "
             f"there; --{column.name} FILE.csv continues it (date, {column.name}: {column.unit})",
-            file=sys.stderr,
         )
     return values, changes
 

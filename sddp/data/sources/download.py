@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from sddp.errors import DataError
 
 Fetch = Callable[[str], bytes]
+
+_log = logging.getLogger("sddp")
 
 # Seconds before the second, third and fourth attempt: both services recover in seconds, or not.
 WAITS = (2.0, 4.0, 8.0)
@@ -58,7 +60,7 @@ def fetch(url: str, *, sleep: Callable[[float], object] = time.sleep) -> bytes:
         except DownloadError as error:
             if not error.passing:
                 raise
-            print(f"{error}; trying again in {wait:g} s", file=sys.stderr)
+            _log.info("%s; trying again in %g s", error, wait)
             sleep(wait)
     return read_url(url)
 

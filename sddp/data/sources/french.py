@@ -8,7 +8,7 @@ checksums and the number of missing cells. `sddp.data.sources.french_returns` re
 from __future__ import annotations
 
 import io
-import sys
+import logging
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from sddp.data.sources import french_format
 from sddp.data.sources.download import Fetch, beginning, fetch
 from sddp.data.sources.files import digest, make_room, write_table
 from sddp.errors import DataError
+
+_log = logging.getLogger("sddp")
 
 LIBRARY = "https://mba.tuck.dartmouth.edu/pages/faculty/ken.french/ftp/"
 FACTORS = ("mkt_rf", "smb", "hml", "rmw", "cma", "rf")
@@ -160,15 +162,14 @@ def collect(
         One cannot be had or fails a check.
     """
     for dataset in datasets:
-        print(f"{dataset.name}: {dataset.url} ...", file=sys.stderr)
+        _log.info("%s: %s ...", dataset.name, dataset.url)
         values, about = extract(dataset, get(dataset.url), dataset.archive)
         if about["vintage"] is None:
-            print(f"{dataset.archive} does not say its CRSP vintage", file=sys.stderr)
-        print(
+            _log.warning("%s does not say its CRSP vintage", dataset.archive)
+        _log.info(
             f"{dataset.name}: {len(values)} rows, {values.index[0]:%Y-%m-%d} to "
             f"{values.index[-1]:%Y-%m-%d}, vintage {about['vintage']}, "
             f"{about['missing_cells']} cells missing",
-            file=sys.stderr,
         )
         yield dataset, values, about
 

@@ -75,10 +75,10 @@ class TrainingResult(Shown):
 
     def plot(self) -> Figure:
         """The bound by iteration, and what is known to be attained where training asked."""
-        from sddp.display.figures import bound_figure
+        from sddp.display.training_figures import bound_figure
 
         known = None if self.certified is None else self.certified.value
-        return bound_figure(self.log, known)
+        return bound_figure(self.log, known=known)
 
     def _facts(self) -> dict[str, str]:
         seconds = float(self.log["seconds"].iloc[-1]) if len(self.log) else 0.0
