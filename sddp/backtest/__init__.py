@@ -1,7 +1,14 @@
 """Backtests: a market seen through one door, strategies, a ledger in money, and a report."""
 
 from sddp.backtest.ledger import Ledger
-from sddp.backtest.limits import CalibratedLimit, CalibratedStrategy, LimitedStrategy
+from sddp.backtest.limits import (
+    CalibratedLimit,
+    CalibratedStrategy,
+    HeldToHorizon,
+    LimitedStrategy,
+    PredictiveControl,
+    ScaledToLimit,
+)
 from sddp.backtest.mean_variance import MeanVarianceStrategy
 from sddp.backtest.multistage import MultistageStrategy, variants
 from sddp.backtest.policy_cache import TrainingCache
@@ -30,12 +37,15 @@ __all__ = [
     "EqualWeight",
     "EveryPeriods",
     "Failure",
+    "HeldToHorizon",
     "HoldCash",
     "InverseVolatility",
     "Ledger",
     "LimitedStrategy",
     "MeanVarianceStrategy",
     "MultistageStrategy",
+    "PredictiveControl",
+    "ScaledToLimit",
     "Strategy",
     "Study",
     "TrainingCache",

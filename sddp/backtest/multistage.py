@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.model import AllocationModel, per_asset
+from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationDecision, AllocationPolicy
 from sddp.allocation.scaling import scaled_to_limit
 from sddp.allocation.training import AllocationResult, frictionless_policy
 from sddp.arrays import Floats
+from sddp.backtest.limits.positions import model_for, money_of_known, without_unquoted
 from sddp.backtest.policy_cache import TrainingCache
 from sddp.cache.fingerprint import NOT_DESCRIBED, generator_for
 from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
@@ -25,7 +26,7 @@ from sddp.estimation.scenario_models import (
     ScenarioEstimate,
     ScenarioEstimator,
 )
-from sddp.labels import CASH, places_of
+from sddp.labels import CASH
 from sddp.market.market import View
 from sddp.rng import Seed, seed_sequence
 
@@ -38,9 +39,6 @@ REFIT_FAILURES = (DataError, InfeasibleProblem, SolverError)
 
 # A decision whose CVaR is this near the limit, relative to wealth, is held back by it.
 BINDING = 1e-6
-
-# What an `AllocationModel` may say asset by asset, and what holds for assets left out.
-PER_ASSET = {"transaction_cost": None, "sale_cost": None, "weight_limit": np.inf}
 
 # What follows the last decision is known exactly: one iteration states it.
 ONE_STAGE = Iterations(1)
@@ -176,7 +174,7 @@ class MultistageStrategy:
         assert self.policy is not None
         belief = self._rolling.estimate.belief(view)
         note = {"date": view.date, "stage": stage, "refit": refit, "belief": tuple(belief.tolist())}
-        money = self.known_to(self.policy, holdings)
+        money = money_of_known(holdings, self.policy.problem.asset_names, self.model)
         try:
             decision = self.policy.decide(stage=stage, regime=belief, holdings=money)
         except InfeasibleState as error:
@@ -188,7 +186,9 @@ class MultistageStrategy:
         note |= self._forecast(decision)
         note |= {"bound": self.policy.bound, "failure": failure}
         self.decision_log.append(note | {"seconds": time.perf_counter() - started})
-        return pd.Series({CASH: 1.0}) if decision is None else _quoted(decision.weights, view)
+        return (
+            pd.Series({CASH: 1.0}) if decision is None else without_unquoted(decision.weights, view)
+        )
 
     def decision_log_table(self) -> pd.DataFrame:
         """What was decided, by date.
@@ -258,7 +258,11 @@ class MultistageStrategy:
 
     def _train(self, estimate: ScenarioEstimate, view: View, limit: float | None) -> None:
         scenarios = estimate.over(self.n_stages)
-        model = replace(self._model_of(view, scenarios.asset_names or ()), cvar_limit=limit)
+        model = replace(
+            model_for(self.model, view, tuple(scenarios.asset_names or ())),
+            cash_return=self.estimator.cash_return(view),
+            cvar_limit=limit,
+        )
         if self.future == "cost-free":
             self.result, self.training_log, self._trained_limit = None, None, limit
             self.policy = frictionless_policy(model, scenarios)
@@ -309,36 +313,6 @@ class MultistageStrategy:
             cvar=found.cvar,
             value_at_risk=(loss + found.cost) / float(before.sum()),
         )
-
-    def _model_of(self, view: View, assets: Sequence[Hashable]) -> AllocationModel:
-        """The model at today's cash rate; what it says asset by asset, of the quoted ones only."""
-        model = replace(self.model, cash_return=self.estimator.cash_return(view))
-        everything = list(view.assets)
-        if len(assets) == len(everything):
-            return model
-        kept = places_of(assets, everything)
-        spread: dict[str, Any] = {}
-        for name, unnamed in PER_ASSET.items():
-            if getattr(model, name) is not None:
-                numbers = per_asset(getattr(model, name), everything, name, default=unnamed)[kept]
-                known = zip(assets, numbers.tolist(), strict=True)
-                spread[name] = {label: number for label, number in known if number != unnamed}
-        return replace(model, **spread)
-
-    def known_to(
-        self, policy: AllocationPolicy, holdings: pd.Series[float]
-    ) -> dict[Hashable, float]:
-        """Money by position of a policy; what it does not know is sold at the model's cost."""
-        money = {name: float(amount) for name, amount in holdings.items()}
-        positions = set(policy.problem.positions)
-        unknown = [name for name in money if name not in positions]
-        if unknown:
-            names = [name for name in money if name != CASH]
-            model = self.model
-            given = model.transaction_cost if model.sale_cost is None else model.sale_cost
-            costs = dict(zip(names, per_asset(given, names, "sale_cost"), strict=True))
-            money[CASH] += sum((1.0 - float(costs[name])) * money.pop(name) for name in unknown)
-        return money
 
     def _forecast(self, decision: AllocationDecision | None) -> dict[str, Any]:
         """Risk of the next period by the model."""
@@ -401,14 +375,3 @@ def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
         "myopic": replace(base, n_stages=1, mode="receding"),
         "cost-free future": replace(base, future="cost-free"),
     }
-
-
-def _quoted(weights: pd.Series[float], view: View) -> pd.Series[float]:
-    """Weights without the assets that are not quoted today: what they were given is cash."""
-    barred = set(view.assets[~view.quoted.to_numpy()[-1]])
-    allowed = np.array([name not in barred for name in weights.index])
-    if allowed.all():
-        return weights
-    kept = weights[allowed].copy()
-    kept.iloc[0] = 1.0 - float(kept.iloc[1:].sum())  # cash comes first
-    return kept

@@ -11,6 +11,7 @@ from scipy.stats import linregress
 
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import MeanVarianceStrategy, MultistageStrategy, backtest
+from sddp.backtest.limits.positions import money_of_known
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import ModelError
 from sddp.estimation import ExcessRegimeEstimator, RegimeEstimator, RegimeForecaster
@@ -182,7 +183,7 @@ def test_what_the_policy_does_not_know_is_cash_less_the_cost_of_its_sale():
     tested = strategy()
     tested.decide(market.at(DATES[122]), pd.Series({"cash": 1.0, "a": 0.0, "b": 0.0, "c": 0.0}))
     held = pd.Series({"cash": 0.2, "a": 0.3, "b": 0.0, "c": 0.5})
-    money = tested.known_to(tested.policy, held)
+    money = money_of_known(held, tested.policy.problem.asset_names, tested.model)
     assert money == pytest.approx({"cash": 0.2 + 0.5 * 0.998, "a": 0.3, "b": 0.0})
 
 

@@ -18,11 +18,14 @@ from sddp.backtest import (
     CalibratedStrategy,
     EqualWeight,
     EveryPeriods,
+    HeldToHorizon,
     HoldCash,
     InverseVolatility,
     LimitedStrategy,
     MeanVarianceStrategy,
     MultistageStrategy,
+    PredictiveControl,
+    ScaledToLimit,
     Strategy,
     backtest,
 )
@@ -130,10 +133,13 @@ def assert_no_look_ahead(make: Callable[..., Strategy], data, other, future: str
 
 
 # Checked where they are tested, with their estimates and caches: `test_multistage`,
-# `test_calibration`,
+# `test_calibration`, `test_opponents`,
 # `test_mean_variance`, their variants in `test_study`, and those of the study in
 # `tests.experiments.test_brazil`.
-ELSEWHERE = {CalibratedStrategy, MultistageStrategy, MeanVarianceStrategy}
+ELSEWHERE = {
+    *(CalibratedStrategy, HeldToHorizon, PredictiveControl, ScaledToLimit),
+    *(MultistageStrategy, MeanVarianceStrategy),
+}
 
 
 def test_every_strategy_of_the_package_is_checked():

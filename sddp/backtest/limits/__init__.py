@@ -6,5 +6,14 @@ from sddp.backtest.limits.calibration import (
     Calibration,
     LimitedStrategy,
 )
+from sddp.backtest.limits.opponents import HeldToHorizon, PredictiveControl, ScaledToLimit
 
-__all__ = ["CalibratedLimit", "CalibratedStrategy", "Calibration", "LimitedStrategy"]
+__all__ = [
+    "CalibratedLimit",
+    "CalibratedStrategy",
+    "Calibration",
+    "HeldToHorizon",
+    "LimitedStrategy",
+    "PredictiveControl",
+    "ScaledToLimit",
+]
