@@ -20,7 +20,8 @@ from sddp.engine.model.stage import InitialCut, Stage
 from sddp.engine.model.stage_data import ReadStage, StageData
 from sddp.engine.model.transition import LinearTransition
 from sddp.engine.model.translation import read_stage
-from sddp.engine.subproblem.compile import PresolvedStage, presolve_stage
+from sddp.engine.subproblem.compile import presolve_stage
+from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.errors import ModelError
 from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios

@@ -63,7 +63,7 @@ def instance(seed: int, vary=sides_of, n: int = N_NOISES, **options) -> Instance
     nodes = {
         name: replace(
             node,
-            realisations=[vary(node.realisations[0], rng) for _ in range(n)],
+            realizations=[vary(node.realizations[0], rng) for _ in range(n)],
             probabilities=rng.dirichlet(np.full(n, 5.0)),
         )
         for name, node in drawn.tree.nodes.items()

@@ -151,7 +151,7 @@ def test_the_shortfall_is_the_least_total_violation(cone):
         seen += 1
         table = node.stage_lp.rows.copy()
         n = N_DECISIONS
-        y = [list(node.reduced.kept).index(c) for c in node.compiled.generator_columns[:n]]
+        y = [list(node.stage.kept).index(c) for c in node.compiled.generator_columns[:n]]
         result = linprog(
             np.concatenate([np.zeros(n), np.ones(3)]),
             A_ub=np.vstack(

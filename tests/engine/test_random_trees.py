@@ -131,7 +131,7 @@ def test_values_lie_on_the_right_side_of_the_value_function(combination, iterati
     for name, node in instance.tree.nodes.items():
         for _ in range(2):
             here, there = rng.uniform(0.0, 8.0, (2, 2))
-            noise = int(rng.integers(len(node.realisations)))
+            noise = int(rng.integers(len(node.realizations)))
             decision = policy.decide(name, instance.state(here), noise)
             cost, slope = instance.sign * decision.value, instance.sign * decision.slope
             for point in (here, there):

@@ -38,7 +38,7 @@ def last_stage(problem):
     """Node problem without a cost-to-go, and its compilation."""
     network = untrained(problem)
     name = problem.graph.nodes[-1]
-    return network[name], problem.stages[name], compile_problem(problem).stages[name].reduced
+    return network[name], problem.stages[name], compile_problem(problem).stages[name]
 
 
 @pytest.mark.parametrize("noise", [1, 2])

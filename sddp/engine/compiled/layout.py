@@ -17,8 +17,8 @@ from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.model.tail_form import TailForm
 from sddp.engine.model.transition import IdentityMap, ScaleMap, StateMap
-from sddp.engine.subproblem.compile import PresolvedStage, compile_problem
-from sddp.engine.subproblem.reduction import ReducedStage, reduced_scaling
+from sddp.engine.subproblem.compile import compile_problem
+from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.stage_lp import Movement
 from sddp.engine.value.cost_to_go import Outcomes
 from sddp.lp import Scaling
@@ -92,8 +92,8 @@ class _Kind:
         return self.prepared.compiled
 
     @property
-    def reduced(self) -> ReducedStage:
-        return self.prepared.reduced
+    def reduced(self) -> PresolvedStage:
+        return self.prepared
 
     @property
     def n(self) -> int:
@@ -183,13 +183,12 @@ def _kinds(problem: Problem, names: Iterable[NodeName]) -> tuple[list[_Kind], li
     numbers = []
     for name in names:
         stage, has_theta = compile_problem(problem).stages[name], bool(problem.graph.children(name))
-        key = (id(stage.compiled), id(stage.reduced), has_theta)
+        key = (id(stage.compiled), id(stage), has_theta)
         if key not in kinds:
             kinds[key] = len(found)
-            scaling = reduced_scaling(
-                problem.scaling(stage.compiled), stage.reduced, int(has_theta), problem.money,
-                problem.accuracy,
-            )  # fmt: skip
+            scaling = stage.scaling(
+                problem.scaling(stage.compiled), int(has_theta), problem.money, problem.accuracy
+            )
             found.append(_Kind(stage, has_theta, scaling, tail_form(stage.compiled)))
         numbers.append(kinds[key])
     return found, numbers

@@ -47,7 +47,7 @@ def reason_against(
         reason = _reason_against_stage(problem, name)
         if reason is not None:
             return reason
-        n = stage.reduced.arrays.matrix.shape[1] - problem.n_components
+        n = stage.arrays.matrix.shape[1] - problem.n_components
         if n > MOST_COLUMNS:
             return f"node {name!r} has {n} columns, more than the {MOST_COLUMNS} that pay"
     return None

@@ -13,7 +13,7 @@ from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.policy.inner_bases import FormProgram, KnownBases
 from sddp.engine.policy.inner_stage import StageForm, stacked
-from sddp.engine.subproblem.reduction import as_operator
+from sddp.engine.subproblem.presolve import as_operator
 from sddp.errors import SolverError
 from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
 

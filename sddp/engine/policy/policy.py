@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,9 @@ from sddp.engine.policy.certificate import Certificate, certify
 from sddp.engine.policy.contradiction import warn_of_contradiction
 from sddp.engine.policy.files import load_file, save_policy
 from sddp.engine.policy.simulation import simulate
-from sddp.engine.subproblem.compile import PresolvedStage, presolve_stage
+from sddp.engine.subproblem.compile import presolve_stage
 from sddp.engine.subproblem.feasibility import Infeasibility
+from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.solutions import StageSolution
 from sddp.engine.subproblem.subproblem import Subproblem
 from sddp.engine.subproblem.subproblems import restore_subproblems
@@ -92,7 +93,7 @@ class Policy(Shown):
         self.problem, self.checkpoint = problem, checkpoint
         self._subproblems = restore_subproblems(problem, checkpoint)
         self._value_functions = self._subproblems.value_functions
-        self._starts: dict[NodeName, _Start] = {}
+        self._starts: dict[NodeName, tuple[NodeState, Basis | None]] = {}
         self._lock = Lock()  # the LPs behind the answers serve one question at a time
         self._bound: float | None = None
         # Points of training for `certificate`, the latest first, and the cost that it has shown
@@ -338,11 +339,11 @@ class Policy(Shown):
         self._check_known(name, node)
         state, size = self.problem.normalised(incoming)
         with one_blas_thread():
-            start = self._start(name)
+            start, basis = self._start(name)
             if len(node.compiled.noise.positions["matrix"]):
                 # The solver keeps traces of coefficients it once held: only a new LP has none.
-                node = self._subproblems.rebuild(name, start.state)
-            node.forget_after(len(start.state.rows), start.basis)
+                node = self._subproblems.rebuild(name, start)
+            node.forget_after(len(start.rows), basis)
             if isinstance(noise, Mapping):
                 entries = noise_values(node.compiled, noise, f"node {name!r}")
                 solution = node.solve(state, entries, self.checkpoint.tolerance)
@@ -404,15 +405,15 @@ class Policy(Shown):
         ]
         return np.array([size * solution.value for solution, size in firsts])
 
-    def _start(self, name: NodeName) -> _Start:
-        """What every answer of a node starts from."""
+    def _start(self, name: NodeName) -> tuple[NodeState, Basis | None]:
+        """Rows and basis after a solve at the reference state: from there every answer starts."""
         if name not in self._starts:
             node, memory = self._subproblems[name], self.checkpoint.nodes[name]
             if memory.reference is not None:
                 node.solve(memory.reference, 0, self.checkpoint.tolerance)
             basis = None if memory.reference is None else node.stage_lp.basis()
             rows = node.stage_lp.rows.copy()
-            self._starts[name] = _Start(replace(memory, rows=rows), basis)
+            self._starts[name] = (replace(memory, rows=rows), basis)
         return self._starts[name]
 
     def _facts(self) -> dict[str, str]:
@@ -427,13 +428,6 @@ class Policy(Shown):
     def _averse(self) -> bool:
         measures = (self.checkpoint.root_risk, *self.checkpoint.risk.values())
         return any(not isinstance(measure, Expectation) for measure in measures)
-
-
-class _Start(NamedTuple):
-    """Rows and basis of a node after a solve at its reference state."""
-
-    state: NodeState
-    basis: Basis | None
 
 
 def load_policy(path: str | PathLike[str], problem: Problem | None = None) -> Policy:

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage import RowGenerator, Stage
-from sddp.engine.model.stage_data import StageData
+from sddp.engine.model.stage import Stage
 from sddp.engine.model.translation import read_stage
-from sddp.engine.subproblem.expansion import Expansion
-from sddp.engine.subproblem.reduction import ReducedStage, reduce_stage
+from sddp.engine.subproblem.presolve import PresolvedStage, presolve
 from sddp.engine.value.cuts import Cuts
-
-
-class PresolvedStage(NamedTuple):
-    """A stage, what presolve left of it, and the way back to its variables."""
-
-    compiled: StageData
-    reduced: ReducedStage
-    expansion: Expansion
-
-    def with_rows(self, rows: RowGenerator) -> PresolvedStage:
-        """The same stage with another generator over the same variables."""
-        return self._replace(compiled=replace(self.compiled, rows=rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +35,7 @@ class CompiledProblem:
 
     def exact_values(self, name: NodeName) -> Cuts:
         """The value of an exact node, one cut for each realization."""
-        reduced, data = self.stages[name].reduced, self.problem.stages[name]
+        reduced, data = self.stages[name], self.problem.stages[name]
         table, n = data.noise, self.problem.n_components
         slopes = np.tile(reduced.arrays.cost[:n], (table.n_realisations, 1))
         at = table.positions["cost"]
@@ -60,12 +45,6 @@ class CompiledProblem:
         if len(table.positions["offset"]):
             constants += table.values["offset"][:, 0] - data.offset
         return Cuts(slopes, constants)
-
-
-def presolve(data: StageData) -> PresolvedStage:
-    """Reduce a stage to the columns and rows that its linear program needs."""
-    reduced = reduce_stage(data)
-    return PresolvedStage(data, reduced, Expansion(data, reduced))
 
 
 def presolve_stage(stage: Stage, where: str) -> PresolvedStage:
@@ -88,6 +67,6 @@ _COMPILED: WeakKeyDictionary[Problem, CompiledProblem] = WeakKeyDictionary()
 
 
 def _is_exact(problem: Problem, name: NodeName, stage: PresolvedStage) -> bool:
-    arrays = stage.reduced.arrays
+    arrays = stage.arrays
     decides = len(arrays.cost) > problem.n_components or arrays.matrix.shape[0] > 0
     return not (decides or problem.graph.children(name) or stage.compiled.rows)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.subproblem.bunching import RightHandSides
-from sddp.engine.subproblem.reduction import ReducedStage
+from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.stage_lp import StageLP
 
 
@@ -23,7 +23,8 @@ class NoiseInput:
     value) stays when the noise changes.
     """
 
-    def __init__(self, compiled: StageData, reduced: ReducedStage, lp: StageLP) -> None:
+    def __init__(self, reduced: PresolvedStage, lp: StageLP) -> None:
+        compiled = reduced.compiled
         self._table, self._lp = compiled.noise, lp
         self.realisation: int | None = None
         positions = compiled.noise.positions

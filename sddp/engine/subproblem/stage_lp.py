@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sddp.arrays import Floats, Ints
 from sddp.engine.subproblem.implied_bounds import implied_bound
 from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LazyRows
-from sddp.engine.subproblem.reduction import DENSE_PARTS_SIZE, MovingBounds, as_operator
+from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, MovingBounds, as_operator
 from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.lp import (
     AT_LOWER,

@@ -18,12 +18,11 @@ from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_file import StageModel, stage_model, write_failure
 from sddp.engine.model.stage_scaling import check_range
 from sddp.engine.subproblem.bunching import RightHandSides, responses
-from sddp.engine.subproblem.compile import PresolvedStage
 from sddp.engine.subproblem.conflict import explain
 from sddp.engine.subproblem.feasibility import Infeasibility, feasibility_cut
 from sddp.engine.subproblem.lazy_constraints import RowPool, over_declared
 from sddp.engine.subproblem.parameters import NoiseInput
-from sddp.engine.subproblem.reduction import reduced_scaling
+from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
 from sddp.engine.subproblem.stage_lp import Movement, StageLP
 from sddp.engine.value.cost_to_go import CostToGo
@@ -116,30 +115,29 @@ class Subproblem:
         work: Work,
         row_pool: RowPool | None,
     ) -> None:
-        self.compiled, self.reduced, self._expansion = stage[:3]
-        compiled, reduced, self.cost_to_go = self.compiled, self.reduced, cost_to_go
+        self.stage, self.compiled, self.cost_to_go = stage, stage.compiled, cost_to_go
         self.name, self.work, self.theta_lower = name, work, theta_lower
         self.n_theta = cost_to_go.n_columns if cost_to_go else 0
         if cost_to_go:
             cost_to_go.money = money
-        arrays = _with_theta(reduced.arrays, self.n_theta, theta_lower)
-        n_state = len(compiled.incoming)
+        arrays = _with_theta(stage.arrays, self.n_theta, theta_lower)
+        n_state = len(self.compiled.incoming)
         self._declared_scaling = scaling
-        self._scaling = reduced_scaling(scaling, reduced, self.n_theta, money, accuracy)
-        movement = Movement(reduced.bound_columns, reduced.bound_lower, reduced.bound_upper)
+        self._scaling = stage.scaling(scaling, self.n_theta, money, accuracy)
+        movement = Movement(stage.bound_columns, stage.bound_lower, stage.bound_upper)
         self.stage_lp = StageLP(
             arrays,
             n_state,
-            reduced.removable,
+            stage.removable,
             self._scaling,
             work.lp,
-            movement if len(reduced.bound_columns) else None,
+            movement if len(stage.bound_columns) else None,
         )
         self._row_pool = row_pool
         self._money = money
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE * accuracy
         self._far = FAR * self._scaling.money
-        self._noise = NoiseInput(compiled, reduced, self.stage_lp)
+        self._noise = NoiseInput(stage, self.stage_lp)
         self._sides = self._noise.right_hand_sides()
         self._last: tuple[Floats, Floats] | None = None
         self._before: Floats | None = None
@@ -174,7 +172,7 @@ class Subproblem:
             elif status is not Status.OPTIMAL:
                 raise self._failure(incoming, status)
             primal = self.stage_lp.primal()
-            outgoing = self._expansion.outgoing(primal, *self._noise.outgoing_bounds)
+            outgoing = self.stage.outgoing(primal, *self._noise.outgoing_bounds)
             broken = self._broken_rows(primal, outgoing, tolerance)
             # Rows are still broken though one more solve moved nothing: they are broken within
             # the LP's own tolerance.
@@ -219,7 +217,7 @@ class Subproblem:
         agree = self.stage_lp.agree(primals, values)
         noises, primals, values = noises[optimal][agree], primals[agree], values[agree]
         values += self._noise.offsets()[noises]
-        outgoing = self._expansion.outgoing(primals, *self._noise.outgoing_bounds)
+        outgoing = self.stage.outgoing(primals, *self._noise.outgoing_bounds)
         keeps = self._keeps_rows(primals, outgoing, tolerance)
         noises, primals, values = noises[keeps], primals[keeps], values[keeps]
         self.work.bunched += len(noises)
@@ -229,7 +227,7 @@ class Subproblem:
             values,
             Cuts(np.tile(slope, (len(noises), 1)), intercepts),
             primals[:, -self.n_theta] if self.n_theta else np.zeros(len(noises)),
-            self._expansion.declared_values(primals),
+            self.stage.declared_values(primals),
             outgoing[keeps],
         )
         return noises
@@ -273,7 +271,7 @@ class Subproblem:
         assert self.cost_to_go is not None
         supports = self.cost_to_go.outcomes.first_supports(n_rows)
         rows = LinearConstraints.of_cuts(supports, self.n_theta, recurring=False)
-        self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
+        self.stage_lp.append(self.stage.cost_to_go_rows(rows))
 
     def bound_is_active(
         self, incoming: Floats, noise: int, solution: StageSolution, tolerance: float
@@ -293,7 +291,7 @@ class Subproblem:
         return isinstance(again, StageSolution) and again.value < solution.value - tolerance
 
     def _bound_theta(self, lower: float) -> None:
-        column = np.array([len(self.reduced.kept)], dtype=np.int32)
+        column = np.array([len(self.stage.kept)], dtype=np.int32)
         self.stage_lp.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
 
     def forget_after(self, n_rows: int, basis: Basis | None) -> None:
@@ -312,7 +310,7 @@ class Subproblem:
             rows = self.cost_to_go.violated(*self._last, tolerance)
             self.work.cost_to_go_seconds += time.perf_counter() - start
             if rows is not None:
-                self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
+                self.stage_lp.append(self.stage.cost_to_go_rows(rows))
 
     def _solve_fenced(self) -> Status:
         """Solve with the cost-to-go bounded far below.
@@ -343,7 +341,7 @@ class Subproblem:
 
     def model(self, entries: Mapping[str, Floats], incoming: Floats) -> StageModel:
         """The declared program at noise `entries` with the rows added so far."""
-        rows = over_declared(self.stage_lp.rows.copy(), self.reduced.kept, self.compiled.n_columns)
+        rows = over_declared(self.stage_lp.rows.copy(), self.stage.kept, self.compiled.n_columns)
         declared = stage_model(self.compiled, entries, incoming)
         return declared.with_rows(rows.coefficients, rows.lower, self.n_theta, self.theta_lower)
 
@@ -369,7 +367,7 @@ class Subproblem:
             self.compiled,
             self._noise.current,
             self.stage_lp.rows.copy(),
-            self.reduced.kept,
+            self.stage.kept,
             incoming,
             self._noise.realisation,
             self._declared_scaling.finer(self._scaling.accuracy),
@@ -388,7 +386,7 @@ class Subproblem:
             self.compiled,
             self._noise.entries(found.noise),
             self.stage_lp.rows.copy(),
-            self.reduced.kept,
+            self.stage.kept,
             found,
             self.name,
         )
@@ -397,7 +395,7 @@ class Subproblem:
         """Write the rows that the cost-to-go wants in the LP whatever its solution."""
         rows = self.cost_to_go.new_rows() if self.cost_to_go else None
         if rows is not None:
-            self.stage_lp.append(self._expansion.cost_to_go_rows(rows))
+            self.stage_lp.append(self.stage.cost_to_go_rows(rows))
 
     def _broken_rows(
         self, primal: Floats, outgoing: Floats, tolerance: float
@@ -420,22 +418,22 @@ class Subproblem:
         broken = self.cost_to_go.outcomes.broken_feasibility_cuts(outgoing, self._least_breach)
         if len(broken):  # the cost-to-go of an infeasible decision is no guide
             rows = LinearConstraints.of_cuts(broken, self.n_theta, recurring=True, theta=0.0)
-            return self._expansion.cost_to_go_rows(rows)
+            return self.stage.cost_to_go_rows(rows)
         theta = primal[len(primal) - self.n_theta :]
         violated = self.cost_to_go.violated(outgoing, theta, tolerance)
         if violated is None:
             return None
-        return self._expansion.cost_to_go_rows(violated)
+        return self.stage.cost_to_go_rows(violated)
 
     def _broken_generator_rows(self, primal: Floats, tolerance: float) -> LinearConstraints | None:
         generator = self.compiled.rows
         if generator is None:
             return None
-        values = self._expansion.generator_values(primal)
+        values = self.stage.generator_values(primal)
         if self._row_pool is not None:
             rows, upper = self._row_pool.violated(values, tolerance)
             if len(upper):
-                return self._expansion.generator_rows(rows, upper, self.n_theta)
+                return self.stage.generator_rows(rows, upper, self.n_theta)
         rows, upper = generator.violated(values, tolerance)
         if len(upper) == 0:
             return None
@@ -459,14 +457,14 @@ class Subproblem:
             )
         if self._row_pool is not None:
             self._row_pool.add(rows, upper)
-        return self._expansion.generator_rows(rows, upper, self.n_theta)
+        return self.stage.generator_rows(rows, upper, self.n_theta)
 
     def _solution(self, primal: Floats, outgoing: Floats) -> StageSolution:
         self._last = (outgoing, primal[len(primal) - self.n_theta :])
         return StageSolution(
             value=self.stage_lp.objective(),
             theta=float(primal[len(primal) - self.n_theta]) if self.n_theta else 0.0,
-            columns=self._expansion.declared_values(primal),
+            columns=self.stage.declared_values(primal),
             outgoing=outgoing,
             cut=self.stage_lp.cut,
         )

@@ -11,9 +11,10 @@ import numpy as np
 from sddp.arrays import PROBABILITY_TOLERANCE, Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.subproblem.compile import CompiledProblem, PresolvedStage, compile_problem
+from sddp.engine.subproblem.compile import CompiledProblem, compile_problem
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.lazy_constraints import RowPool
+from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions
 from sddp.engine.subproblem.subproblem import Subproblem, Work
 from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds

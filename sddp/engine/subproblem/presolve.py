@@ -1,4 +1,4 @@
-"""Substitutions at compile time that make the stage LP smaller without changing it.
+"""Presolve: substitutions that make the LP of a stage smaller without changing it, and undo them.
 
 Incoming states are constants of a solve. A row that holds one decision column and incoming
 states is then a bound on that column that moves with the state; an equality row that defines a
@@ -8,7 +8,8 @@ balance rows and the holdings disappear: what is left is a problem in purchases 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.model.stage import RowGenerator
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.subproblem.elimination import Elimination, Row, add_to
+from sddp.engine.value.cuts import LinearConstraints
 from sddp.lp import Arrays, Scaling
 
 # Below this many entries, zeros counted, a dense product beats a sparse one; parts of a matrix
@@ -49,27 +52,31 @@ class MovingBounds:
 
 
 @dataclass(frozen=True, eq=False)
-class ReducedStage:
-    """The LP that is solved, and the way back to the columns the user declared.
+class PresolvedStage:
+    """What presolve left of a stage, and the way back to the columns that the user declared.
+
+    ``z = expand @ y + constant`` gives all columns from the kept ones. Values of kept columns may
+    be those of one solution or, a row each, of many; cost-to-go columns stand behind them.
 
     Attributes
     ----------
+    compiled : StageData
     arrays : Arrays
         Over the kept columns: incoming states first, in the order of the state components.
     kept : integer array
         Position in `StageData` of each kept column.
     expand, constant : sparse matrix (n_columns, n_kept), array (n_columns,)
-        ``z = expand @ y + constant`` gives all columns from the kept ones.
     bound_columns : integer array
         Kept columns with a bound that moves with the incoming state.
     bound_lower, bound_upper : MovingBounds
         Their two bounds.
     row_position : integer array
-        Position of each row of the compiled stage among the rows kept, -1 where it is gone.
+        Position of each declared row among the rows kept, -1 where it is gone.
     removable : integer array
         Kept columns that are at least 0 whatever the state and the noise, and free of noise.
     """
 
+    compiled: StageData
     arrays: Arrays
     kept: Ints
     expand: sp.csr_array
@@ -80,15 +87,99 @@ class ReducedStage:
     row_position: Ints
     removable: Ints
 
+    def with_rows(self, rows: RowGenerator) -> PresolvedStage:
+        """The same stage with another generator over the same variables."""
+        found = replace(self, compiled=replace(self.compiled, rows=rows))
+        for part in ("_declared", "_outgoing", "_generator"):  # they do not depend on the rows
+            found.__dict__[part] = getattr(self, part)
+        return found
+
     def column_position(self) -> Ints:
-        """Position among the kept columns of each compiled column, -1 where it is gone."""
+        """Position among the kept columns of each declared column, -1 where it is gone."""
         position = np.full(self.expand.shape[0], -1, dtype=np.int64)
         position[self.kept] = np.arange(len(self.kept))
         return position
 
+    def scaling(self, declared: Scaling, n_theta: int, money: float, accuracy: float) -> Scaling:
+        """Units of the kept columns and rows; the cost-to-go counts in money."""
+        columns = np.concatenate([declared.columns[self.kept], np.full(n_theta, money)])
+        rows = np.zeros(len(self.arrays.row_lower))
+        kept = self.row_position >= 0
+        rows[self.row_position[kept]] = declared.rows[kept]
+        return Scaling(columns, rows, money).finer(accuracy)
 
-def reduce_stage(compiled: StageData) -> ReducedStage:
-    """Apply all substitutions to a compiled stage."""
+    def outgoing(self, kept: Floats, lower: Floats, upper: Floats) -> Floats:
+        """State handed on, freed of the LP's tolerance on its own bounds."""
+        values = self._outgoing.values(kept[..., : len(self.kept)])
+        clipped: Floats = np.minimum(np.maximum(values, lower), upper)
+        return clipped
+
+    def declared_values(self, kept: Floats) -> Floats:
+        """Values of all declared columns."""
+        return self._declared.values(kept[..., : len(self.kept)])
+
+    def generator_values(self, kept: Floats) -> Floats:
+        """Values of the row generator's variables."""
+        return self._generator.values(kept[: len(self.kept)])
+
+    def cost_to_go_rows(self, rows: LinearConstraints) -> LinearConstraints:
+        """Rows over the outgoing state and the cost-to-go columns, over the kept columns."""
+        n = len(self.compiled.outgoing)
+        state, theta = rows.coefficients[:, :n], rows.coefficients[:, n:]
+        coefficients, lower = self._outgoing.rows(state, rows.lower)
+        return LinearConstraints(np.hstack([coefficients, theta]), lower, rows.recurring)
+
+    def generator_rows(self, rows: Floats, upper: Floats, n_theta: int) -> LinearConstraints:
+        """Generated rows, turned to "at least", beside `n_theta` cost-to-go columns."""
+        coefficients, lower = self._generator.rows(-rows, -upper)
+        none = np.zeros((len(lower), n_theta))
+        return LinearConstraints(np.hstack([coefficients, none]), lower, np.ones(len(lower), bool))
+
+    @cached_property
+    def _declared(self) -> _Part:
+        return self._part(np.arange(len(self.constant)))
+
+    @cached_property
+    def _outgoing(self) -> _Part:
+        return self._part(self.compiled.outgoing)
+
+    @cached_property
+    def _generator(self) -> _Part:
+        return self._part(self.compiled.generator_columns)
+
+    def _part(self, columns: Ints) -> _Part:
+        # Parts of a dense matrix are taken ten times as fast.
+        return _Part(as_operator(self.expand, DENSE_PARTS_SIZE), self.constant, columns)
+
+
+class _Part:
+    """Some declared columns as functions of the kept ones."""
+
+    def __init__(self, expand: Any, constant: Floats, columns: Ints) -> None:
+        part = expand[columns]
+        self._expand, self._contract = as_operator(part), transposed(part)
+        self._constant = constant[columns]
+
+    def values(self, kept: Floats) -> Floats:
+        """Their values, by the last axis."""
+        return _product(self._expand, kept) + self._constant
+
+    def rows(self, coefficients: Floats, lower: Floats) -> tuple[Floats, Floats]:
+        """Rows over them as rows over the kept columns, and their lower sides."""
+        return _product(self._contract, coefficients), lower - coefficients @ self._constant
+
+
+def _product(operator: Any, values: Floats) -> Floats:
+    """``operator @ x`` for a vector, or for each of some rows.
+
+    From the left: a sparse matrix from the right costs scipy five times as much.
+    """
+    product: Floats = (operator @ values.T).T
+    return product
+
+
+def presolve(compiled: StageData) -> PresolvedStage:
+    """Apply all substitutions to a stage."""
     work = Elimination(compiled)
     work.run()
     states = [int(c) for c in compiled.incoming]
@@ -104,7 +195,8 @@ def reduce_stage(compiled: StageData) -> ReducedStage:
     row_position = np.full(len(work.rows), -1, dtype=np.int64)
     row_position[alive] = np.arange(len(alive))
     moving = sorted({*work.moving["lower"], *work.moving["upper"]}, key=position.__getitem__)
-    return ReducedStage(
+    return PresolvedStage(
+        compiled=compiled,
         arrays=Arrays(
             cost=work.cost[kept],
             matrix=_matrix([work.rows[i] for i in alive], position),
@@ -125,17 +217,6 @@ def reduce_stage(compiled: StageData) -> ReducedStage:
             [position[c] for c in others if _may_be_removed(work, c)], dtype=np.int64
         ),
     )
-
-
-def reduced_scaling(
-    scaling: Scaling, reduced: ReducedStage, n_theta: int, money: float, accuracy: float
-) -> Scaling:
-    """Units of a node's LP: those of the kept columns and rows; the cost-to-go counts in money."""
-    columns = np.concatenate([scaling.columns[reduced.kept], np.full(n_theta, money)])
-    rows = np.zeros(len(reduced.arrays.row_lower))
-    kept = reduced.row_position >= 0
-    rows[reduced.row_position[kept]] = scaling.rows[kept]
-    return Scaling(columns, rows, money).finer(accuracy)
 
 
 def _moving_bounds(
