@@ -155,7 +155,7 @@ class CompiledSubproblems(Subproblems):
         if visitor.visit(k, noise, incoming, tolerance) != OPTIMAL:
             self.fallbacks += 1
             return self.reference(name).solve(incoming, noise, tolerance)
-        scratch, expansion = visitor.scratch, self.compiled.stages[name].expansion
+        scratch, stage = visitor.scratch, self.compiled.stages[name]
         units = visitor.units[visitor.stages.kind[k]]
         primal = np.concatenate([incoming, scratch.z[: len(units)] * units])
         n_out = len(self.problem.stages[name].outgoing)
@@ -163,7 +163,7 @@ class CompiledSubproblems(Subproblems):
         return StageSolution(
             value=float(scratch.result[0]),
             theta=float(scratch.result[2]) if has_theta else 0.0,
-            columns=expansion.declared_values(primal),
+            columns=stage.declared_values(primal),
             outgoing=scratch.u[:n_out].copy(),
             cut=Cut(scratch.slope.copy(), float(scratch.result[1])),
         )

@@ -110,14 +110,10 @@ def start_training(
     workers = n_jobs if isinstance(n_jobs, Workers) else parts.workers(n_jobs)
     first, build = _subproblems(problem, risk, cuts, start, tolerances.final, parts.subproblems)
     root_risk = _root_risk(root_risk, start)
-    builder = _ReplicaBuilder(
-        build,
-        trial_points or AveragedDecisions(),
-        tuple(backward.spawn(paths.most)),
-        parts.replica,
-    )
+    trial_points, streams = trial_points or AveragedDecisions(), backward.spawn(paths.most)
+    builder = partial(_replica, parts.replica, build, trial_points, streams)
     here = Replicas(builder)
-    here[0] = parts.replica(first, builder.trial_points, builder.streams[0])
+    here[0] = parts.replica(first, trial_points, streams[0])
     return Training(
         first,
         root_risk,
@@ -293,17 +289,15 @@ def _root_risk(root_risk: RiskMeasure | None, start: Policy | None) -> RiskMeasu
     return start.checkpoint.root_risk
 
 
-@dataclass(frozen=True, eq=False)
-class _ReplicaBuilder:
-    """Makes the replica of a path's number; sent to processes that cannot be forked."""
-
-    build: Callable[[], Subproblems]
-    trial_points: TrialPoints
-    streams: tuple[np.random.Generator, ...]
-    kind: type[Replica]
-
-    def __call__(self, number: int) -> Replica:
-        return self.kind(self.build(), self.trial_points, self.streams[number])
+def _replica(
+    kind: type[Replica],
+    build: Callable[[], Subproblems],
+    trial_points: TrialPoints,
+    streams: Sequence[np.random.Generator],
+    number: int,
+) -> Replica:
+    """The replica of a path's number."""
+    return kind(build(), trial_points, streams[number])
 
 
 def _parts(
