@@ -30,6 +30,7 @@ from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
 from sddp.bounds.inner import inner_bound
 from sddp.cli.study import Study, StudyRun
+from sddp.display.style import COLORS
 from sddp.engine.training.stopping import BoundStalling, Iterations
 from sddp.errors import DataError
 from sddp.studies.record import RunFiles
@@ -43,7 +44,6 @@ LEAST_GAP = 1e-9
 BASE, LARGE = Size(10, 3, 100, 12), Size(100, 3, 1_000, 12)
 
 ASSETS, LARGE_PART = "assets", "large"
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @dataclass(frozen=True)

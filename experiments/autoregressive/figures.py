@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,10 @@ from experiments.autoregressive.cells import (
 )
 from experiments.autoregressive.frontier import BOUND, WITHIN
 from experiments.autoregressive.gap import VARIANTS
+from sddp.display.style import COLORS, MARKERS, Style, draw_interval_line, styles
 
 Tables = Mapping[str, pd.DataFrame]
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PERCENT = 100.0
 
 # Width of a column of a legend.
@@ -36,23 +35,7 @@ DODGE = 0.08
 BINDING = 0.9
 
 
-class Style(NamedTuple):
-    """How a series is drawn."""
-
-    color: str
-    marker: str
-    dash: str = "-"
-    shift: float = 0.0  # along x, of series that nearly coincide
-
-
-FRONTIER_STYLES = {
-    SDDP: Style(COLORS[0], "o"),
-    WITHIN: Style(COLORS[4], "v", "-."),
-    ONE_STEP_FUTURE: Style(COLORS[1], "s"),
-    ONE_STEP: Style(COLORS[2], "^", ":"),
-    ORACLE: Style(COLORS[3], "D"),
-    BOUND: Style("0.3", "_", "--"),
-}
+FRONTIER_STYLES = styles((SDDP, WITHIN, ONE_STEP_FUTURE, ONE_STEP, ORACLE, BOUND))
 
 
 def frontier_figure(tables: Tables) -> Figure:
@@ -156,12 +139,12 @@ def choices_figure(tables: Tables) -> Figure:
     limits = sorted(set(tables["scenarios"]["cvar_limit"]) | set(tables["states"]["cvar_limit"]))
     styles = dict(zip(limits, map(Style, COLORS, MARKERS), strict=False))
     for i, (limit, rows) in enumerate(_by_limit(tables["scenarios"])):
-        label, style = f"limit {_percent(limit)}", styles[limit]._replace(shift=25.0 * (i - 2))
+        label, style = f"limit {_percent(limit)}", styles[limit]replace(, shift=25.0 * (i - 2))
         _series(left, rows, "candidate", "step", label, of_gain=True, style=style)
     for i, (limit, rows) in enumerate(_by_limit(tables["states"])):
-        label, style = f"limit {_percent(limit)}", styles[limit]._replace(shift=DODGE * (i - 0.5))
+        label, style = f"limit {_percent(limit)}", styles[limit]replace(, shift=DODGE * (i - 0.5))
         _series(right, rows, "candidate", "over_oracle", label, of_gain=True, style=style)
-        moved, dotted = f"{label}, within the true limit", style._replace(dash=":")
+        moved, dotted = f"{label}, within the true limit", replace(style, dash=":")
         _series(right, rows, "candidate", "scaled_over_oracle", moved, of_gain=True, style=dotted)
         margin = float((PERCENT * rows["margin"] / rows["gain"]).iloc[0])
     for ax in (left, right):
@@ -246,22 +229,11 @@ def _series(
     style: Style | None = None,
 ) -> None:
     """A line with the intervals of its points, in per cent (of the gain where asked for)."""
-    scale = PERCENT / rows["gain"] if of_gain else PERCENT
+    scale = PERCENT / rows["gain"] if of_gain else pd.Series(PERCENT, rows.index)
     drawn = style or FRONTIER_STYLES[label]
-    mean, low, high = (scale * (rows[y + end] - minus) for end in ("", "_low", "_high"))
-    ax.errorbar(
-        (PERCENT * rows[x] if x == "cvar_limit" else rows[x]) + drawn.shift,
-        mean,
-        yerr=[mean - low, high - mean],
-        label=label,
-        color=drawn.color,
-        marker=drawn.marker,
-        markersize=4.0,
-        linewidth=1.2,
-        capsize=3.0,
-        linestyle=drawn.dash,
-    )
-    ax.spines[["top", "right"]].set_visible(False)
+    x_values = PERCENT * rows[x] if x == "cvar_limit" else rows[x]
+    table = (rows[[y, f"{y}_low", f"{y}_high"]] - minus).mul(scale, axis=0)
+    draw_interval_line(ax, x_values, table, label, drawn)
 
 
 def _plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:

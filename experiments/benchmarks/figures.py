@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from experiments.benchmarks.measure import GAPS, PARTS, slopes
-
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#999999", "#CC79A7", "#E69F00")
+from sddp.display.style import COLORS
 
 
 def convergence_figure(curves: pd.DataFrame, title: str) -> Figure:

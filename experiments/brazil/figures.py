@@ -26,6 +26,7 @@ from experiments.brazil.variants import (
     at_limit,
     percent,
 )
+from sddp.display.style import COLORS
 from sddp.reporting import figure_parts as parts
 from sddp.reporting import figures
 
@@ -168,7 +169,7 @@ def _worth(table: pd.DataFrame, config: Config) -> Figure:
         of_seed = table["seed"] == seed
         rows = np.array([names.index(name) for name in labels[of_seed]])
         rows = rows + 0.22 * (rank - (len(seeds) - 1) / 2.0)
-        color = parts.COLORS[rank]
+        color = COLORS[rank]
         ax.hlines(rows, table["low"][of_seed], table["high"][of_seed], color=color, lw=1.4)
         (dots,) = ax.plot(table["difference"][of_seed], rows, "o", color=color, markersize=4.0)
         entries.append((dots, f"seed {seed}, {INTERVAL}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,37 +13,27 @@ from numpy.typing import ArrayLike
 
 from experiments.french.policies import COST_FREE, MYOPIC, SDDP
 from experiments.french.questions import EXCESS, LHS
-from sddp.reporting.figure_parts import (
+from sddp.display.style import (
     AREA_COLORS,
     CASH_COLOR,
     COLORS,
+    MARKERS,
     OTHER_COLOR,
-    plain,
-    title,
+    Style,
+    draw_interval_line,
+    styles,
 )
+from sddp.reporting.figure_parts import plain, title
 
 Tables = Mapping[str, pd.DataFrame]
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PERCENT = 100.0
 
 # Positions shown by themselves; the others are one area.
 LARGEST = 11
 
 
-class Style(NamedTuple):
-    """How a series is drawn."""
-
-    color: str
-    marker: str
-    dash: str = "-"
-
-
-FRONTIER_STYLES = {
-    SDDP: Style(COLORS[0], "o"),
-    COST_FREE: Style(COLORS[1], "s", "--"),
-    MYOPIC: Style(COLORS[2], "^", ":"),
-}
+FRONTIER_STYLES = styles((SDDP, COST_FREE, MYOPIC))
 
 
 def convergence_figure(tables: Tables) -> Figure:
@@ -319,19 +308,8 @@ def _series(
     ax: Axes, rows: pd.DataFrame, y: str, label: str, style: Style, *, minus: float = 0.0
 ) -> None:
     """A line against the limit with the intervals of its points, in per cent."""
-    mean, low, high = (PERCENT * (rows[y + end] - minus) for end in ("", "_low", "_high"))
-    ax.errorbar(
-        PERCENT * rows["cvar_limit"],
-        mean,
-        yerr=[mean - low, high - mean],
-        label=label,
-        color=style.color,
-        marker=style.marker,
-        markersize=4.5,
-        linewidth=1.2,
-        capsize=3.0,
-        linestyle=style.dash,
-    )
+    table = PERCENT * (rows[[y, f"{y}_low", f"{y}_high"]] - minus)
+    draw_interval_line(ax, PERCENT * rows["cvar_limit"], table, label, style)
 
 
 def _horizons(
@@ -339,11 +317,9 @@ def _horizons(
 ) -> None:
     for (value, rows), color, marker in zip(parts, COLORS, MARKERS, strict=False):
         own = rows[rows[column] == value].sort_values(by="horizon")
-        mean, low, high = (PERCENT * (own[f"wealth{e}"] - 1.0) for e in ("", "_low", "_high"))
-        ax.errorbar(
-            own["horizon"], mean, yerr=[mean - low, high - mean], color=color, marker=marker,
-            markersize=4, linewidth=1.2, capsize=3, label=f"{word} {PERCENT * value:g} %",
-        )  # fmt: skip
+        table = PERCENT * (own[["wealth", "wealth_low", "wealth_high"]] - 1.0)
+        label = f"{word} {PERCENT * value:g} %"
+        draw_interval_line(ax, own["horizon"], table, label, Style(color, marker))
 
 
 def _grouped(table: pd.DataFrame) -> tuple[list[str], list[str]]:

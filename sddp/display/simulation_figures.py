@@ -12,9 +12,8 @@ from matplotlib.ticker import PercentFormatter
 
 from sddp.arrays import Floats
 from sddp.display.fonts import show
+from sddp.display.style import COLORS, MARKERS
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BANDS = ((0.01, 0.99), (0.05, 0.95), (0.25, 0.75))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.dates as mdates
@@ -17,16 +16,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from sddp.arrays import Ints
 from sddp.display.fonts import show
+from sddp.display.style import AREA_COLORS, CASH_COLOR, OTHER_COLOR, styles
 from sddp.labels import label_index
 
-# Okabe and Ito's colors stay apart for color-blind readers; yellow is too pale for a line.
-COLORS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
-    *("#7B5EA7", "#8C564B", "#8A8A8A"),
-)
-DASHES = ("-", "--", ":", "-.")
-AREA_COLORS = (*COLORS[:6], "#F0E442", *COLORS[7:9], "#A6D854", "#1B4F72", "#F4A6A6")
-CASH_COLOR, OTHER_COLOR = "#E4E4E4", "#9A9A9A"
 OTHER = "other"
 
 # Below this ratio of highest to lowest level a log axis holds too few powers of ten to read.
@@ -73,18 +65,12 @@ def outer_label(ax: Axes, text: str) -> None:
         ax.set_ylabel(text)
 
 
-def styles(names: Iterable[Any]) -> dict[Any, tuple[str, str]]:
-    """Color and dash by name: the same in every figure that lists the names in one order."""
-    pairs = [(color, dash) for dash, color in product(DASHES, COLORS)]
-    return {name: pairs[i % len(pairs)] for i, name in enumerate(names)}
-
-
 def draw_lines(ax: Axes, table: pd.DataFrame, ranking: pd.Series[float]) -> list[Entry]:
     """One line per column, drawn and listed from the highest in `ranking` to the lowest."""
     style = styles(table.columns)
     entries: list[Entry] = []
     for name in ranking.sort_values(ascending=False, kind="stable").index:
-        color, dash = style[name]
+        color, dash = style[name].color, style[name].dash
         (line,) = ax.plot(table.index, table[name], color=color, linestyle=dash, lw=1.1)
         line.set_label(str(name))
         entries.append((line, str(name)))
