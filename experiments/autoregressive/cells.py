@@ -10,7 +10,6 @@ import numpy as np
 
 from experiments.autoregressive import policies
 from experiments.autoregressive.config import N_NODES, Config, Purpose
-from experiments.autoregressive.policies import TrainedRule
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel
 from experiments.autoregressive.sample import Sample
@@ -23,7 +22,14 @@ from sddp.bounds.frictionless import FrictionlessPolicy, factor_grid, solve_fric
 from sddp.bounds.information_relaxation import information_relaxation, laws_along
 from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.engine.training.stopping import Iterations
-from sddp.evaluation.rollout import Rule, Walk, walk
+from sddp.evaluation.rollout import (
+    PolicyRule,
+    Rollout,
+    Rule,
+    paying_costs,
+    rollout,
+    within_limit,
+)
 from sddp.statistics import Shocks
 from sddp.statistics.paths import Pairing
 from sddp.studies.streams import stream
@@ -162,10 +168,10 @@ def follow_cell(world: World, cell: Cell) -> Outcome:
     config, sample = world.config, world.sample_of(cell)
     free = program(world.config, cell.cvar_limit)
     rule = _rule(world, cell, sample, free)
-    run = walk(_charged(cell, rule), sample.paths.excess_returns, config.n_decisions)
+    run = rollout(_charged(cell, rule), sample.paths.excess_returns, config.n_decisions)
     bounds = None
     scaled_value = None
-    if isinstance(rule, TrainedRule):
+    if isinstance(rule, PolicyRule):
         bounds = np.array([policy.bound for policy in rule.policies])
         if cell.scaled:
             scaled_value = _scaled_value(world, cell, rule, free)
@@ -192,19 +198,24 @@ def relax(world: World, limit: float, cost: float, penalized: bool) -> Floats:
     )
 
 
-def _scaled_value(world: World, cell: Cell, rule: TrainedRule, free: FrictionlessPolicy) -> Floats:
+def _scaled_value(world: World, cell: Cell, rule: PolicyRule, free: FrictionlessPolicy) -> Floats:
     """Value of a policy that is moved towards cash wherever it breaks the true limit."""
-    few = rule.thinned(world.config.n_thin)
-    charged = _charged(cell, few)
-    limited = policies.within(charged, world.tail, few.sample, cell.cvar_limit, cell.cost)
-    run = walk(limited, few.sample.paths.excess_returns, world.config.n_decisions)
-    return _value(free, few.sample, run)
+    sample = world.sample_of(cell)
+    few = sample.thinned(world.config.n_thin)
+    charged = _charged(cell, rule.on(sample.first(world.config.n_thin)))
+
+    def cvar(stage: int, after: Floats) -> Floats:
+        return world.tail.cvar(after[:, 1:], few.paths.factors[:, stage, 0])
+
+    limited = within_limit(charged, cvar, limit=cell.cvar_limit, cost=cell.cost)
+    run = rollout(limited, few.paths.excess_returns, world.config.n_decisions)
+    return _value(free, few, run)
 
 
 def _charged(cell: Cell, rule: Rule) -> Rule:
     """The rule in its market: who does not know of costs pays them all the same."""
     ignorant = cell.cost > 0.0 and cell.policy in (ORACLE, COSTS_IGNORED)
-    return policies.paying(rule, cell.cost) if ignorant else rule
+    return paying_costs(rule, cell.cost) if ignorant else rule
 
 
 def _rule(world: World, cell: Cell, sample: Sample, free: FrictionlessPolicy) -> Rule:
@@ -220,7 +231,13 @@ def _rule(world: World, cell: Cell, sample: Sample, free: FrictionlessPolicy) ->
     if cell.policy == MOST_LIKELY:
         beliefs = policies.most_likely(beliefs)
     trained = [_policy(world.config, cell, model, draw, first) for draw in range(sample.n_draws)]
-    return TrainedRule(trained, sample, beliefs, myopic=cell.policy == MYOPIC)
+    return PolicyRule(
+        trained,
+        beliefs,
+        sample.draws,
+        stage=-1 if cell.policy == MYOPIC else None,
+        proportional=all(policy.problem.model.transaction_cost == 0.0 for policy in trained),
+    )
 
 
 def _policy(
@@ -258,11 +275,11 @@ def _differences(free: FrictionlessPolicy, sample: Sample) -> Floats:
     return value_differences(free, sample.paths, free.process.quadrature(N_NODES))
 
 
-def _value(free: FrictionlessPolicy, sample: Sample, run: Walk) -> Floats:
+def _value(free: FrictionlessPolicy, sample: Sample, run: Rollout) -> Floats:
     return controlled_wealth(run.terminal, run.holdings, _differences(free, sample))
 
 
-def _risk(tail: TrueTail, sample: Sample, run: Walk, limit: float) -> Floats:
+def _risk(tail: TrueTail, sample: Sample, run: Rollout, limit: float) -> Floats:
     n = run.holdings.shape[1]
     cvar = tail.cvar(run.holdings[:, :, 1:], sample.paths.factors[:, :n, 0])
     risk: Floats = (cvar + run.paid) / (limit * run.wealth[:, :-1])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -137,12 +137,12 @@ def choices_figure(tables: Tables) -> Figure:
     figure = Figure(figsize=(11.0, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     limits = sorted(set(tables["scenarios"]["cvar_limit"]) | set(tables["states"]["cvar_limit"]))
-    styles = dict(zip(limits, map(Style, COLORS, MARKERS), strict=False))
+    by_limit = dict(zip(limits, map(Style, COLORS, MARKERS), strict=False))
     for i, (limit, rows) in enumerate(_by_limit(tables["scenarios"])):
-        label, style = f"limit {_percent(limit)}", styles[limit]replace(, shift=25.0 * (i - 2))
+        label, style = f"limit {_percent(limit)}", replace(by_limit[limit], shift=25.0 * (i - 2))
         _series(left, rows, "candidate", "step", label, of_gain=True, style=style)
     for i, (limit, rows) in enumerate(_by_limit(tables["states"])):
-        label, style = f"limit {_percent(limit)}", styles[limit]replace(, shift=DODGE * (i - 0.5))
+        label, style = f"limit {_percent(limit)}", replace(by_limit[limit], shift=DODGE * (i - 0.5))
         _series(right, rows, "candidate", "over_oracle", label, of_gain=True, style=style)
         moved, dotted = f"{label}, within the true limit", replace(style, dash=":")
         _series(right, rows, "candidate", "scaled_over_oracle", moved, of_gain=True, style=dotted)

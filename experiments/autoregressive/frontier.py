@@ -17,7 +17,7 @@ from experiments.autoregressive.cells import (
     World,
 )
 from experiments.autoregressive.config import Config
-from experiments.autoregressive.tables import difference, frame, interval, summary
+from experiments.autoregressive.tables import difference, frame, summary
 from sddp.arrays import Floats
 
 POLICIES = (SDDP, ONE_STEP_FUTURE, ONE_STEP, ORACLE)
@@ -83,5 +83,5 @@ def _thin_row(world: World, name: str, limit: float, cost: float, values: Floats
         "cost": cost,
         "decisions": world.config.n_decisions,
         "paths": world.thin.n_paths,
-        **interval(world.thin.interval(values), "wealth"),
+        **world.thin.interval(values, "wealth"),
     }

@@ -19,7 +19,6 @@ from experiments.autoregressive.choices import SampledPrograms
 from experiments.autoregressive.config import Config
 from experiments.autoregressive.frontier import BoundCell
 from experiments.autoregressive.process import START
-from experiments.autoregressive.tables import interval
 from sddp.arrays import Floats
 from sddp.evaluation import optimality_gap
 from sddp.evaluation.true_risk import over_limit
@@ -85,8 +84,8 @@ def table(
             "variant": name,
             "upper": float(upper.mean()),
             "gain": float(upper.mean()) - 1.0,
-            **interval(sample.interval(upper - outcome.value), "gap"),
-            **interval(sample.interval(upper - outcome.scaled_value), "scaled_gap"),
+            **sample.interval(upper - outcome.value, "gap"),
+            **sample.interval(upper - outcome.scaled_value, "scaled_gap"),
             **over_limit(outcome.risk),
             "bound_of_the_sampled_model": float(outcome.bounds.mean()),
         }

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.evaluation import mean_interval
-from sddp.evaluation.estimates import Estimate
+from sddp.evaluation.estimates import replicate_interval
 from sddp.statistics import ReturnPaths
 
 
@@ -54,6 +53,6 @@ class Sample:
         """Values of paths as shape (n_draws, paths of a block)."""
         return values.reshape(self.n_draws, -1)
 
-    def interval(self, values: Floats) -> Estimate:
-        """Mean over paths with Student's 95 % interval over replicates."""
-        return mean_interval(self.by_draw(values).mean(axis=1))
+    def interval(self, values: Floats, name: str) -> dict[str, float]:
+        """Mean over paths with its interval over replicates, see `replicate_interval`."""
+        return replicate_interval(self.by_draw(values), name)

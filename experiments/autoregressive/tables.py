@@ -9,7 +9,6 @@ import pandas as pd
 from experiments.autoregressive.cells import Cell, Outcome, World
 from experiments.autoregressive.sample import Sample
 from sddp.arrays import Floats
-from sddp.evaluation.estimates import Estimate
 from sddp.evaluation.true_risk import over_limit
 
 
@@ -24,8 +23,8 @@ def summary(world: World, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "n_states": cell.n_states if cell.on_scenarios else None,
         "n_scenarios": cell.n_scenarios if cell.on_scenarios else None,
         "paths": sample.n_paths,
-        **interval(sample.interval(outcome.value), "wealth"),
-        **interval(sample.interval(outcome.wealth), "plain_simulation"),
+        **sample.interval(outcome.value, "wealth"),
+        **sample.interval(outcome.wealth, "plain_simulation"),
         **over_limit(outcome.risk),
         "cost_paid": float(outcome.paid.mean()),
     }
@@ -36,15 +35,6 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"n_states": "Int64", "n_scenarios": "Int64"})
 
 
-def interval(estimate: Estimate, name: str) -> dict[str, float]:
-    """Mean and 95 % interval under a name."""
-    return {
-        name: estimate.mean,
-        f"{name}_low": estimate.low,
-        f"{name}_high": estimate.high,
-    }
-
-
 def difference(sample: Sample, first: Floats, second: Floats, name: str) -> dict[str, float]:
     """``first - second`` on the same paths, with the interval over replicates."""
-    return interval(sample.interval(first - second), name)
+    return sample.interval(first - second, name)

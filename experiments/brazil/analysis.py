@@ -13,11 +13,11 @@ from experiments.brazil.common_risk import held_cvar
 from experiments.brazil.groups import Group
 from experiments.brazil.results import Results
 from experiments.brazil.variants import RECEDING, Variant
-from sddp.backtest import BacktestResult, MeanVarianceStrategy, MultistageStrategy
+from sddp.backtest import BacktestResult, MultistageStrategy
 from sddp.dates import periods_per_year
 from sddp.evaluation import inference
 from sddp.evaluation.inference import Resampling, Sample
-from sddp.evaluation.summary import sample
+from sddp.evaluation.summary import model_work, sample
 from sddp.evaluation.summary import summary as metrics_table
 from sddp.reporting.report_data import ReportData
 
@@ -33,7 +33,7 @@ def summary(results: Results) -> pd.DataFrame:
         tables.append(metrics_table(study.result(names), confidence=config.confidence))
     table = pd.concat(tables).drop(columns=["confidence", "execution"])
     settings = {name: asdict(variant) for name, variant in results.variants.items()}
-    models = {name: _models(study.strategies[name]) for name in table.index}
+    models = {name: model_work(study.strategies[name]) for name in table.index}
     told = pd.DataFrame.from_dict(settings, orient="index").loc[table.index]
     counted = pd.DataFrame.from_dict(models, orient="index")
     table = pd.concat([told, table, counted], axis=1).rename_axis("name")
@@ -41,18 +41,6 @@ def summary(results: Results) -> pd.DataFrame:
         warnings=[len(study.warnings[name]) for name in table.index],
         seconds=[study.seconds[name] for name in table.index],
     )
-
-
-def _models(strategy: object) -> dict[str, float]:
-    if not isinstance(strategy, MultistageStrategy | MeanVarianceStrategy):
-        return {}
-    decision_log = strategy.decision_log_table()
-    return {
-        "decisions": len(decision_log),
-        "trainings": int(decision_log["refit"].sum()),
-        "failures": int((decision_log["failure"] != "").sum()),
-        "limit_binds": float(decision_log["limit_binds"].astype(float).mean()),
-    }
 
 
 def intervals(found: Mapping[str, Group], known: Mapping[str, ReportData]) -> pd.DataFrame:

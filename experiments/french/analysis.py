@@ -17,8 +17,9 @@ from experiments.french.rolling import (
     other_seed,
     settings_of,
 )
-from sddp.backtest import MeanVarianceStrategy, MultistageStrategy
+from sddp.backtest import MultistageStrategy
 from sddp.evaluation import deflated_sharpe, sample, summary
+from sddp.evaluation.summary import model_work
 from sddp.reporting import ReportOptions
 from sddp.reporting.report_data import ReportData, collect
 from sddp.studies.streams import stream
@@ -58,26 +59,13 @@ def summary_table(backtests: Backtests) -> pd.DataFrame:
     results = (backtests.result(), study.result(seeds), study.result([LATE]))
     parts = [summary(result, confidence=config.cvar_confidence) for result in results]
     table = pd.concat(parts).drop(columns=["confidence"]).rename_axis("strategy")
-    models = {name: _models(study.strategies[name]) for name in table.index}
+    models = {name: model_work(study.strategies[name]) for name in table.index}
     table = table.join(pd.DataFrame.from_dict(models, orient="index"))
     return table.assign(
         **settings_of(config),
         warnings=[len(study.warnings[name]) for name in table.index],
         seconds=[study.seconds[name] for name in table.index],
     )
-
-
-def _models(strategy: object) -> dict[str, float]:
-    if not isinstance(strategy, MultistageStrategy | MeanVarianceStrategy):
-        return {}
-    decision_log = strategy.decision_log_table()
-    return {
-        "n_decisions": len(decision_log),
-        "fits": int(decision_log["refit"].sum()),
-        "failures": int((decision_log["failure"] != "").sum()),
-        "limit_binds": float(decision_log["limit_binds"].astype(float).mean()),
-        "slowest_decision": float(decision_log["seconds"].max()),
-    }
 
 
 def ingredient_table(differences: pd.DataFrame) -> pd.DataFrame:

@@ -14,10 +14,16 @@ from sddp.allocation.model import AllocationModel
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.training import AllocationResult, frictionless_policy, train_allocation
 from sddp.arrays import Floats
-from sddp.backtest.trading import TransactionCosts, wealth_after_costs
 from sddp.engine.training.stopping import Iterations
-from sddp.evaluation.rollout import Rule, Walk, walk
-from sddp.evaluation.true_risk import towards_cash
+from sddp.evaluation.rollout import (
+    PolicyRule,
+    RegimeControl,
+    Rollout,
+    Rule,
+    paying_costs,
+    rollout,
+    within_limit,
+)
 from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 from sddp.studies.streams import stream
@@ -177,9 +183,9 @@ def follow_cell(world: World, cell: Cell, draw: int) -> dict[str, Floats]:
     if not cell.hidden:
         beliefs = np.eye(config.n_states)[paths.regimes[:, :-1]]
     rule = policy_rule(policy, cell, asked(cell, beliefs))
-    run = walk(rule, paths.returns[: cell.n_paths], cell.followed)
+    run = rollout(rule, paths.returns[: cell.n_paths], cell.followed)
     growth = _growth(world, cell, policy, draw)
-    control = Control(beliefs, truth.regimes.transition_matrix, truth.gross, growth)
+    control = RegimeControl(beliefs, truth.regimes.transition_matrix, truth.gross, growth)
     found = {
         "value": control.value(run),
         "wealth": run.terminal,
@@ -203,77 +209,11 @@ def asked(cell: Cell, beliefs: Floats) -> Floats:
 
 
 def policy_rule(policy: AllocationPolicy, cell: Cell, beliefs: Floats) -> Rule:
-    """Decisions of a policy for many paths; equal questions are asked once."""
-    positions = policy.problem.positions
-    anew = cell.policy == RECEDING or policy.problem.n_stages == 1
-    costs = TransactionCosts.of(cell.cost, positions[1:])
-
-    def answer(stage: int, belief: Floats, before: Floats) -> Floats:
-        held = dict(zip(positions, before.tolist(), strict=True))
-        decision = policy.decide(stage=0 if anew else stage, regime=belief, holdings=held)
-        after = np.asarray(decision.holdings, dtype=float)
-        if cell.policy != COSTS_IGNORED:
-            return after
-        weights = after / after.sum()
-        paid_for: Floats = weights * wealth_after_costs(before, weights, costs)
-        return paid_for
-
-    def rule(stage: int, before: Floats) -> Floats:
-        known = beliefs[: len(before), stage]
-        questions, of_path = np.unique(np.hstack([known, before]), axis=0, return_inverse=True)
-        k = known.shape[1]
-        answers = [answer(stage, question[:k], question[k:]) for question in questions]
-        return np.array(answers)[of_path.ravel()]
-
-    return rule
-
-
-@dataclass(frozen=True, eq=False)
-class Control:
-    """A control variate: what the value of free trading did not expect of the holdings.
-
-    Wealth at a date is taken to be worth ``belief . growth`` times itself. Differences from what
-    was expected of that a date before are of mean 0 for any policy without foresight, whatever
-    ``growth`` holds.
-
-    Attributes
-    ----------
-    beliefs : array, shape (n_paths, n_decisions, K)
-        Law of the regime at each decision given what is known then; 1 for one that is seen.
-    chain : array, shape (K, K)
-    gross : array, shape (K, 1 + n_assets)
-        Expected gross returns.
-    growth : array, shape (n_decisions + 1, K)
-        Worth of wealth at each date; the last row is 1.
-    """
-
-    beliefs: Floats
-    chain: Floats
-    gross: Floats
-    growth: Floats
-
-    def value(self, run: Walk) -> Floats:
-        """Terminal wealth of some of the paths less the control variate, shape (n_paths,)."""
-        n_paths, n_decisions, _ = run.holdings.shape
-        total = run.terminal.copy()
-        for t in range(n_decisions):
-            later = self.growth[t + 1]
-            ahead = (self.arrival(t)[:n_paths] * later) @ self.gross
-            expected = np.einsum("pn,pn->p", ahead, run.holdings[:, t])
-            total -= self._worth(t + 1)[:n_paths] * run.wealth[:, t + 1] - expected
-        return total
-
-    def arrival(self, stage: int) -> Floats:
-        """Law of the next regime at a decision, shape (n_paths, K)."""
-        law: Floats = self.beliefs[:, stage] @ self.chain
-        return law
-
-    def _worth(self, date: int) -> Floats:
-        """Of one unit of wealth; 1 at the end, which has no decision and so no belief."""
-        if date == len(self.growth) - 1:
-            return np.ones(len(self.beliefs))
-        worth: Floats = self.beliefs[:, date] @ self.growth[date]
-        return worth
+    """Decisions of a policy for many paths."""
+    first = cell.policy == RECEDING or policy.problem.n_stages == 1
+    blocks = np.zeros(len(beliefs), dtype=np.intp)
+    rule = PolicyRule([policy], beliefs, blocks, stage=0 if first else None)
+    return paying_costs(rule, cell.cost) if cell.policy == COSTS_IGNORED else rule
 
 
 def _growth(world: World, cell: Cell, policy: AllocationPolicy, draw: int) -> Floats:
@@ -287,7 +227,7 @@ def _growth(world: World, cell: Cell, policy: AllocationPolicy, draw: int) -> Fl
 
 
 def _checked(
-    world: World, cell: Cell, run: Walk, rule: Rule, control: Control, returns: Floats
+    world: World, cell: Cell, run: Rollout, rule: Rule, control: RegimeControl, returns: Floats
 ) -> dict[str, Floats]:
     """True CVaR of decisions, and the policy moved towards cash until the true limit holds."""
     config, n = world.config, cell.n_checked
@@ -306,13 +246,8 @@ def _checked(
         values = [tail.cvar(row[k + 1 :], row[:k]) for row in rows]
         return np.array(values)[of_path.ravel()]
 
-    def limited(stage: int, before: Floats) -> Floats:
-        after = rule(stage, before)
-        return towards_cash(
-            before, after, cvar(stage, after), limit=cell.cvar_limit, cost=cell.cost
-        )
-
+    limited = within_limit(rule, cvar, limit=cell.cvar_limit, cost=cell.cost)
     risk = np.column_stack([cvar(t, run.holdings[:n, t]) for t in range(cell.followed)])
     ratios = (risk + run.paid[:n]) / (cell.cvar_limit * run.wealth[:n, :-1])
-    scaled = walk(limited, returns[:n], cell.followed)
+    scaled = rollout(limited, returns[:n], cell.followed)
     return {"risk": ratios, "scaled_value": control.value(scaled), "first_risk": ratios[:1, 0]}

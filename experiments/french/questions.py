@@ -19,8 +19,9 @@ from experiments.french.policies import (
     SDDP,
     Cell,
 )
-from experiments.french.tables import Outcome, difference, interval, summary, within
+from experiments.french.tables import Outcome, difference, summary, within
 from sddp.evaluation import optimality_gap
+from sddp.evaluation.estimates import replicate_interval
 
 Outcomes = Mapping[Cell, Outcome]
 
@@ -71,7 +72,7 @@ def _sddp_at(config: Config, cell: Cell) -> Cell:
 
 
 def _scaled(outcome: Outcome) -> dict[str, float]:
-    return interval(within(outcome), "scaled_wealth") if "scaled_value" in outcome else {}
+    return replicate_interval(within(outcome), "scaled_wealth") if "scaled_value" in outcome else {}
 
 
 # --- the gap to the true problem ---
@@ -111,8 +112,8 @@ def gap_table(config: Config, outcomes: Outcomes) -> pd.DataFrame:
             "upper": float(bounds.mean()),
             "upper_deviation": float(bounds.std(ddof=1)),
             "gain": gain,
-            **interval(bounds - value, "gap"),
-            **interval(bounds - within(outcome), "scaled_gap"),
+            **replicate_interval(bounds - value, "gap"),
+            **replicate_interval(bounds - within(outcome), "scaled_gap"),
             "first_cvar_over_limit": float(outcome["first_risk"].mean()),
             "authors_gap_upper_limit": authors.upper_limit,
             "authors_share_of_bound": authors.share_of_bound,
@@ -204,7 +205,7 @@ def ingredient_table(config: Config, outcomes: Outcomes) -> pd.DataFrame:
         row |= {"whole": float(whole["value"].mean())}
         row |= {"whole_true_cvar_over_limit": float(whole["risk"].mean())}
         row |= difference(whole, without, "worth")
-        row |= interval(within(whole) - within(without), "worth_within")
+        row |= replicate_interval(within(whole) - within(without), "worth_within")
         row["worth_share_of_gain"] = row["worth"] / (row["whole"] - 1.0)
         row["worth_within_share_of_gain"] = row["worth_within"] / (row["whole"] - 1.0)
         rows.append(row)

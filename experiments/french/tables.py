@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from experiments.french.policies import Cell
 from sddp.arrays import Floats
-from sddp.evaluation import mean_interval
+from sddp.evaluation.estimates import replicate_interval
 from sddp.evaluation.true_risk import over_limit
 
 # What became of a cell: arrays of `policies.follow_cell` with the scenario draws in front.
@@ -29,8 +27,8 @@ def summary(cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "regime_hidden": cell.hidden,
         "draws": len(outcome["value"]),
         "paths": outcome["value"].size,
-        **interval(outcome["value"], "wealth"),
-        **interval(outcome["wealth"], "plain_simulation"),
+        **replicate_interval(outcome["value"], "wealth"),
+        **replicate_interval(outcome["wealth"], "plain_simulation"),
         "bound": float(outcome["bound"].mean()),
         "cost_paid": float(outcome["paid"].mean()),
         "first_cash": float(outcome["first"][:, 0].mean()),
@@ -38,23 +36,9 @@ def summary(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     return row | (over_limit(outcome["risk"]) if "risk" in outcome else {})
 
 
-def interval(values: Floats, name: str) -> dict[str, float]:
-    """Mean with Student's 95 % interval over scenario draws, which are the replicates.
-
-    Parameters
-    ----------
-    values : array, shape (n_draws, n_paths)
-        A draw and its paths are independent of the others: the interval holds for other scenarios
-        as well as for other paths.
-    name : str
-    """
-    found = mean_interval(np.asarray(values).mean(axis=1))
-    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
 def difference(first: Outcome, second: Outcome, name: str) -> dict[str, float]:
     """Value of the first policy less that of the second, on the same paths and draws."""
-    return interval(first["value"] - second["value"], name)
+    return replicate_interval(first["value"] - second["value"], name)
 
 
 def within(outcome: Outcome) -> Floats:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from experiments.french.config import Purpose
-from experiments.french.policies import Cell, Control, World, trained
+from experiments.french.policies import Cell, World, trained
 from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
 from sddp.evaluation import mean_interval
-from sddp.evaluation.rollout import Walk
+from sddp.evaluation.rollout import RegimeControl, Rollout
 from sddp.labels import CASH
 from sddp.studies.streams import stream
 
@@ -65,12 +65,12 @@ def in_sample(policy: AllocationPolicy, n_paths: int, rng: np.random.Generator) 
     shape = (n_paths, problem.n_stages + 1)
     regimes = np.array([names.index(name) for name in table["regime"]]).reshape(shape)
     held = table[[f"holdings[{position}]" for position in problem.positions]].to_numpy()
-    run = Walk(held.reshape(*shape, -1)[:, :-1], table["wealth"].to_numpy().reshape(shape))
+    run = Rollout(held.reshape(*shape, -1)[:, :-1], table["wealth"].to_numpy().reshape(shape))
     assert scenarios.probabilities is not None
     mean = np.einsum("js,jsn->jn", scenarios.probabilities[0], scenarios.returns[0])
     gross = np.column_stack([np.ones(len(mean)), 1.0 + mean])
     beliefs = np.eye(scenarios.n_states)[regimes[:, :-1]]
-    return Control(beliefs, scenarios.transition_matrix[0], gross, problem.growth).value(run)
+    return RegimeControl(beliefs, scenarios.transition_matrix[0], gross, problem.growth).value(run)
 
 
 def convergence_table(

@@ -47,6 +47,25 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     return Estimate(mean, error, mean - reach, mean + reach)
 
 
+def replicate_interval(values: ArrayLike, name: str) -> dict[str, float]:
+    """Mean with its 95 % interval over replicates, as columns of a table.
+
+    Parameters
+    ----------
+    values : array, shape (n_replicates, n_paths)
+        A replicate (a scenario draw and its paths) is independent of the others: the interval holds
+        for other scenarios as well as for other paths.
+    name : str
+
+    Returns
+    -------
+    dict
+        ``name``, ``name_low`` and ``name_high``.
+    """
+    found = mean_interval(np.asarray(values, dtype=float).mean(axis=1))
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
 @dataclass(frozen=True)
 class GapEstimate:
     """Distance of a policy from the true optimum, by simulation.

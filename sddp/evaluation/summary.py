@@ -11,7 +11,12 @@ from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.evaluation import metrics
 from sddp.evaluation.inference import Resampling, Sample
-from sddp.evaluation.risk_forecasts import decision_logs, forecast_tests, forecasts_and_losses
+from sddp.evaluation.risk_forecasts import (
+    LogsDecisions,
+    decision_logs,
+    forecast_tests,
+    forecasts_and_losses,
+)
 from sddp.labels import CASH
 
 
@@ -81,6 +86,27 @@ def risk_backtest(
         for name, log in decision_logs(result.strategies, result.ledgers).items()
     }
     return forecast_tests(periods, how)
+
+
+def model_work(strategy: object) -> dict[str, float]:
+    """How much work the decisions of a strategy with a model were; empty for another one.
+
+    Returns
+    -------
+    dict
+        ``n_decisions``; ``fits``; ``failures``; ``limit_binds``, the share of decisions at which
+        the CVaR limit was binding; ``slowest_decision``, in seconds.
+    """
+    if not isinstance(strategy, LogsDecisions):
+        return {}
+    log = strategy.decision_log_table()
+    return {
+        "n_decisions": len(log),
+        "fits": int(log["refit"].sum()),
+        "failures": int((log["failure"] != "").sum()),
+        "limit_binds": float(log["limit_binds"].astype(float).mean()),
+        "slowest_decision": float(log["seconds"].max()),
+    }
 
 
 def _against(result: BacktestResult, benchmark: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.optimize import linprog
 from scipy.stats import multivariate_normal, norm
 
@@ -14,7 +15,6 @@ from experiments.autoregressive import policies
 from experiments.autoregressive.cells import COSTS_IGNORED, SDDP, Cell, World, follow_cell
 from experiments.autoregressive.config import Config
 from experiments.autoregressive.one_step import best_holdings
-from experiments.autoregressive.policies import TrainedRule
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.sample import Sample
@@ -23,7 +23,7 @@ from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
 from sddp.bounds.frictionless import conditional_law, follow, solve_frictionless
 from sddp.engine.training.stopping import Iterations
-from sddp.evaluation.rollout import walk
+from sddp.evaluation.rollout import PolicyRule, paying_costs, rollout, within_limit
 from sddp.evaluation.true_risk import towards_cash
 from sddp.statistics import Regimes
 from sddp.studies.tasks import Task, TaskPool
@@ -233,7 +233,7 @@ def test_following_the_oracle_is_the_librarys_own_walk():
         cvar_confidence=0.9,
     )
     sample = Sample(path, 2)
-    ours = walk(policies.frictionless(program, sample), path.excess_returns, 4)
+    ours = rollout(policies.frictionless(program, sample), path.excess_returns, 4)
     runs = follow(program, path)
     np.testing.assert_allclose(ours.wealth, runs.wealth, rtol=1e-12)
     np.testing.assert_allclose(ours.holdings, runs.holdings, rtol=1e-12)
@@ -247,7 +247,7 @@ def test_who_ignores_costs_pays_them():
         return np.outer(before.sum(axis=1), [0.0, 0.0, 0.0, 1.0])
 
     path = paths(5, 3)
-    run = walk(policies.paying(all_in, 0.02), path.excess_returns, 3)
+    run = rollout(paying_costs(all_in, 0.02), path.excess_returns, 3)
     growth = np.prod(1.0 + path.excess_returns[:, :, 2], axis=1)
     np.testing.assert_allclose(run.terminal, growth / 1.02, rtol=1e-12)
     np.testing.assert_allclose(run.paid, [[0.02 / 1.02, 0.0, 0.0]] * 5, atol=1e-12)
@@ -287,9 +287,9 @@ def trained(world, cost, draw, limit=0.05):
 def test_paths_are_asked_of_the_policy_of_their_draw(world, cost):
     asked = [trained(world, cost, draw) for draw in range(2)]
     beliefs = world.regimes[3, "same date"].beliefs(world.sample.paths, 3)
-    rule = TrainedRule(asked, world.sample, beliefs)
-    run = walk(rule, world.sample.paths.excess_returns, 3)
-    few = walk(rule.thinned(2), world.thin.paths.excess_returns, 3)
+    rule = PolicyRule(asked, beliefs, world.sample.draws, proportional=cost == 0.0)
+    run = rollout(rule, world.sample.paths.excess_returns, 3)
+    few = rollout(rule.on(world.sample.first(2)), world.thin.paths.excess_returns, 3)
     np.testing.assert_allclose(few.holdings, run.holdings[[0, 1, 4, 5]], atol=1e-12)
     growth = 1.0 + world.sample.paths.excess_returns
     for p in (0, 3, 4, 7):
@@ -308,18 +308,23 @@ def test_few_paths_are_the_first_of_each_block(world):
     )
     np.testing.assert_array_equal(world.thin.draws, [0, 0, 1, 1])
     means = world.sample.by_draw(np.arange(8.0)).mean(axis=1)
-    estimate = world.sample.interval(np.arange(8.0))
-    assert estimate.mean == means.mean() == 3.5
-    assert estimate.standard_error == pytest.approx(means.std(ddof=1) / np.sqrt(2.0))
+    found = world.sample.interval(np.arange(8.0), "mean")
+    assert found["mean"] == means.mean() == 3.5
+    reach = stats.t.ppf(0.975, 1) * means.std(ddof=1) / np.sqrt(2.0)
+    assert found["mean_high"] - 3.5 == 3.5 - found["mean_low"] == pytest.approx(reach)
 
 
 def test_moved_towards_cash_no_decision_breaks_the_limit(world):
-    """The scaled walk of a policy trained on a limit that is twice too high."""
+    """The scaled rollout of a policy trained on a limit that is twice too high."""
     policy = [trained(world, 0.005, draw, limit=0.1) for draw in range(2)]
     beliefs = world.regimes[3, "same date"].beliefs(world.sample.paths, 3)
-    rule = TrainedRule(policy, world.sample, beliefs)
-    limited = policies.within(rule, world.tail, world.sample, 0.05, 0.005)
-    run = walk(limited, world.sample.paths.excess_returns, 3)
+    rule = PolicyRule(policy, beliefs, world.sample.draws)
+
+    def cvar(stage, after):
+        return world.tail.cvar(after[:, 1:], world.sample.paths.factors[:, stage, 0])
+
+    limited = within_limit(rule, cvar, limit=0.05, cost=0.005)
+    run = rollout(limited, world.sample.paths.excess_returns, 3)
     factors = world.sample.paths.factors[:, :3, 0]
     risk = (world.tail.cvar(run.holdings[:, :, 1:], factors) + run.paid) / run.wealth[:, :3]
     assert risk.max() <= 0.05 * (1.0 + 1e-9)

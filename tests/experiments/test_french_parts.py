@@ -17,7 +17,6 @@ from experiments.french.policies import (
     MOST_LIKELY,
     MYOPIC,
     Cell,
-    Control,
     World,
     asked,
     follow_cell,
@@ -26,7 +25,7 @@ from experiments.french.policies import (
 )
 from experiments.french.questions import all_cells, ingredient_cells, whole_cell
 from experiments.french.training import in_sample
-from sddp.evaluation.rollout import Walk, walk
+from sddp.evaluation.rollout import RegimeControl, Rollout, rollout
 from sddp.statistics import FittedFactorModel, Regimes
 from sddp.studies.streams import stream
 
@@ -119,7 +118,7 @@ def test_the_control_variate_has_mean_0_by_enumeration():
         weight = CHAIN[0, j] * CHAIN[j, k] / 4.0
         path = np.array([[[returns[j, r]], [returns[k, s]]]])
         shares = (share[0, 0], share[1, j])
-        run = walk(
+        run = rollout(
             lambda t, before, shares=shares: (
                 np.array([[1.0 - shares[t], shares[t]]]) * before.sum()
             ),
@@ -127,7 +126,7 @@ def test_the_control_variate_has_mean_0_by_enumeration():
             2,
         )
         beliefs = np.eye(2)[[[0, j]]]
-        value = Control(beliefs, CHAIN, gross, growth).value(run)[0]
+        value = RegimeControl(beliefs, CHAIN, gross, growth).value(run)[0]
         mean += weight * run.terminal[0]
         controlled += weight * value
         plain += weight * run.terminal[0] ** 2
@@ -143,13 +142,13 @@ def test_the_control_variate_of_a_hidden_regime_has_mean_0(world):
     beliefs = paths.beliefs(law.regimes, law.start)
     position = np.zeros(7)
     position[1] = 1.0
-    run = walk(lambda t, before: before.sum(axis=1)[:, None] * position, paths.returns, 4)
+    run = rollout(lambda t, before: before.sum(axis=1)[:, None] * position, paths.returns, 4)
     chain, ahead = law.regimes.transition_matrix, np.ones(2)
     growth = [ahead]
     for _ in range(4):  # of the portfolio itself, by regime
         ahead = chain @ (law.gross[:, 1] * ahead)
         growth.insert(0, ahead)
-    value = Control(beliefs, chain, law.gross, np.array(growth)).value(run)
+    value = RegimeControl(beliefs, chain, law.gross, np.array(growth)).value(run)
     # What it takes wealth to be worth is exact for this policy: nothing is left to chance.
     np.testing.assert_allclose(value, law.start @ growth[0], atol=1e-12)
     error = run.terminal.std() / np.sqrt(len(value))
@@ -201,13 +200,13 @@ def test_the_myopic_policy_looks_at_one_period(world):
 def test_moved_towards_cash_the_true_limit_holds(world, monkeypatch):
     """Under a limit a fifth of the study's, with few scenarios, decisions break it."""
     seen = []
-    value = Control.value
+    value = RegimeControl.value
 
-    def listen(self, run: Walk):
+    def listen(self, run: Rollout):
         seen.append(run)
         return value(self, run)
 
-    monkeypatch.setattr(Control, "value", listen)
+    monkeypatch.setattr(RegimeControl, "value", listen)
     cell = Cell.of(SMALL, cvar_limit=0.01, n_scenarios=20, n_checked=2)
     found = follow_cell(world, cell, 0)
     assert found["risk"].max() > 1.01

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from sddp.evaluation.rollout import walk, walk_under
+from sddp.evaluation.rollout import rollout, rollout_under
 from sddp.evaluation.true_risk import true_cvar
 from sddp.simulation import NormalLaw
 
@@ -19,9 +19,9 @@ def half(stage, before):
 
 
 def test_a_rule_is_followed_along_the_paths_of_the_law():
-    found = walk_under(half, LAW, n_paths=70_000, n_decisions=3, rng=4)
+    found = rollout_under(half, LAW, n_paths=70_000, n_decisions=3, rng=4)
     returns = np.concatenate(list(LAW.sample(70_000, 3, rng=4)))
-    np.testing.assert_array_equal(found.wealth, walk(half, returns, 3).wealth)
+    np.testing.assert_array_equal(found.wealth, rollout(half, returns, 3).wealth)
     expected = (1.0 + 0.3 * 0.01) ** 3
     error = found.terminal.std() / np.sqrt(70_000)
     assert abs(found.terminal.mean() - expected) < 4.0 * error
