@@ -146,6 +146,7 @@ def _index(job: Job) -> pd.Series[float]:
 def _page(record: Run, job: Job, result: BacktestResult, results: Mapping[str, Any]) -> None:
     provenance = record.provenance()
     told = {"Settings": provenance.pop("config"), "Run": provenance}
+    told["Data"] = {str(k + 1): line for k, line in enumerate(job.notes.lines)}
     if results["warnings"]:
         told["Warnings"] = results["warnings"]
     write_html(
@@ -153,6 +154,6 @@ def _page(record: Run, job: Job, result: BacktestResult, results: Mapping[str, A
         record.out / "report.html",
         title="Walk-forward of the multi-stage policy",
         options=ReportOptions(detail=[SDDP], market=_index(job), period=job.settings.period),
-        caveats=job.notes.lines,
+        caveats=job.tables.cautions,
         provenance=told,
     )

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from sddp.studies.record import Run
 
 SHOWN = {
-    "price": "price",
-    "held": "held",
     "trade": "trade",
     "trade_shares": "shares",
     "lots": "lots",
+    "price": "price",
     "cost": "cost",
+    "held": "held",
     "after": "after",
     "weight": "weight",
 }
@@ -169,7 +169,7 @@ def page(decision: TodaysDecision, notes: Sequence[str]) -> str:
     sections = [
         Section("orders", "Orders", tables=[_orders(decision)], notes=sentences(decision)),
         Section("regimes", "Regimes", tables=[_regime_table(decision)]),
-        Section("made-of", "Made of", facts=[Facts("Inputs", [("Notes", "\n".join(notes))])]),
+        Section("inputs", "Inputs", facts=[Facts("Prices and settings", _facts(notes))]),
     ]
     lead = (
         f"Orders for {number(decision.wealth, 2)} of wealth, cost "
@@ -177,6 +177,12 @@ def page(decision: TodaysDecision, notes: Sequence[str]) -> str:
     )
     title = f"Decision of {decision.date:%Y-%m-%d}"
     return render(title, lead, list(decision.notes), sections)
+
+
+def _facts(notes: Sequence[str]) -> list[tuple[str, str]]:
+    """Notes by their first words, where a colon ends them."""
+    parted = [note.partition(": ") for note in notes]
+    return [(name, rest) if rest else ("Note", name) for name, _, rest in parted]
 
 
 def _orders(decision: TodaysDecision) -> Table:

@@ -115,6 +115,12 @@ class PriceTables:
             "data": {name: report.to_dict() for name, report in self.reports.items()},
         }
 
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader of results must know of the tables, in sentences."""
+        found = [*self.caveats, *(text for r in self.reports.values() for text in r.cautions)]
+        return [f"{text[:1].upper()}{text[1:]}." for text in found]
+
     def notes(self) -> Notes:
         """What the tables are, and what was decided when they were read."""
         lines = [self.sentence()]

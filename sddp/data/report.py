@@ -24,7 +24,15 @@ JUMP, HUNDRED = 4.0, (60.0, 160.0)
 GAP_RATIO, LEAST_GAP, LONG_WEEKEND = 2.5, 6.0, 4.5
 SHOWN = 5
 WIDTH = 88
-STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto}dt{font-weight:bold}"
+STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:50em;margin:0 auto;padding:1.5em 1em;color:#1a1a1a}"
+    "h1{font-size:1.5em;overflow-wrap:anywhere}dt{font-weight:bold;margin-top:.8em}"
+    "dd{margin:0 0 0 1em;overflow-wrap:anywhere}.scroll{overflow-x:auto}"
+    "table{border-collapse:collapse;font-size:.9em;margin-top:1.5em}"
+    "caption{text-align:left;font-weight:bold}"
+    "th,td{padding:.2em .8em .2em 0;text-align:right;border-bottom:1px solid #ddd}"
+    "th:first-child{text-align:left}"
+)
 
 
 @dataclass(frozen=True)
@@ -119,10 +127,30 @@ class DataReport:
 
     def to_html(self) -> str:
         """A page of HTML."""
-        title = escape(f"Data report: {self.source['name']}")
+        title = escape(f"Data report: {self.source.get('file') or self.source['name']}")
         return (
             f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
-            f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{self._repr_html_()}\n</html>\n"
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{self._repr_html_()}\n"
+            f"{self._asset_table()}\n</html>\n"
+        )
+
+    def _asset_table(self) -> str:
+        head = ("column", "first number", "last number", "numbers", "missing between")
+        rows = [
+            f"<tr><th>{escape(a.name)}</th>"
+            + "".join(
+                f"<td>{escape(str(cell))}</td>"
+                for cell in (a.first or "none", a.last or "none", a.n_numbers, a.n_missing)
+            )
+            + "</tr>"
+            for a in self.assets
+        ]
+        titles = "".join(f"<th>{title}</th>" for title in head)
+        return (
+            f'<div class="scroll"><table><caption>Columns</caption><tr>{titles}</tr>\n'
+            + "\n".join(rows)
+            + "</table></div>"
         )
 
     def _repr_html_(self) -> str:
