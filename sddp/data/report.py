@@ -31,7 +31,7 @@ STYLE = (
     "table{border-collapse:collapse;font-size:.9em;margin-top:1.5em}"
     "caption{text-align:left;font-weight:bold}"
     "th,td{padding:.2em .8em .2em 0;text-align:right;border-bottom:1px solid #ddd}"
-    "th:first-child{text-align:left}"
+    "th:first-child{text-align:left}td{white-space:nowrap}"
 )
 
 

@@ -222,7 +222,7 @@ class Market:
         levels, gone = depart(levels, dict(departures or {}) | losses)
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
         cash = _cash_rate(cash_rate, levels.index)
-        self._known = _assemble(tables, gone, cash, missing, minimum_history)
+        self._known = _frozen(_assemble(tables, gone, cash, missing, minimum_history))
 
     @classmethod
     def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
@@ -244,7 +244,7 @@ class Market:
             lost & (table.abs() > 0.0), table, "returns", "follows a return of -1 (all is lost)"
         )
         market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
-        market._known = _with_first_return(market._known)
+        market._known = _frozen(_with_first_return(market._known))
         return market
 
     @property
@@ -399,6 +399,21 @@ def _view(
         cash_rate=cash_rate,
         factors=tables.get("factors"),
         volatility_index=None if index is None else index["volatility_index"],
+    )
+
+
+def _frozen(view: View) -> View:
+    """The same view on one array a table: a table of several blocks would be copied each time."""
+
+    def table(whole: pd.DataFrame) -> pd.DataFrame:
+        return frozen_table(whole.to_numpy(), whole.index, whole.columns)
+
+    return replace(
+        view,
+        prices=table(view.prices),
+        returns=table(view.returns),
+        quoted=table(view.quoted),
+        factors=None if view.factors is None else table(view.factors),
     )
 
 

@@ -76,6 +76,21 @@ def test_writing_to_a_view_raises(data, market):
         view.prices = data.prices
 
 
+def test_tables_that_were_put_together_from_columns_are_windows_too(data):
+    """Of several blocks, as pandas keeps columns that came one by one."""
+    parts = {}
+    for name, table in (("prices", data.prices), ("factors", data.factors)):
+        parts[name] = pd.concat([table[[column]] for column in table], axis=1)
+        parts[name].insert(0, "late", np.linspace(1.0, 2.0, len(table)))
+    market = Market(parts["prices"], factors=parts["factors"])
+    date = data.prices.index[9]
+    view = market.at(date)
+    assert view.factors.equals(parts["factors"].loc[:date])
+    assert view.prices.equals(parts["prices"].loc[:date])
+    for table in (view.prices, view.factors):
+        assert np.shares_memory(table.to_numpy(), table.iloc[:3].to_numpy())
+
+
 def test_a_new_column_stays_in_its_own_view(data, market):
     date = data.prices.index[9]
     table = market.at(date).prices
