@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -121,26 +121,37 @@ class CompiledSubproblems(Subproblems):
     def __getitem__(self, name: NodeName) -> Any:
         return self._nodes[name]
 
-    def _all_pools(self) -> Iterator[tuple[int, Cuts]]:
-        at = self.visitor.stages.pool_at
-        for k, name in enumerate(self.names):
-            for w, pool in enumerate(self.value_functions[name].pools):
-                yield int(at[k]) + w, pool
+    @cached_property
+    def _pools(self) -> dict[NodeName, list[tuple[int, Cuts]]]:
+        """Pools of each node with their numbers."""
+        at = self.visitor.stages.pool_at.tolist()
+        functions = self.value_functions
+        return {
+            name: [*enumerate(functions[name].pools, at[k])] for k, name in enumerate(self.names)
+        }
 
-    def publish(self) -> None:
-        """Bring the value functions up to date with the compiled cuts."""
+    def publish(self, names: Iterable[NodeName] | None = None) -> None:
+        """Bring the value functions (of all nodes, or some) up to date with the compiled cuts."""
         memory = self.visitor.memory
-        for number, pool in self._all_pools():
-            new = slice(len(pool), int(memory.n_cuts[number]))
-            if new.start < new.stop:
-                pool.extend(Cuts(memory.cut_slope[number, new], memory.cut_const[number, new]))
+        for name in self.names if names is None else names:
+            for number, pool in self._pools[name]:
+                new = slice(len(pool), int(memory.n_cuts[number]))
+                if new.start < new.stop:
+                    pool.extend(Cuts(memory.cut_slope[number, new], memory.cut_const[number, new]))
 
-    def absorb(self) -> None:
-        """Bring the compiled cuts up to date with the value functions."""
-        for number, pool in self._all_pools():
-            known = int(self.visitor.memory.n_cuts[number])
-            if known < len(pool):
-                self.visitor.append_cuts(number, pool.slopes[known:], pool.intercepts[known:])
+    def absorb(self, names: Iterable[NodeName] | None = None) -> None:
+        """Bring the compiled cuts (of all nodes, or some) up to date with the value functions."""
+        for name in self.names if names is None else names:
+            for number, pool in self._pools[name]:
+                known = int(self.visitor.memory.n_cuts[number])
+                if known < len(pool):
+                    self.visitor.append_cuts(number, pool.slopes[known:], pool.intercepts[known:])
+
+    def add_cuts(self, name: NodeName, incoming: Floats, solutions: NoiseSolutions) -> None:
+        """See `Subproblems`."""
+        self.publish([name])
+        super().add_cuts(name, incoming, solutions)
+        self.absorb([name])
 
     def reference(self, name: NodeName) -> Subproblem:
         """The node as HiGHS solves it, under all present cuts."""
@@ -233,9 +244,10 @@ class CompiledSubproblems(Subproblems):
 
     def apply(self, updates: CutUpdates) -> None:
         """See `Subproblems`."""
-        self.publish()
+        changed = {name for name, *_ in updates.cuts}
+        self.publish(changed)
         super().apply(updates)
-        self.absorb()
+        self.absorb(changed)
         self.see([*updates.followed, *(step for _, step in updates.beside)])
         for name, _ in updates.feasibility:
             self._close_before(name)

@@ -82,3 +82,26 @@ def test_what_the_compiled_visit_cannot_take_is_said():
     problem = random_case(0).problem().engine
     with pytest.raises(ModelError, match=r"MultiCut\(\) are kept by the reference alone"):
         sddp.train(problem, rng=1, stage_solver="compiled", cuts=sddp.MultiCut())
+
+
+@pytest.mark.long
+def test_value_functions_hold_the_compiled_cuts_in_their_order():
+    """Of passes and of visits one by one: first decisions beside the path, adjusted paths."""
+    n_cuts = 0
+    problem = with_noise_in_sides(1, graph="general", transition="scale").problem()
+    with sddp.start_training(
+        problem, rng=2, risk=sddp.CVaR(confidence=0.5), stage_solver="compiled"
+    ) as training:
+        for _ in range(25):
+            training.iterate()
+        for number in (0, 1):
+            subproblems = training.here[number].subproblems
+            subproblems.publish()
+            memory, at = subproblems.visitor.memory, subproblems.visitor.stages.pool_at
+            for k, function in enumerate(subproblems.value_functions.values()):
+                for w, pool in enumerate(function.pools):
+                    n = memory.n_cuts[at[k] + w]
+                    np.testing.assert_array_equal(memory.cut_slope[at[k] + w, :n], pool.slopes)
+                    np.testing.assert_array_equal(memory.cut_const[at[k] + w, :n], pool.intercepts)
+                    n_cuts += len(pool)
+    assert n_cuts > 50
