@@ -17,7 +17,7 @@ FILE = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTA
 
 def test_there_is_a_guide_for_each_seam():
     assert {guide.stem for guide in GUIDES} >= {
-        *("risk_measure", "stopping_rule", "strategy", "study")
+        *("risk_measure", "stopping_rule", "trial_points", "strategy", "study")
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.progress import ProgressLines
 from sddp.engine.training.stopping import Progress, StoppingRule
 from sddp.errors import ModelError, SolverError
+from sddp.lp import LinearProgram
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, Reaches, train
 
@@ -358,3 +360,26 @@ def test_ctrl_c_after_the_last_check_is_not_lost():
     result = train(reservoir.c9(), PressesAndStops())
     assert result.stopped_because == "interrupted"
     assert len(result.log) == 1
+
+
+# ---------------------------------------------------------------- depth
+
+
+def test_at_most_nine_calls_lead_from_the_loop_to_the_solver(monkeypatch):
+    """From `Training.iterate` to `LinearProgram.solve`, in each pass and for the bound."""
+    depths: dict[str, int] = {}
+    original = LinearProgram.solve
+
+    def solve(program):
+        names = [frame.name for frame in traceback.extract_stack()]
+        if "iterate" in names:
+            calls = names[len(names) - names[::-1].index("iterate") :]
+            kinds = ("backward_pass", "forward_pass", "find_lower_bound", "follow_first")
+            kind = next(name for name in kinds if name in calls)
+            depths[kind] = max(depths.get(kind, 0), len(calls))
+        return original(program)
+
+    monkeypatch.setattr(LinearProgram, "solve", solve)
+    train(reservoir.c9(), 3)
+    assert set(depths) >= {"backward_pass", "forward_pass", "find_lower_bound"}
+    assert max(depths.values()) <= 9
