@@ -27,7 +27,8 @@ from sddp.portfolio.moments import (
     regime_moments,
     scenario_outcomes,
 )
-from sddp.portfolio.optimizer import Kernel, Known, Optimizer
+from sddp.portfolio.optimizer import Kernel, Known, Optimizer, PortfolioOptimizer
+from sddp.portfolio.optimizers.black_litterman import BlackLitterman
 from sddp.portfolio.optimizers.cvar_limit import LimitedPortfolio, ReturnLaw
 from sddp.portfolio.optimizers.frontier import Frontier, efficient_frontier
 from sddp.portfolio.optimizers.markowitz import (
@@ -47,8 +48,18 @@ from sddp.portfolio.risk_aversion import (
     risk_aversion_of_variance,
     risk_aversion_of_volatility,
 )
+from sddp.portfolio.views.generators import MomentumViews, RegimeViews, ViewGenerator
+from sddp.portfolio.views.posterior import (
+    BlackLittermanProcessor,
+    MarketImplied,
+    Posterior,
+    TrackRecord,
+)
+from sddp.portfolio.views.view import InvestorView
 
 __all__ = [
+    "BlackLitterman",
+    "BlackLittermanProcessor",
     "Breach",
     "CVaRMatched",
     "CashBounds",
@@ -60,28 +71,36 @@ __all__ = [
     "FactorExposure",
     "Frontier",
     "GroupLimit",
+    "InvestorView",
     "Kernel",
     "Known",
     "LedoitWolfMoments",
     "LimitedPortfolio",
     "Liquidity",
+    "MarketImplied",
     "MaximumSharpe",
     "MeanVariance",
     "MinimumVariance",
     "MomentEstimator",
     "Moments",
+    "MomentumViews",
     "Optimizer",
     "OptimizerType",
     "Outcomes",
+    "PortfolioOptimizer",
     "PortfolioResult",
     "PositionLimit",
+    "Posterior",
+    "RegimeViews",
     "ReturnLaw",
     "RiskBudget",
     "SampleMoments",
     "TargetReturn",
     "TargetVolatility",
+    "TrackRecord",
     "TrackingError",
     "Turnover",
+    "ViewGenerator",
     "VolatilityDriven",
     "efficient_frontier",
     "optimizer",

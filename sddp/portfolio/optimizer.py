@@ -84,6 +84,26 @@ class Kernel(Protocol):
         ...
 
 
+class PortfolioOptimizer(Protocol):
+    """What every one-period optimizer can do; see `Optimizer` for the arguments."""
+
+    def prepare(self, assets: Sequence[Hashable]) -> Kernel:
+        """Read names, costs and bounds once, for solves on arrays."""
+        ...
+
+    def solve(
+        self,
+        inputs: Moments,
+        *,
+        current_weights: Weights,
+        cash_return: float = 0.0,
+        volatility_index: float | None = None,
+        outcomes: Outcomes | None = None,
+    ) -> PortfolioResult:
+        """Optimal holdings."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
     """Base of the one-period optimizers: what trading costs, and what may be held.

@@ -6,7 +6,8 @@ from enum import Enum
 from typing import Any
 
 from sddp.errors import ModelError
-from sddp.portfolio.optimizer import Optimizer
+from sddp.portfolio.optimizer import PortfolioOptimizer
+from sddp.portfolio.optimizers.black_litterman import BlackLitterman
 from sddp.portfolio.optimizers.markowitz import (
     MaximumSharpe,
     MinimumVariance,
@@ -21,6 +22,7 @@ class OptimizerType(Enum):
     """Names by which a configuration or a governance parameter chooses an optimizer."""
 
     MARKOWITZ = "markowitz"
+    BLACK_LITTERMAN = "black_litterman"
     ERC = "erc"
     MINIMUM_VARIANCE = "minimum_variance"
     MAXIMUM_SHARPE = "maximum_sharpe"
@@ -28,8 +30,9 @@ class OptimizerType(Enum):
     TARGET_VOLATILITY = "target_volatility"
 
 
-CLASSES: dict[OptimizerType, type[Optimizer]] = {
+CLASSES: dict[OptimizerType, type[PortfolioOptimizer]] = {
     OptimizerType.MARKOWITZ: MeanVariance,
+    OptimizerType.BLACK_LITTERMAN: BlackLitterman,
     OptimizerType.ERC: RiskBudget,
     OptimizerType.MINIMUM_VARIANCE: MinimumVariance,
     OptimizerType.MAXIMUM_SHARPE: MaximumSharpe,
@@ -38,7 +41,7 @@ CLASSES: dict[OptimizerType, type[Optimizer]] = {
 }
 
 
-def optimizer(kind: OptimizerType | str, **parameters: Any) -> Optimizer:
+def optimizer(kind: OptimizerType | str, **parameters: Any) -> PortfolioOptimizer:
     """Make an optimizer by its name.
 
     Parameters
