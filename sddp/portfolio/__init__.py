@@ -30,6 +30,7 @@ from sddp.portfolio.moments import (
 from sddp.portfolio.optimizer import Kernel, Known, Optimizer, PortfolioOptimizer
 from sddp.portfolio.optimizers.black_litterman import BlackLitterman
 from sddp.portfolio.optimizers.cvar_limit import LimitedPortfolio, ReturnLaw
+from sddp.portfolio.optimizers.deviation import StandardDeviation
 from sddp.portfolio.optimizers.frontier import Frontier, efficient_frontier
 from sddp.portfolio.optimizers.markowitz import (
     MaximumSharpe,
@@ -39,6 +40,7 @@ from sddp.portfolio.optimizers.markowitz import (
 )
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
 from sddp.portfolio.optimizers.risk_budget import RiskBudget
+from sddp.portfolio.optimizers.scenario_cvar import CVaRLimited, MaximumReturnToCVaR, MinimumCVaR
 from sddp.portfolio.registry import OptimizerType, optimizer
 from sddp.portfolio.result import Duals, PortfolioResult
 from sddp.portfolio.risk_aversion import (
@@ -61,6 +63,7 @@ __all__ = [
     "BlackLitterman",
     "BlackLittermanProcessor",
     "Breach",
+    "CVaRLimited",
     "CVaRMatched",
     "CashBounds",
     "Constraint",
@@ -78,8 +81,10 @@ __all__ = [
     "LimitedPortfolio",
     "Liquidity",
     "MarketImplied",
+    "MaximumReturnToCVaR",
     "MaximumSharpe",
     "MeanVariance",
+    "MinimumCVaR",
     "MinimumVariance",
     "MomentEstimator",
     "Moments",
@@ -95,6 +100,7 @@ __all__ = [
     "ReturnLaw",
     "RiskBudget",
     "SampleMoments",
+    "StandardDeviation",
     "TargetReturn",
     "TargetVolatility",
     "TrackRecord",

@@ -296,8 +296,7 @@ class Terms:
         try:
             self._last = optimum(problem, self._last)
         except SolverError:
-            if self.rows.constraints:
-                self._refuse_conflict(self._unconstrained)
+            self.refuse_conflict()
             raise
         return self._last
 
@@ -306,6 +305,16 @@ class Terms:
         found = self.optimum(problem)
         objective = problem.objective(found.weights, found.cash)
         return Solved(self.names, problem, found, objective, has_duals=True, rows=self.rows)
+
+    def refuse_conflict(self) -> None:
+        """Raise if the constraints of the last problem cannot be kept together.
+
+        Raises
+        ------
+        InfeasibleConstraints
+        """
+        if self.rows.constraints:
+            self._refuse_conflict(self._unconstrained)
 
     def _refuse_conflict(self, problem: TransactionCostQp) -> None:
         # Costs apart first: else phase one would waste wealth on trades to and fro.

@@ -8,6 +8,7 @@ from typing import Any
 from sddp.errors import ModelError
 from sddp.portfolio.optimizer import PortfolioOptimizer
 from sddp.portfolio.optimizers.black_litterman import BlackLitterman
+from sddp.portfolio.optimizers.deviation import StandardDeviation
 from sddp.portfolio.optimizers.markowitz import (
     MaximumSharpe,
     MinimumVariance,
@@ -16,6 +17,7 @@ from sddp.portfolio.optimizers.markowitz import (
 )
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
 from sddp.portfolio.optimizers.risk_budget import RiskBudget
+from sddp.portfolio.optimizers.scenario_cvar import CVaRLimited, MaximumReturnToCVaR, MinimumCVaR
 
 
 class OptimizerType(Enum):
@@ -28,6 +30,10 @@ class OptimizerType(Enum):
     MAXIMUM_SHARPE = "maximum_sharpe"
     TARGET_RETURN = "target_return"
     TARGET_VOLATILITY = "target_volatility"
+    STANDARD_DEVIATION = "standard_deviation"
+    MINIMUM_CVAR = "minimum_cvar"
+    CVAR_LIMITED = "cvar_limited"
+    MAXIMUM_RETURN_TO_CVAR = "maximum_return_to_cvar"
 
 
 CLASSES: dict[OptimizerType, type[PortfolioOptimizer]] = {
@@ -38,6 +44,10 @@ CLASSES: dict[OptimizerType, type[PortfolioOptimizer]] = {
     OptimizerType.MAXIMUM_SHARPE: MaximumSharpe,
     OptimizerType.TARGET_RETURN: TargetReturn,
     OptimizerType.TARGET_VOLATILITY: TargetVolatility,
+    OptimizerType.STANDARD_DEVIATION: StandardDeviation,
+    OptimizerType.MINIMUM_CVAR: MinimumCVaR,
+    OptimizerType.CVAR_LIMITED: CVaRLimited,
+    OptimizerType.MAXIMUM_RETURN_TO_CVAR: MaximumReturnToCVaR,
 }
 
 

@@ -84,7 +84,7 @@ def test_equilibrium_returns_of_seven_countries():
 
 
 def test_germany_beats_europe_as_printed_in_table_four():
-    """Posterior means and optimal weights in percent, lambda and omega / tau, of the paper itself."""
+    """Means and optimal weights in percent, lambda and omega / tau, as the paper prints them."""
     found = process(GERMANY)
     assert (100.0 * means(found)).round(1).tolist() == [4.3, 7.6, 9.3, 11.0, 4.5, 7.0, 8.1]
     weights = unconstrained(found)
