@@ -1,9 +1,10 @@
 """Portfolios whose risk is the CVaR over outcomes: least, limited, or in a ratio with return.
 
-The CVaR of a portfolio is its mean loss over its own worst tail, and for any other portfolio the
-mean loss over that tail is a lower bound on its CVaR (Kunzi-Bay and Mayer, 2006). So each is a
-linear program over weights and trades with one row for each tail that a solution breaks. Losses
-are of the period, fractional in the tail, costs of trading included.
+The linear program of Rockafellar and Uryasev (2000) has a row and a column for each outcome; at its
+optimum only those of the tail count. It starts with the tail of the current weights and adds the
+tail of each solution, until a solution's tail is known: then its CVaR is its own, and it is the
+optimum of the whole program. Losses are of the period, fractional in the tail, costs of trading
+included.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.inputs import Law
@@ -200,7 +201,7 @@ class ReturnToCVaRKernel(_Kernel):
 
 
 class _TailProgram:
-    """Columns: weights, purchases, sales, cash, breaches of soft rows' sides, and the CVaR."""
+    """The program: weights, purchases, sales, cash, breaches of soft rows, and the tail."""
 
     def __init__(
         self, problem: TransactionCostQp, law: Law, confidence: float, terms: Terms
@@ -212,9 +213,11 @@ class _TailProgram:
         finite = np.isfinite(np.array([rows.upper, rows.lower]))
         side, self._slack_row = np.nonzero(finite & rows.soft)
         self._slack_side = np.where(side == 0, 1.0, -1.0)
-        self._width = 3 * n + 2 + len(self._slack_row)
+        # Behind trades, cash, breaches: value at risk, CVaR, then a column an outcome known.
+        self._width = 3 * n + 3 + len(self._slack_row)
         arrays = self._arrays(rows)
         self._lp = LinearProgram(arrays, Scaling.uniform(arrays, UNIT))
+        self._cvar_row, self._known = len(arrays.row_lower) - 1, np.zeros(0, dtype=np.int64)
         self.value = np.nan
 
     def solve(
@@ -226,27 +229,52 @@ class _TailProgram:
         cost[:n], cost[3 * n] = -return_weight * p.mean, -return_weight * p.cash_return
         cost[n : 2 * n] = return_weight * p.purchase_cost
         cost[2 * n : 3 * n] = return_weight * p.sale_cost
-        cost[3 * n + 1 : -1] = p.rows.penalty[self._slack_row]
+        cost[3 * n + 1 : -2] = p.rows.penalty[self._slack_row]
         cost[-1] = risk_weight
         lp, last = self._lp, np.array([self._width - 1], dtype=np.int32)
         lp.set_costs(np.arange(self._width, dtype=np.int32), cost)
-        # A CVaR of less than minus all wealth is none: the column needs a side until rows come.
-        lp.set_column_bounds(last, np.array([-1e3]), np.array([limit]))
-        before: Floats | None = None
+        lp.set_column_bounds(last, np.array([-np.inf]), np.array([limit]))
+        counts = risk_weight > 0.0 or np.isfinite(limit)
+        if counts and not len(self._known):
+            self._activate(self._tail_of(self._losses(*self._nearest())))
         while True:
             if (status := lp.solve()) is not Status.OPTIMAL:
                 raise self._failure(status, limit)
             z = lp.primal()
-            row = self._row(z)
-            breach = float(row @ z)
-            if breach <= LIMIT_TOLERANCE or (risk_weight == 0.0 and not np.isfinite(limit)):
+            if not counts:
                 break
-            if before is not None and np.array_equal(row, before):
-                raise SolverError("a tail row just added is broken; written to " + lp.write("sddp"))
-            lp.add_rows(row[None], np.full(1, -np.inf), np.zeros(1))
-            before = row
+            paid = float(p.purchase_cost @ z[n : 2 * n] + p.sale_cost @ z[2 * n : 3 * n])
+            tail = self._tail_of(self._losses(z[:n], float(z[3 * n]), paid))
+            fresh = np.setdiff1d(tail, self._known)
+            if not len(fresh):
+                break
+            self._activate(fresh)
         self.value = lp.objective()
-        return self._solution(z, max(breach, 0.0) if risk_weight or np.isfinite(limit) else 0.0)
+        return self._solution(z)
+
+    def _nearest(self) -> tuple[Floats, float, float]:
+        """Current weights, as far as the bounds allow."""
+        p = self._p
+        weights = np.clip(p.current, p.lower, p.upper)
+        return weights, p.cash(weights), p.cost(weights)
+
+    def _tail_of(self, losses: Floats) -> Ints:
+        return np.flatnonzero(tail_probabilities(self._law.probabilities, losses, self._tail))
+
+    def _activate(self, outcomes: Ints) -> None:
+        """Add excess losses of some outcomes beyond the value at risk."""
+        n, k, p, lp = self._n, len(outcomes), self._p, self._lp
+        entries = np.zeros((k, lp.n_rows))
+        entries[:, self._cvar_row] = self._law.probabilities[outcomes] / self._tail
+        lp.add_columns(np.zeros(k), np.zeros(k), np.full(k, np.inf), entries)
+        rows = np.zeros((k, self._width))
+        rows[:, :n] = -self._law.returns[outcomes]
+        rows[:, n : 2 * n], rows[:, 2 * n : 3 * n] = p.purchase_cost, p.sale_cost
+        rows[:, 3 * n], rows[:, -2] = -p.cash_return, -1.0
+        others = sp.csr_array((k, lp.n_columns - k - self._width))
+        matrix = sp.hstack([sp.csr_array(rows), others, -sp.eye_array(k)], format="csr")
+        lp.add_rows(matrix, np.full(k, -np.inf), np.zeros(k))
+        self._known = np.concatenate([self._known, outcomes])
 
     def solved(self, found: TransactionCostSolution, objective: float) -> Solved:
         """What the result is made of."""
@@ -271,48 +299,38 @@ class _TailProgram:
         losses: Floats = cost - self._p.cash_return * cash - earned
         return losses
 
-    def _row(self, z: Floats) -> Floats:
-        """Mean loss over the tail of a solution, less the CVaR column."""
-        n, p = self._n, self._p
-        trades = z[n : 2 * n], z[2 * n : 3 * n]
-        cost = float(p.purchase_cost @ trades[0] + p.sale_cost @ trades[1])
-        losses = self._losses(np.where(np.abs(z[:n]) > 1e-14, z[:n], 0.0), float(z[3 * n]), cost)
-        tail = tail_probabilities(self._law.probabilities, losses, self._tail)
-        worst = np.flatnonzero(tail)
-        row = np.zeros(self._width)
-        row[:n] = -(tail[worst] @ self._law.returns[worst])
-        row[n : 2 * n], row[2 * n : 3 * n] = p.purchase_cost, p.sale_cost
-        row[3 * n], row[-1] = -p.cash_return, -1.0
-        return row
-
     def _arrays(self, rows: Rows) -> Arrays:
         p, n, q = self._p, self._n, len(self._slack_row)
         eye, paid = np.eye(n), float(p.self_financing)
-        moves = np.hstack([eye, -eye, eye, np.zeros((n, 2 + q))])
+        moves = np.hstack([eye, -eye, eye, np.zeros((n, 3 + q))])
         budget = np.concatenate(
-            [np.ones(n), paid * p.purchase_cost, paid * p.sale_cost, [1.0], np.zeros(q + 1)]
+            [np.ones(n), paid * p.purchase_cost, paid * p.sale_cost, [1.0], np.zeros(q + 2)]
         )
         breach = np.zeros((len(rows), q))
         breach[self._slack_row, np.arange(q)] = -self._slack_side
         parts = [rows.weights, rows.bought, rows.sold, rows.cash[:, None], breach]
-        body = np.hstack([*parts, np.zeros((len(rows), 1))])
+        body = np.hstack([*parts, np.zeros((len(rows), 2))])
+        # Value at risk plus mean excess (columns to come) is at most the CVaR.
+        risk = np.zeros((1, self._width))
+        risk[0, -2:] = 1.0, -1.0
         sides = np.append(p.current, 1.0)
         lower, upper = np.zeros(self._width), np.full(self._width, np.inf)
         lower[:n], upper[:n] = p.lower, p.upper
         lower[3 * n], upper[3 * n] = p.cash_lower, p.cash_upper
+        lower[-2:] = -np.inf
         # Trades to and fro would be without a bound where they cost nothing.
         upper[n : 2 * n] = np.maximum(p.upper - p.current, 0.0)
         upper[2 * n : 3 * n] = np.maximum(p.current - p.lower, 0.0)
         return Arrays(
             np.zeros(self._width),
-            sp.csr_array(np.vstack([moves, budget[None], body])),
-            np.concatenate([sides, rows.lower]),
-            np.concatenate([sides, rows.upper]),
+            sp.csr_array(np.vstack([moves, budget[None], body, risk])),
+            np.concatenate([sides, rows.lower, [-np.inf]]),
+            np.concatenate([sides, rows.upper, [0.0]]),
             lower,
             upper,
         )
 
-    def _solution(self, z: Floats, residual: float) -> TransactionCostSolution:
+    def _solution(self, z: Floats) -> TransactionCostSolution:
         p, n = self._p, self._n
         weights = np.clip(z[:n], p.lower, p.upper)
         still = np.abs(weights - p.current) <= LIMIT_TOLERANCE
@@ -320,7 +338,7 @@ class _TailProgram:
         cash = min(max(p.cash(weights), p.cash_lower), p.cash_upper)
         missed = abs(p.cash(weights) - cash)
         prices = Prices(0.0, np.zeros(len(p.rows)), p.tracking.prices)
-        found = TransactionCostSolution(weights, cash, prices, max(residual, missed))
+        found = TransactionCostSolution(weights, cash, prices, missed)
         if not found.kkt_residual <= 1e-8:
             raise SolverError(
                 f"the CVaR program misses its budget by {missed:.1e}: purchases and sales of one "
