@@ -17,7 +17,7 @@ _HOMES = {
     "sddp.backtest": (
         "BacktestResult",
         "Cell",
-        "MeanVarianceStrategy",
+        "OneStageStrategy",
         "MultistageStrategy",
         "run_study",
     ),

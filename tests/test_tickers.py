@@ -26,8 +26,8 @@ from sddp.backtest import (
     EqualWeight,
     EveryPeriods,
     InverseVolatility,
-    MeanVarianceStrategy,
     MultistageStrategy,
+    OneStageStrategy,
     backtest,
     run_study,
 )
@@ -278,7 +278,7 @@ def test_statistics_keep_labels():
 @pytest.mark.parametrize(
     "moments", [SampleMoments(), ExponentialMoments(half_life=30), LedoitWolfMoments()], ids=repr
 )
-def test_mean_variance_is_by_label(moments):
+def test_one_stage_is_by_label(moments):
     answers = {}
     for kind, labels in KINDS.items():
         returns = np.expm1(frames(kind)[0].iloc[:, :40])
@@ -332,8 +332,8 @@ def strategies(labels: Sequence) -> dict:
                 BuyAndHold({labels[0]: 0.5, labels[10]: 0.25, labels[11]: 0.125}),
                 InverseVolatility(window=20),
                 EqualWeight(include_cash=True),
-                MeanVarianceStrategy(matched, WindowForecaster(window=50)),
-                MeanVarianceStrategy(matched, RegimeForecaster(estimator, refit_every=2)),
+                OneStageStrategy(matched, WindowForecaster(window=50)),
+                OneStageStrategy(matched, RegimeForecaster(estimator, refit_every=2)),
                 MultistageStrategy(
                     model,
                     8,

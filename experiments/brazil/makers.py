@@ -19,8 +19,8 @@ from sddp.backtest import (
     EqualWeight,
     HoldCash,
     InverseVolatility,
-    MeanVarianceStrategy,
     MultistageStrategy,
+    OneStageStrategy,
     Strategy,
     TrainingCache,
     variants,
@@ -118,7 +118,7 @@ def _quadratic(
     variant: Variant, config: Config, caches: Caches, risk_aversion: RiskAversion
 ) -> Strategy:
     """Mean against variance on the scenarios and under the belief of the multi-stage policy."""
-    return MeanVarianceStrategy(
+    return OneStageStrategy(
         MeanVariance(risk_aversion=risk_aversion, transaction_cost=variant.transaction_cost),
         RegimeForecaster(estimator(variant, config, caches), variant.refit_every),
         confidence=config.confidence,
@@ -133,7 +133,7 @@ def _matched(variant: Variant, config: Config, caches: Caches) -> Strategy:
 
 
 def _without_regimes(variant: Variant, config: Config, caches: Caches) -> Strategy:
-    return MeanVarianceStrategy(
+    return OneStageStrategy(
         MeanVariance(risk_aversion=config.risk_aversion, transaction_cost=variant.transaction_cost),
         WindowForecaster(variant.window, refit_every=variant.refit_every),
         confidence=config.confidence,

@@ -17,8 +17,8 @@ from sddp.backtest import (
     Cell,
     EqualWeight,
     HoldCash,
-    MeanVarianceStrategy,
     MultistageStrategy,
+    OneStageStrategy,
     Strategy,
     Study,
     TrainingCache,
@@ -146,7 +146,7 @@ def strategies(config: Config, store: str | Path | None) -> dict[str, Strategy]:
         MOST_LIKELY: replace(base, estimator=replace(own, most_likely=True)),
         COST_FREE: without["cost-free future"],
         MYOPIC: without["myopic"],
-        MATCHED: MeanVarianceStrategy(
+        MATCHED: OneStageStrategy(
             MeanVariance(
                 risk_aversion=CVaRMatched(
                     limit=config.cvar_limit, confidence=config.cvar_confidence

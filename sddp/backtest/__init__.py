@@ -9,10 +9,11 @@ from sddp.backtest.limits import (
     PredictiveControl,
     ScaledToLimit,
 )
-from sddp.backtest.mean_variance import MeanVarianceStrategy
 from sddp.backtest.multistage import MultistageStrategy, variants
+from sddp.backtest.one_stage import OneStageStrategy
 from sddp.backtest.policy_cache import TrainingCache
 from sddp.backtest.result import BacktestResult
+from sddp.backtest.risk_parity import DynamicRiskParity
 from sddp.backtest.simulator import backtest, print_progress
 from sddp.backtest.strategies import (
     BuyAndHold,
@@ -34,6 +35,7 @@ __all__ = [
     "CalibratedStrategy",
     "Cell",
     "Decision",
+    "DynamicRiskParity",
     "EqualWeight",
     "EveryPeriods",
     "Failure",
@@ -42,8 +44,8 @@ __all__ = [
     "InverseVolatility",
     "Ledger",
     "LimitedStrategy",
-    "MeanVarianceStrategy",
     "MultistageStrategy",
+    "OneStageStrategy",
     "PredictiveControl",
     "ScaledToLimit",
     "Strategy",

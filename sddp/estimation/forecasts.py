@@ -46,7 +46,7 @@ class Forecast:
 class Forecaster(Protocol):
     """Where a strategy's forecasts come from; it keeps the estimate in use and its age.
 
-    A run can be cut and continued (see `MeanVarianceStrategy.checkpoint`).
+    A run can be cut and continued (see `OneStageStrategy.checkpoint`).
     """
 
     @property

@@ -18,7 +18,7 @@ from sddp.allocation.one_period import one_period_distribution
 from sddp.arrays import Floats, checked_probabilities
 from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, ModelError
-from sddp.labels import label_index
+from sddp.labels import label_index, places_of
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import FittedFactorModel, Regimes, asset_moments
 from sddp.statistics.tables import TableLike, read_table
@@ -49,6 +49,11 @@ class Moments(Shown):
             pd.Series(np.asarray(mean, dtype=float), index=labels),
             pd.DataFrame(np.asarray(covariance, dtype=float), index=labels, columns=labels),
         )
+
+    def of_assets(self, names: Sequence[Hashable]) -> Moments:
+        """Those of some assets, in their order."""
+        places = places_of(names, list(self.mean.index))
+        return Moments(self.mean.iloc[places], self.covariance.iloc[places, places])
 
     def _facts(self) -> dict[str, str]:
         return {"assets": listed(list(self.mean.index))}

@@ -8,11 +8,14 @@ implementation.
 
 from __future__ import annotations
 
+import datetime
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, Self
+
+import numpy as np
 
 from sddp.allocation.model import PerAsset, check_parameters, per_asset
 from sddp.arrays import Floats
@@ -99,8 +102,15 @@ class PortfolioOptimizer(Protocol):
         cash_return: float = 0.0,
         volatility_index: float | None = None,
         outcomes: Outcomes | None = None,
+        as_of: datetime.date | str | None = None,
     ) -> PortfolioResult:
         """Optimal holdings."""
+        ...
+
+    def restricted(
+        self, tradable: Sequence[Hashable], assets: Sequence[Hashable]
+    ) -> PortfolioOptimizer:
+        """The same optimizer with nothing held of the other assets."""
         ...
 
 
@@ -175,6 +185,7 @@ class Optimizer(ABC):
         cash_return: float = 0.0,
         volatility_index: float | None = None,
         outcomes: Outcomes | None = None,
+        as_of: datetime.date | str | None = None,
     ) -> PortfolioResult:
         """Optimal holdings.
 
@@ -192,6 +203,8 @@ class Optimizer(ABC):
             In points; what a `VolatilityDriven` risk aversion needs. Others do not read it.
         outcomes : Outcomes, or pair (returns, probabilities), optional
             Law of the period's returns, where risk is measured on it. Others do not read it.
+        as_of : date, optional
+            Of the decision; what an optimizer with dated views reads.
 
         Returns
         -------
@@ -218,6 +231,16 @@ class Optimizer(ABC):
         current = read_weights(current_weights, moments.names)
         kernel = self.prepare(moments.names)
         return result_of(kernel.solve(moments.mean, moments.covariance, current, known))
+
+    def restricted(self, tradable: Sequence[Hashable], assets: Sequence[Hashable]) -> Self:
+        """The same optimizer with nothing held of the other assets: they are sold at their cost."""
+        if len(tradable) == len(assets):
+            return self
+        kept = np.array([name in set(tradable) for name in assets])
+        lower = read_per_asset(self.min_weights, assets, "min_weights", default=0.0)
+        upper = read_per_asset(self.max_weights, assets, "max_weights", default=1.0)
+        lower, upper = np.where(kept, lower, 0.0), np.where(kept, upper, 0.0)
+        return replace(self, min_weights=lower, max_weights=upper)
 
 
 class Terms:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import linregress
 
 from sddp.allocation.model import AllocationModel
-from sddp.backtest import MeanVarianceStrategy, MultistageStrategy, backtest
+from sddp.backtest import MultistageStrategy, OneStageStrategy, backtest
 from sddp.backtest.limits.positions import money_of_known
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import ModelError
@@ -187,8 +187,8 @@ def test_what_the_policy_does_not_know_is_cash_less_the_cost_of_its_sale():
     assert money == pytest.approx({"cash": 0.2 + 0.5 * 0.998, "a": 0.3, "b": 0.0})
 
 
-def test_mean_variance_leaves_missing_assets_alone_too():
-    quadratic = MeanVarianceStrategy(
+def test_one_stage_leaves_missing_assets_alone_too():
+    quadratic = OneStageStrategy(
         MeanVariance(risk_aversion=2.0, transaction_cost=0.001), RegimeForecaster(estimator(), 5)
     )
     held = weights_of(quadratic, 118)["c"]

@@ -16,14 +16,15 @@ import sddp.backtest
 from sddp.backtest import (
     BuyAndHold,
     CalibratedStrategy,
+    DynamicRiskParity,
     EqualWeight,
     EveryPeriods,
     HeldToHorizon,
     HoldCash,
     InverseVolatility,
     LimitedStrategy,
-    MeanVarianceStrategy,
     MultistageStrategy,
+    OneStageStrategy,
     PredictiveControl,
     ScaledToLimit,
     Strategy,
@@ -134,11 +135,11 @@ def assert_no_look_ahead(make: Callable[..., Strategy], data, other, future: str
 
 # Checked where they are tested, with their estimates and caches: `test_multistage`,
 # `test_calibration`, `test_opponents`,
-# `test_mean_variance`, their variants in `test_study`, and those of the study in
+# `test_one_stage`, `test_optimizers`, their variants in `test_study`, and those of the study in
 # `tests.experiments.test_brazil`.
 ELSEWHERE = {
     *(CalibratedStrategy, HeldToHorizon, PredictiveControl, ScaledToLimit),
-    *(MultistageStrategy, MeanVarianceStrategy),
+    *(MultistageStrategy, OneStageStrategy, DynamicRiskParity),
 }
 
 

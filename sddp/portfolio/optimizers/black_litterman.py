@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,12 @@ class BlackLitterman:
             volatility_index=volatility_index,
             outcomes=outcomes,
         )
+
+    def restricted(
+        self, tradable: Sequence[Hashable], assets: Sequence[Hashable]
+    ) -> BlackLitterman:
+        """The same with nothing held of the other assets."""
+        return replace(self, optimizer=self.inner.restricted(tradable, assets))
 
     def prepare(self, assets: Sequence[Hashable]) -> BlackLittermanKernel:
         """See `Optimizer.prepare`; the views are those of `views`, dates are not asked for."""

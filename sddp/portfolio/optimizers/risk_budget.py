@@ -132,7 +132,12 @@ class RiskBudgetKernel:
     """See `Kernel`."""
 
     def __init__(self, model: RiskBudget, terms: Terms, shares: Floats) -> None:
-        self._model, self._terms, self._shares = model, terms, shares
+        self._model, self._terms = model, terms
+        # What may not be held carries no risk: the others share its budget.
+        self._held = np.flatnonzero(terms.upper > 0.0)
+        if not len(self._held):
+            raise ModelError("max_weights: no asset may be held, so that none can carry risk")
+        self._shares = shares[self._held] / shares[self._held].sum()
 
     def solve(
         self, mean: Floats, covariance: Floats, current: Floats, known: Known = NOTHING_MORE
@@ -146,7 +151,8 @@ class RiskBudgetKernel:
         ModelError
             A target volatility under constraints that bind.
         """
-        still = np.flatnonzero(covariance.diagonal() <= 0.0)
+        held = self._held
+        still = held[covariance.diagonal()[held] <= 0.0]
         if len(still):
             raise DataError(
                 f"covariance: {self._terms.names[still[0]]!r} has no risk, so that no weight gives "
@@ -154,8 +160,10 @@ class RiskBudgetKernel:
             )
         model, terms = self._model, self._terms
         problem = terms.problem(mean, covariance, current, known.cash_return)
-        weights = risk_budget_weights(covariance, self._shares, model.algorithm)
-        residual = deviation(covariance, weights, self._shares)
+        weights = np.zeros(len(covariance))
+        of_held = covariance[held[:, None], held]
+        weights[held] = risk_budget_weights(of_held, self._shares, model.algorithm)
+        residual = self._deviation(covariance, weights)
         if model.volatility is not None:
             reached = math.sqrt(float(weights @ covariance @ weights))
             weights = weights * min(1.0, model.volatility / reached)
@@ -167,15 +175,20 @@ class RiskBudgetKernel:
                     "exact budgets; leave it out"
                 )
             weights, residual = self._nearest(problem, weights)
-        objective = deviation(covariance, weights, self._shares)
+        objective = self._deviation(covariance, weights)
         nothing = Prices(0.0, np.zeros(len(problem.rows)), problem.tracking.prices)
         found = TransactionCostSolution(weights, problem.cash(weights), nothing, residual)
         return Solved(terms.names, problem, found, objective, has_duals=False, rows=terms.rows)
 
+    def _deviation(self, covariance: Floats, weights: Floats) -> float:
+        held = self._held
+        return deviation(covariance[held[:, None], held], weights[held], self._shares)
+
     def _nearest(self, problem: TransactionCostQp, exact: Floats) -> tuple[Floats, float]:
         """Best local minimum from the exact weights, the current ones, equal and inverse risk."""
         n = len(exact)
-        inverse = 1.0 / np.sqrt(problem.covariance.diagonal())
+        inverse = np.zeros(n)
+        inverse[self._held] = 1.0 / np.sqrt(problem.covariance.diagonal()[self._held])
         starts = [exact, problem.current, np.full(n, 1.0 / n), inverse / inverse.sum()]
         found = [self._descend(problem, start) for start in starts]
         settled = [pair for pair in found if pair[1] <= KKT_TOLERANCE]
@@ -200,8 +213,8 @@ class RiskBudgetKernel:
         shares = weights * marginal / variance
         slopes = (np.diag(marginal) + weights[:, None] * problem.covariance) / variance
         slopes -= 2.0 * np.outer(shares, marginal) / variance
-        budgets = self._shares
-        return shares / budgets - 1.0, slopes / budgets[:, None]
+        held, budgets = self._held, self._shares
+        return shares[held] / budgets - 1.0, slopes[held] / budgets[:, None]
 
     def _descend(self, problem: TransactionCostQp, start: Floats) -> tuple[Floats, float]:
         """Gauss-Newton steps by the transaction-cost QP, damped until the loss falls."""

@@ -1,10 +1,10 @@
-"""Mean against variance as a strategy: forecast one period, solve, forecast the next."""
+"""Any one-period optimizer as a strategy: forecast one period, solve, forecast the next."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,32 +14,44 @@ from sddp.errors import InfeasibleProblem, ModelError
 from sddp.estimation.forecasts import Forecast, Forecaster
 from sddp.labels import CASH, places_of
 from sddp.market.market import View
-from sddp.portfolio import CVaRMatched, MeanVariance, Moments, Outcomes, PortfolioResult
-from sddp.portfolio.inputs import read_per_asset
+from sddp.portfolio import (
+    CVaRLimited,
+    CVaRMatched,
+    MeanVariance,
+    Moments,
+    Outcomes,
+    PortfolioOptimizer,
+    PortfolioResult,
+)
 
 IfInfeasible = Literal["raise", "sell"]
 
 MISSING = float("nan")
 
+# A CVaR this near to its limit meets it.
+BINDING = 1e-8
+
 
 @dataclass
-class MeanVarianceStrategy:
-    """The holdings of a `MeanVariance` model under a forecast of the next period.
+class OneStageStrategy:
+    """The holdings of a one-period optimizer under a forecast of the next period.
 
     Trades start from the holdings of today. A risk aversion that follows a volatility index reads
-    the market's, in points; one that is matched to a CVaR limit measures on the outcomes of the
-    forecast. Assets not quoted today, or not forecast, are sold at the model's cost.
+    the market's, in points; risk that is measured on outcomes is measured on those of the
+    forecast. Assets not quoted today, or not forecast, are sold at the optimizer's cost; where
+    that is all of them everything is sold, and the decision_log says so.
 
     Parameters
     ----------
-    model : MeanVariance
-        What the strategy believes of costs, and its bounds.
+    optimizer : PortfolioOptimizer
+        Such as `MeanVariance`, `RiskBudget`, `BlackLitterman`, or ``optimizer("ERC")``: what the
+        strategy believes of costs, its bounds and constraints.
     forecaster : Forecaster
         `WindowForecaster`, `RegimeForecaster`, or one's own.
     confidence : float
-        Level of the CVaR in the decision_log; a `CVaRMatched` risk aversion has its own.
+        Level of the CVaR in the decision_log; an optimizer with a limit on CVaR has its own.
     if_infeasible : {"raise", "sell"}
-        What to do where no holdings keep the bounds, or none of the model's keeps the CVaR limit
+        What to do where no holdings keep the constraints, or none keeps a limit on CVaR
         (such as after a loss, where trading back costs more than the limit allows): raise
         `InfeasibleProblem`, or sell everything and say so in the decision_log.
 
@@ -54,7 +66,7 @@ class MeanVarianceStrategy:
         `if_infeasible` is unknown, or `confidence` not between 0 and 1.
     """
 
-    model: MeanVariance
+    optimizer: PortfolioOptimizer
     forecaster: Forecaster
     confidence: float = 0.9
     if_infeasible: IfInfeasible = "raise"
@@ -80,9 +92,10 @@ class MeanVarianceStrategy:
         quoted = dict(zip(view.assets, view.quoted.to_numpy()[-1], strict=True))
         tradable = [name for name in own.moments.mean.index if quoted[name]]
         forecast = _of_all(own, list(view.assets))
-        result, failure = None, ""
+        result, failure = None, "" if tradable else "no asset is quoted and forecast today"
         try:
-            result = self._solve(view, forecast, tradable, holdings / holdings.sum())
+            if tradable:
+                result = self._solve(view, forecast, tradable, holdings / holdings.sum())
         except InfeasibleProblem as error:
             if self.if_infeasible == "raise":
                 raise
@@ -102,8 +115,9 @@ class MeanVarianceStrategy:
             ``model_var`` and ``model_cvar``, one-period, of the portfolio after trading and with
             the cost of the trade as the model sees it, as fractions of wealth before it, on the
             forecast's outcomes at the level ``confidence``; ``cvar_limit`` and ``limit_binds`` of
-            a `CVaRMatched` risk aversion; ``cash``, its weight; ``failure`` in words;
-            ``seconds`` the decision took. NaN where nothing was found or no limit is set.
+            an optimizer with a limit on CVaR; ``cash``, its weight; ``failure`` in words;
+            ``seconds`` the decision took. NaN where nothing was found or no limit is set, and
+            ``risk_aversion`` where the answer is no mean-variance portfolio.
         """
         return pd.DataFrame(self.decision_log).set_index("date")
 
@@ -119,32 +133,34 @@ class MeanVarianceStrategy:
         self, view: View, forecast: Forecast, tradable: list[Hashable], weights: pd.Series[float]
     ) -> PortfolioResult:
         index = view.volatility_index
-        return _limited_to(self.model, tradable, list(view.assets)).solve(
-            Moments(forecast.moments.mean, forecast.moments.covariance),
+        return self.optimizer.restricted(tradable, list(view.assets)).solve(
+            forecast.moments,
             current_weights=weights,
             cash_return=forecast.cash_return,
             volatility_index=None if index is None else float(index.iloc[-1]),
             outcomes=forecast.outcomes,
+            as_of=view.date.date(),
         )
 
     def _forecast(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
         """What the model says of the next period."""
-        wanted = self.model.risk_aversion
-        matched = wanted if isinstance(wanted, CVaRMatched) else None
-        confidence = self.confidence if matched is None else matched.confidence
-        stated = {
-            "confidence": confidence,
-            "cvar_limit": MISSING if matched is None else matched.limit,
-        }
+        limited = _limited(self.optimizer)
+        confidence = self.confidence if limited is None else limited.confidence
+        limit = MISSING if limited is None else limited.limit
+        stated = {"confidence": confidence, "cvar_limit": limit}
         if result is None:
             nothing = dict.fromkeys(("risk_aversion", "model_var", "model_cvar"), MISSING)
             return stated | nothing | {"limit_binds": True, "cash": 1.0}
         outcomes = forecast.outcomes
+        cvar = result.cvar(outcomes, confidence=confidence)
+        # A matched risk aversion above 0 is one that the limit asked for.
+        matched = isinstance(limited, CVaRMatched) and bool(result.risk_aversion)
         return stated | {
-            "risk_aversion": result.risk_aversion,
+            "risk_aversion": MISSING if result.risk_aversion is None else result.risk_aversion,
             "model_var": result.var(outcomes, confidence=confidence),
-            "model_cvar": result.cvar(outcomes, confidence=confidence),
-            "limit_binds": matched is not None and bool(result.risk_aversion),
+            "model_cvar": cvar,
+            "limit_binds": matched
+            or (isinstance(limited, CVaRLimited) and cvar >= limit - BINDING),
             "cash": float(result.weights.iloc[0]),
         }
 
@@ -166,15 +182,9 @@ def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:
     )
 
 
-def _limited_to(
-    model: MeanVariance, tradable: list[Hashable], assets: list[Hashable]
-) -> MeanVariance:
-    """The model with nothing held of all other assets."""
-    if len(tradable) == len(assets):
-        return model
-    kept = np.array([name in tradable for name in assets])
-    lower = read_per_asset(model.min_weights, assets, "min_weights", default=0.0)
-    upper = read_per_asset(model.max_weights, assets, "max_weights", default=1.0)
-    return replace(
-        model, min_weights=np.where(kept, lower, 0.0), max_weights=np.where(kept, upper, 0.0)
-    )
+def _limited(optimizer: PortfolioOptimizer) -> CVaRMatched | CVaRLimited | None:
+    """What limits the CVaR of an optimizer's portfolios."""
+    if isinstance(optimizer, CVaRLimited):
+        return optimizer
+    wanted = optimizer.risk_aversion if isinstance(optimizer, MeanVariance) else None
+    return wanted if isinstance(wanted, CVaRMatched) else None

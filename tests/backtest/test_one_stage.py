@@ -10,7 +10,7 @@ import pytest
 
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import MultistageStrategy, backtest
-from sddp.backtest.mean_variance import MeanVarianceStrategy
+from sddp.backtest.one_stage import OneStageStrategy
 from sddp.cache.fingerprint import describe
 from sddp.errors import DataError, InfeasibleProblem, ModelError
 from sddp.estimation import RegimeEstimator
@@ -42,13 +42,13 @@ def rising(data) -> Market:
     return replace(data, prices=data.prices * drift).market()
 
 
-def strategy(forecaster=None, **changes) -> MeanVarianceStrategy:
+def strategy(forecaster=None, **changes) -> OneStageStrategy:
     settings = {"risk_aversion": 4.0, "transaction_cost": COST}
     options = {
         name: changes.pop(name) for name in ("confidence", "if_infeasible") if name in changes
     }
     model = MeanVariance(**(settings | changes))
-    return MeanVarianceStrategy(model, forecaster or WindowForecaster(20), **options)
+    return OneStageStrategy(model, forecaster or WindowForecaster(20), **options)
 
 
 def regimes(**changes) -> RegimeForecaster:
@@ -83,7 +83,7 @@ def test_at_the_models_costs_the_market_trades_what_the_model_asked_for(data):
     traded = []
     for date in ledger.decisions.index:
         before, window = ledger.holdings_before.loc[date], returns.loc[:date].iloc[-20:]
-        asked = tested.model.solve(
+        asked = tested.optimizer.solve(
             Moments(window.mean(), window.cov()),
             current_weights=before / before.sum(),
             cash_return=float(data.cash_rate.loc[date]),
@@ -166,9 +166,7 @@ def test_a_matched_cvar_is_the_limit_on_the_regimes_outcomes(limit, rising):
     """Measured by the multi-stage policy's own model, on an estimate of its own."""
     view = rising.at(DATE)
     matched = CVaRMatched(limit=limit, confidence=0.9)
-    tested = MeanVarianceStrategy(
-        MeanVariance(risk_aversion=matched, transaction_cost=COST), regimes()
-    )
+    tested = OneStageStrategy(MeanVariance(risk_aversion=matched, transaction_cost=COST), regimes())
     weights = tested.decide(view, CASH_ONLY)
     seen = regimes().estimator.estimate(view).one_period_distribution(view)
     after = 1.0 / (1.0 + COST * (1.0 - weights["cash"]))  # from cash everything is bought
@@ -185,7 +183,7 @@ def test_a_matched_cvar_is_the_limit_on_the_regimes_outcomes(limit, rising):
 def test_the_myopic_policy_earns_at_least_what_the_matched_one_does(rising):
     """Both under one limit, on the same outcomes: only one of them maximizes the mean there."""
     view, limit = rising.at(DATE), 0.006
-    matched = MeanVarianceStrategy(
+    matched = OneStageStrategy(
         MeanVariance(risk_aversion=CVaRMatched(limit=limit), transaction_cost=COST), regimes()
     )
     myopic = MultistageStrategy(
@@ -244,12 +242,12 @@ CASES = [("window", future) for future in FUTURES] + [
 @pytest.mark.long
 @pytest.mark.parametrize(("kind", "future"), CASES)
 def test_decisions_ignore_the_future(kind, future, data, other_data):
-    def made(_) -> MeanVarianceStrategy:
+    def made(_) -> OneStageStrategy:
         if kind == "window":
             driven = VolatilityDriven(base=2.0, sensitivity=0.05)
             return strategy(WindowForecaster(10, refit_every=3), risk_aversion=driven)
         estimator = replace(regimes().estimator, window=10)
-        return MeanVarianceStrategy(
+        return OneStageStrategy(
             MeanVariance(risk_aversion=CVaRMatched(limit=0.01), transaction_cost=COST),
             RegimeForecaster(estimator, refit_every=12),
         )
