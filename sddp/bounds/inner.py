@@ -160,8 +160,7 @@ def inner_bound(policy: AllocationPolicy, *, rng: Rng, n_points: int = 50) -> In
     with one_blas_thread():
         states = visited_states(policy.engine, risk, n_points, rng)
         inner = engine.InnerBound(problem.engine, risk, root_risk)
-        for _ in inner.sweep(states):
-            pass
+        inner.sweep(states)
     if inner.value is None:
         raise InfeasibleState(
             f"no combination of the portfolios that {n_points} draws a stage and regime gave keeps "

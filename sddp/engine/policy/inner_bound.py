@@ -9,7 +9,7 @@ monotone and convex. All is true up to the rounding of linear programs (1e-9, re
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +27,14 @@ from sddp.errors import ModelError
 from sddp.lp import Effort
 from sddp.risk import RiskMeasure
 
+# Programs for each table of a sweep of few points.
+PROGRAMS_EACH = 4
+
+# Few tables need most of the linear programs: each may take as much as is left for so many alike.
+TABLES_ALIKE = 6
+
 # States asked at once: tables of (states x known bases) must not fill the memory.
 BLOCK = 4_000
-
-# Yields after each linear program.
-Sweep = Generator[None, None, None]
 
 
 class Question(NamedTuple):
@@ -76,6 +79,7 @@ class InnerBound:
         self._hulls: dict[NodeName, InnerHull] = {}
         self._failures: dict[NodeName, Question] = {}
         self._askers = self._stages_of_parents()
+        self._n_tables = sum(len(stages) for stages in self._askers.values())
 
     @property
     def value(self) -> float | None:
@@ -87,6 +91,11 @@ class InnerBound:
         """See the class."""
         known = {name: hull.points for name, hull in self._hulls.items()}
         return {name: len(p.values) for name, p in known.items() if p is not None}
+
+    @property
+    def least_programs(self) -> int:
+        """Linear programs with which a first sweep is worth its while."""
+        return self._slopes.n_programs() + PROGRAMS_EACH * self._n_tables
 
     def decide(self, node: NodeName, state: Floats, noise: int = 0) -> GuaranteedStep | None:
         """The best guaranteed decision, in engine units; None where nothing is feasible.
@@ -100,27 +109,30 @@ class InnerBound:
             raise ModelError(f"node {node!r} is not reached by the problem, or was never swept")
         return self._hulls[node].decide(state, noise)
 
-    def sweep(self, states: ByStage, *, afresh: bool = False) -> Sweep:
+    def sweep(self, states: ByStage, *, at_most: int | None = None) -> None:
         """Add points, from the last nodes back to the root.
 
         Parameters
         ----------
         states : mapping from stage of the graph to array (n, n_components)
-            Outgoing states; the corners of each node's box are always there. Points known from
-            earlier sweeps stay.
-        afresh : bool
-            Value the known points again, by the hulls of this sweep.
+            Outgoing states, the most important ones first; the corners of each node's box are
+            always there. Points known from earlier sweeps stay.
+        at_most : int, optional
+            Linear programs to solve. Each node's share goes to its first points; later ones are
+            left out where it is spent.
         """
         hulls: dict[NodeName, InnerHull] = {}
-        later: dict[tuple[int, NodeName], Floats] = {}
+        self._failures.clear()
+        kept = len(self.problem.first_outcomes()) + self._slopes.n_programs()
+        later = _Later(self.effort, at_most, self._n_tables, kept)
         asked: dict[int, Floats] = {}
         for name in self._order:
             points = None
             if self.problem.graph.children(name):
                 stage = self.problem.graph.node(name).stage
                 if stage not in asked:
-                    asked[stage] = self._asked(stage, states.get(stage), afresh)
-                points = yield from self._points(name, asked[stage], hulls, later)
+                    asked[stage] = self._asked(stage, states.get(stage))
+                points = self._points(name, asked[stage], hulls, later)
             hulls[name] = InnerHull(
                 self.problem.stages[name],
                 self._forms_of(name),
@@ -135,7 +147,7 @@ class InnerBound:
         for name, noise, _ in self.problem.first_outcomes():
             state = self.problem.initial_state(name)
             alone = np.zeros(1, dtype=np.int64)
-            found = yield from hulls[name].values(state[None, :], alone + noise, alone)
+            found = hulls[name].values(state[None, :], alone + noise, alone)
             values.append(float(found[0]))
             if not np.isfinite(found[0]):
                 self._failures[self.problem.graph.root] = Question(name, state, noise)
@@ -148,8 +160,11 @@ class InnerBound:
         question = self._failures.get(self.problem.graph.root)
         if question is None:
             return "no sweep of the inner bound has ended"
-        while self._hulls[question.node].hopeless and question.node in self._failures:
-            question = self._failures[question.node]
+        while self._hulls[question.node].empty and question.node in self._failures:
+            cause = self._failures[question.node]
+            if cause.node == question.node:
+                return f"node {cause.node!r}: the linear programs allowed gave no point"
+            question = cause
         sense, component = missing_direction(
             self._hulls[question.node], question.state, question.noise
         )
@@ -174,18 +189,18 @@ class InnerBound:
                 askers[child].add(graph.node(name).stage)
         return askers
 
-    def _asked(self, stage: int, given: Floats | None, afresh: bool) -> Floats:
-        """Points whose cost-to-go a sweep computes at the nodes of a stage."""
+    def _asked(self, stage: int, given: Floats | None) -> Floats:
+        """Points whose cost-to-go a sweep computes at the nodes of a stage, the first ones first.
+
+        Where the problem is homogeneous the corners come last: any mixture of other points that a
+        decision can reach does as well, once there are some.
+        """
         graph, d = self.problem.graph, self.problem.n_components
         names = [n for n in self._order if graph.node(n).stage == stage and graph.children(n)]
-        parts = [np.zeros((0, d))]
-        if afresh or not self._hulls:
-            parts += [corners(self.problem, name) for name in names]
-        if afresh:
-            known = [self._hulls[name].points for name in names if name in self._hulls]
-            parts += [points.states for points in known if points is not None]
-        if given is not None:
-            parts.append(given)
+        parts = [np.zeros((0, d))] if given is None else [given]
+        if not self._hulls:
+            ends = [corners(self.problem, name) for name in names]
+            parts = [*parts, *ends] if self.problem.homogeneous else [*ends, *parts]
         return distinct(np.vstack(parts))
 
     def _points(
@@ -193,18 +208,19 @@ class InnerBound:
         name: NodeName,
         states: Floats,
         hulls: Mapping[NodeName, InnerHull],
-        later: dict[tuple[int, NodeName], Floats],
-    ) -> Generator[None, None, KnownPoints]:
+        later: _Later,
+    ) -> KnownPoints:
         """What is known of a node's cost-to-go: new points, and those of earlier sweeps."""
         graph, stages = self.problem.graph, self.problem.stages
         stage = graph.node(name).stage
         tables, weights = [], []
         for child, probability in graph.children(name):
-            if (stage, child) not in later:
-                later[stage, child] = yield from self._later_values(child, states, hulls[child])
+            if (stage, child) not in later.tables:
+                table = self._later_values(child, states, hulls[child], later.share())
+                later.tables[stage, child] = table
                 if len(self._askers[child]) == 1:  # nobody asks again: free the bases' memory
                     hulls[child].forget_bases()
-            table = later[stage, child]
+            table = later.tables[stage, child]
             if np.isinf(table).any() and child in self._failures:
                 self._failures[name] = self._failures[child]
             tables.append(table)
@@ -219,20 +235,20 @@ class InnerBound:
         usable = np.isfinite(outcomes).all(axis=1)
         risk = self._risk[name]
         values = np.array([risk.evaluate(chances, row) for row in outcomes[usable]], dtype=float)
-        up, down = yield from self._slopes.of(name)
+        up, down = self._slopes.of(name)
         known = self._hulls[name].points if name in self._hulls else None
         return _merged(known, KnownPoints(states[usable], values, up, down))
 
     def _later_values(
-        self, child: NodeName, states: Floats, hull: InnerHull
-    ) -> Generator[None, None, Floats]:
+        self, child: NodeName, states: Floats, hull: InnerHull, at_most: int | None
+    ) -> Floats:
         """Guaranteed value of every outcome after each point, shape (n_points, n_w * n_e).
 
-        All of a point's are infinite once one is.
+        All of a point's are infinite once one is; NaN where `at_most` programs were solved.
         """
         compiled = self.problem.stages[child]
         n_w, n_e = compiled.noise.n_realisations, compiled.transition.n_realisations
-        values = np.empty((len(states), n_w * n_e))
+        values = np.full((len(states), n_w * n_e), np.nan)
         together = max(1, BLOCK // (n_w * n_e))
         for i in range(0, len(states), together):
             arrived = _arrivals(compiled.transition, states[i : i + together])
@@ -240,13 +256,34 @@ class InnerBound:
             asked = np.repeat(arrived[:, None], n_w, axis=1).reshape(-1, arrived.shape[2])
             noises = np.tile(np.repeat(np.arange(n_w), n_e), n)
             points = np.repeat(np.arange(n), n_w * n_e)
-            found = yield from hull.values(asked, noises, points)
+            before = self.effort.solves
+            found = hull.values(asked, noises, points, at_most)
             bad = np.flatnonzero(np.isinf(found))
             if len(bad) and child not in self._failures:
                 first = int(bad[0])
                 self._failures[child] = Question(child, asked[first], int(noises[first]))
             values[i : i + together] = found.reshape(n, -1)
+            if at_most is not None:
+                at_most -= self.effort.solves - before
+                if at_most <= 0:
+                    break
         return values
+
+
+class _Later:
+    """Values after the points of a sweep, by stage and child, and the programs left for them."""
+
+    def __init__(self, effort: Effort, at_most: int | None, n_tables: int, kept: int) -> None:
+        self.tables: dict[tuple[int, NodeName], Floats] = {}
+        self._effort, self._n_tables = effort, n_tables
+        self._end = None if at_most is None else effort.solves + at_most - kept
+
+    def share(self) -> int | None:
+        """Linear programs for the next table."""
+        if self._end is None:
+            return None
+        left = self._end - self._effort.solves
+        return max(0, left // min(self._n_tables - len(self.tables), TABLES_ALIKE))
 
 
 def _arrivals(transition: StateMap, outgoing: Floats) -> Floats:

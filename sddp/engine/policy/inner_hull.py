@@ -21,7 +21,7 @@ import numpy as np
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
-from sddp.engine.policy.inner_program import Counted, InnerProgram, KnownPoints
+from sddp.engine.policy.inner_program import InnerProgram, KnownPoints
 from sddp.engine.policy.inner_stage import StageForm
 from sddp.lp import Effort
 
@@ -63,19 +63,21 @@ class InnerHull:
     _programs: dict[int, InnerProgram] = field(default_factory=dict, repr=False)
 
     @property
-    def hopeless(self) -> bool:
+    def empty(self) -> bool:
         """Whether no point is known, so that nothing is guaranteed from any state."""
         return self.points is not None and len(self.points.values) == 0
 
-    def values(self, states: Floats, noises: Ints, groups: Ints) -> Counted:
+    def values(
+        self, states: Floats, noises: Ints, groups: Ints, at_most: int | None = None
+    ) -> Floats:
         """Guaranteed values at pairs of incoming state and noise; infinite where there is none.
 
         `states` has shape (n, n_components), `noises` and `groups` (n,): once one of a group has
-        no value, the others are not asked for and infinite too. A generator: it yields after
-        each linear program and returns the values, so that its caller may put off the rest.
+        no value, the others are not asked for and infinite too. NaN from where `at_most` linear
+        programs were solved.
         """
         found = np.full(len(states), np.inf)
-        if self.hopeless:
+        if self.empty:
             return found
         sizes = np.ones(len(states))
         if self.homogeneous:
@@ -88,13 +90,16 @@ class InnerHull:
             if len(asked):
                 scaled = states[asked] / sizes[asked, None]
                 local = place[noises[asked]]
-                answers = yield from self._solver(number).values(scaled, local, groups[asked])
+                before = self.effort.solves
+                answers = self._solver(number).values(scaled, local, groups[asked], at_most)
                 found[asked] = sizes[asked] * answers
+                if at_most is not None:
+                    at_most -= self.effort.solves - before
         return found
 
     def decide(self, state: Floats, noise: int) -> GuaranteedStep | None:
         """The best guaranteed decision; None where no combination of the points is feasible."""
-        if self.hopeless:
+        if self.empty:
             return None
         size = float(np.abs(state).sum()) if self.homogeneous else 1.0
         number = next(i for i, form in enumerate(self.forms) if noise in form.noises)
@@ -115,7 +120,7 @@ class InnerHull:
     def forget_bases(self) -> None:
         """Free the memory of known bases once all states have been asked."""
         for solver in self._programs.values():
-            solver.bases.clear()
+            solver.forget_bases()
 
     def _solver(self, number: int) -> InnerProgram:
         if number not in self._programs:

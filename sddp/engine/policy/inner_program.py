@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
-from sddp.engine.policy.inner_bases import FormProgram, KnownBases
 from sddp.engine.policy.inner_stage import StageForm, stacked
-from sddp.engine.subproblem.presolve import as_operator
+from sddp.engine.policy.program_family import FormProgram, basis_sides
 from sddp.errors import SolverError
-from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
+from sddp.lp import (
+    Arrays,
+    Effort,
+    LinearProgram,
+    Status,
+    fitted_scaling,
+)
+from sddp.lp_model import CHECK_TOLERANCE
+
+if TYPE_CHECKING:
+    from sddp.engine.compiled.hull_values import CompiledFamily
 
 # Generated rows are refined until none is broken by more than this, relative.
 ROW_TOLERANCE = 1e-10
 MAXIMAL_ROUNDS = 1_000
 
-# A solution that breaks a row by more than this, relative to the row's terms, is none.
-LARGEST_BREACH = 1e-7
-
-# With more rows the square matrices of known bases cost more than the solves that they save.
-MOST_ROWS = 400
+# A dense dictionary with more entries is slower than the sparse solver.
+MOST_ENTRIES = 400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +57,6 @@ class KnownPoints:
 
 # See `RowGenerator.at_combinations`.
 Combines = Callable[[Floats], tuple[Floats, Floats, Floats]]
-
-# One item after each linear program, and the answer in the end.
-Counted = Generator[None, None, Floats]
 
 
 class InnerProgram:
@@ -83,39 +86,62 @@ class InnerProgram:
         arrays = Arrays(
             lp.cost, lp.matrix, lp.row_lower[0], lp.row_upper[0], lp.lower[0], lp.upper[0]
         )
-        self._lp = LinearProgram(arrays, fitted_scaling(arrays).finer(accuracy), effort)
-        self._operator = as_operator(lp.matrix)
-        remembers = self._generator is None and lp.matrix.shape[0] <= MOST_ROWS
-        self.bases = KnownBases(lp, remembers)
+        self._scaling = fitted_scaling(arrays)
+        self._lp = LinearProgram(arrays, self._scaling.finer(accuracy), effort)
+        self._family: CompiledFamily | None = None
 
-    def values(self, states: Floats, noises: Ints, groups: Ints) -> Counted:
-        """Values at states (of size 1 where homogeneous) and positions in the form's noises."""
+    def values(
+        self, states: Floats, noises: Ints, groups: Ints, at_most: int | None = None
+    ) -> Floats:
+        """Values at states (of size 1 where homogeneous) and positions in the form's noises.
+
+        See `InnerHull.values`.
+        """
         if self.program.matrix.shape[1] == 0:
             return self._without_decisions(states, noises)
-        answers, floor = self.bases.values(states, noises)
-        left = np.flatnonzero(np.isnan(answers))
-        states, noises, groups, floor = states[left], noises[left], groups[left], floor[left]
-        while len(left):
-            value = answers[left[0]] = self.solve(states[0], int(noises[0]))
-            yield
-            done = np.zeros(len(left), dtype=bool)
-            if np.isinf(value):
-                done = groups == groups[0]
-                answers[left[done]] = np.inf
-            elif self.bases.add(self._lp.basis(), states[0], int(noises[0]), value):
-                done, offered = self.bases.answered_by_last(states, noises, floor)
-                done[0] = False
-                answers[left[done]] = offered[done]
-            done[0] = True
-            left, floor = left[~done], floor[~done]
-            states, noises, groups = states[~done], noises[~done], groups[~done]
-        return answers
+        values, position = np.full(len(states), np.nan), 0
+        failed = np.zeros(int(groups.max(initial=0)) + 1, dtype=bool)
+        family, effort = self._compiled(), self._lp.effort
+        end = np.inf if at_most is None else effort.solves + at_most
+        while position < len(states) and effort.solves < end:
+            if family is not None:
+                most = len(states) if at_most is None else int(end - effort.solves)
+                asked = (states, noises, groups, failed, values)
+                position, solved, left = family.answer(*asked, position, most)
+                effort.solves += solved
+                if not left:
+                    continue
+            at, position = position, position + 1
+            values[at] = np.inf
+            if not failed[groups[at]]:
+                values[at] = self.solve(states[at], int(noises[at]))
+                failed[groups[at]] = np.isinf(values[at])
+                if family is not None and not failed[groups[at]]:
+                    family.start_from(*basis_sides(self._lp.basis()))
+        return values
+
+    def forget_bases(self) -> None:
+        """Free the memory of the bases that were met."""
+        self._family = None
+
+    def _compiled(self) -> CompiledFamily | None:
+        """The same program for the compiled solver; None where it does not take it."""
+        n_rows, n_columns = self.program.matrix.shape
+        if self._generator is not None or not 0 < n_rows * n_columns <= MOST_ENTRIES:
+            return None
+        if self._family is None:
+            try:
+                from sddp.engine.compiled.hull_values import CompiledFamily
+            except ImportError:  # no numba for this Python: the same values, later
+                return None
+            self._family = CompiledFamily(self.program.family(self._scaling))
+        return self._family
 
     def _without_decisions(self, states: Floats, noises: Ints) -> Floats:
         lp = self.program
         values: Floats = self.form.offset[noises] + states @ self.form.cost_in
         moved = states @ lp.row_in.T
-        room = LARGEST_BREACH * (1.0 + np.abs(moved))
+        room = CHECK_TOLERANCE * (1.0 + np.abs(moved))
         holds = (lp.row_lower[noises] - moved <= room) & (lp.row_upper[noises] - moved >= -room)
         values[~holds.all(axis=1)] = np.inf
         return values
@@ -127,14 +153,18 @@ class InnerProgram:
         self._state, self._noise = state, noise
         self._write_sides()
         for _ in range(MAXIMAL_ROUNDS):
-            value = self._checked(self._lp.solve())
-            if value is None:
+            status = self._lp.solve()
+            if status is Status.INFEASIBLE:
+                return np.inf
+            if status is not Status.OPTIMAL:
                 raise SolverError(
                     f"inner bound, {self._where()}: not solved ({self._lp.status_text()}); written "
                     f"to {self._written()}"
                 )
-            if not np.isfinite(value) or not self._add_broken_rows():
-                return value
+            self._primal = self._lp.primal()
+            if not self._add_broken_rows():
+                constant = self.form.offset[noise] + self.form.cost_in @ state
+                return float(self._lp.objective() + constant)
         raise SolverError(
             f"inner bound, {self._where()}: {MAXIMAL_ROUNDS} rounds of rows did not end; "
             f"written to {self._written()}"
@@ -176,39 +206,13 @@ class InnerProgram:
         return up, down
 
     def _write_sides(self) -> None:
-        lp, w = self.program, self._noise
-        moved = lp.row_in @ self._state
-        self._sides = lp.row_lower[w] - moved, lp.row_upper[w] - moved
-        self._lp.set_row_bounds(np.arange(len(moved), dtype=np.int32), *self._sides)
-        self._bounds = (
-            lp.lower[w] + lp.lower_in @ self._state,
-            lp.upper[w] + lp.upper_in @ self._state,
-        )
-        self._lp.set_column_bounds(lp.moving_columns, *(b[lp.moving_columns] for b in self._bounds))
-
-    def _checked(self, status: Status) -> float | None:
-        """The value of a feasible point; infinite where there is none, None where none is found.
-
-        What is missing from the sides of rows is paid for at the rows' duals.
-        """
-        lower, upper = self._bounds
-        if status is Status.INFEASIBLE or np.any(lower > upper):
-            return np.inf
-        if status is not Status.OPTIMAL:
-            return None
-        y = self._primal = np.clip(self._lp.primal(), lower, upper)
-        activity = self._operator @ y
-        missing = np.maximum(self._sides[0] - activity, activity - self._sides[1])
-        missing = np.maximum(missing, 0.0)
-        paid = 0.0
-        if missing.any():
-            terms = 1.0 + np.abs(self._operator) @ np.abs(y)
-            if np.any(missing > LARGEST_BREACH * terms):
-                return None
-            paid = float(np.abs(self._lp.row_duals()) @ missing)
-        form = self.form
-        constant = form.offset[self._noise] + form.cost_in @ self._state
-        return float(self.program.cost @ y + constant) + paid
+        lp, w, x = self.program, self._noise, self._state
+        moved, at = lp.row_in @ x, lp.moving_columns
+        rows = np.arange(len(moved), dtype=np.int32)
+        self._lp.set_row_bounds(rows, lp.row_lower[w] - moved, lp.row_upper[w] - moved)
+        lower, upper = lp.lower[w, at] + lp.lower_in[at] @ x, lp.upper[w, at] + lp.upper_in[at] @ x
+        crossed = (lower > upper) & (lower <= upper + CHECK_TOLERANCE * (1.0 + np.abs(upper)))
+        self._lp.set_column_bounds(at, lower, np.where(crossed, lower, upper))
 
     def _add_broken_rows(self) -> bool:
         """Append generated rows that the solution breaks; whether there were any."""
@@ -228,7 +232,6 @@ class InnerProgram:
         block = sp.csr_array(np.hstack([self._places.of_own(rows), rest]))
         into = self._places.of_incoming(rows)
         self.program = self.program.with_rows(block, into, sides)
-        self._operator = as_operator(self.program.matrix)
         self._lp.add_rows(block, np.full(len(sides), -np.inf), sides - into @ self._state)
         self._write_sides()
         return True

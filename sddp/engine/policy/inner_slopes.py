@@ -11,7 +11,7 @@ so the least such repair cost, a linear program, is a slope for all states. A di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,10 +50,18 @@ class Slopes:
         self._known: dict[NodeName, tuple[Floats, Floats]] = {}
         self._repairs: dict[tuple[NodeName, bytes], Floats] = {}
 
-    def of(self, name: NodeName) -> Generator[None, None, tuple[Floats, Floats]]:
+    def n_programs(self) -> int:
+        """Linear programs that are left to solve, at most one for each direction and form."""
+        if self._problem.homogeneous:
+            return 0
+        graph, d = self._problem.graph, self._problem.n_components
+        left = [n for n in graph.nodes if graph.children(n) and n not in self._known]
+        return 2 * d * sum(len(self._forms(child)) for n in left for child, _ in graph.children(n))
+
+    def of(self, name: NodeName) -> tuple[Floats, Floats]:
         """Largest rise per unit of each component added, and taken away; NaN where unknown.
 
-        All nodes that follow must have been asked before. Yields after each linear program.
+        All nodes that follow must have been asked before.
         """
         if name not in self._known:
             d = self._problem.n_components
@@ -61,11 +69,11 @@ class Slopes:
             if not self._problem.homogeneous:
                 for i, sign in enumerate((1.0, -1.0)):
                     for j in range(d):
-                        slopes[i, j] = yield from self._slope(name, sign * np.eye(d)[j])
+                        slopes[i, j] = self._slope(name, sign * np.eye(d)[j])
             self._known[name] = slopes[0], slopes[1]
         return self._known[name]
 
-    def _slope(self, name: NodeName, direction: Floats) -> Generator[None, None, float]:
+    def _slope(self, name: NodeName, direction: Floats) -> float:
         """Of the cost-to-go after a node's decision."""
         graph, stages = self._problem.graph, self._problem.stages
         weights, slopes = [], []
@@ -73,7 +81,7 @@ class Slopes:
             transition, noise = stages[child].transition, stages[child].noise
             moved = _moved(transition, direction)
             for p, arrived in zip(transition.probabilities, moved, strict=True):
-                found = yield from self._repair(child, arrived)
+                found = self._repair(child, arrived)
                 if np.isnan(found).any():
                     return np.nan
                 weights.append(probability * p * noise.probabilities)
@@ -86,7 +94,7 @@ class Slopes:
             return risk.evaluate(np.concatenate(weights), each)
         return float(each.max())
 
-    def _repair(self, name: NodeName, direction: Floats) -> Generator[None, None, Floats]:
+    def _repair(self, name: NodeName, direction: Floats) -> Floats:
         """Rise of a node's value along a direction of its incoming state, for each noise."""
         stage = self._problem.stages[name]
         n_noises, size = stage.noise.n_realisations, float(np.abs(direction).sum())
@@ -100,7 +108,6 @@ class Slopes:
             found = np.full(n_noises, np.nan)
             for form in self._forms(name):
                 repair = self._least_repair(form, unit, self._known.get(name))
-                yield
                 if repair is None:
                     break
                 found[form.noises] = repair

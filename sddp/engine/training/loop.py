@@ -314,10 +314,11 @@ class Training:
 
     def _certify(self, finish: bool) -> Certificate:
         """The certificate, after work within its share of linear programs, or one last sweep."""
+        solves = self.work().lp.solves
         if finish:
-            self.certifier.finish()
+            self.certifier.finish(solves)
         else:
-            self.certifier.advance(self.work().lp.solves)
+            self.certifier.advance(solves)
         self.certified = self.certifier.certificate(self.problem.sign * self.bound)
         return self.certified
 
