@@ -23,7 +23,7 @@ from sddp.engine.compiled.simplex import (
     refactor,
     solve,
 )
-from sddp.engine.policy.program_family import Family
+from sddp.engine.subproblem.program_family import Family
 
 # Rows, bounds and the gap may miss by this, relative to 1 plus their terms, as in `sddp.lp_model`.
 CHECK_TOLERANCE = 1e-9

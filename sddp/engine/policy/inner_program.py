@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.policy.inner_stage import StageForm, stacked
-from sddp.engine.policy.program_family import FormProgram, basis_sides
+from sddp.engine.subproblem.program_family import FormProgram, basis_sides
 from sddp.errors import SolverError
 from sddp.lp import (
     Arrays,
