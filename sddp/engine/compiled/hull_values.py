@@ -38,6 +38,39 @@ MOST_KEPT, MOST_NUMBERS = 2_000, 8_000_000
 READ, SOLVED, ASK = 0, 1, 2
 
 
+# Places in the tuples below. A kernel takes plain tuples: numba's cache on disk holds the types of
+# arguments, and with classes among them it could not be read once a class has moved.
+(
+    MATRIX,
+    COST,
+    ROW_LOWER,
+    ROW_UPPER,
+    ROW_IN,
+    LOWER,
+    UPPER,
+    LOWER_IN,
+    UPPER_IN,
+    MOVING,
+    MONEY,
+    OFFSET,
+    COST_IN,
+) = range(13)
+(TABLE, REDUCED, NONBASIC, SIDE, BASICS, LOW, HIGH, AT, VALUE, ALIVE, MARK, SOLUTION, PIVOTS) = (
+    range(13)
+)
+(
+    KEPT_TABLE,
+    KEPT_REDUCED,
+    KEPT_NONBASIC,
+    KEPT_SIDE,
+    KEPT_BASICS,
+    KEPT_SLOPE,
+    KEPT_CONSTANT,
+    KEPT_AGE,
+    KEPT_NUMBER,
+) = range(9)
+
+
 class _Work(NamedTuple):
     """The present dictionary; see `sddp.engine.compiled.simplex`."""
 
@@ -102,7 +135,7 @@ class CompiledFamily:
         work = self._work
         work.nb[:], work.bs[:] = np.flatnonzero(mark >= 0), np.flatnonzero(mark < 0)
         work.side[:] = mark[work.nb]
-        return bool(_take_in(self._family, work, self._kept))
+        return bool(_take_in(tuple(self._family), tuple(work), tuple(self._kept)))
 
     def answer(
         self,
@@ -121,8 +154,8 @@ class CompiledFamily:
         """
         counts = np.zeros(2, dtype=np.int64)
         position = _answer(
-            self._family, self._work, self._kept, states, noises, groups, failed, values,
-            position, most, counts,
+            tuple(self._family), tuple(self._work), tuple(self._kept), states, noises, groups,
+            failed, values, position, most, counts,
         )  # fmt: skip
         return int(position), int(counts[0]), bool(counts[1])
 
@@ -154,50 +187,51 @@ def _answer(family, work, kept, states, noises, groups, failed, values, start, m
 @kernel
 def _move(family, work, x, w):
     """Write the bounds at a state and noise; whether some cross."""
-    n, d = len(family.cost), len(x)
+    n, d = len(family[COST]), len(x)
     crossed = False
-    for at in range(len(family.moving)):
-        j = family.moving[at]
-        low, high = family.lower[w, j], family.upper[w, j]
+    for at in range(len(family[MOVING])):
+        j = family[MOVING][at]
+        low, high = family[LOWER][w, j], family[UPPER][w, j]
         for k in range(d):
-            low += family.lower_in[j, k] * x[k]
-            high += family.upper_in[j, k] * x[k]
+            low += family[LOWER_IN][j, k] * x[k]
+            high += family[UPPER_IN][j, k] * x[k]
         if low > high:
             room = CHECK_TOLERANCE * (1.0 + abs(high))
             crossed = crossed or low > high + room
             high = low
-        work.lo[j], work.up[j] = low, high
-    for r in range(len(family.row_in)):
+        work[LOW][j], work[HIGH][j] = low, high
+    for r in range(len(family[ROW_IN])):
         moved = 0.0
         for k in range(d):
-            moved += family.row_in[r, k] * x[k]
-        work.lo[n + r] = family.row_lower[w, r] - moved
-        work.up[n + r] = family.row_upper[w, r] - moved
+            moved += family[ROW_IN][r, k] * x[k]
+        work[LOW][n + r] = family[ROW_LOWER][w, r] - moved
+        work[HIGH][n + r] = family[ROW_UPPER][w, r] - moved
     return crossed
 
 
 @kernel
 def _solve_one(family, work, kept, x, w):
-    m, n = family.matrix.shape
+    m, n = family[MATRIX].shape
     best, bound = -1, -np.inf
-    for b in range(kept.number[0]):
-        offered = kept.constant[b, w]
+    for b in range(kept[KEPT_NUMBER][0]):
+        offered = kept[KEPT_CONSTANT][b, w]
         for k in range(len(x)):
-            offered += kept.slope[b, k] * x[k]
+            offered += kept[KEPT_SLOPE][b, k] * x[k]
         if offered > bound:
             best, bound = b, offered
     if best < 0:
         return ASK
-    if best != kept.number[2]:
+    if best != kept[KEPT_NUMBER][2]:
         _recall(work, kept, best, m, n)
-    before = work.pivots[1]
+    before = work[PIVOTS][1]
     status = solve(
-        family.matrix, family.cost, work.D, work.d, work.nb, work.side, work.bs, work.lo, work.up,
-        work.xn, work.xb, work.alive, work.mark, m, n, work.pivots,
+        family[MATRIX], family[COST], work[TABLE], work[REDUCED], work[NONBASIC], work[SIDE],
+        work[BASICS], work[LOW], work[HIGH], work[AT], work[VALUE], work[ALIVE], work[MARK], m, n,
+        work[PIVOTS],
     )  # fmt: skip
-    pivots = work.pivots[1] - before
+    pivots = work[PIVOTS][1] - before
     if status != OPTIMAL or not _holds(family, work):  # whether there is no solution is not ours
-        kept.number[2] = -1
+        kept[KEPT_NUMBER][2] = -1
         return ASK
     if pivots == 0:
         return READ
@@ -208,84 +242,88 @@ def _solve_one(family, work, kept, x, w):
 @kernel
 def _recall(work, kept, b, m, n):
     for i in range(m):
-        work.bs[i] = kept.bs[b, i]
+        work[BASICS][i] = kept[KEPT_BASICS][b, i]
         for j in range(n):
-            work.D[i, j] = kept.D[b, i, j]
+            work[TABLE][i, j] = kept[KEPT_TABLE][b, i, j]
     for j in range(n):
-        work.d[j], work.nb[j], work.side[j] = kept.d[b, j], kept.nb[b, j], kept.side[b, j]
-    work.pivots[0] = kept.age[b]
-    kept.number[2] = b
+        work[REDUCED][j] = kept[KEPT_REDUCED][b, j]
+        work[NONBASIC][j] = kept[KEPT_NONBASIC][b, j]
+        work[SIDE][j] = kept[KEPT_SIDE][b, j]
+    work[PIVOTS][0] = kept[KEPT_AGE][b]
+    kept[KEPT_NUMBER][2] = b
 
 
 @kernel
 def _keep(family, work, kept):
     """Keep the dictionary, in place of the oldest where there is no room."""
-    m, n = family.matrix.shape
-    b = kept.number[1]
+    m, n = family[MATRIX].shape
+    b = kept[KEPT_NUMBER][1]
     for i in range(m):
-        kept.bs[b, i] = work.bs[i]
+        kept[KEPT_BASICS][b, i] = work[BASICS][i]
         for j in range(n):
-            kept.D[b, i, j] = work.D[i, j]
-    for k in range(kept.slope.shape[1]):
-        kept.slope[b, k] = 0.0
-    for w in range(kept.constant.shape[1]):
-        kept.constant[b, w] = 0.0
+            kept[KEPT_TABLE][b, i, j] = work[TABLE][i, j]
+    for k in range(kept[KEPT_SLOPE].shape[1]):
+        kept[KEPT_SLOPE][b, k] = 0.0
+    for w in range(kept[KEPT_CONSTANT].shape[1]):
+        kept[KEPT_CONSTANT][b, w] = 0.0
     for j in range(n):
-        kept.d[b, j], kept.nb[b, j], kept.side[b, j] = work.d[j], work.nb[j], work.side[j]
-        if work.d[j] != 0.0 and work.side[j] != AT_ZERO:
-            _add_bound(family, kept, b, work.nb[j], work.side[j], work.d[j])
-    kept.age[b], kept.number[2] = work.pivots[0], b
-    kept.number[0] = max(kept.number[0], b + 1)
-    kept.number[1] = (b + 1) % len(kept.d)
+        kept[KEPT_REDUCED][b, j] = work[REDUCED][j]
+        kept[KEPT_NONBASIC][b, j] = work[NONBASIC][j]
+        kept[KEPT_SIDE][b, j] = work[SIDE][j]
+        if work[REDUCED][j] != 0.0 and work[SIDE][j] != AT_ZERO:
+            _add_bound(family, kept, b, work[NONBASIC][j], work[SIDE][j], work[REDUCED][j])
+    kept[KEPT_AGE][b], kept[KEPT_NUMBER][2] = work[PIVOTS][0], b
+    kept[KEPT_NUMBER][0] = max(kept[KEPT_NUMBER][0], b + 1)
+    kept[KEPT_NUMBER][1] = (b + 1) % len(kept[KEPT_REDUCED])
 
 
 @kernel
 def _add_bound(family, kept, b, v, side, weight):
     """What a nonbasic variable at a bound adds to what a basis bounds the value by."""
-    n = len(family.cost)
-    for k in range(kept.slope.shape[1]):
+    n = len(family[COST])
+    for k in range(kept[KEPT_SLOPE].shape[1]):
         if v >= n:
-            kept.slope[b, k] -= weight * family.row_in[v - n, k]
+            kept[KEPT_SLOPE][b, k] -= weight * family[ROW_IN][v - n, k]
         else:
-            moves = family.lower_in[v, k] if side == AT_LOWER else family.upper_in[v, k]
-            kept.slope[b, k] += weight * moves
-    for w in range(kept.constant.shape[1]):
+            moves = family[LOWER_IN][v, k] if side == AT_LOWER else family[UPPER_IN][v, k]
+            kept[KEPT_SLOPE][b, k] += weight * moves
+    for w in range(kept[KEPT_CONSTANT].shape[1]):
         if v >= n:
-            at = family.row_lower[w, v - n] if side == AT_LOWER else family.row_upper[w, v - n]
+            at = family[ROW_LOWER][w, v - n] if side == AT_LOWER else family[ROW_UPPER][w, v - n]
         else:
-            at = family.lower[w, v] if side == AT_LOWER else family.upper[w, v]
-        kept.constant[b, w] += weight * at
+            at = family[LOWER][w, v] if side == AT_LOWER else family[UPPER][w, v]
+        kept[KEPT_CONSTANT][b, w] += weight * at
 
 
 @kernel
 def _holds(family, work):
     """Whether the solution keeps rows and bounds and its value is what the multipliers prove."""
-    m, n = family.matrix.shape
+    m, n = family[MATRIX].shape
     dual = 0.0
     for j in range(n):
-        if work.nb[j] < n:
-            work.y[work.nb[j]] = work.xn[j]
-        dual += work.d[j] * work.xn[j]
+        if work[NONBASIC][j] < n:
+            work[SOLUTION][work[NONBASIC][j]] = work[AT][j]
+        dual += work[REDUCED][j] * work[AT][j]
     for i in range(m):
-        if work.bs[i] < n:
-            work.y[work.bs[i]] = work.xb[i]
+        if work[BASICS][i] < n:
+            work[SOLUTION][work[BASICS][i]] = work[VALUE][i]
     objective, size = 0.0, 1.0
     for j in range(n):
-        y, low, high = work.y[j], work.lo[j], work.up[j]
+        y, low, high = work[SOLUTION][j], work[LOW][j], work[HIGH][j]
         room = CHECK_TOLERANCE * (1.0 + abs(y))
         if not (y >= low - room and y <= high + room):
             return False
-        work.y[j] = min(max(y, low), high)
-        objective += family.cost[j] * work.y[j]
-        size += abs(family.cost[j] * work.y[j])
+        work[SOLUTION][j] = min(max(y, low), high)
+        objective += family[COST][j] * work[SOLUTION][j]
+        size += abs(family[COST][j] * work[SOLUTION][j])
     for r in range(m):
         activity, terms = 0.0, 1.0
         for j in range(n):
-            part = family.matrix[r, j] * work.y[j]
+            part = family[MATRIX][r, j] * work[SOLUTION][j]
             activity += part
             terms += abs(part)
         room = CHECK_TOLERANCE * terms
-        if not (activity >= work.lo[n + r] - room and activity <= work.up[n + r] + room):
+        if not (activity >= work[LOW][n + r] - room and activity <= work[HIGH][n + r] + room):
             return False
     return abs(objective - dual) <= CHECK_TOLERANCE * size
 
@@ -293,51 +331,60 @@ def _holds(family, work):
 @kernel
 def _value(family, work, x, w):
     value = 0.0
-    for j in range(len(family.cost)):
-        value += family.cost[j] * work.y[j]
-    value = family.money * value + family.offset[w]
+    for j in range(len(family[COST])):
+        value += family[COST][j] * work[SOLUTION][j]
+    value = family[MONEY] * value + family[OFFSET][w]
     for k in range(len(x)):
-        value += family.cost_in[k] * x[k]
+        value += family[COST_IN][k] * x[k]
     return value
 
 
 @kernel
 def _take_in(family, work, kept):
     """Make the dictionary of a basis from elsewhere and keep it; False where it is no use."""
-    m, n = family.matrix.shape
+    m, n = family[MATRIX].shape
     wanted = np.empty(m, np.int64)
     for i in range(m):
-        wanted[i] = work.bs[i]
+        wanted[i] = work[BASICS][i]
     refactor(
-        family.matrix, family.cost, work.D, work.d, work.nb, work.side, work.bs, work.mark, m, n
+        family[MATRIX],
+        family[COST],
+        work[TABLE],
+        work[REDUCED],
+        work[NONBASIC],
+        work[SIDE],
+        work[BASICS],
+        work[MARK],
+        m,
+        n,
     )
-    work.pivots[0] = 0
-    kept.number[2] = -1
+    work[PIVOTS][0] = 0
+    kept[KEPT_NUMBER][2] = -1
     basic = 0
     for i in range(m):
         for k in range(m):
-            basic += work.bs[i] == wanted[k]
+            basic += work[BASICS][i] == wanted[k]
     if basic != m:
         return False  # singular
     for j in range(n):
-        v, cost = work.nb[j], work.d[j]
+        v, cost = work[NONBASIC][j], work[REDUCED][j]
         if v < n:
-            low, high = family.lower[0, v], family.upper[0, v]
+            low, high = family[LOWER][0, v], family[UPPER][0, v]
         else:
-            low, high = family.row_lower[0, v - n], family.row_upper[0, v - n]
+            low, high = family[ROW_LOWER][0, v - n], family[ROW_UPPER][0, v - n]
         below, above = low > -np.inf, high < np.inf
         missing = (cost > 0.0 and not below) or (cost < 0.0 and not above)
         if missing:
             if abs(cost) > FOREIGN_TOLERANCE:
                 return False
-            work.d[j] = cost = 0.0
+            work[REDUCED][j] = cost = 0.0
         if cost > 0.0:
-            work.side[j] = AT_LOWER
+            work[SIDE][j] = AT_LOWER
         elif cost < 0.0:
-            work.side[j] = AT_UPPER
-        elif work.side[j] == AT_LOWER and not below:
-            work.side[j] = AT_UPPER if above else AT_ZERO
-        elif work.side[j] == AT_UPPER and not above:
-            work.side[j] = AT_LOWER if below else AT_ZERO
+            work[SIDE][j] = AT_UPPER
+        elif work[SIDE][j] == AT_LOWER and not below:
+            work[SIDE][j] = AT_UPPER if above else AT_ZERO
+        elif work[SIDE][j] == AT_UPPER and not above:
+            work[SIDE][j] = AT_LOWER if below else AT_ZERO
     _keep(family, work, kept)
     return True
