@@ -60,8 +60,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "simulation": (
         *BASE,
-        *("backtest", "dates", "display", "market", "portfolio", "scenarios", "statistics"),
-        *("studies", "tables"),
+        *("allocation", "backtest", "dates", "display", "market", "portfolio", "scenarios"),
+        *("statistics", "studies", "tables"),
     ),
     "evaluation": (
         *BASE,
