@@ -41,7 +41,9 @@ def frictionless_growth(model: AllocationModel, terms: Terms, scenarios: MarkovS
             key = (0 if same else stage, regime)
             if key not in programs:
                 belief = np.eye(scenarios.n_states)[regime]
-                view = one_period_distribution(scenarios, stage, belief, cash_return)
+                view = one_period_distribution(
+                    scenarios, stage, belief, cash_return, margin=terms.margin
+                )
                 programs[key] = _OneStep(model, terms, view)
             rewards = _rewards(scenarios, stage, regime, cash_return, growth[stage + 1])
             growth[stage, regime] = programs[key].best(rewards)

@@ -80,6 +80,7 @@ def one_period_distribution(
     cash_return: float,
     *,
     in_limit: bool = True,
+    margin: Floats | None = None,
 ) -> OnePeriodDistribution:
     """Outcomes of the period after a stage.
 
@@ -93,6 +94,8 @@ def one_period_distribution(
     cash_return : float
     in_limit : bool
         As a risk limit sees them: with `MarkovScenarios.limit_shift`.
+    margin : array, shape (n_assets,), optional
+        Taken off every return: `Terms.margin` of a robust limit.
     """
     arrival = belief @ scenarios.transition_matrix[stage]
     possible = np.flatnonzero(arrival > 0.0)
@@ -101,6 +104,8 @@ def one_period_distribution(
     returns = scenarios.returns[stage, possible]
     if in_limit and scenarios.limit_shift is not None:
         returns = returns + scenarios.limit_shift[possible, None]
+    if margin is not None:
+        returns = returns - margin
     returns = returns.reshape(-1, scenarios.n_assets)
     keep = weights.ravel() > 0.0
     return OnePeriodDistribution(returns[keep], weights.ravel()[keep], cash_return)

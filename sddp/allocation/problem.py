@@ -77,7 +77,9 @@ class AllocationProblem(Shown):
     def distribution(self, stage: int, belief: Floats) -> OnePeriodDistribution:
         """Distribution of the returns after a stage, under a belief over regimes."""
         cash_return = float(self.terms.cash_return[stage])
-        return one_period_distribution(self.scenarios, stage, belief, cash_return)
+        return one_period_distribution(
+            self.scenarios, stage, belief, cash_return, margin=self.terms.margin
+        )
 
     def stage_before(self, stage: int, distribution: OnePeriodDistribution) -> PresolvedStage:
         """Decision problem of a stage under a distribution of the period after it.
@@ -183,7 +185,9 @@ class _Builder:
     def _decision(self, stage: int, regime: int) -> Stage:
         belief = np.eye(self._scenarios.n_states)[regime]
         cash_return = float(self._terms.cash_return[stage])
-        view = one_period_distribution(self._scenarios, stage, belief, cash_return)
+        view = one_period_distribution(
+            self._scenarios, stage, belief, cash_return, margin=self._terms.margin
+        )
         inputs = StageInputs(self._model, self._terms, view, self._cvar)
         # The first stage is entered from the root, where no transition is applied, so a shared
         # model may hold the one that the later stages need.

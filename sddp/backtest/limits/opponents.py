@@ -64,7 +64,12 @@ class Situation:
             belief = belief @ self.scenarios.transition_matrix[t]
         cash_return = float(self.terms.cash_return[stage])
         return one_period_distribution(
-            self.scenarios, stage, belief, cash_return, in_limit=in_limit
+            self.scenarios,
+            stage,
+            belief,
+            cash_return,
+            in_limit=in_limit,
+            margin=self.terms.margin if in_limit else None,
         )
 
     def growth(self, stage: int) -> Floats:
