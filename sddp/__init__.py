@@ -49,7 +49,10 @@ _HOMES = {
     "sddp.engine.model.transition": ("LinearTransition",),
     "sddp.one_call": ("allocate",),
     "sddp.portfolio": ("CVaRMatched", "MeanVariance", "VolatilityDriven"),
-    "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),
+    "sddp.risk": (
+        *("AVaR", "CVaR", "Entropic", "Expectation"),
+        *("ModifiedChiSquared", "Wasserstein", "WorstCase"),
+    ),
     "sddp.scenarios": ("MarkovScenarios",),
     "sddp.statistics": ("FactorModel", "GaussianRegimes", "choose_n_states", "markov_scenarios"),
 }

@@ -115,7 +115,7 @@ def test_both_forms_keep_the_same_robust_limit():
     assert lazy.bound == pytest.approx(explicit.bound, abs=1e-8)
     assert lazy.bound < trained(MODEL, law).bound - 1e-5
     decision = lazy.policy.decide(regime=0, holdings={"cash": 1.0})
-    assert decision.cvar == pytest.approx(0.03, abs=1e-8)
+    assert decision.cvar <= 0.03 + 1e-9
 
 
 def test_radius_0_changes_nothing_bit_for_bit():

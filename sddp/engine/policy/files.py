@@ -37,7 +37,9 @@ from sddp.risk import (
     CVaR,
     Entropic,
     Expectation,
+    ModifiedChiSquared,
     RiskMeasure,
+    Wasserstein,
     WorstCase,
 )
 
@@ -59,7 +61,10 @@ NAMES: Mapping[type, str] = {
     LinearConstraints: "rows",
     **{
         kind: kind.__name__
-        for kind in (AVaR, ConvexCombination, CVaR, Entropic, Expectation, WorstCase)
+        for kind in (
+            *(AVaR, ConvexCombination, CVaR, Entropic, Expectation),
+            *(ModifiedChiSquared, Wasserstein, WorstCase),
+        )
     },
     **{kind: kind.__name__ for kind in (AverageCut, LazyAggregation, MultiCut, RecentlyLargest)},
 }
