@@ -49,10 +49,8 @@ _HOMES = {
     "sddp.engine.model.transition": ("LinearTransition",),
     "sddp.one_call": ("allocate",),
     "sddp.portfolio": ("CVaRMatched", "MeanVariance", "VolatilityDriven"),
-    "sddp.risk": (
-        *("AVaR", "CVaR", "Entropic", "Expectation"),
-        *("ModifiedChiSquared", "Wasserstein", "WorstCase"),
-    ),
+    "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),
+    "sddp.robust_risk": ("ModifiedChiSquared", "Wasserstein"),
     "sddp.scenarios": ("MarkovScenarios",),
     "sddp.statistics": ("FactorModel", "GaussianRegimes", "choose_n_states", "markov_scenarios"),
 }

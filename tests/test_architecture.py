@@ -22,7 +22,18 @@ FINANCE = (
 )
 
 # What each room may import of ours, in the order in which the rooms build on each other.
-BASE = ("arrays", "errors", "files", "imports", "labels", "plain", "risk", "rng", "threads")
+BASE = (
+    "arrays",
+    "errors",
+    "files",
+    "imports",
+    "labels",
+    "plain",
+    "risk",
+    "rng",
+    "robust_risk",
+    "threads",
+)
 SOLVER = ("highs", "lp", "lp_model", "lp_scaling", "silence")
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -35,6 +46,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "dates": ("errors",),
     "rng": ("errors",),
     "risk": ("arrays", "errors"),
+    "robust_risk": ("arrays", "errors", "risk"),
     "plain": ("imports",),
     "tables": ("dates", "errors", "labels"),
     "lp_model": ("arrays",),

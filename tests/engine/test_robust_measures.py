@@ -9,7 +9,8 @@ from scipy.optimize import linprog, minimize, minimize_scalar
 
 import sddp
 from sddp.errors import ModelError
-from sddp.risk import CVaR, Expectation, ModifiedChiSquared, Wasserstein
+from sddp.risk import CVaR, Expectation
+from sddp.robust_risk import ModifiedChiSquared, Wasserstein
 from tests.engine.support import train
 
 

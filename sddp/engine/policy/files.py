@@ -37,11 +37,10 @@ from sddp.risk import (
     CVaR,
     Entropic,
     Expectation,
-    ModifiedChiSquared,
     RiskMeasure,
-    Wasserstein,
     WorstCase,
 )
+from sddp.robust_risk import ModifiedChiSquared, Wasserstein
 
 FORMAT, VERSION = "sddp-policy", 4
 
