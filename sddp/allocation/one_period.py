@@ -66,6 +66,10 @@ class OnePeriodDistribution:
         losses = self.losses(cash, assets)
         return float(losses[self.tail(losses, confidence) > ROUNDING].min())
 
+    def mean_gain(self, cash: float, assets: Floats) -> float:
+        """Expected return of holdings, in money; costs of trading are not in it."""
+        return float(self.cash_return * cash + self.mean_return_under(self.probabilities) @ assets)
+
     def mean_return_under(self, weights: Floats) -> Floats:
         """Mean return of each asset under given weights of the outcomes."""
         tail = np.flatnonzero(weights)

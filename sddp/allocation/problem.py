@@ -74,11 +74,20 @@ class AllocationProblem(Shown):
         start = self.engine.initial_state(first)
         return float(start.sum() * np.prod(1.0 + self.terms.cash_return))
 
-    def distribution(self, stage: int, belief: Floats) -> OnePeriodDistribution:
-        """Distribution of the returns after a stage, under a belief over regimes."""
-        cash_return = float(self.terms.cash_return[stage])
+    def distribution(
+        self, stage: int, belief: Floats, *, in_limit: bool = True
+    ) -> OnePeriodDistribution:
+        """Distribution of the returns after a stage, under a belief over regimes.
+
+        As the risk limit measures it, or, without `in_limit`, as the objective expects it.
+        """
         return one_period_distribution(
-            self.scenarios, stage, belief, cash_return, margin=self.terms.margin
+            self.scenarios,
+            stage,
+            belief,
+            float(self.terms.cash_return[stage]),
+            in_limit=in_limit,
+            margin=self.terms.margin if in_limit else None,
         )
 
     def stage_before(self, stage: int, distribution: OnePeriodDistribution) -> PresolvedStage:

@@ -184,6 +184,7 @@ class MultistageStrategy:
         if decision is not None:
             decision = self._scaled(self.policy, decision, money)
         note |= self._forecast(decision)
+        note |= self._expectation(self.policy, stage, belief, decision, sum(money.values()))
         note |= {"bound": self.policy.bound, "failure": failure}
         self.decision_log.append(note | {"seconds": time.perf_counter() - started})
         return (
@@ -201,9 +202,11 @@ class MultistageStrategy:
             trade as the model sees it, as fractions of wealth before it, under the belief and at
             the level ``confidence`` (NaN where no decision kept the limit); ``cvar_limit``
             and ``limit_used``, which differ where the limit is calibrated; ``limit_binds``;
-            ``cash``, its weight; ``bound`` on wealth at the horizon per unit held in cash at the
-            refit; ``failure`` in words; ``seconds`` the decision took; and
-            the belief as ``regime 1`` (calmest), ``regime 2``, ...
+            ``model_mean`` and ``horizon_mean``, expected return of the next period and to the
+            horizon, net of the trade, the latter under the policy's cuts and so optimistic (NaN
+            where the decision was scaled); ``cash``, its weight; ``bound`` on wealth at the horizon
+            per unit held in cash at the refit; ``failure`` in words; ``seconds`` the decision took;
+            and the belief as ``regime 1`` (calmest), ``regime 2``, ...
         """
         table = pd.DataFrame(self.decision_log).set_index("date")
         rows = table.pop("belief").tolist()
@@ -311,6 +314,7 @@ class MultistageStrategy:
             weights=held / held.sum(),
             cost=found.cost,
             cvar=found.cvar,
+            value=float("nan"),  # the cuts value the decision before it was scaled
             value_at_risk=(loss + found.cost) / float(before.sum()),
         )
 
@@ -333,6 +337,22 @@ class MultistageStrategy:
             "limit_binds": limit is not None and decision.cvar >= limit - BINDING,
             "cash": float(decision.weights[CASH]),
         }
+
+    def _expectation(
+        self,
+        policy: AllocationPolicy,
+        stage: int,
+        belief: Floats,
+        decision: AllocationDecision | None,
+        wealth: float,
+    ) -> dict[str, Any]:
+        """Expected returns by the model, net of the trade: of the next period, to the horizon."""
+        if decision is None:
+            return {"model_mean": float("nan"), "horizon_mean": float("nan")}
+        held: Floats = np.asarray(decision.holdings, dtype=float)
+        ahead = policy.problem.distribution(stage, belief, in_limit=False)
+        gain = ahead.mean_gain(float(held[0]), held[1:]) - decision.cost
+        return {"model_mean": gain / wealth, "horizon_mean": decision.value / wealth - 1.0}
 
 
 def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:

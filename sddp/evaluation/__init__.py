@@ -9,7 +9,7 @@ from sddp.evaluation.comparison import (
 from sddp.evaluation.deflated_sharpe import deflated_sharpe
 from sddp.evaluation.estimates import mean_interval, optimality_gap
 from sddp.evaluation.inference import Resampling, Sample, differences, intervals
-from sddp.evaluation.summary import risk_backtest, sample, summary
+from sddp.evaluation.summary import return_backtest, risk_backtest, sample, summary
 
 __all__ = [
     "Resampling",
@@ -21,6 +21,7 @@ __all__ = [
     "intervals",
     "mean_interval",
     "optimality_gap",
+    "return_backtest",
     "risk_backtest",
     "sample",
     "smallest_not_worse",

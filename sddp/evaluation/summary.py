@@ -11,6 +11,7 @@ from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.evaluation import metrics
 from sddp.evaluation.inference import Resampling, Sample
+from sddp.evaluation.return_forecasts import expected_and_earned, return_tests
 from sddp.evaluation.risk_forecasts import (
     LogsDecisions,
     decision_logs,
@@ -107,6 +108,28 @@ def model_work(strategy: object) -> dict[str, float]:
         "limit_binds": float(log["limit_binds"].astype(float).mean()),
         "slowest_decision": float(log["seconds"].max()),
     }
+
+
+def return_backtest(
+    result: BacktestResult, how: Resampling, *, period: int | None = None
+) -> pd.DataFrame:
+    """Tests of the one-period returns that the models expected.
+
+    Parameters as `risk_backtest`; strategies whose decision log holds no ``model_mean`` are left
+    out.
+
+    Returns
+    -------
+    DataFrame
+        As `sddp.evaluation.return_forecasts.return_tests`.
+    """
+    logs = decision_logs(result.strategies, result.ledgers)
+    periods = {
+        name: expected_and_earned(result.ledgers[name].wealth, log, lag=result.lag, period=period)
+        for name, log in logs.items()
+        if "model_mean" in log.columns
+    }
+    return return_tests(periods, how)
 
 
 def _against(result: BacktestResult, benchmark: str) -> pd.DataFrame:

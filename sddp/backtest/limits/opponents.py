@@ -150,7 +150,8 @@ class LimitedOpponent(ABC):
         Returns
         -------
         DataFrame, shape (n_decisions, n_columns)
-            ``refit``, whether scenarios were estimated anew; ``model_var`` and ``model_cvar``,
+            ``refit``, whether scenarios were estimated anew; ``model_mean``, expected return of the
+            next period, net of the trade; ``model_var`` and ``model_cvar``,
             one-period, cost of the trade included, as fractions of wealth before it;
             ``confidence``; ``cvar_limit`` and ``limit_used``; ``limit_binds``; ``cash``, its
             weight; ``failure`` in words; ``seconds`` the decision took.
@@ -214,7 +215,9 @@ class LimitedOpponent(ABC):
         )
         own = (float(held[0]), held[1:], situation.confidence)
         cvar = (ahead.cvar(*own) + cost) / wealth
+        expected = situation.ahead(in_limit=False).mean_gain(float(held[0]), held[1:])
         return {
+            "model_mean": (expected - cost) / wealth,
             "model_var": (ahead.value_at_risk(*own) + cost) / wealth,
             "model_cvar": cvar,
             "confidence": situation.confidence,
