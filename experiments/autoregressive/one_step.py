@@ -37,6 +37,26 @@ def cost_free_rewards(
     return expected_growth(program.process, expectation, factors, program.grid, later)
 
 
+def held_rewards(process: ReturnAutoregression, factors: Floats, n_left: int) -> Rewards:
+    """What money is worth that is held for the periods left: 1 plus its summed excess returns.
+
+    Conditional means given the factor today, not compounded: of the period h they are those of
+    ``E[exp(a + b z + e)]`` with z the factor of h - 1 periods later, normal around its own mean.
+    """
+    total: Floats = np.ones((len(factors), process.n_assets))
+    expected, variance = np.asarray(factors, dtype=float)[:, None], np.zeros((1, 1))
+    transition = process.factor_transition
+    noise = process.covariance[process.n_assets :, process.n_assets :]
+    loadings = process.return_loadings
+    for _ in range(n_left):
+        spread = np.einsum("nf,fg,ng->n", loadings, variance, loadings)
+        gross = 1.0 + process.cash_return + process.expected_returns(expected)
+        total += gross * np.exp(spread / 2.0) - 1.0 - process.cash_return
+        expected = process.expected_factors(expected)
+        variance = transition @ variance @ transition.T + noise
+    return np.ones(len(factors)), total
+
+
 def best_holdings(
     before: Floats,
     factors: Floats,

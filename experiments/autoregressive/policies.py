@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.autoregressive.config import N_NODES
-from experiments.autoregressive.one_step import best_holdings, cost_free_rewards, myopic_rewards
+from experiments.autoregressive.one_step import (
+    best_holdings,
+    cost_free_rewards,
+    held_rewards,
+    myopic_rewards,
+)
 from experiments.autoregressive.sample import Sample
 from sddp.arrays import Floats
 from sddp.bounds.frictionless import FrictionlessPolicy
@@ -29,6 +34,18 @@ def one_step(program: FrictionlessPolicy, sample: Sample, cost: float, *, future
             if future
             else myopic_rewards(program.process, factors)
         )
+        return best_holdings(before, factors, rewards, program, cost)
+
+    return rule
+
+
+def held_to_horizon(program: FrictionlessPolicy, sample: Sample, cost: float) -> Rule:
+    """The best trade of one period for money that is then held to the horizon."""
+    n_decisions = len(program.growth) - 1
+
+    def rule(stage: int, before: Floats) -> Floats:
+        factors = sample.paths.factors[:, stage, 0]
+        rewards = held_rewards(program.process, factors, n_decisions - stage)
         return best_holdings(before, factors, rewards, program, cost)
 
     return rule

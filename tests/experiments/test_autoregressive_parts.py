@@ -12,9 +12,18 @@ from scipy.optimize import linprog
 from scipy.stats import multivariate_normal, norm
 
 from experiments.autoregressive import policies
-from experiments.autoregressive.cells import COSTS_IGNORED, SDDP, Cell, World, follow_cell
-from experiments.autoregressive.config import Config
+from experiments.autoregressive.cells import (
+    COSTS_IGNORED,
+    SDDP,
+    Cell,
+    World,
+    follow_cell,
+    out_of_sample,
+    program,
+)
+from experiments.autoregressive.config import N_NODES, Config
 from experiments.autoregressive.one_step import best_holdings
+from experiments.autoregressive.policies import held_to_horizon
 from experiments.autoregressive.process import START, brown_smith
 from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.sample import Sample
@@ -22,6 +31,7 @@ from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
 from sddp.bounds.frictionless import conditional_law, follow, solve_frictionless
+from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.engine.training.stopping import Iterations
 from sddp.evaluation.rollout import PolicyRule, paying_costs, rollout, within_limit
 from sddp.evaluation.true_risk import towards_cash
@@ -344,3 +354,16 @@ def test_cells_do_not_depend_on_the_number_of_jobs(world, tmp_path):
     # The control variate has mean 0: of the same size as the wealth it corrects, on few paths.
     assert np.abs(serial[0].value - serial[0].wealth).max() < 0.3
     assert serial[0].value.std() < 0.1 * serial[0].wealth.std()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("cost", "gain"), [(0.005, 4.23), (0.013, 3.73), (0.02, 3.32)])
+def test_money_held_to_the_horizon_gains_what_many_decisions_do(cost, gain):
+    """Per cent over cash at a limit of 5 %, as multi-stage policies gain: 4.21, 3.73, 3.37."""
+    config = replace(Config(), n_paths=80)
+    free, sample = program(config, 0.05), out_of_sample(config)
+    rule = held_to_horizon(free, sample, cost)
+    run = rollout(rule, sample.paths.excess_returns, config.n_decisions)
+    differences = value_differences(free, sample.paths, free.process.quadrature(N_NODES))
+    wealth = controlled_wealth(run.terminal, run.holdings, differences)
+    assert 100.0 * (wealth.mean() - 1.0) == pytest.approx(gain, abs=0.05)
