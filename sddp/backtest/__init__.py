@@ -1,5 +1,6 @@
 """Backtests: a market seen through one door, strategies, a ledger in money, and a report."""
 
+from sddp.backtest.checks import check_no_look_ahead
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.limits import (
     CalibratedLimit,
@@ -54,6 +55,7 @@ __all__ = [
     "TransactionCosts",
     "Trigger",
     "backtest",
+    "check_no_look_ahead",
     "print_progress",
     "run_study",
     "variants",
