@@ -295,10 +295,10 @@ def test_a_feasibility_cut_that_was_dropped_holds_for_bunched_decisions():
     The last stage costs nothing: cuts do not say that less than 4 is too little.
     """
     network = thawed(train(tank(last_price=0.0), 30).policy)
-    table = network[1].stage_lp.rows.copy
+    node = network[1]
     for _ in range(12):
         solve_noises(network, 1, np.array([15.0]), SOLVER)
-    assert table().coefficients[:, -1].all()  # rows of the cost-to-go only
+    assert node.stage_lp.rows.coefficients[:, -1].all()  # rows of the cost-to-go only
     for rain, solution in zip(RAINS, network[1].solve_all(np.array([8.0]), SOLVER), strict=True):
         assert solution.outgoing[0] >= 4.0 - 1e-8, rain
 

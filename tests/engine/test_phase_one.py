@@ -149,7 +149,7 @@ def test_the_shortfall_is_the_least_total_violation(cone):
         if isinstance(answer, StageSolution):
             continue
         seen += 1
-        table = node.stage_lp.rows.copy()
+        table = node.stage_lp.rows
         n = N_DECISIONS
         y = [list(node.stage.kept).index(c) for c in node.compiled.generator_columns[:n]]
         result = linprog(

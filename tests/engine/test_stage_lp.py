@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LinearConstraints
-from sddp.engine.subproblem.stage_lp import FEWEST_REMOVABLE, StageLP
+from sddp.engine.subproblem.stage_lp import FEWEST_REMOVABLE, MAXIMAL_AGE, StageLP
+from sddp.engine.value.cuts import LinearConstraints
 from sddp.lp import AT_LOWER, AT_UPPER, BASIC, Arrays, Effort, LinearProgram, Scaling, Status
 from tests.engine.support import SOLVER
 from tests.oracles import solve_lp
@@ -188,7 +188,7 @@ def remove_idle(p: Pair) -> None:
         if p.stage_lp.solve() is not Status.OPTIMAL:
             return
         p.stage_lp.remove_idle()
-    p.added = p.stage_lp.rows.copy()
+    p.added = p.stage_lp.rows
     kept = [tuple(row) for row in p.added.coefficients]
     stays = np.array([tuple(row) in kept for row in before.coefficients], dtype=bool)
     assert np.all(stays | before.recurring)

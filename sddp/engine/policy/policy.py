@@ -412,7 +412,7 @@ class Policy(Shown):
             if memory.reference is not None:
                 node.solve(memory.reference, 0, self.checkpoint.tolerance)
             basis = None if memory.reference is None else node.stage_lp.basis()
-            rows = node.stage_lp.rows.copy()
+            rows = node.stage_lp.rows
             self._starts[name] = (replace(memory, rows=rows), basis)
         return self._starts[name]
 

@@ -1,4 +1,4 @@
-"""Rows added to a stage LP after it was built, and the ones that wait in a shared pool."""
+"""Rows that are added when a solution breaks them, and a pool of them that nodes share."""
 
 from __future__ import annotations
 
@@ -6,81 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.value.cuts import LinearConstraints
-
-# A row that held none of this many solutions in a row is dropped; it comes back when needed.
-MAXIMAL_AGE = 4
-
-
-class LazyRows:
-    """The added rows of one LP, in the order in which they stand there.
-
-    Only recurring ones age.
-    """
-
-    def __init__(self, n_columns: int) -> None:
-        self._table = LinearConstraints(
-            np.empty((8, n_columns)), np.empty(8), np.empty(8, dtype=bool)
-        )
-        self._ages = np.zeros(0, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ages)
-
-    @property
-    def coefficients(self) -> Floats:
-        """Shape (n_rows, n_columns)."""
-        return self._table.coefficients[: len(self)]
-
-    @property
-    def lower(self) -> Floats:
-        """Shape (n_rows,)."""
-        return self._table.lower[: len(self)]
-
-    def append(self, table: LinearConstraints) -> None:
-        """Add rows at the end."""
-        start, end = len(self), len(self) + len(table)
-        while end > len(self._table):
-            self._double()
-        own = self._table
-        own.coefficients[start:end] = table.coefficients
-        own.lower[start:end], own.recurring[start:end] = table.lower, table.recurring
-        self._ages = np.concatenate([self._ages, np.zeros(len(table), dtype=np.int64)])
-
-    def age(self, slack: NDArray[np.bool_]) -> Ints:
-        """Count one more solution; positions of the rows that were slack for too long."""
-        self._ages = np.where(slack, self._ages + 1, 0)
-        old: Ints = np.flatnonzero((self._ages > MAXIMAL_AGE) & self._table.recurring[: len(self)])
-        return old
-
-    def remove(self, positions: Ints) -> None:
-        """Forget rows."""
-        if len(positions) == 0:
-            return
-        keep = np.ones(len(self), dtype=bool)
-        keep[positions] = False
-        own, n_kept = self._table, int(keep.sum())
-        for values in (own.coefficients, own.lower, own.recurring):
-            values[:n_kept] = values[: len(keep)][keep]
-        self._ages = self._ages[keep]
-
-    def copy(self) -> LinearConstraints:
-        """All rows, copied."""
-        own, n = self._table, len(self)
-        return LinearConstraints(
-            own.coefficients[:n].copy(), own.lower[:n].copy(), own.recurring[:n].copy()
-        )
-
-    def _double(self) -> None:
-        own = self._table
-        self._table = LinearConstraints(
-            np.concatenate([own.coefficients, np.empty_like(own.coefficients)]),
-            np.concatenate([own.lower, np.empty_like(own.lower)]),
-            np.concatenate([own.recurring, np.empty_like(own.recurring)]),
-        )
 
 
 def over_declared(rows: LinearConstraints, kept: Ints, n_columns: int) -> LinearConstraints:

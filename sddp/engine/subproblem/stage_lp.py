@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.subproblem.implied_bounds import implied_bound
-from sddp.engine.subproblem.lazy_constraints import MAXIMAL_AGE, LazyRows
 from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, MovingBounds, as_operator
 from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.lp import (
@@ -36,6 +35,10 @@ from sddp.lp import (
     Status,
 )
 from sddp.lp_model import CHECK_TOLERANCE, Sides, clamped
+
+# A row, or a column, that mattered to none of this many solutions in a row is removed; it comes
+# back when it is needed (docs/decisions/002-lazy_constraints.md).
+MAXIMAL_AGE = 4
 
 # Below this many removable columns, pricing them costs more than solving with them.
 FEWEST_REMOVABLE = 24
@@ -114,7 +117,8 @@ class StageLP:
         self.offset = arrays.offset
         self._cut: Cut | None = None  # of the last solution, once it was asked for
         self._inactive_costs = np.zeros(0)  # reduced costs of the inactive columns
-        self.rows = LazyRows(len(arrays.cost))
+        self.rows = LinearConstraints.none(len(arrays.cost))  # added, in their order there
+        self._row_ages = np.zeros(0, dtype=np.int64)
         self.lp = LinearProgram(
             _restricted(arrays, self._kept), scaling.of_columns(self._kept), effort
         )
@@ -174,7 +178,8 @@ class StageLP:
 
     def append(self, table: LinearConstraints) -> None:
         """Add rows."""
-        self.rows.append(table)
+        self.rows = self.rows.and_also(table)
+        self._row_ages = np.append(self._row_ages, np.zeros(len(table), dtype=np.int64))
         lower = table.lower - table.coefficients[:, : self._n_state] @ self._state
         self.lp.add_rows(table.coefficients[:, self._active], lower, np.full(len(table), np.inf))
 
@@ -183,11 +188,12 @@ class StageLP:
         self._remove_rows(np.arange(n_rows, len(self.rows)))
 
     def remove_idle(self) -> None:
-        """Remove rows that were slack, and columns that rested, for many solutions."""
+        """Remove rows that were slack, and columns that were zero, for many solutions."""
         if not self.lp.is_solved:
             return
         point, start = self.lp.point(), self.lp.n_columns + self._n_static
-        old = self.rows.age(point.weights[start:] == 0.0)
+        self._row_ages = np.where(point.weights[start:] == 0.0, self._row_ages + 1, 0)
+        old = np.flatnonzero((self._row_ages > MAXIMAL_AGE) & self.rows.recurring)
         idle = np.zeros(0, dtype=np.int64)
         if len(old):
             # Only what is clear of its side is surely basic; a degenerate row stays.
@@ -438,7 +444,9 @@ class StageLP:
         self._inactive: Ints = self._removable[self._position[self._removable] < 0]
 
     def _remove_rows(self, positions: Ints) -> None:
-        self.rows.remove(positions)
+        kept = np.ones(len(self.rows), dtype=bool)
+        kept[positions] = False
+        self.rows, self._row_ages = self.rows.chosen(kept), self._row_ages[kept]
         self.lp.delete_rows(positions + self._n_static)
 
     def _find_moved(self, rows: Ints) -> None:

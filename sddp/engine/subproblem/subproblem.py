@@ -341,7 +341,7 @@ class Subproblem:
 
     def model(self, entries: Mapping[str, Floats], incoming: Floats) -> StageModel:
         """The declared program at noise `entries` with the rows added so far."""
-        rows = over_declared(self.stage_lp.rows.copy(), self.stage.kept, self.compiled.n_columns)
+        rows = over_declared(self.stage_lp.rows, self.stage.kept, self.compiled.n_columns)
         declared = stage_model(self.compiled, entries, incoming)
         return declared.with_rows(rows.coefficients, rows.lower, self.n_theta, self.theta_lower)
 
@@ -366,7 +366,7 @@ class Subproblem:
         cut = feasibility_cut(
             self.compiled,
             self._noise.current,
-            self.stage_lp.rows.copy(),
+            self.stage_lp.rows,
             self.stage.kept,
             incoming,
             self._noise.realisation,
@@ -385,7 +385,7 @@ class Subproblem:
         return explain(
             self.compiled,
             self._noise.entries(found.noise),
-            self.stage_lp.rows.copy(),
+            self.stage_lp.rows,
             self.stage.kept,
             found,
             self.name,

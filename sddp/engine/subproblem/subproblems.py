@@ -208,7 +208,7 @@ class Subproblems:
             pools=[pool.frozen() for pool in function.pools],
             feasibility=function.feasibility.frozen(),
             cost_to_go=self.value_functions.cost_to_go[name].frozen(),
-            rows=self[name].stage_lp.rows.copy().canonical(),
+            rows=self[name].stage_lp.rows.canonical(),
             reference=self.references.get(name),
         )
 

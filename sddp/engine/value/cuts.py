@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sddp.arrays import Floats, read_only
+from sddp.arrays import Floats, Ints, read_only
 from sddp.errors import ModelError
 
 # A new cut that lifts the others at its own trial point by less than this, relative to the value,
@@ -127,14 +127,31 @@ class LinearConstraints:
         coefficients = np.hstack([-cuts.slopes, columns])
         return cls(coefficients, cuts.intercepts.copy(), np.full(len(cuts), recurring))
 
+    @classmethod
+    def none(cls, n_columns: int) -> LinearConstraints:
+        """No row yet."""
+        return cls(np.empty((0, n_columns)), np.empty(0), np.empty(0, dtype=bool))
+
     def __len__(self) -> int:
         return len(self.lower)
+
+    def and_also(self, others: LinearConstraints) -> LinearConstraints:
+        """These rows, and then others."""
+        return LinearConstraints(
+            np.concatenate([self.coefficients, others.coefficients]),
+            np.concatenate([self.lower, others.lower]),
+            np.concatenate([self.recurring, others.recurring]),
+        )
+
+    def chosen(self, rows: Ints | NDArray[np.bool_]) -> LinearConstraints:
+        """Some of the rows, in a given order."""
+        return LinearConstraints(self.coefficients[rows], self.lower[rows], self.recurring[rows])
 
     def canonical(self) -> LinearConstraints:
         """The same rows in an order that does not depend on how they were found."""
         keys = np.column_stack([self.coefficients, self.lower])
         order = np.lexsort(keys.T[::-1]) if len(keys) else np.zeros(0, dtype=np.int64)
-        return LinearConstraints(self.coefficients[order], self.lower[order], self.recurring[order])
+        return self.chosen(order)
 
 
 @dataclass(eq=False)
