@@ -1,6 +1,6 @@
 """Policy files: versioned, exact, complete; they open by themselves and hold plain data only.
 
-A JSON document with the closed stages of the problem beside what was learnt. Nothing in it is code;
+A JSON document with the closed stages of the problem beside what training found. Nothing in it is code;
 classes of the user (a risk measure, a cut form, a row generator) are named by import path.
 """
 
@@ -248,7 +248,7 @@ def _write_whole(target: Path, text: str) -> None:
 def problem_digest(problem: Problem) -> str:
     """SHA-256 over everything of a problem that a policy depends on."""
     graph, names = problem.graph, list(problem.graph.nodes)
-    # Where all is homogeneous nothing that was learnt depends on the first state, and a policy
+    # Where all is homogeneous nothing that training found depends on the first state, and a policy
     # serves tomorrow's holdings too.
     stages = [
         stage.content if problem.homogeneous else stage.fingerprint

@@ -353,7 +353,7 @@ class Policy(Shown):
         return self._feasible(solution, node), size
 
     def _check_known(self, name: NodeName, node: Subproblem) -> None:
-        """Reject a node behind which training could learn nothing."""
+        """Reject a node after which training found no cuts."""
         follows = node.cost_to_go
         if follows is None or node.theta_lower > -np.inf or follows.outcomes.ready:
             return

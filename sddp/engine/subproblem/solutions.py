@@ -57,7 +57,7 @@ class NoiseSolutions(Sequence["StageSolution | Infeasibility"]):
         self.infeasible: dict[int, Infeasibility] = {}
 
     def put(self, noise: int, solution: StageSolution | Infeasibility) -> None:
-        """Store what came of one realisation."""
+        """Store the solution, or the infeasibility, of one realisation."""
         if isinstance(solution, Infeasibility):
             self.infeasible[noise] = solution
             return

@@ -392,7 +392,7 @@ class Subproblem:
         )
 
     def write_new_rows(self) -> None:
-        """Write the rows that the cost-to-go wants in the LP whatever its solution."""
+        """Write the rows of the cost-to-go that belong into the LP whatever its solution."""
         rows = self.cost_to_go.new_rows() if self.cost_to_go else None
         if rows is not None:
             self.stage_lp.append(self.stage.cost_to_go_rows(rows))

@@ -119,8 +119,8 @@ class Training:
         reason = None
         while not reason:
             entry = self.iterate()
-            for told in on_iteration:
-                told(entry)
+            for callback in on_iteration:
+                callback(entry)
             reason = stopping.reason(self.progress())
         self.settle()
         return reason
@@ -288,7 +288,7 @@ class Training:
         return None if solution is None else (step, solution)
 
     def _first_decision(self, step: Step, tolerance: float) -> StageSolution | None:
-        """What the bound was found by, if it was refined far enough: nobody need solve it again."""
+        """The first decision by which the bound was found, if it was refined far enough."""
         if step.node not in self._first or self._first_tolerance > tolerance:
             return None
         found = self._first[step.node][position_of(step.noise)]

@@ -27,7 +27,7 @@ from sddp.errors import ModelError, SolverError
 SCALING_TOLERANCE = 1e-7
 SCALED_NODES = 3
 
-# A decision that is handed back this often in one pass is not improving: the LP and the phase-one
+# A decision that is taken again this often in one pass is not improving: the LP and the phase-one
 # problem disagree within their tolerances.
 MAXIMAL_STEPS_BACK = 1_000
 

@@ -1,4 +1,4 @@
-"""What comes of a training."""
+"""Result of a training: the policy, the log and how training ended."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrainingResult(Shown):
     work : Work
         Where the time went: linear programs, cost-to-go, generated rows.
     certified : Certificate or None
-        The one that the stopping rule was told; see `certificate`.
+        The one that the stopping rule was given; see `certificate`.
     reference : float or None
         As given to `train`.
     """
@@ -60,7 +60,7 @@ class TrainingResult(Shown):
     def certificate(self) -> Certificate:
         """How far from the optimum the policy can be at most; its `gap` is None where unknown.
 
-        What the stopping rule was told, where it asked (`Gap` does); else made when first looked
+        What the stopping rule was given, where it asked (`Gap` does); else made when first looked
         at, with little effort. `Policy.certificate` refines it.
         """
         if self.certified is not None:

@@ -73,7 +73,7 @@ class Progress:
     simulate : callable from (n_paths, seed) to array (n_paths,)
         Totals of simulated paths under the present cuts, user's units; same seed, same paths.
     memory : dict
-        What a rule wants to remember until its next call in the same training.
+        What a rule remembers until its next call in the same training.
     refine : callable
         Asks for the final tolerance from the next iteration on.
     certify : callable from bool to Certificate, or None

@@ -185,7 +185,7 @@ def train(
         Processes that follow paths side by side; more than `n_paths` are of no use. The numbers
         are the same for every `n_jobs`. Under Linux they are forked; elsewhere they are sent the
         problem, whatever its builder was (classes of the user, such as a risk measure or a row
-        generator, must be importable), and a script wants its ``if __name__ == "__main__"``.
+        generator, must be importable), and a script needs its ``if __name__ == "__main__"``.
     stage_solver : {"highs", "compiled", "auto"}
         Who solves the linear programs of the stages: HiGHS; visits compiled by numba, which raises
         where they cannot take the problem; or those where they can, by the problem's features
@@ -234,8 +234,8 @@ def train(
     ):
         training.interrupt = interrupt
         try:
-            told = [*shown, *([on_iteration] if on_iteration else [])]
-            reason = training.run(stopping, told)
+            callbacks = [*shown, *([on_iteration] if on_iteration else [])]
+            reason = training.run(stopping, callbacks)
         except KeyboardInterrupt:
             reason = INTERRUPTED
         result = training.result(reason)

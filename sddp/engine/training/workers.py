@@ -1,8 +1,8 @@
 """The paths of an iteration, followed one after the other or side by side in processes.
 
-Each path has subproblems and value functions of its own, which grow as it is followed and are told
-between iterations what the other paths have found. What comes of a path depends on what it was
-told alone, not on where it is followed: the numbers are the same for every number of processes.
+Each path has subproblems and value functions of its own. They grow as it is followed, and between
+iterations take in what the other paths have found. What a path finds depends on these alone, not on
+where it is followed: the numbers are the same for every number of processes.
 
 Processes and not threads: between two solves of a tenth of a millisecond the interpreter has as
 much to do, and two threads took as long as one (`papers/performance.md`).
@@ -43,7 +43,7 @@ from sddp.threads import one_blas_thread
 # A fork needs no time and no pickling. Elsewhere it is missing, or unsafe beside system libraries.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
-# How long a process may take to end by itself once nobody listens to it, seconds.
+# How long a process may take to end by itself once its connection is closed, seconds.
 PATIENCE = 5.0
 
 
@@ -335,7 +335,7 @@ def _serve(
     others_end: Connection,
     build: Callable[[int], Replica],
 ) -> None:
-    """Answer until nobody asks any more."""
+    """Answer until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     others_end.close()  # a copy kept here would hide that the other side is gone
