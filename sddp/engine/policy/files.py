@@ -1,7 +1,7 @@
 """Policy files: versioned, exact, complete; they open by themselves and hold plain data only.
 
-A JSON document with the closed stages of the problem beside what training found. Nothing in it is code;
-classes of the user (a risk measure, a cut form, a row generator) are named by import path.
+A JSON document with the closed stages of the problem beside what training found. Nothing in it is
+code; classes of the user (a risk measure, a cut form, a row generator) are named by import path.
 """
 
 from __future__ import annotations
