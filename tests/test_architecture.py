@@ -77,7 +77,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "evaluation": (
         *BASE,
-        *("allocation", "backtest", "bounds", "dates", "simulation", "statistics", "tables"),
+        *("allocation", "backtest", "bounds", "cache", "dates", "estimation", "market"),
+        *("simulation", "statistics", "tables"),
     ),
     "reporting": (*BASE, "backtest", "dates", "display", "evaluation", "tables"),
     "one_call": ("allocation", "engine", "errors", "labels", "rng", "statistics", "tables"),

@@ -60,6 +60,8 @@ class RegimeEstimator:
     seed : int or SeedSequence
         Counts together with the date: fit and scenarios of a date are the same whatever was drawn
         before. Estimators with the same seed draw the same numbers.
+    scenario_seed : int or SeedSequence, optional
+        Of the scenarios alone; by default `seed`.
     window : int
         Rows used, ending today; the fewest, with `expanding`.
     expanding : bool
@@ -113,6 +115,7 @@ class RegimeEstimator:
     carry: bool = True
     means: MeanEstimator = field(default_factory=SampleMeans)
     limit_means: LimitMeans = "same"
+    scenario_seed: Seed | None = None
     cache: FitCache = field(default_factory=FitCache, repr=False, metadata=NOT_DESCRIBED)
 
     def __post_init__(self) -> None:
@@ -122,6 +125,8 @@ class RegimeEstimator:
                 "of many periods"
             )
         seed_sequence(self.seed)
+        if self.scenario_seed is not None:
+            seed_sequence(self.scenario_seed)
         for name, words in (("means", ()), ("limit_means", ("same", "zero"))):
             check_means(name, getattr(self, name), words)
         if self.scenarios not in get_args(ScenarioKind):
@@ -193,7 +198,8 @@ class RegimeEstimator:
         if view.factors is not None:
             followers = self.followers(view)
             assets = FactorModel(missing="skip").fit(followers, table)
-        rng = generator_for(self.seed, "scenarios", view.date)
+        seed = self.seed if self.scenario_seed is None else self.scenario_seed
+        rng = generator_for(seed, "scenarios", view.date)
         if self.scenarios == "gaussian":
             return markov_scenarios(
                 regimes,

@@ -1,0 +1,5 @@
+"""How much of a decision is chance."""
+
+from sddp.evaluation.checks.stability import stability
+
+__all__ = ["stability"]
