@@ -39,6 +39,7 @@ from sddp.portfolio.optimizers.markowitz import (
     TargetVolatility,
 )
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
+from sddp.portfolio.optimizers.resampled import ResampledFrontier, resampled_frontier
 from sddp.portfolio.optimizers.risk_budget import RiskBudget
 from sddp.portfolio.optimizers.scenario_cvar import CVaRLimited, MaximumReturnToCVaR, MinimumCVaR
 from sddp.portfolio.registry import OptimizerType, optimizer
@@ -97,6 +98,7 @@ __all__ = [
     "PositionLimit",
     "Posterior",
     "RegimeViews",
+    "ResampledFrontier",
     "ReturnLaw",
     "RiskBudget",
     "SampleMoments",
@@ -112,6 +114,7 @@ __all__ = [
     "optimizer",
     "outcome_moments",
     "regime_moments",
+    "resampled_frontier",
     "risk_aversion_of_return",
     "risk_aversion_of_variance",
     "risk_aversion_of_volatility",
