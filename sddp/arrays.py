@@ -39,7 +39,7 @@ def as_vector(values: Any, length: int, name: str) -> Floats:
     if array.ndim > 1 or (array.ndim == 1 and array.shape != (length,)):
         raise ValueError(f"{name} has shape {array.shape}; give one number or {length} of them")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} = {array} holds a number that is not finite")
+        raise ValueError(f"{name} = {array}: must hold finite numbers")
     return read_only(np.broadcast_to(array, (length,)))
 
 

@@ -1,4 +1,4 @@
-"""Files that are never seen half-written."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A new file beside `target` to write to; moved there once the block ends well, else gone.
+    """Temporary file that replaces `target` if the block succeeds, and is removed otherwise.
 
     The file is opened before the block runs, so that a place which cannot be written to is found
     before work is put into what it would hold. A process that is killed leaves the old file.

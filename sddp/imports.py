@@ -1,4 +1,4 @@
-"""Classes by name: the path that a file or a hash names one by, and the way back."""
+"""Import paths of classes, for files and fingerprints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def class_path(kind: type) -> str:
 
 
 def importable(kind: type) -> bool:
-    """Whether another process finds the class by its path: no class of a script or a function."""
+    """Whether another process can import the class by its path."""
     if kind.__module__ == "__main__":
         return False
     try:

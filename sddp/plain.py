@@ -1,4 +1,4 @@
-"""Objects as plain data for JSON, and back: exact numbers, no pickle, no code in the file.
+"""Exact JSON serialization of objects, without pickle or code.
 
 Arrays are the compressed bytes of their numbers, kept once each however often they occur; tables
 are their columns. Objects
@@ -31,7 +31,7 @@ COMPRESSION = 1
 
 
 class Label(NamedTuple):
-    """How a value that labels something is written: by parts of JSON, and the way back."""
+    """JSON form of labels, and its inverse."""
 
     kind: type
     parts: Callable[[Any], Any]
@@ -68,11 +68,11 @@ LABELS: Mapping[str, Label] = {
 
 
 class NotPlain(TypeError):
-    """A value that a file cannot hold; the text says which and what to do."""
+    """A value cannot be serialized; the message names it and the remedy."""
 
 
 class Encoder:
-    """Turns objects into what JSON can hold.
+    """Encoder of objects as JSON.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Encoder:
 
 
 class Decoder:
-    """The way back from `Encoder`; damaged data raise ValueError, LookupError or TypeError.
+    """Decoder of `Encoder`; damaged data raise ValueError, LookupError or TypeError.
 
     Parameters
     ----------

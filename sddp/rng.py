@@ -1,4 +1,4 @@
-"""Random numbers come through arguments: ``rng`` where a call draws, ``seed`` in frozen settings.
+"""Random numbers: `rng` arguments of calls that draw, `seed` in frozen settings.
 
 A call that draws takes an integer, a `numpy.random.SeedSequence` or a `numpy.random.Generator`.
 The first two are values: the same one gives the same numbers, however often it is used. Settings
@@ -19,7 +19,7 @@ Rng: TypeAlias = int | np.random.SeedSequence | np.random.Generator
 
 
 def generator(rng: Rng, what: str = "rng") -> np.random.Generator:
-    """The generator that a call draws from.
+    """Generator from an integer, a SeedSequence or a Generator.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def generator(rng: Rng, what: str = "rng") -> np.random.Generator:
 
 
 def seed_sequence(seed: Seed, what: str = "seed") -> np.random.SeedSequence:
-    """The seed of frozen settings, as numpy knows it.
+    """SeedSequence from the seed of frozen settings.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def seed_sequence(seed: Seed, what: str = "seed") -> np.random.SeedSequence:
 
 
 def root_seed(rng: Rng, what: str = "rng") -> np.random.SeedSequence:
-    """The seed that a call derives the seeds of its parts from, see `child_seed`.
+    """Root seed of a call, from which `child_seed` derives those of its parts.
 
     A Generator is drawn from, once, so that the next call with it has another seed.
 
@@ -69,7 +69,7 @@ def root_seed(rng: Rng, what: str = "rng") -> np.random.SeedSequence:
 
 
 def child_seed(root: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
-    """Child of a seed by its number: it does not depend on which others are asked for.
+    """Child of a seed by its number, independent of other children.
 
     >>> root = np.random.SeedSequence(7)
     >>> child_seed(root, 3).generate_state(1) == root.spawn(4)[3].generate_state(1)

@@ -1,4 +1,4 @@
-"""`MarkovScenarios`: the one object that statistics hands to optimization."""
+"""`MarkovScenarios`: return scenarios in a Markov chain of regimes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output of the process held back while foreign code prints to it."""
+"""Suppression of standard output printed by foreign code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of tables that come from outside, and tables that cannot be written to."""
+"""Checks of input tables, and read-only tables."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def checked_series(values: object, name: str) -> pd.Series[float]:
 
 
 def check_dates(dates: pd.Index[Any], name: str) -> None:
-    """Refuse an index that is not one of sorted, unique dates.
+    """Check that an index holds sorted, unique dates.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def check_dates(dates: pd.Index[Any], name: str) -> None:
 
 
 def check_same_dates(values: pd.DataFrame | pd.Series[float], dates: Any, name: str) -> None:
-    """Refuse a table whose rows are not those of the prices.
+    """Check that the rows of a table are those of the prices.
 
     Raises
     ------
@@ -98,18 +98,18 @@ def check_same_dates(values: pd.DataFrame | pd.Series[float], dates: Any, name: 
 
 
 def frozen_table(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame:
-    """DataFrame on a copy of `values` that refuses to be written to."""
+    """Read-only DataFrame on a copy of `values`."""
     return pd.DataFrame(_locked(values), index=index, columns=columns, copy=False)
 
 
 def window(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame:
-    """DataFrame on `values` themselves, which must be read-only."""
+    """DataFrame on `values`, which must be read-only, without a copy."""
     assert not values.flags.writeable
     return pd.DataFrame(values, index=index, columns=columns, copy=False)
 
 
 def frozen_series(values: NDArray[Any], index: Any, name: Hashable) -> pd.Series[float]:
-    """Series on a copy of `values` that refuses to be written to."""
+    """Read-only Series on a copy of `values`."""
     return pd.Series(_locked(values), index=index, name=name, copy=False)
 
 
@@ -125,7 +125,7 @@ def cells(mask: pd.DataFrame) -> str:
 
 
 def day(date: object) -> str:
-    """Date in words, without a midnight that says nothing."""
+    """Date as text, without the time at midnight."""
     return str(date).removesuffix(" 00:00:00")
 
 

@@ -1,4 +1,4 @@
-"""How many threads the libraries beneath numpy use."""
+"""Number of BLAS threads."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _leave() -> None:
 
 
 def _after_fork() -> None:
-    """A forked process has one thread: nobody else will let go of the guard."""
+    """Release the lock in a forked process."""
     global _guard
     _guard = Lock()
 
@@ -63,5 +63,5 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=1)
 def _controller(n_modules: int) -> ThreadpoolController:
-    """Looking for loaded libraries takes a millisecond: anew only after another import."""
+    """Controller of the loaded BLAS libraries, looked up again after imports."""
     return ThreadpoolController()

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """What a decision is compared with: keeping what is held, another limit, or being nearer.
+=======
+"""Alternatives to a decision: not trading, or another risk limit for this decision.
+>>>>>>> 17b3e0e (State docstrings and errors in the words of the field)
 
 All are valued by the policy's cuts, as the decision itself is: what follows is optimal trading
 under the limits that the policy was trained with.
@@ -37,7 +41,7 @@ MOST_SOLVES = 200
 
 @dataclass(frozen=True)
 class Unchanged:
-    """Keeping what is held until the next decision.
+    """Value and risk of not trading until the next decision.
 
     Attributes
     ----------
@@ -55,7 +59,7 @@ class Unchanged:
 def without_trading(
     policy: AllocationPolicy, *, stage: int = 0, regime: Regime, holdings: Holdings
 ) -> Unchanged:
-    """What comes of not trading now.
+    """Value and risk of not trading now.
 
     Parameters as for `AllocationPolicy.decide`. The limit is not imposed on this decision: what is
     held may exceed it.
@@ -81,7 +85,7 @@ def without_trading(
 def limit_price(
     policy: AllocationPolicy, *, stage: int = 0, regime: Regime, holdings: Holdings
 ) -> float:
-    """What the limit costs: the dual of the present decision's limit on risk.
+    """Shadow price of the risk limit on the present decision.
 
     Parameters as for `AllocationPolicy.decide`.
 

@@ -1,4 +1,4 @@
-"""A bound known before training: what wealth could become if trading were free.
+"""Growth of wealth under frictionless trading: initial cuts known before training.
 
 Without costs the incoming holdings do not matter, only their sum does, and the best growth per
 unit of wealth obeys a recursion with one small LP per stage and regime. It bounds the value
@@ -24,7 +24,7 @@ LIMIT_TOLERANCE = 1e-10
 
 
 def frictionless_growth(model: AllocationModel, terms: Terms, scenarios: MarkovScenarios) -> Floats:
-    """Growth of wealth from each stage and regime to the end, at no cost of trading.
+    """Frictionless growth of wealth from each stage and regime to the horizon.
 
     Returns
     -------
@@ -103,7 +103,7 @@ class _OneStep:
 def _cut_off(
     lp: LinearProgram, model: AllocationModel, view: OnePeriodDistribution, primal: Floats
 ) -> bool:
-    """Add the tail row that a solution breaks; False where it keeps the limit."""
+    """Add the violated tail constraint; False if the solution meets the limit."""
     assert model.cvar_limit is not None
     cash, assets, breach = primal[0], primal[1:-1], primal[-1]
     losses = view.losses(cash, assets)

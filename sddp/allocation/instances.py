@@ -52,7 +52,7 @@ def read_instance(path: str | PathLike[str]) -> Instance:
 
 
 def instance_from(content: Any) -> Instance:
-    """The same from an object already in memory."""
+    """Instance from an object in memory."""
     if not isinstance(content, dict):
         raise DataError(f"an instance is a JSON object, not {type(content).__name__}")
     missing = [key for key in KEYS if key not in content]
@@ -65,7 +65,7 @@ def instance_from(content: Any) -> Instance:
     if start.shape != (expected[2] + 1,):
         raise DataError(f"x0 has shape {start.shape}; it needs {expected[2] + 1} numbers")
     if not np.isfinite(start).all():
-        raise DataError(f"x0 = {start.tolist()} holds a number that is not finite")
+        raise DataError(f"x0 = {start.tolist()}: must hold finite numbers")
     if transition.ndim != 2:
         raise DataError(f"P has shape {transition.shape}; it needs (K, K)")
     scenarios = MarkovScenarios(
@@ -90,7 +90,7 @@ def _array(content: dict[str, Any], key: str) -> Floats:
             raise TypeError("it holds something else than numbers")
         return np.array(content[key], dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{key} is no rectangular array of numbers: {error}") from error
+        raise DataError(f"{key}: must be a rectangular array of numbers ({error})") from error
 
 
 def _numbers_only(value: Any) -> bool:
@@ -103,7 +103,7 @@ def _numbers_only(value: Any) -> bool:
 def _number(content: dict[str, Any], key: str) -> float:
     value = content[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DataError(f"{key} = {value!r} is no number")
+        raise DataError(f"{key} = {value!r}: must be a number")
     try:
         number = float(value)
     except OverflowError as error:
@@ -116,7 +116,7 @@ def _number(content: dict[str, Any], key: str) -> float:
 def _index(content: dict[str, Any], key: str) -> int:
     value = content[key]
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{key} = {value!r} is no integer")
+        raise DataError(f"{key} = {value!r}: must be an integer")
     return value
 
 

@@ -1,4 +1,4 @@
-"""`AllocationModel`: what trading costs, what risk is allowed, what cash earns."""
+"""`AllocationModel`: transaction costs, risk limit, cash return and weight limits."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class AllocationModel:
         for name in ("cvar_confidence", "cvar_limit", "cvar_penalty", "robustness"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Real):
-                raise ModelError(f"{name} = {value!r} is no number")
+                raise ModelError(f"{name} = {value!r}: must be a number")
         if not 0.0 < self.cvar_confidence < 1.0:
             raise ModelError(
                 f"cvar_confidence = {self.cvar_confidence}; give a number between 0 and 1 "
@@ -245,7 +245,7 @@ _RANGES: dict[str, tuple[Callable[[Floats], NDArray[np.bool_]], str]] = {
 
 
 def check_parameters(model: Any, names: Sequence[str]) -> None:
-    """Check what a frozen model says of costs, limits and returns, whatever the assets are.
+    """Check those settings of a model that do not depend on the assets.
 
     A Series becomes a dictionary: plain data, as files hold it.
 

@@ -1,4 +1,4 @@
-"""Trades planned on conditional means: one linear program over the holdings of all periods."""
+"""Model-predictive control: trades planned on conditional means by one linear program."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class _Program:
         confidence: float,
         limit: float,
     ) -> bool:
-        """Add the tail row that a solution breaks; False where it keeps the limit."""
+        """Add the violated tail constraint; False if the solution meets the limit."""
         n, terms, own = self.n, self.terms, found[period * self.width :]
         losses = ahead.losses(float(own[0]), own[1 : n + 1])
         tail = ahead.tail(losses, confidence)

@@ -1,4 +1,4 @@
-"""A trained allocation policy: what to trade, in this stage and regime, holding this."""
+"""Trained allocation policies: decisions by stage, regime and holdings."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class AllocationPolicy(Shown):
         return self._in_money(decision, before, distribution)
 
     def certificate(self, *, effort: int = 40, seed: int = 0) -> Certificate:
-        """How far from the optimum this policy's problem can be at most, in money.
+        """Certified gap between the policy's bound and its guaranteed value, in money.
 
         Relative to the gain over the initial wealth left in cash. See `Policy.certificate` for
         the parameters; `sddp.bounds.inner.inner_bound` gives the policy that attains
@@ -310,7 +310,7 @@ class AllocationPolicy(Shown):
         return np.where(last, 0.0, costs)
 
     def _check_learned(self, stage: int, belief: Floats) -> None:
-        """Refuse where what follows was never visited: its value is only a ceiling."""
+        """Check that training could reach the regimes that may follow."""
         if stage + 1 == self.problem.n_stages:
             return  # terminal wealth is known exactly
         scenarios, graph = self.problem.scenarios, self.problem.engine.graph
@@ -391,7 +391,7 @@ def belief_over_regimes(problem: AllocationProblem, regime: Regime) -> Floats:
     if belief.shape != (scenarios.n_states,):
         raise ModelError(f"belief has shape {belief.shape}; give {scenarios.n_states} numbers")
     if not np.isfinite(belief).all() or belief.min() < 0.0:
-        raise ModelError(f"belief {belief} holds a number that is no probability")
+        raise ModelError(f"belief must contain numbers between 0 and 1, got {belief}")
     if abs(belief.sum() - 1.0) > BELIEF_TOLERANCE:
         raise ModelError(f"belief sums to {belief.sum()!r}; it must sum to 1")
     normalized: Floats = belief / belief.sum()

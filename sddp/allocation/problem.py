@@ -1,4 +1,4 @@
-"""An allocation model on given scenarios as a multistage problem of the engine."""
+"""Allocation model and scenarios as a multistage problem of the engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sddp.scenarios import MarkovScenarios
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AllocationProblem(Shown):
-    """What a policy is trained on. Made by `allocation_problem`.
+    """Allocation problem on which a policy is trained; returned by `allocation_problem`.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ def allocation_problem(
 
 
 def money(positions: Labels, holdings: Holdings) -> Floats:
-    """Holdings in the order of the positions, those left out at 0.
+    """Holdings as an array in the order of the positions; missing ones are 0.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A decision scaled towards cash until its one-period CVaR is within a limit."""
+"""Scaling of a decision towards cash until its one-period CVaR meets a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decision problem of one stage, written in Pyomo for a reader."""
+"""Decision problem of one stage as a Pyomo model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CASH_POSITION = 0
 
 @dataclass(frozen=True, eq=False)
 class StageInputs:
-    """What the stage model is built from.
+    """Inputs of the stage model.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class StageInputs:
 def decision_stage(
     inputs: StageInputs, transition: LinearTransition | None, initial: Floats
 ) -> Stage:
-    """Buy, sell and hold; the next period's returns and regime are not known yet.
+    """Stage of a trading decision, before the next period's returns and regime are known.
 
     `transition` is how holdings arrived here; `initial` enters where this stage is the first.
     """
@@ -66,7 +66,7 @@ def decision_stage(
 
 
 def terminal_stage(model: AllocationModel, terms: Terms, transition: LinearTransition) -> Stage:
-    """Wealth at the end: nothing is left to decide."""
+    """Terminal stage: wealth at the horizon, no decision."""
     n = len(terms.sale_cost)
     m = pyo.ConcreteModel()
     m.positions = pyo.Set(initialize=range(n + 1))
@@ -171,7 +171,7 @@ def _traded(m: Any) -> list[Any]:
 
 
 def _tail_rows(inputs: StageInputs) -> TailRows:
-    """The same limit, one row for each tail that a solution actually breaks."""
+    """CVaR limit as lazy constraints, one for each violated tail."""
     assert inputs.model.cvar_limit is not None
     return TailRows(
         distribution=inputs.distribution,

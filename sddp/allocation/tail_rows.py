@@ -1,4 +1,4 @@
-"""The risk limit as rows that are written only when a decision breaks it.
+"""CVaR limit as lazy constraints on tails of the one-period distribution.
 
 The CVaR of a decision is the mean loss over its worst tail, and for any other decision the mean
 loss over that same tail is a lower bound on its CVaR (Kunzi-Bay and Mayer, 2006). So the row
@@ -41,7 +41,7 @@ class TailRows:
 
     @property
     def pool_key(self) -> Hashable:
-        """Stages with the same distribution share rows."""
+        """Key under which stages of the same distribution share constraints."""
         return self.distribution.digest
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:

@@ -39,7 +39,7 @@ DEFAULT_STOPPING = Gap(relative=1e-3) | Iterations(500)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AllocationResult(Shown):
-    """What came out of `train_allocation`.
+    """Result of `train_allocation`.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class AllocationResult(Shown):
 
     @property
     def certificate(self) -> Certificate:
-        """How far from the optimum the policy can be at most, relative to the gain over cash."""
+        """Certified gap of the policy, relative to the gain over cash."""
         return self.training.certificate
 
     @property
@@ -178,7 +178,7 @@ def train_allocation(
 
 
 def frictionless_policy(model: AllocationModel, scenarios: MarkovScenarios) -> AllocationPolicy:
-    """One step ahead, as if all later trading were free.
+    """One-step policy with the frictionless value function after the first period.
 
     Costs and limits of the present decision are exact; wealth W at the next stage t in regime j
     is worth ``v_t^j W``, v being the growth of wealth without costs. These are the cuts that

@@ -1,4 +1,4 @@
-"""Backtests: a market seen through one door, strategies, a ledger in money, and a report."""
+"""Backtests: strategies, trading, ledgers, and studies of many backtests."""
 
 from sddp.backtest.checks import check_no_look_ahead
 from sddp.backtest.ledger import Ledger

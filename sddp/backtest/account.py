@@ -1,4 +1,4 @@
-"""The money of one strategy in one run, and what is kept of it when a run is cut."""
+"""Account of one strategy in a run, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from sddp.market.market import View
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A strategy whose run can be cut and continued by a fresh copy, to the same bits."""
+    """Strategy that can be checkpointed and resumed with identical results."""
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """What a fresh copy needs to go on, in words of JSON; None where it is not to be cut."""
+        """State from which a fresh copy can continue, as JSON; None where it cannot be resumed."""
         ...
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint; `view` is what was known when it was taken."""
+        """Resume from a checkpoint; `view` is that of the date on which it was taken."""
         ...
 
 
 @runtime_checkable
 class Observing(Protocol):
-    """A strategy that learns from its own wealth."""
+    """Strategy that observes its own wealth."""
 
     def observe(self, view: View, wealth: float, lag: int) -> None:
         """Wealth of the account on a row, before its trades and before it may be asked to decide.
@@ -75,7 +75,7 @@ class Rules:
 
 
 class Account:
-    """The money of one strategy, its orders, and the lines written about them."""
+    """Holdings, pending orders and ledger entries of one strategy."""
 
     def __init__(self, strategy: Strategy, assets: Any, rules: Rules) -> None:
         self.strategy = copy.deepcopy(strategy)
@@ -91,11 +91,11 @@ class Account:
 
     @property
     def row(self) -> int:
-        """Rows done."""
+        """Number of rows processed."""
         return len(self.entries)
 
     def earn(self, view: View) -> Floats:
-        """Begin a row: add what its returns pay on the holdings of the row before."""
+        """Start a row: apply its returns to the holdings of the row before."""
         self.today = view.date
         earned: Floats = np.zeros_like(self.holdings)
         if self.entries:
@@ -108,7 +108,7 @@ class Account:
         return earned
 
     def decide(self, row: int, view: View) -> None:
-        """Ask the strategy, if it is time and the order can still earn something."""
+        """Ask the strategy if a decision is due and can be executed before the last row."""
         execution_row = row + self.rules.lag
         if execution_row >= len(self.rules.dates) - 1:
             return
@@ -123,7 +123,7 @@ class Account:
         self.decisions.append(Decision(view.date, weights))
 
     def _with_orders(self) -> Floats:
-        """Holdings as if the orders on the way (of a lag above 1) were executed today.
+        """Holdings as if pending orders (of a lag above 1) were executed today.
 
         Who did not see them would order the same again, or undo it. Whether an asset will have a
         quote when its order is due is not known: they are shown as if all had.
@@ -149,30 +149,30 @@ class Account:
         self.entries.append(Entry(earned, before, requested, executed, charged, after))
 
     def ledger(self) -> Ledger:
-        """All lines."""
+        """Ledger of all entries."""
         return Ledger.of(self.entries, self.decisions, self.rules.dates, label_index(self.assets))
 
     @property
     def decision_log(self) -> list[dict[str, Any]]:
-        """What the strategy wrote down of its decisions; empty where it writes nothing."""
+        """Decision log of the strategy; empty if it keeps none."""
         found: list[dict[str, Any]] = getattr(self.strategy, "decision_log", [])
         return found
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """State of the strategy where it has just decided and may be cut, else None."""
+        """Checkpoint of the strategy if it has just decided and is resumable, else None."""
         decided = self.decisions and self.decisions[-1].date == self.today
         if not (decided and isinstance(self.strategy, Resumable)):
             return None
         return self.strategy.checkpoint()
 
     def final_state(self) -> dict[str, Any] | None:
-        """What the strategy wants kept at the end of its run, beside what it wrote down."""
+        """State that the strategy stores at the end of its run."""
         kept: Callable[[], dict[str, Any] | None] | None
         kept = getattr(self.strategy, "final_state", None)
         return None if kept is None else kept()
 
     def part(self, start: int, state: Mapping[str, Any] | None) -> Record:
-        """Rows from `start` up to now, with all that is needed to go on from here."""
+        """Record of the rows from `start` to now, from which a run can resume."""
         dates = self.rules.dates
         decisions = [d for d in self.decisions if d.date >= dates[start]]
         entries = self.entries[start:]
@@ -193,7 +193,7 @@ class Account:
         return Record(arrays, facts)
 
     def restore(self, parts: Sequence[Record]) -> None:
-        """Write the lines of earlier parts, which follow each other from row 0."""
+        """Restore entries, decisions and orders from the parts of an earlier run."""
         dates = self.rules.dates
         for arrays, facts in parts:
             columns = [arrays[name] for name in Entry._fields]
@@ -207,7 +207,7 @@ class Account:
             self.holdings = self.entries[-1].after
 
     def resume(self, parts: Sequence[Record], view: View) -> None:
-        """Go on where parts of an earlier run end; `view` is what was known there."""
+        """Resume where the parts of an earlier run end; `view` is that of their last date."""
         self.restore(parts)
         if isinstance(self.strategy, Resumable):
             self.strategy.resume(parts[-1].facts["strategy"], view)
@@ -218,7 +218,7 @@ def _row_of(date: pd.Timestamp, dates: pd.DatetimeIndex) -> int:
 
 
 def _plain(note: Mapping[str, Any], dates: pd.DatetimeIndex) -> dict[str, Any]:
-    """A decision_log's entry in words of JSON, its date as a row of the run."""
+    """JSON form of a decision-log entry, its date as a row of the run."""
     return dict(note) | {"date": _row_of(note["date"], dates)}
 
 

@@ -104,7 +104,7 @@ class Ledger:
         return self.executed.abs().sum(axis=1) / self.wealth
 
     def imbalance(self) -> pd.Series[float]:
-        """Money at each row that no entry explains, as a fraction of wealth: rounding only."""
+        """Unexplained money at each row as a fraction of wealth: zero but for rounding."""
         before, after = self.holdings_before.to_numpy(), self.holdings_after.to_numpy()
         carried = np.vstack([before[:1], after[:-1]])
         executed = self.executed.to_numpy()

@@ -192,7 +192,7 @@ class MultistageStrategy:
         )
 
     def decision_log_table(self) -> pd.DataFrame:
-        """What was decided, by date.
+        """Decision log as a table by date.
 
         Returns
         -------
@@ -218,23 +218,23 @@ class MultistageStrategy:
         return table.join(pd.DataFrame(beliefs, index=table.index, columns=names))
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """What a fresh copy needs to go on: at the end of each window, see `Resumable`."""
+        """Checkpoint at the end of each window, see `Resumable`."""
         return self._told(self._rolling.checkpoint())
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint; the policy then in use is trained again if it is asked for."""
+        """Resume from a checkpoint; the policy in use then is trained again when needed."""
         self._rolling.resume(state, view)
         self._trained_limit = state["trained_limit"]
 
     def final_state(self) -> dict[str, Any] | None:
-        """What `restore_policy` needs after a run, wherever that ended."""
+        """State from which `restore_policy` restores the policy in use at the end of a run."""
         return self._told(self._rolling.state())
 
     def _told(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if state is None else state | {"trained_limit": self._trained_limit}
 
     def restore_policy(self, state: Mapping[str, Any], view: View) -> None:
-        """Have the policy in use again that was in use when the run ended.
+        """Restore the policy in use at the end of a run.
 
         With the caches of the run nothing is fitted or trained again.
         """
@@ -244,7 +244,7 @@ class MultistageStrategy:
         self._train(estimate, view.until(estimate.date), self._trained_limit)
 
     def refit(self, view: View) -> str:
-        """Estimate and train anew; what failed, where the last policy is kept."""
+        """Estimate and train again; returns the failure if the previous policy is kept."""
         try:
             estimate = self._rolling.renewed(view)
             self._train(estimate, view, self._limit)
@@ -356,7 +356,7 @@ class MultistageStrategy:
 
 
 def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
-    """The multi-stage policy and what its ingredients are worth: all else is the same.
+    """Ablations of the multi-stage policy: each variant lacks one ingredient.
 
     Parameters
     ----------

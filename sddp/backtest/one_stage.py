@@ -106,7 +106,7 @@ class OneStageStrategy:
         return pd.Series({CASH: 1.0}) if result is None else result.weights
 
     def decision_log_table(self) -> pd.DataFrame:
-        """What was decided, by date.
+        """Decision log as a table by date.
 
         Returns
         -------
@@ -122,11 +122,11 @@ class OneStageStrategy:
         return pd.DataFrame(self.decision_log).set_index("date")
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """What a fresh copy needs to go on, where the forecaster may be cut."""
+        """Checkpoint, where the forecaster can be resumed."""
         return self.forecaster.checkpoint()
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.forecaster.resume(state, view)
 
     def _solve(
@@ -143,7 +143,7 @@ class OneStageStrategy:
         )
 
     def _forecast(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
-        """What the model says of the next period."""
+        """Risk of the next period by the model."""
         limited = _limited(self.optimizer)
         confidence = self.confidence if limited is None else limited.confidence
         limit = MISSING if limited is None else limited.limit

@@ -1,4 +1,4 @@
-"""Trained policies that are kept and shared: found by the content that they follow from."""
+"""Cache of trained policies, keyed by model, scenarios and settings of the training."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TrainingCache:
         stopping: StoppingRule,
         rng: np.random.Generator,
     ) -> Trained:
-        """`train_allocation` from cash, or the policy that came of the same arguments before.
+        """Policy of `train_allocation` from cash, read from the cache if it was trained before.
 
         The decisions of a policy that was kept are those of the trained one, bit for bit.
 

@@ -107,11 +107,11 @@ class DynamicRiskParity:
         return pd.DataFrame(self.decision_log).set_index("date")
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """What a fresh copy needs to go on, where the forecaster may be cut."""
+        """Checkpoint, where the forecaster can be resumed."""
         return self.forecaster.checkpoint()
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.forecaster.resume(state, view)
 
     def _center(self, moments: Any, covariance: Floats, cash_return: float) -> Floats:

@@ -1,4 +1,4 @@
-"""`backtest`: strategies traded through the past, each decided on what was known."""
+"""`backtest`: trade strategies through the past without look-ahead."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _run(
 
 
 def print_progress(name: str, done: int, total: int) -> None:
-    """Progress of a backtest on the error stream: a line that moves, or quarters in a file."""
+    """Print progress to the error stream: one updated line on a terminal, quarters in a file."""
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
         print(f"\r{name}: {done} of {total} rows", end=end, file=sys.stderr, flush=True)
@@ -121,7 +121,7 @@ def simulate(
     *,
     after_row: Callable[[Account], object],
 ) -> None:
-    """Go on with a run from the account's row to the last.
+    """Run an account from its present row to the last.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _step(account: Account, row: int, view: View) -> None:
 
 
 def check_strategies(strategies: Mapping[str, Strategy]) -> None:
-    """Refuse what does not decide.
+    """Check that every strategy has a method `decide`.
 
     Raises
     ------
@@ -162,7 +162,9 @@ def check_strategies(strategies: Mapping[str, Strategy]) -> None:
         if not isinstance(name, str):
             raise ModelError(f"strategies name {name!r}: must be text; give str({name!r})")
         if isinstance(strategy, type) or not callable(getattr(strategy, "decide", None)):
-            raise ModelError(f"strategies[{name!r}] = {strategy!r} is no object with decide()")
+            raise ModelError(
+                f"strategies[{name!r}] = {strategy!r}: must be an object with decide()"
+            )
 
 
 def trading_rules(

@@ -88,10 +88,10 @@ class EveryPeriods:
 
 @dataclass(frozen=True)
 class HoldCash:
-    """Nothing but cash."""
+    """Hold cash only."""
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
-        """All of it."""
+        """All wealth in cash."""
         return pd.Series({CASH: 1.0})
 
 

@@ -1,4 +1,4 @@
-"""Many backtests as one study: in parallel, kept as they go, resumed where they stopped."""
+"""Studies of many backtests: run in parallel, stored as they progress, resumable."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that did not come to its end.
+    """A cell that failed.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What came out of `run_study`.
+    """Result of `run_study`.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Study:
     cash_rate: pd.Series[float]
 
     def result(self, names: Sequence[str] | None = None) -> BacktestResult:
-        """Report of some cells, by default of all that ended.
+        """Result of some cells, by default of all that completed.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Study:
         )
 
     def check(self) -> None:
-        """Raise where cells failed: call it once what succeeded is written.
+        """Raise `StudyError` if a cell failed.
 
         Raises
         ------
@@ -219,7 +219,7 @@ def run_study(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """All that one cell needs, wherever it runs."""
+    """Arguments of one cell, picklable."""
 
     name: str
     strategy: Strategy
@@ -246,7 +246,7 @@ def _job(
 
 
 def _data_hash(market: Market, end: pd.Timestamp) -> str:
-    """Of all that strategies and accounts can see up to the last row."""
+    """Hash of the market data up to the last row."""
     view = market.at(end)
     index = None if view.volatility_index is None else view.volatility_index
     tables = (view.prices, view.returns, view.quoted, view.cash_rate, view.factors, index)
@@ -290,7 +290,7 @@ def _outcomes(
 
 
 def _run(job: _Job, market: Market) -> tuple[str, Record | Failure]:
-    """One cell from its last kept window to the end."""
+    """Run one cell from its last stored window to the end."""
     account = Account(job.strategy, market.assets, job.rules)
     leave_if_orphaned = _watch(job.started_by)
     with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
@@ -330,7 +330,7 @@ def _finish(
 
 @dataclass(eq=False)
 class _Notes:
-    """What is told of a run beside its numbers, earlier parts included."""
+    """Warnings and duration of a run, earlier parts included."""
 
     caught: list[warnings.WarningMessage]
     earlier_warnings: list[str]
@@ -352,7 +352,7 @@ class _Notes:
 
 @dataclass(eq=False)
 class _Keeper:
-    """Puts a window into its folder as soon as the strategy may be cut there."""
+    """Stores a window as soon as the strategy can be resumed there."""
 
     folder: RecordFolder
     kept: int
@@ -368,7 +368,7 @@ class _Keeper:
 
 
 def _watch(parent: int) -> Callable[[], None]:
-    """End this process if it was started by another one that is gone by the time of the call.
+    """Exit if the parent process has ended.
 
     A killed study cannot stop its workers, and nobody waits for what they still do.
     """

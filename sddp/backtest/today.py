@@ -1,4 +1,4 @@
-"""Today's decision: orders for what is held now, and what they are worth."""
+"""Today's decision: orders for the present holdings, and their value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MODEL_FIELDS = tuple(AllocationModel.__dataclass_fields__)
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A policy with all that its decisions need, apart from the prices of the day.
+    """Trained policy with the estimate and settings that its decisions need.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class TrainedModel:
 
     @classmethod
     def load(cls, folder: str | Path) -> TrainedModel:
-        """Read what `save` wrote.
+        """Read a folder written by `save`.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class TrainedModel:
 
 @dataclass(frozen=True, eq=False)
 class TodaysDecision:
-    """Orders for what is held today, and what they are worth. Made by `decide_today`.
+    """Orders for today's holdings and their value; returned by `decide_today`.
 
     Amounts are in the money of the prices; values are under the policy's cuts, and so optimistic.
 
@@ -236,7 +236,7 @@ class TodaysDecision:
 
     @property
     def cost(self) -> float:
-        """Money that the trades cost."""
+        """Transaction costs in money."""
         return float(self.orders["cost"].sum())
 
     @property
@@ -246,7 +246,7 @@ class TodaysDecision:
 
     @property
     def given_up(self) -> float | None:
-        """Expected money that not trading gives up; negative where it gains by breaking the limit.
+        """Expected loss of not trading, in money; negative if not trading violates the limit.
 
         None where no later decision could keep the limit.
         """
@@ -255,12 +255,12 @@ class TodaysDecision:
 
     @property
     def limit_binds(self) -> bool:
-        """Whether the limit holds the decision back."""
+        """Whether the risk limit is binding."""
         return self.cvar_limit is not None and self.limit_price > 0.0
 
     @property
     def keeping_breaks_limit(self) -> bool:
-        """Whether what is held exceeds the limit."""
+        """Whether the present holdings exceed the limit."""
         return self.cvar_limit is not None and self.cvar_before > self.cvar_limit + BINDING
 
 
@@ -337,7 +337,7 @@ def _held(holdings: Holdings, view: View) -> Floats:
 
 
 def _places(policy: AllocationPolicy, view: View) -> Ints:
-    """Columns of the policy's assets in the view, by their texts: a policy may come from a file."""
+    """Columns of the policy's assets in the view, matched by text."""
     columns = {str(label): i for i, label in enumerate(view.assets)}
     names = policy.problem.asset_names
     missing = [name for name in names if str(name) not in columns]
@@ -351,7 +351,7 @@ def _prices(view: View) -> Floats:
 
 
 def _sale_cost(policy: AllocationPolicy) -> float:
-    """Of assets that the policy does not know: the dearest of those that it does."""
+    """Sale cost of assets unknown to the policy: the largest of its own."""
     return float(policy.problem.terms.sale_cost.max())
 
 
@@ -362,7 +362,7 @@ def _orders(
     policy: AllocationPolicy,
     lot: float | None,
 ) -> tuple[pd.DataFrame, float]:
-    """Table of the orders, and the cash that is left."""
+    """Table of orders, and the remaining cash."""
     smallest, price = NO_TRADE * float(held.sum()), _prices(view)
     before, trade = held[1:], wanted.copy()
     trade[~view.quoted.to_numpy()[-1] & (trade > 0.0)] = 0.0
@@ -396,7 +396,7 @@ def _orders(
 
 
 def _costs(policy: AllocationPolicy, view: View) -> TransactionCosts:
-    """Of all assets of the market."""
+    """Costs of all assets of the market."""
     terms, known = policy.problem.terms, _places(policy, view)
     buy, sell = np.zeros(len(view.assets)), np.full(len(view.assets), _sale_cost(policy))
     buy[known], sell[known] = terms.purchase_cost, terms.sale_cost
@@ -414,7 +414,7 @@ def _regime_table(scenarios: MarkovScenarios) -> pd.DataFrame:
 
 
 def _notes(held: Floats, others: Ints, view: View, lot: float | None) -> Iterator[str]:
-    """What was done beside the policy's decision."""
+    """Notes on steps taken beyond the policy's decision."""
     sold = [str(view.assets[i]) for i in others if held[1 + i] > 0.0]
     if sold:
         yield f"{', '.join(sold)}: not quoted when the policy was trained, and so sold"

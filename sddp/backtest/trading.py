@@ -82,7 +82,7 @@ class TransactionCosts:
 
 
 class Execution(NamedTuple):
-    """What became of requested trades, all in money.
+    """Executed trades, costs and holdings after them, in money.
 
     `trades` and `costs` are by asset, shape (..., n_assets); positive trades buy. `holdings`, shape
     (..., 1 + n_assets), are those afterwards, cash first.

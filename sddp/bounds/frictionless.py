@@ -1,4 +1,4 @@
-"""Stochastic dynamic program without trading costs, on a grid of the factor that predicts.
+"""Frictionless stochastic dynamic program on a grid of the predicting factor.
 
 Without costs only wealth W and the factor z matter, and value is W times a growth factor::
 
@@ -98,7 +98,7 @@ class FrictionlessPolicy:
         return conditional_law(self.process, self.shocks, factor, self.cvar_confidence)
 
     def check_length(self, paths: ReturnPaths) -> None:
-        """Refuse paths that end before the last decision earns.
+        """Check that paths reach beyond the last decision.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class FrictionlessPolicy:
             )
 
     def _feasible_share(self, sums: Floats, invested: Floats) -> Floats:
-        """How much of the weights keeps ``sum w <= 1`` and the limit."""
+        """Largest share of the weights that meets ``sum w <= 1`` and the limit."""
         more = np.maximum(sums - invested, 0.0) * (1.0 + self.process.cash_return)
         limit = np.full(len(sums), self.cvar_limit)
         kept = np.divide(limit, limit + more, out=np.ones(len(sums)), where=more > 0.0)

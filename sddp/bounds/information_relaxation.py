@@ -1,4 +1,4 @@
-"""Upper bounds by simulation: the best decisions with hindsight, less what foresight is worth.
+"""Information relaxation: upper bounds from decisions with perfect foresight, less a penalty.
 
 Brown and Smith (2011). Let a decision maker see a whole path before deciding and charge a penalty
 of mean 0 for every policy that does not use the foresight; the mean over paths of the best
@@ -192,7 +192,7 @@ def _best_on_path(
     penalties: Floats,
     law: Callable[[int], TailMeans],
 ) -> float:
-    """Optimum of one path; the rows of the limit are written as solutions break them."""
+    """Optimum of one path; constraints of the limit are added when violated."""
     arrays = template.arrays(gross, penalties)
     lp = LinearProgram(arrays, Scaling.uniform(arrays, UNIT))
     laws = [law(t) for t in range(template.n_stages)]

@@ -1,4 +1,4 @@
-"""A certified interval for a policy: what its portfolios guarantee, and what its cuts allow.
+"""Inner bound of an allocation policy: a deterministic interval around the optimum.
 
 The outer bound of a trained policy says that no policy of the sampled problem does better. The
 inner bound (`sddp.engine.policy.inner_bound`) is built backwards from portfolios that the policy
@@ -39,7 +39,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class GuaranteedDecision:
-    """What to hold, and what that guarantees.
+    """Decision of the inner bound with its guaranteed value.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What holdings earn beyond expectation: control variates and penalties, of mean 0 by design.
+"""Martingale differences of holdings: control variates and penalties of mean zero.
 
 Differences are linear in holdings, so they are kept per unit of money: an array of shape
 ``(n_paths, n_decisions, n_assets + 1)``, cash first, whose entry t belongs to the holdings after
@@ -29,7 +29,7 @@ def return_differences(process: ReturnAutoregression, paths: ReturnPaths) -> Flo
 def value_differences(
     policy: FrictionlessPolicy, paths: ReturnPaths, expectation: Shocks
 ) -> Floats:
-    """Cost-free value of money one period on, less its expectation given the factor.
+    """Frictionless value of money after a period, less its expectation given the factor.
 
     ``R_ti v_{t+1}(z_{t+1}) - E[ R_ti v_{t+1}(z') | z_t ]`` with R gross excess returns.
 

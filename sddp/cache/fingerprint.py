@@ -1,4 +1,4 @@
-"""What something was made of, in plain words and numbers: for provenance, and as a key.
+"""Fingerprints of settings and data: plain descriptions for provenance and for cache keys.
 
 Two objects with the same description give the same numbers, so a description is what stored
 results are found by. It names classes, not addresses, and holds large tables by their hash.
@@ -55,7 +55,7 @@ def describe(thing: Any) -> Any:
 
 
 def fresh(thing: _T) -> _T:
-    """The same settings without a past: mutable dataclasses are made anew, also inside each other.
+    """Unfitted copy of settings: mutable dataclasses are constructed again, nested ones too.
 
     What is described is kept, what is not given to a constructor starts over.
     """
@@ -112,7 +112,7 @@ def _describe_field(thing: Any, field: Field[Any]) -> Any:
 
 
 def _describe_label(label: Hashable) -> Any:
-    """A text, or the type and text of what is none: labels of any type must equal themselves."""
+    """Description of a label: its text, or its type and text if it is not a string."""
     return label if isinstance(label, str) else [_name(type(label)), str(label)]
 
 
@@ -130,7 +130,7 @@ def _describe_seed(seed: np.random.SeedSequence) -> dict[str, Any]:
 
 
 def generator_for(seed: Seed, *key: Any) -> np.random.Generator:
-    """Generator that depends on a seed and on a key, not on any draw or call before.
+    """Random generator determined by a seed and a key.
 
     The numbers of a date are thus the same whichever dates were asked for first, in whichever
     process.

@@ -1,4 +1,4 @@
-"""Finished work on disk: plain records, written whole or not at all.
+"""Store of finished results on disk, written atomically.
 
 A record is a file of arrays and facts in numpy's own zip format, without pickles: reading one
 runs no code, every bit of every float comes back, and the zip's checksums tell a damaged file
@@ -43,12 +43,12 @@ class Record(NamedTuple):
 
 
 def store_key(description: Any) -> str:
-    """Name of what follows from a description (see `describe`) under this version of the code."""
+    """Cache key of a description (see `describe`) under the present results version."""
     return key_of({"results version": RESULTS_VERSION, "of": description})
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record, whole or not at all.
+    """Write a record atomically.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_record(path: Path) -> Record | None:
-    """Record at a path, or None where there is none or a damaged one.
+    """Read a record; None if it is missing or damaged.
 
     Warns
     -----
@@ -95,7 +95,7 @@ def read_record(path: Path) -> Record | None:
 
 
 class RecordFolder:
-    """One run's place in the store: its finished windows, then the whole of it.
+    """Folder of one run in the store: its finished windows, then the complete run.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ class RecordFolder:
         write_record(self.folder / f"rows-{start:06d}-{stop:06d}.npz", part)
 
     def finish(self, whole: Record) -> None:
-        """Keep the whole run and drop its windows."""
+        """Store the complete run and delete its windows."""
         write_record(self.folder / "whole.npz", whole)
         for _, _, path in self._files():
             path.unlink(missing_ok=True)
 
     def label(self, description: Any) -> None:
-        """Say in plain words beside the records what they are of."""
+        """Write the settings of the run beside its records, as text."""
         path = self.folder / "config.json"
         if path.exists():
             return

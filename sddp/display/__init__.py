@@ -1,1 +1,1 @@
-"""How objects are shown: in notebooks, as figures, and as progress on a terminal."""
+"""Display of objects: notebook tables, figures, fonts, progress on a terminal."""

@@ -1,4 +1,4 @@
-"""Fonts for labels in any script: a sign that the default font lacks is drawn by another one."""
+"""Font fallback for labels in any script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a piece of work is and how long it will take: on standard error, after two seconds."""
+"""Progress and remaining time of work, on standard error after two seconds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProgressDisplay:
         self._bar: tqdm[object] | None = None
 
     def update(self, done: int) -> None:
-        """So many units are done, in all."""
+        """Set the number of units done."""
         with self._lock:
             self._done = max(self._done, done if self._total is None else min(done, self._total))
             elapsed = time.monotonic() - self._started
@@ -54,7 +54,7 @@ class ProgressDisplay:
                 self._print(self._line(elapsed))
 
     def note(self, text: str) -> None:
-        """A line beside the display."""
+        """Print a line beside the display."""
         if self._wanted:
             self._print(text)
 

@@ -1,4 +1,4 @@
-"""How objects show themselves: one line as text, a small table of facts in a notebook."""
+"""Representations of objects: one line as text, a table of facts in notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LABELS = 4
 
 
 class Shown:
-    """Base of what shows itself by some facts, and in a notebook by tables too."""
+    """Base class with a one-line `repr` and notebook tables."""
 
     def _facts(self) -> dict[str, str]:
         raise NotImplementedError
@@ -30,7 +30,7 @@ class Shown:
 
 
 def listed(labels: Sequence[Hashable], shown: int = LABELS) -> str:
-    """The first labels, and how many there are.
+    """First labels of a list, and their number.
 
     >>> listed(["a", "b"]), listed(range(9))
     ('a, b', '0, 1, 2, 3, ... (9)')
@@ -40,7 +40,7 @@ def listed(labels: Sequence[Hashable], shown: int = LABELS) -> str:
 
 
 def number(value: float | None) -> str:
-    """Six digits; a dash for what is not known.
+    """Number with six digits; a dash for None or NaN.
 
     >>> number(1.0 / 3.0), number(None)
     ('0.333333', '-')
@@ -76,7 +76,7 @@ def as_html(
 
 
 def _table(table: pd.DataFrame) -> str:
-    """By hand: pandas shortens labels and pads them."""
+    """HTML table with full labels, which pandas would shorten."""
     head = "".join(f"<th>{html.escape(str(label))}</th>" for label in table.columns)
     body = "".join(
         f"<tr><th style='text-align:left'>{html.escape(str(label))}</th>"

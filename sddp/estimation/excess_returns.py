@@ -34,7 +34,7 @@ class ExcessRegimeEstimator(RegimeEstimator):
     most_likely: bool = False
 
     def followers(self, view: View) -> pd.DataFrame:
-        """Log returns in excess of cash of the assets quoted today; NaN where they were not."""
+        """Log returns in excess of cash of the assets quoted today; NaN for gaps."""
         own = super().followers(view)
         cash = view.cash_rate.loc[view.returns.index].to_frame()
         compounded, _ = periods(cash.apply(np.log1p), self._rows(view), self.period)

@@ -1,4 +1,4 @@
-"""Fitted regimes that are kept and shared: found by the content that they follow from."""
+"""Cache of fitted regimes, keyed by the settings and data of the fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARRAYS = ("means", "covariances", "transition_matrix", "start_probabilities")
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Fitted parameters, exactly as they came out of the fit.
+    """Fitted parameters, exact to the last bit.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Fit:
 
     @classmethod
     def of(cls, fitted: FittedRegimes) -> Fit:
-        """What is kept of a fit."""
+        """Parameters of a fit."""
         names = None if fitted.variable_names is None else tuple(fitted.variable_names)
         arrays = {name: np.array(getattr(fitted, name)) for name in ARRAYS}
         return cls(arrays, names, fitted.requested_n_states, fitted.converged)
@@ -74,13 +74,13 @@ class Fit:
         return Record(self.arrays, facts)
 
     def plain(self) -> dict[str, Any]:
-        """Words of JSON that hold it to the last bit; see `from_plain`."""
+        """JSON-compatible form, exact to the last bit; see `from_plain`."""
         arrays = {name: values.tolist() for name, values in self.arrays.items()}
         return self.record().facts | {"arrays": arrays}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Fit:
-        """The fit that `plain` told of."""
+        """Inverse of `plain`."""
         arrays = {name: np.array(values) for name, values in plain["arrays"].items()}
         return cls.from_record(Record(arrays, dict(plain)))
 

@@ -1,4 +1,4 @@
-"""What a one-period strategy takes the next period to be, from what is known today."""
+"""Forecasts of the next period for one-period strategies."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Forecast:
 
 
 class Forecaster(Protocol):
-    """Where a strategy's forecasts come from; it keeps the estimate in use and its age.
+    """Source of a strategy's forecasts; it keeps the estimate in use and its age.
 
     A run can be cut and continued (see `OneStageStrategy.checkpoint`).
     """
 
     @property
     def due(self) -> bool:
-        """Whether the next forecast is estimated anew."""
+        """Whether the next forecast needs a new estimate."""
         ...
 
     def forecast(self, view: View) -> Forecast:
@@ -65,11 +65,11 @@ class Forecaster(Protocol):
         ...
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """What a fresh copy needs to go on, in words of JSON; None where it is not to be cut."""
+        """State from which a fresh copy can continue, as JSON; None where it cannot be resumed."""
         ...
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint; `view` is what was known when it was taken."""
+        """Resume from a checkpoint; `view` is that of the date on which it was taken."""
         ...
 
 
@@ -126,7 +126,7 @@ class WindowForecaster:
 
     @property
     def due(self) -> bool:
-        """Whether the next forecast is estimated anew."""
+        """Whether the next forecast needs a new estimate."""
         return self._known is None or self._age >= self.refit_every
 
     def forecast(self, view: View) -> Forecast:
@@ -144,11 +144,11 @@ class WindowForecaster:
         return Forecast(*self._known, cash_return=cash_return(view, self.period))
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """Nothing is needed where the next forecast is estimated anew."""
+        """Empty state: the next forecast is estimated again."""
         return {} if self.due else None
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Begin with a new estimate, as the run would have gone on."""
+        """Resume with a new estimate, as the uninterrupted run would."""
 
     def _estimate(self, view: View) -> tuple[Moments, Outcomes]:
         returns = self._returns(view)
@@ -201,7 +201,7 @@ class WindowForecaster:
 
 @dataclass
 class RegimeForecaster:
-    """The outcomes that a multi-stage policy's first decision looks out on, and their moments.
+    """One-period distribution of a multi-stage policy's first decision, and its moments.
 
     With the estimator and the schedule of a `MultistageStrategy` both see the same scenarios
     under the same belief: what is left between them is the horizon and the model.
@@ -222,7 +222,7 @@ class RegimeForecaster:
 
     @property
     def due(self) -> bool:
-        """Whether the next forecast is estimated anew."""
+        """Whether the next forecast needs a new estimate."""
         return self._rolling.due
 
     def forecast(self, view: View) -> Forecast:

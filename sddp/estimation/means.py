@@ -1,4 +1,4 @@
-"""Expected returns that an estimate goes on with: shrunk, pooled, implied by weights, or given.
+"""Estimators of expected returns: sample, pooled, shrunk, implied by weights, or given.
 
 Regimes pay as a model of risk and cost as a source of means: EM selects regimes so that their means
 differ. So means are an input of their own. An estimator of means reads what the window says and
@@ -29,7 +29,7 @@ LARGEST_MEAN = 0.5
 
 @dataclass(frozen=True, eq=False)
 class MeanInputs:
-    """What a window says of means. Excess returns are simple, per period, over cash.
+    """Sample means of a window; excess returns are simple, per period, over cash.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class MeanInputs:
 
 
 class MeanEstimator(Protocol):
-    """From what a window says of means to the means that an optimizer is given."""
+    """Estimator of the means that an optimizer uses, from those of a window."""
 
     def means(self, inputs: MeanInputs) -> Floats:
         """Mean excess return per period, shape (n_regimes, n_assets)."""
@@ -224,7 +224,7 @@ class EquilibriumMeans:
 
 @dataclass(frozen=True)
 class GivenMeans:
-    """Means of one's own, the same in every regime and at every date.
+    """Means given by the user, the same in every regime and on every date.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ class GivenMeans:
 
 
 def checked_means(estimator: MeanEstimator, inputs: MeanInputs) -> Floats:
-    """Means of an estimator, which may be a user's own.
+    """Means of an estimator, checked for shape and finiteness.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Regimes, scenarios and today's belief, estimated from what is known: shared by strategies.
+"""Estimation of regimes, scenarios and the present belief from a view of the market.
 
 An estimate depends on the rows of its window, the settings, the seed and the fit it started from,
 and on nothing else: not on which strategy asks, in which order or process. So strategies that
@@ -49,7 +49,7 @@ LimitMeans: TypeAlias = "Literal['same', 'zero'] | MeanEstimator"
 
 @dataclass(frozen=True, eq=False)
 class RegimeEstimator:
-    """How regimes and scenarios are estimated from what is known.
+    """Settings by which regimes and scenarios are estimated from a view.
 
     Regimes are those of the market's factors, assets follow them through a factor model, fitted to
     the rows on which each was quoted and leaving out those not quoted today; without factors the
@@ -160,12 +160,12 @@ class RegimeEstimator:
         return replace(estimate, scenarios=self._with_means(estimate.scenarios, inputs))
 
     def drivers(self, view: View) -> tuple[pd.DataFrame, Ints]:
-        """Log returns of whole periods of what the regimes are fitted to; see `periods`."""
+        """Regime variables: log returns over whole periods, see `periods`."""
         table = view.log_returns if view.factors is None else view.factors
         return periods(table, self._rows(view), self.period)
 
     def followers(self, view: View) -> pd.DataFrame:
-        """Log returns of whole periods of the assets quoted today; NaN where they were not."""
+        """Asset returns: log returns over whole periods of assets quoted today; NaN for gaps."""
         known = view.log_returns.where(view.quoted.loc[view.returns.index])
         table, _ = periods(known.loc[:, view.quoted.iloc[-1]], self._rows(view), self.period)
         return table
@@ -266,7 +266,7 @@ class RegimeEstimator:
         return RegimeEstimate(self, view.date, start, fit, scenarios)
 
     def _per_sequence(self) -> GaussianRegimes:
-        """Overlapping sequences repeat each row `period` times: a regime needs as many more."""
+        """Fit settings for overlapping sequences, in which each row occurs `period` times."""
         count = self.regimes.min_count
         if count is None:
             return self.regimes
@@ -275,7 +275,7 @@ class RegimeEstimator:
 
 @dataclass(frozen=True, eq=False)
 class RegimeEstimate:
-    """What was estimated on a date.
+    """Regimes and scenarios estimated on a date.
 
     Attributes
     ----------
@@ -339,7 +339,7 @@ class RegimeEstimate:
 
 
 def check_means(name: str, value: object, words: tuple[str, ...] = ()) -> None:
-    """Refuse what estimates no means.
+    """Check that an object is a `MeanEstimator`.
 
     Raises
     ------

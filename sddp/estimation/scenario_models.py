@@ -1,4 +1,4 @@
-"""What a multi-stage strategy needs of an estimate, and scenarios of one's own as one.
+"""Protocols of scenario estimates, and an estimator from a user's own function.
 
 `RegimeEstimator` is the package's own `ScenarioEstimator`. Another model of scenarios, regimes or
 returns is an object with the same methods, or a function given to `GivenScenarios`.
@@ -26,7 +26,7 @@ class ScenarioEstimate(Protocol):
 
     @property
     def date(self) -> pd.Timestamp:
-        """Of the last row that was used."""
+        """Date of the last row used."""
         ...
 
     @property
@@ -41,7 +41,7 @@ class ScenarioEstimate(Protocol):
 
     @property
     def scenarios(self) -> MarkovScenarios:
-        """Of the assets that can be held; others are sold."""
+        """Scenarios of the assets that may be held; others are sold."""
         ...
 
     def belief(self, view: View) -> Floats:
@@ -60,7 +60,7 @@ class ScenarioEstimate(Protocol):
 
 
 class ScenarioEstimator(Protocol):
-    """From what is known to scenarios of a multi-stage policy.
+    """Estimator of the scenarios of a multi-stage policy from a view.
 
     An estimate depends on the view (and on `start`) alone: it is made again where a run is
     continued. Settings are plain, as of a dataclass, so that results can be found again.
@@ -88,7 +88,7 @@ class ScenarioEstimator(Protocol):
 
 @dataclass(frozen=True)
 class GivenScenarios:
-    """Scenarios of one's own, from a function of what is known: a `ScenarioEstimator`.
+    """`ScenarioEstimator` from a user's function of the view.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class GivenScenarios:
 
 @dataclass(frozen=True, eq=False)
 class GivenEstimate:
-    """What a function gave on a date; a `ScenarioEstimate`."""
+    """`ScenarioEstimate` returned by a user's function on a date."""
 
     estimator: GivenScenarios
     date: pd.Timestamp
@@ -234,11 +234,11 @@ class RollingEstimate:
 
     @property
     def due(self) -> bool:
-        """Whether the next decision wants a new estimate."""
+        """Whether the next decision needs a new estimate."""
         return self.estimate is None or self.age >= self.refit_every
 
     def renewed(self, view: View) -> ScenarioEstimate:
-        """The estimate that follows on the one in use; nothing is changed until `adopt`."""
+        """New estimate, started from the one in use; it takes effect with `adopt`."""
         start = None if self.estimate is None else self.estimate.fit
         return self.estimator.estimate(view, start=start)
 
@@ -270,7 +270,7 @@ class RollingEstimate:
         }
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
-        """Go on from a checkpoint; the estimate then in use is found or made again."""
+        """Resume from a checkpoint; the estimate in use then is cached or computed again."""
         start = None if state["start"] is None else Fit.from_plain(state["start"])
         then = view.until(pd.Timestamp(state["estimated_on"]))
         self.adopt(self.estimator.estimate(then, start=start))

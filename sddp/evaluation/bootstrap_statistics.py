@@ -1,4 +1,4 @@
-"""Statistics of resampled rows, with the influence of each block: what studentizing needs.
+"""Bootstrap statistics with their influence functions, by which draws are studentized.
 
 An estimator maps a table of rows, shape (n_rows, k), and `Blocks` to an `Estimate` per column. The
 sum of a statistic's influence function over a block says how far the block moves it; the data
@@ -38,7 +38,7 @@ def mean(rows: Floats, blocks: Blocks) -> Estimate:
 
 
 def log_deviation(rows: Floats, blocks: Blocks) -> Estimate:
-    """Logarithm of the standard deviation (ddof 1): its law is nearer to normal than its own."""
+    """Logarithm of the standard deviation (ddof 1), closer to normal than the deviation."""
     _, deviations, _, squares = _moments(rows, blocks)
     with np.errstate(divide="ignore"):
         values = np.log(deviations)

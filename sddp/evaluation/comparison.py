@@ -1,4 +1,4 @@
-"""Which of two policies is better, and when more scenarios or states no longer pay.
+"""Tests between policies, and rules for choosing numbers of scenarios and states.
 
 Policies are compared on the same paths (common random numbers), so all tests are paired. Two
 questions are kept apart: "is there a difference?" (a t-test; the paper's authors stop where it
@@ -84,7 +84,7 @@ def compare_paired(
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a rule chose, and why.
+    """Choice of a rule with the tests behind it.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Selection:
 
 
 def smallest_stable(wealth: Mapping[int, ArrayLike], *, level: float = 0.05) -> Selection:
-    """Choose the smallest size whose step to the next makes no difference that a test can see.
+    """Choose the smallest size from which the next larger one does not differ significantly.
 
     The rule by which the paper's authors chose the number of scenarios: two-sided paired t-tests
     of terminal wealth between consecutive sizes, on the same paths. It takes the scenarios as
@@ -131,7 +131,7 @@ def smallest_stable(wealth: Mapping[int, ArrayLike], *, level: float = 0.05) -> 
 def smallest_not_worse(
     wealth: Mapping[int, ArrayLike], reference: ArrayLike, *, level: float = 0.05
 ) -> Selection:
-    """Choose the smallest candidate that a test does not find worse than a reference.
+    """Choose the smallest candidate that is not significantly worse than a reference.
 
     The rule by which the paper's authors chose the number of Markov states: one-sided paired
     t-tests against the dynamic program, on the same paths.
@@ -217,7 +217,7 @@ def compare_draws(
     """
     margin = share * gain
     if not (np.isfinite(margin) and margin > 0.0):
-        raise ModelError(f"share = {share} of gain = {gain} is no positive margin")
+        raise ModelError(f"share = {share} of gain = {gain}: must be a positive margin")
     if not 0.0 < level < 0.5:
         raise ModelError(f"level = {level}; give a number between 0 and 1/2")
     differences = _draw_differences(first, second)

@@ -1,4 +1,4 @@
-"""The Sharpe ratio of the best of many trials, deflated.
+"""Deflated Sharpe ratio: a Sharpe ratio given how many variants were tried.
 
 Whoever tries many variants and shows the best one shows luck too. Bailey and Lopez de Prado, "The
 deflated Sharpe ratio: correcting for selection bias, backtest overfitting and non-normality",

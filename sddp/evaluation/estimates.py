@@ -151,6 +151,6 @@ def finite_vector(values: ArrayLike, name: str) -> Floats:
 
 
 def check_share(value: float, name: str) -> None:
-    """Refuse what is not between 0 and 1."""
+    """Check that a number lies between 0 and 1."""
     if not 0.0 < value < 1.0:
         raise ModelError(f"{name} = {value}; give a number between 0 and 1")

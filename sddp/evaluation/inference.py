@@ -1,4 +1,4 @@
-"""How sure a backtest's numbers are: bootstrap intervals and tests of differences.
+"""Bootstrap intervals for the metrics of a backtest, and tests of differences.
 
 Realized returns are resampled in blocks (`sddp.simulation.resampling`), the same rows for every
 strategy. Each statistic is studentized: a draw's deviation from the estimate is divided by the
@@ -96,7 +96,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """How to resample.
+    """Settings of the bootstrap.
 
     Parameters
     ----------
@@ -363,7 +363,7 @@ def _block_length(influence: Floats) -> float:
 
 
 def _ratio(deviations: Floats, errors: Floats) -> Floats:
-    """Deviation over error: 0 for none at all; infinite where a draw has no error or no value.
+    """Deviation over standard error: 0 without deviation, infinite without error or value.
 
     An infinite deviation widens the interval: a draw without spread speaks for nothing.
     """
@@ -402,7 +402,7 @@ def _interval_table(
 
 
 def _reasons(metric: _Metric, drawn: _Bootstrap) -> list[str]:
-    """Why there would be no interval."""
+    """Reasons for which an interval is not computed."""
     if len(metric.rows) < metric.fewest:
         return [f"fewer than {metric.fewest} periods"] * len(drawn.estimates)
     words = {True: "hangs on too few periods", False: "returns do not vary"}

@@ -32,7 +32,7 @@ COUNT_ROUNDING = 1e-9
 
 
 class Drawdown(NamedTuple):
-    """A fall from a peak.
+    """Drawdown from a peak: depth and dates.
 
     `depth` is the lowest ``W / peak - 1`` (0 or negative), `peak` the last date on the peak,
     `trough` the first at the lowest point, and `recovery` the first date on which the peak is
@@ -216,7 +216,7 @@ def hit_rate(returns: ArrayLike) -> float:
 
 
 def per_year(amounts: pd.Series[float]) -> float:
-    """Sum of what happens at the rows (turnover, relative costs) over calendar years."""
+    """Sum over rows (of turnover, relative costs) per calendar year."""
     n_periods = len(amounts) - 1
     return float(amounts.sum()) / n_periods * periods_per_year(pd.DatetimeIndex(amounts.index))
 

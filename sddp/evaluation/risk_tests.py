@@ -82,7 +82,7 @@ def unconditional_coverage(exceeded: ArrayLike, *, confidence: float) -> Likelih
 
 
 def independence(exceeded: ArrayLike) -> LikelihoodRatio:
-    """Whether a violation makes another one in the next period more likely (Christoffersen 1998).
+    """Test that violations are independent from one period to the next (Christoffersen 1998).
 
     Hypothesis: violations have the same probability after a violation as after none, whatever it
     is. The alternative is a first-order Markov chain. Chi-squared with one degree of freedom; NaN
@@ -98,7 +98,7 @@ def independence(exceeded: ArrayLike) -> LikelihoodRatio:
 
 
 def conditional_coverage(exceeded: ArrayLike, *, confidence: float) -> LikelihoodRatio:
-    """Both at once: the sum of the two statistics, chi-squared with two degrees of freedom."""
+    """Joint test of coverage and independence: sum of both statistics, chi-squared(2)."""
     statistic = (
         unconditional_coverage(exceeded, confidence=confidence).statistic
         + independence(exceeded).statistic
@@ -115,7 +115,7 @@ def shortfall_test(
     rng: Rng,
     n_draws: int = 10_000,
 ) -> ShortfallTest:
-    """Whether the CVaR was understated (Acerbi and Szekely, Backtesting expected shortfall, 2014).
+    """Test that the CVaR was not understated (Acerbi and Szekely 2014).
 
     With I marking violations of the VaR and N their number, ``Z1 = 1 - sum(I L / CVaR) / N`` looks
     at how bad violations were, and ``Z2 = 1 - sum(I L / CVaR) / (n (1 - c))`` at how many there

@@ -1,4 +1,4 @@
-"""Decisions taken on sampled scenarios under the law that the scenarios stand for.
+"""Risk of decisions under the true law from which their scenarios were sampled.
 
 A limit on CVaR that holds on a sample need not hold under the law behind it. These say by how much
 decisions break the true limit, and move them towards cash until they keep it.

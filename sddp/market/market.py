@@ -1,4 +1,4 @@
-"""`Market`: the only door to data, and `View`: what is known on a date, nothing later."""
+"""`Market`: checked data; `View`: the part of it that is known on a date."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class View:
         return frozen_table(logs, self.returns.index, self.assets)
 
     def until(self, date: pd.Timestamp) -> View:
-        """The part of this view that was known on an earlier date."""
+        """View of an earlier date."""
         n_rows = int(self.dates.searchsorted(date, side="right"))
         dates = self.dates[:n_rows]
 
@@ -355,7 +355,7 @@ def _assemble(
 
 
 def _seasoned(priced: pd.DataFrame, n_rows: int) -> pd.DataFrame:
-    """Where an asset had a price on each of the last rows; none is missed before the first row."""
+    """Whether an asset had a price on each of the last `n_rows` rows."""
     if isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < 1:
         raise ModelError(f"minimum_history = {n_rows!r}; give a whole number of rows, at least 1")
     if n_rows == 1:
@@ -418,6 +418,6 @@ def _frozen(view: View) -> View:
 
 
 def _with_first_return(view: View) -> View:
-    """A market of returns knows that of its first row too: its prices start from 1."""
+    """Add the first return, which a market built from returns knows (prices start at 1)."""
     first = view.prices.iloc[:1] - 1.0
     return replace(view, returns=pd.concat([first, view.returns]))

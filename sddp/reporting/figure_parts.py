@@ -1,4 +1,4 @@
-"""What the figures of a backtest share: panels, lines, areas, axes and legends."""
+"""Shared parts of the figures of a backtest: panels, lines, areas, axes, legends."""
 
 from __future__ import annotations
 

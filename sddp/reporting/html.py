@@ -1,4 +1,4 @@
-"""The page of a backtest: one HTML file that needs nothing beside itself."""
+"""HTML page of a backtest: one self-contained file."""
 
 from __future__ import annotations
 

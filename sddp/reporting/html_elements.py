@@ -1,4 +1,4 @@
-"""What a page is made of: tables, pictures and facts in sections, and how numbers are written."""
+"""Elements of a page: sections, tables, pictures, facts, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NBSP, MINUS, ABSENT = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, what it shows in a sentence or two, and in words for those who cannot see it."""
+    """A figure with its caption and its text alternative."""
 
     name: str
     figure: Figure
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell, and what stands beneath it in small print."""
+    """Text of a table cell with a detail in small print beneath."""
 
     text: str
     detail: str = ""
@@ -65,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what they are."""
+    """List of names and values under a heading."""
 
     heading: str
     pairs: Sequence[tuple[str, str]]
@@ -89,7 +89,7 @@ class Section:
 
 
 def render(title: str, lead: str, caveats: Sequence[str], sections: Sequence[Section]) -> str:
-    """HTML page that needs nothing beside itself; all text is escaped."""
+    """Render a self-contained HTML page; all text is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sddp.reporting"),
         autoescape=True,
@@ -102,7 +102,7 @@ def render(title: str, lead: str, caveats: Sequence[str], sections: Sequence[Sec
 
 
 def _image(picture: Picture) -> dict[str, Any]:
-    """Source and pixels of a picture, as it stands on the page."""
+    """Data URL and size in pixels of a picture."""
     drawn = picture.png()
     # matplotlib rounds a size that falls between two pixels by its version: ask the file.
     width, height = Image.open(io.BytesIO(drawn)).size

@@ -27,7 +27,7 @@ Intervals = Mapping[tuple[str, str], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Measure:
-    """How a column of numbers is headed and written."""
+    """Header and number format of a column."""
 
     label: str
     text: Callable[[float], str]
@@ -105,7 +105,7 @@ ELSEWHERE = {"confidence", "execution", "drawdown_peak", "drawdown_trough", "dra
 def metric_tables(
     summary: pd.DataFrame, intervals: Intervals, benchmark: str | None
 ) -> list[Table]:
-    """The summary in groups; what belongs to none of them is in a table of its own.
+    """Tables of the summary by group; ungrouped metrics get a table of their own.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def reasons(table: pd.DataFrame) -> list[str]:
 
 
 def forecast_table(forecasts: pd.DataFrame) -> Table:
-    """Promised and realized CVaR against the limit.
+    """Forecast and realized CVaR against the limit.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def tests_table(tests: pd.DataFrame) -> Table:
 
 
 def decision_table(logs: Mapping[str, pd.DataFrame]) -> Table:
-    """How much work the models' decisions were, and how often they failed."""
+    """Effort and failures of the models' decisions."""
     rows = [
         Row(
             str(name),

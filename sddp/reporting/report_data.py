@@ -130,7 +130,7 @@ class ReportData:
 
 
 def collect(result: BacktestResult, options: ReportOptions, rng: Rng | None) -> ReportData:
-    """Everything a page shows; without `rng` no intervals and no tests.
+    """Compute everything a report shows; without `rng` no intervals and no tests.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Returns that a factor predicts: ``log return = a_r + B_r z + e_r``, ``z' = a_z + B_z z + e_z``.
+"""Predictive autoregression: ``log return = a_r + B_r z + e_r``, ``z' = a_z + B_z z + e_z``.
 
 The process of Brown and Smith (2011) and of the paper's first study. Timing: ``z_t`` is known
 when date t decides; the return it predicts is earned over ``(t, t+1]`` and known at ``t+1``,
@@ -27,7 +27,7 @@ ROUNDING = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class ReturnAutoregression:
-    """The joint law of log returns and of the factors that predict them.
+    """Joint law of log returns and the factors that predict them.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ LARGEST_FALL = 1e-6
 
 
 class _History(ConvergenceMonitor):  # type: ignore[misc]
-    """hmmlearn's monitor, which raises where the original writes to a logger."""
+    """Convergence monitor of hmmlearn that raises instead of logging."""
 
     def report(self, log_prob: float) -> None:
         if self.history and log_prob < self.history[-1] - LARGEST_FALL:
@@ -38,7 +38,7 @@ class _History(ConvergenceMonitor):  # type: ignore[misc]
 
 
 class _PenalizedHMM(GaussianHMM):  # type: ignore[misc]
-    """GaussianHMM whose monitor sees the penalized likelihood, which is what its steps raise."""
+    """GaussianHMM whose monitor receives the penalized likelihood."""
 
     penalty: Callable[[Floats], float]
 

@@ -86,7 +86,7 @@ class FittedFactorModel:
 
 @dataclass(frozen=True)
 class FactorModel:
-    """How to fit a linear factor model.
+    """Settings of a linear factor model.
 
     Parameters
     ----------

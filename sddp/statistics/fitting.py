@@ -1,4 +1,4 @@
-"""Search over starts of EM: standardize, climb from each, judge, choose, reduce."""
+"""Fit of a hidden Markov model from several starts of EM."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _check_dependence(correlation: Floats, table: Table) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Criteria:
-    """When a start counts as degenerate.
+    """Criteria by which a start is discarded as degenerate.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class Criteria:
     min_eigenvalue_ratio: float
 
     def complaint(self, count: float, ratio: float) -> str:
-        """Why to discard a start, or the empty string."""
+        """Reason to discard a start; empty if it is usable."""
         if count < self.min_count:
             return f"a regime of {count:.1f} expected rows, fewer than {self.min_count:g}"
         if ratio < self.min_eigenvalue_ratio:
@@ -135,7 +135,7 @@ class Criteria:
 
 @dataclass(frozen=True, eq=False)
 class Climb:
-    """The end of one start, regimes sorted, likelihoods in the units of the observations."""
+    """Result of one start with sorted regimes, likelihoods in the units of the observations."""
 
     n_states: int
     start: int
@@ -147,11 +147,11 @@ class Climb:
 
     @property
     def penalized_log_likelihood(self) -> float:
-        """What EM climbs, and what the choice among starts is made by."""
+        """Penalized log-likelihood, which EM maximizes and by which a start is chosen."""
         return self.log_likelihood + self.penalty
 
     def log_row(self) -> dict[str, object]:
-        """What the fit log says of this start."""
+        """Row of the fit log for this start."""
         return {
             "iterations": len(self.result.history),
             "converged": self.result.converged,
@@ -165,7 +165,7 @@ class Climb:
 
 @dataclass(frozen=True, eq=False)
 class FitProblem:
-    """Data and rules of one fit.
+    """Data and settings of one fit.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class FitProblem:
     overlap: int = 1
 
     def require_rows(self, n_states: int) -> None:
-        """Refuse more regimes than the rows can carry.
+        """Check that there are enough rows for the number of regimes.
 
         Raises
         ------

@@ -71,7 +71,7 @@ class EMSettings:
 
 @dataclass(frozen=True, eq=False)
 class EMResult:
-    """Where one start ended.
+    """Result of EM from one start.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class EMResult:
 
 
 class DegenerateStart(Exception):
-    """EM left the space of usable models; the text says how."""
+    """EM ended in a degenerate model; the message says how."""
 
 
 def log_densities(observations: Floats, means: Floats, covariances: Floats) -> Floats:

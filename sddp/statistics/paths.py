@@ -19,7 +19,7 @@ Pairing = Literal["same date", "predicted"]
 
 @dataclass(frozen=True, eq=False)
 class Shocks:
-    """Finitely many weighted shocks of one period, in the place of their joint normal law.
+    """Weighted scenarios of the shocks of one period.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Shocks:
                 "give (n_points, n_assets) and (n_points, n_factors)"
             )
         if not (np.isfinite(growth).all() and np.isfinite(factors).all()):
-            raise DataError("growth or factors holds a number that is not finite")
+            raise DataError("growth and factors must hold finite numbers")
         p = checked_probabilities(self.probabilities, len(growth), "shocks")
         object.__setattr__(self, "growth", growth)
         object.__setattr__(self, "factors", factors)
@@ -86,7 +86,7 @@ class ReturnPaths:
         return excess
 
     def observations(self, pairing: Pairing) -> Floats:
-        """Log returns and factor side by side, what a model of regimes is fitted on.
+        """Log returns and factors side by side, as a regime model is fitted on them.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ def simulate_regimes(
     n_periods: int,
     rng: Rng,
 ) -> RegimePaths:
-    """Draw paths.
+    """Draw independent paths of regimes and returns.
 
     Parameters
     ----------

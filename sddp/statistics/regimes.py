@@ -261,7 +261,7 @@ class FittedRegimes(Regimes):
 
 @dataclass(frozen=True)
 class GaussianRegimes:
-    """How to fit regimes: a hidden Markov model with full covariances, by several starts of EM.
+    """Settings of the fit: hidden Markov model with full covariances, EM from several starts.
 
     EM runs on standardized data. A weak prior, ``prior_observations`` rows of ``prior_scale``
     times the pooled covariance C of all rows, keeps covariances regular: the covariance of a

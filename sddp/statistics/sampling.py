@@ -210,7 +210,7 @@ def _location_and_root(mean: ArrayLike, covariance: ArrayLike, n: int) -> tuple[
             f"mean has shape {center.shape} and covariance {matrix.shape}; give (d,) and (d, d)"
         )
     if not (np.isfinite(center).all() and np.isfinite(matrix).all()):
-        raise DataError("mean or covariance holds a number that is not finite")
+        raise DataError("mean and covariance must hold finite numbers")
     if n < 1:
         raise DataError(f"n = {n}; draw at least one point")
     return center, _root(matrix)

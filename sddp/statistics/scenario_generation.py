@@ -1,4 +1,4 @@
-"""From fitted regimes to the scenarios that optimization reads."""
+"""Scenarios of asset returns from fitted regimes."""
 
 from __future__ import annotations
 

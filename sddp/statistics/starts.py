@@ -1,4 +1,4 @@
-"""Starting points of EM: a new kind is one more function in `KINDS`.
+"""Starting points of EM; to add a kind, add a function to `KINDS`.
 
 Observations are standardized here (mean 0, variance 1 per column).
 """

@@ -1,4 +1,4 @@
-"""Reading of observations: a DataFrame or array becomes a checked float table."""
+"""Checked tables of observations from a DataFrame or array."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Table:
     rows: pd.Index | None
 
     def column(self, position: int) -> str:
-        """Word for one column in a message: its name, or its number."""
+        """Name of a column in messages."""
         return repr(self.names[position]) if self.names else str(position)
 
     def row(self, position: int) -> str:
-        """Word for one row in a message: its label, or its number."""
+        """Name of a row in messages."""
         return str(position if self.rows is None else self.rows[position])
 
 
 def read_table(data: TableLike, argument: str, *, gaps: bool = False) -> Table:
-    """Read `data`, which messages call `argument`; with `gaps` an entry may be NaN.
+    """Check a table of observations; `argument` is its name in messages, `gaps` allows NaN.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_table(data: TableLike, argument: str, *, gaps: bool = False) -> Table:
 def check_columns(
     table: Table, names: Sequence[Hashable] | None, n_columns: int, argument: str
 ) -> None:
-    """Refuse a table whose columns are not those of an earlier fit.
+    """Check that the columns are those of an earlier fit.
 
     Raises
     ------
@@ -127,17 +127,17 @@ def _row_labels(data: TableLike) -> pd.Index | None:
 
 
 def finite_array(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
-    """Array of finite numbers of a shape, read only; anything else is refused by name."""
+    """Read-only array of finite numbers of a given shape."""
     array = read_only(values)
     if array.shape != shape:
         raise DataError(f"{name} has shape {array.shape}; means asks for {shape}")
     if not np.isfinite(array).all():
-        raise DataError(f"{name} holds a number that is not finite")
+        raise DataError(f"{name} must hold finite numbers")
     return array
 
 
 def check_positive_definite(covariances: Floats) -> None:
-    """Refuse covariances of which one is not symmetric and positive definite."""
+    """Check that covariances are symmetric and positive definite."""
     for k, covariance in enumerate(covariances):
         asymmetry = np.abs(covariance - covariance.T).max()
         if asymmetry > 1e-10 * np.abs(covariance).max() or np.linalg.eigvalsh(covariance)[0] <= 0.0:

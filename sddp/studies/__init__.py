@@ -1,1 +1,1 @@
-"""What many runs share: where their results go and what is recorded about them."""
+"""Studies: tasks that resume, folders of results, run records, random streams."""

@@ -1,4 +1,4 @@
-"""A folder of results that is replaced as a whole: the old run's files or the new one's.
+"""Folder of results that is replaced as a whole.
 
 New files are written to a folder beside the old one, which takes its place once the run is
 complete. A run that fails, is interrupted or is killed leaves the old folder as it was.
@@ -129,7 +129,7 @@ def _beside(target: Path, what: str) -> Path:
 
 
 def _mend(target: Path) -> None:
-    """Clear away what a killed process has left beside a folder."""
+    """Remove leftovers of a killed process beside a folder."""
     for what in ("old", "new"):
         for left in sorted(target.parent.glob(f".{target.name}.{what}-*-*")):
             process = left.name.split("-")[-2]

@@ -1,4 +1,4 @@
-"""How far a study is, from one process for all that work on it."""
+"""Progress of a study whose runs work in several processes."""
 
 from __future__ import annotations
 

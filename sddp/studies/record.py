@@ -1,4 +1,4 @@
-"""What every run leaves behind: a folder of results with `run.json` beside them."""
+"""Run record: a folder of results with `run.json`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class RunFiles:
 
 
 class Run(RunFiles):
-    """One run: its folder, its clock, its inputs. Inside a ``with`` block.
+    """Record of one run: folder, duration, inputs; used as a context manager.
 
     What is written goes to a folder beside the one that is named, and takes its place at
     `finish`: a run that does not come to its end leaves the results of the last one.

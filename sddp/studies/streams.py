@@ -1,4 +1,4 @@
-"""Random numbers of a study: a stream for each purpose, whatever else is run."""
+"""Random streams of a study, one for each purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def stream(seed: int, purpose: IntEnum, number: int = 0) -> np.random.Generator:
-    """Random numbers for a purpose, the same wherever they are asked for."""
+    """Random generator of a purpose and a number."""
     return np.random.default_rng(seed_of(seed, purpose, number))
 
 

@@ -1,4 +1,4 @@
-"""Tasks of a study: done in parallel, and each finished answer kept, so that none is done twice."""
+"""Pool of tasks of a study: run in parallel, each answer stored, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Task(NamedTuple):
 
 @dataclass
 class TaskPool:
-    """Where tasks are done.
+    """Runs tasks in parallel and stores their answers.
 
     The answers do not depend on the number of jobs, provided that each task draws its random
     numbers from a seed of its own.
@@ -96,7 +96,7 @@ class TaskPool:
 
 
 def _answered(folder: str | Path | None, task: Task) -> tuple[Any, float]:
-    """The answer to a task, looked up or worked out and kept; and the seconds that it took."""
+    """Answer of a task, read from the store or computed and stored; and its seconds."""
     if folder is None:
         return _worked_out(task)
     key = store_key(describe([task.work, task.about]))

@@ -89,10 +89,10 @@ def test_all_missing_keys_are_named_at_once():
     [
         (0, r"= 0; it must be at least 1"),
         (-2, r"= -2; it must be at least 1"),
-        (2.0, r"= 2\.0 is no integer"),
-        ("2", r"= '2' is no integer"),
-        (True, r"= True is no integer"),
-        (None, r"= None is no integer"),
+        (2.0, r"= 2\.0: must be an integer"),
+        ("2", r"= '2': must be an integer"),
+        (True, r"= True: must be an integer"),
+        (None, r"= None: must be an integer"),
     ],
 )
 def test_a_size_is_a_positive_integer(key, value, words):
@@ -115,7 +115,7 @@ def test_the_first_regime_is_one_of_them(value):
 
 @pytest.mark.parametrize("value", ["0", 0.0, True, None])
 def test_the_first_regime_is_an_integer(value):
-    with pytest.raises(DataError, match=r"k0 = .* is no integer"):
+    with pytest.raises(DataError, match=r"k0 = .*: must be an integer"):
         instance_from({**CONTENT, "k0": value})
 
 
@@ -126,8 +126,8 @@ def test_the_first_regime_is_an_integer(value):
         ({"K": 3}, r"r has shape \(2, 3, 2\), but K, S, N are \(3, 3, 2\)"),
         ({"S": 2}, r"r has shape \(2, 3, 2\), but K, S, N are \(2, 2, 2\)"),
         ({"r": [[0.1, 0.2]]}, r"r has shape \(1, 2\), but K, S, N are"),
-        ({"r": [[[0.1, 0.2], [0.3]], [[0.1, 0.2], [0.3, 0.4]]]}, r"r is no rectangular array"),
-        ({"r": {"a": 1.0}}, r"r is no rectangular array"),
+        ({"r": [[[0.1, 0.2], [0.3]], [[0.1, 0.2], [0.3, 0.4]]]}, r"r: must be a rectangular array"),
+        ({"r": {"a": 1.0}}, r"r: must be a rectangular array"),
         ({"x0": [1.0, 0.0]}, r"x0 has shape \(2,\); it needs 3 numbers"),
         ({"x0": 1.0}, r"x0 has shape \(\); it needs 3 numbers"),
         ({"x0": [[1.0, 0.0, 0.0]]}, r"x0 has shape \(1, 3\); it needs 3 numbers"),

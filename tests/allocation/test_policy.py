@@ -209,8 +209,8 @@ def test_a_decision_does_not_depend_on_what_was_asked_before():
         ({"regime": [0.5, 0.5]}, r"belief has shape \(2,\); give 3 numbers"),
         ({"regime": [0.5, 0.4, 0.0]}, r"belief sums to .*0\.9.*must sum to 1"),
         ({"regime": {"calm": 0.5}}, r"belief sums to .*0\.5.*must sum to 1"),
-        ({"regime": [1.5, -0.5, 0.0]}, r"holds a number that is no probability"),
-        ({"regime": [np.nan, 0.5, 0.5]}, r"holds a number that is no probability"),
+        ({"regime": [1.5, -0.5, 0.0]}, r"must contain numbers between 0 and 1"),
+        ({"regime": [np.nan, 0.5, 0.5]}, r"must contain numbers between 0 and 1"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )

@@ -304,7 +304,7 @@ def test_bad_arguments_are_rejected_in_words(market, options, error, words):
     [
         ({}, "strategies is empty"),
         ({7203: EqualWeight()}, r"strategies name 7203: must be text; give str\(7203\)"),
-        ({"s": EqualWeight}, r"strategies\['s'\] = .* is no object with decide"),
+        ({"s": EqualWeight}, r"strategies\['s'\] = .* must be an object with decide"),
         ({"s": "1/N"}, r"strategies\['s'\] = '1/N'"),
     ],
 )

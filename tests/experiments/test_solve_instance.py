@@ -142,7 +142,7 @@ def test_a_malformed_instance_says_why_on_standard_error(file):
     found = _run(file(gamma="a lot"))
     assert found.returncode != 0
     assert found.stdout == ""
-    assert "DataError: gamma = 'a lot' is no number" in found.stderr
+    assert "DataError: gamma = 'a lot': must be a number" in found.stderr
     assert "Traceback" not in found.stderr
 
 

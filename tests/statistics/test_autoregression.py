@@ -233,7 +233,7 @@ def test_bad_requests_are_named():
     ("arguments", "error", "words"),
     [
         ((np.ones((2, 3)), np.ones((3, 1))), DataError, r"growth has shape \(2, 3\)"),
-        ((np.full((2, 3), np.inf), np.ones((2, 1))), DataError, "not finite"),
+        ((np.full((2, 3), np.inf), np.ones((2, 1))), DataError, "must hold finite"),
         ((np.ones((2, 3)), np.ones((2, 1)), [0.5, 0.4]), ModelError, "sum to 0.9"),
     ],
 )

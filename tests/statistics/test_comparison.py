@@ -166,7 +166,7 @@ def test_the_gap_is_the_authors_formula():
             "first has 9 draws; 10",
         ),
         (lambda a: compare_draws(a, a, gain=0.1), DataError, r"first has shape \(10,\)"),
-        (lambda a: compare_draws(a, a, gain=0.0), ModelError, "no positive margin"),
+        (lambda a: compare_draws(a, a, gain=0.0), ModelError, "must be a positive margin"),
         (lambda a: compare_draws(a, a, gain=1.0, level=0.5), ModelError, "level = 0.5"),
         (lambda a: optimality_gap(a * 0, a), DataError, "not above initial_wealth = 1.0"),
         (lambda a: optimality_gap(a, a, confidence=1.0), ModelError, "confidence = 1.0"),

@@ -75,7 +75,7 @@ def test_viterbi_equals_hmmlearn():
         ({"transition_matrix": np.eye(2)}, r"transition_matrix has shape \(2, 2\)"),
         ({"transition_matrix": np.full((3, 3), 0.3)}, "transition_matrix .* sum to 1"),
         ({"start_probabilities": [1.5, -0.5, 0.0]}, "start_probabilities .* sum to 1"),
-        ({"means": np.full((3, 2), np.nan)}, "means holds a number that is not finite"),
+        ({"means": np.full((3, 2), np.nan)}, "means must hold finite numbers"),
         ({"covariances": np.zeros((3, 2, 2))}, r"covariances\[0\] is not symmetric and positive"),
         (
             {"variable_names": ["a", "a"]},

@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm, qmc, spearmanr
 
 from sddp.errors import DataError, ModelError
 from sddp.statistics import (
@@ -146,7 +146,7 @@ def test_a_semidefinite_covariance_keeps_its_plane(sampler):
         (MEAN[:2], [[1.0, 2.0], [2.0, 1.0]], 8, "not positive semidefinite: its least eig.* -1"),
         (MEAN[:2], [[1.0, 0.5], [0.2, 1.0]], 8, "not symmetric"),
         (MEAN[:2], COVARIANCE, 8, r"mean has shape \(2,\) and covariance \(3, 3\)"),
-        ([0.0, np.nan], np.eye(2), 8, "not finite"),
+        ([0.0, np.nan], np.eye(2), 8, "must hold finite"),
         (MEAN, COVARIANCE, 0, "n = 0; draw at least one"),
     ],
 )
@@ -158,8 +158,8 @@ def test_bad_laws_are_named_and_the_next_draw_works(sampler, mean, covariance, n
 
 def test_sobol_names_its_largest_dimension():
     with pytest.raises(DataError, match="21202 variables; Sobol numbers have 21201 at most"):
-        sampling._check_directions(21_202)
-    sampling._check_directions(21_201)
+        sampling._check_directions(21_202, qmc.Sobol.MAXDIM)
+    sampling._check_directions(21_201, qmc.Sobol.MAXDIM)
 
 
 @pytest.mark.parametrize("sampler", ALL)

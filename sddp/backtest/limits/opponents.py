@@ -1,4 +1,4 @@
-"""What a multi-stage policy is compared with, under the same limit and the same scenarios."""
+"""Benchmark strategies under the same limit and scenarios as the multi-stage policy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BINDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """What a decision is taken on.
+    """Inputs of a decision.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class LimitedOpponent(ABC):
         return without_unquoted(pd.Series(held / held.sum(), index=positions), view)
 
     def decision_log_table(self) -> pd.DataFrame:
-        """What was decided, by date.
+        """Decision log as a table by date.
 
         Returns
         -------
@@ -205,7 +205,7 @@ class LimitedOpponent(ABC):
         )
 
     def _forecast(self, situation: Situation, held: Floats) -> dict[str, Any]:
-        """What the model says of the next period."""
+        """Risk of the next period by the model."""
         wealth, ahead = float(situation.before.sum()), situation.ahead()
         trades = held[1:] - situation.before[1:]
         terms, limit = situation.terms, situation.limit

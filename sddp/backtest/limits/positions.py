@@ -1,4 +1,4 @@
-"""Between the assets of a market and those that scenarios know."""
+"""Mapping between the assets of a market and those of scenarios."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def money_of_known(
 
 
 def without_unquoted(weights: pd.Series[float], view: View) -> pd.Series[float]:
-    """Weights without the assets that are not quoted today: what they were given is cash."""
+    """Weights with those of unquoted assets moved to cash."""
     barred = set(view.assets[~view.quoted.to_numpy()[-1]])
     allowed = np.array([name not in barred for name in weights.index])
     if allowed.all():
