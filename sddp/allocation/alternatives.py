@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What a decision is compared with: keeping what is held, another limit, or being nearer.
-=======
-"""Alternatives to a decision: not trading, or another risk limit for this decision.
->>>>>>> 17b3e0e (State docstrings and errors in the words of the field)
+"""Alternatives to a decision: not trading, another risk limit, or a decision nearer to cash.
 
 All are valued by the policy's cuts, as the decision itself is: what follows is optimal trading
 under the limits that the policy was trained with.
