@@ -21,6 +21,7 @@ from sddp.simulation.equilibrium import (
     find_equilibrium,
     spectral_radius,
 )
+from sddp.simulation.herding import Cascade, Crowd, cascade_table, run_cascade
 from sddp.simulation.laws import (
     BootstrapLaw,
     CallableLaw,
@@ -40,6 +41,12 @@ from sddp.simulation.measures import (
     volatility_contributions,
 )
 from sddp.simulation.normal_laws import NormalLaw, StudentLaw
+from sddp.simulation.outcomes import (
+    CrowdedOutcomes,
+    gain_of_knowing_impact,
+    outcomes_with_others,
+    sliced_order,
+)
 from sddp.simulation.strategies import simulate_strategy
 from sddp.simulation.stress import (
     EPISODES,
@@ -67,7 +74,10 @@ __all__ = [
     "Agent",
     "BootstrapLaw",
     "CallableLaw",
+    "Cascade",
     "ConditionalMoments",
+    "Crowd",
+    "CrowdedOutcomes",
     "Equilibrium",
     "FixedWeights",
     "Impact",
@@ -84,27 +94,32 @@ __all__ = [
     "ShockedLaw",
     "SimulatedWealth",
     "StudentLaw",
+    "cascade_table",
     "compare_risk",
     "conditional_moments",
     "control_variate_mean",
     "crowding",
     "cvar_contributions",
     "find_equilibrium",
+    "gain_of_knowing_impact",
     "identical_agents_weights",
     "law_moments",
     "nearest_correlation",
     "nearest_covariance",
     "noisy_means",
+    "outcomes_with_others",
     "path_figures",
     "per_period",
     "replayed",
     "reverse_stress",
     "risk_figures",
+    "run_cascade",
     "settle",
     "shock_returns",
     "simulate_policy",
     "simulate_portfolio",
     "simulate_strategy",
+    "sliced_order",
     "spectral_radius",
     "standard_shocks",
     "stress_table",
