@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sddp.backtest import BacktestResult, MultistageStrategy, Study
+from sddp.cli.extras import can_draw, not_drawn
 from sddp.cli.output import filled
-from sddp.display.training_figures import bound_figure, terminal_wealth_figure
 from sddp.evaluation import summary
-from sddp.reporting import ReportOptions, allocation_figure, wealth_figure, write_html
-from sddp.reporting.figures import regime_figure
 from sddp.risk import weighted_cvar
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ HEADLINE = ("annualized_return", "volatility", "sharpe", "cvar")
 
 
 def write(record: Run, job: Job, study: Study) -> dict[str, Any]:
-    """Tables, figures and page of a finished walk-forward; returns the headline numbers."""
+    """Tables, and where they can be drawn figures and page; returns the headline numbers."""
     result, settings = study.result(), job.settings
     trained = _trained(job, study)
     decision_log = trained.decision_log_table()
@@ -47,7 +45,6 @@ def write(record: Run, job: Job, study: Study) -> dict[str, Any]:
     rng = np.random.default_rng(settings.seed).spawn(2)[1]
     paths = trained.policy.simulate(job.n_paths, rng=rng)
     terminal = paths.groupby(level="path")["wealth"].last().to_numpy()
-    _figures(record, job, result, trained, terminal)
     error = float(terminal.std(ddof=1) / np.sqrt(len(terminal))) if len(terminal) > 1 else None
     results = {
         "market": job.tables.described(),
@@ -61,7 +58,11 @@ def write(record: Run, job: Job, study: Study) -> dict[str, Any]:
         "notes": job.notes.lines,
         "warnings": {name: list(texts) for name, texts in study.warnings.items() if texts},
     }
-    _page(record, job, result, results)
+    if can_draw():
+        from sddp.cli import backtest_page
+
+        backtest_page.write_figures(record, job, result, trained, terminal)
+        backtest_page.write_page(record, job, result, results)
     return results
 
 
@@ -98,7 +99,9 @@ def text(job: Job, study: Study, results: Mapping[str, Any], out: str, width: in
         f"Last training: bound on expected wealth {results['bound']:.4f}, in-sample simulation "
         f"{results['simulated_mean']:.4f}" + ("." if error is None else f" +- {error:.4f}."),
         *(f"Warning ({name}): {said}" for name, texts in study.warnings.items() for said in texts),
-        f"Tables, figures, report.html and run.json: {out}",
+        f"Tables, figures, report.html and run.json: {out}"
+        if can_draw()
+        else f"Tables and run.json: {out}. {not_drawn('figures and report.html')}",
     ]
     shown = table.to_string(float_format=lambda value: f"{value:.4f}", line_width=width)
     return "\n".join([filled(before, width), shown, filled(after, width)])
@@ -114,46 +117,3 @@ def _trained(job: Job, study: Study) -> MultistageStrategy:
         warnings.simplefilter("ignore")  # those of the run were noted when it was run
         found.restore_policy(state, job.market.at(job.end))
     return found
-
-
-def _figures(
-    record: Run, job: Job, result: BacktestResult, trained: MultistageStrategy, terminal: Any
-) -> None:
-    settings, policy = job.settings, trained.policy
-    assert trained.training_log is not None
-    assert policy is not None
-    caveat = "; ".join(job.tables.caveats)
-    horizon = f"{settings.n_stages} periods of {settings.period} rows"
-    record.write_figure("bound", bound_figure(trained.training_log, initial_wealth=1.0))
-    record.write_figure(
-        "terminal_wealth",
-        terminal_wealth_figure(terminal, 1.0, policy.bound, settings.cvar_confidence, horizon),
-    )
-    note = f"{result.timing}; {caveat}" if caveat else result.timing
-    record.write_figure("wealth", wealth_figure(result.wealth, note))
-    record.write_figure("allocation", allocation_figure({SDDP: result.weights(SDDP)}))
-    beliefs = trained.decision_log_table().filter(like="regime")
-    record.write_figure("regimes", regime_figure(beliefs, _index(job), "equal-weighted prices"))
-
-
-def _index(job: Job) -> pd.Series[float]:
-    """Equal-weighted level of the assets through the backtest."""
-    prices = job.market.at(job.end).prices.loc[job.start :]
-    index: pd.Series[float] = (prices / prices.bfill().iloc[0]).mean(axis=1)
-    return index.rename("equal-weighted prices")
-
-
-def _page(record: Run, job: Job, result: BacktestResult, results: Mapping[str, Any]) -> None:
-    provenance = record.provenance()
-    told = {"Settings": provenance.pop("config"), "Run": provenance}
-    told["Data"] = {str(k + 1): line for k, line in enumerate(job.notes.lines)}
-    if results["warnings"]:
-        told["Warnings"] = results["warnings"]
-    write_html(
-        result,
-        record.out / "report.html",
-        title="Walk-forward of the multi-stage policy",
-        options=ReportOptions(detail=[SDDP], market=_index(job), period=job.settings.period),
-        caveats=job.tables.cautions,
-        provenance=told,
-    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
+from sddp.cli.extras import can_draw, not_drawn
 from sddp.cli.holdings import Holdings, read_holdings
 from sddp.cli.market_input import Notes, PriceTables, read_tables
 from sddp.cli.output import Result
@@ -90,7 +91,10 @@ def run(options: argparse.Namespace) -> Result:
         found = decision_report.data(decision, notes.lines)
         decision_report.write(record, decision, notes.lines)
         record.finish("complete", found)
-    files = f"orders.csv, decision.html, decision.json and run.json: {options.out}"
+    page = "decision.html, " if can_draw() else ""
+    files = f"orders.csv, {page}decision.json and run.json: {options.out}"
+    if not can_draw():
+        files += f"\n{not_drawn('decision.html')}"
     return Result(
         {**found, "out": options.out},
         lambda width: decision_report.text(decision, notes.lines, width) + f"\n{files}",
@@ -101,6 +105,7 @@ def _decide(
     options: argparse.Namespace, tables: PriceTables, held: Holdings, notes: Notes
 ) -> TodaysDecision:
     from sddp.backtest.today import decide_today
+    from sddp.errors import InfeasibleState
 
     if options.policy is not None:
         model, view = _loaded(options, tables, notes)
@@ -114,7 +119,14 @@ def _decide(
 
     prices = {str(name): float(price) for name, price in view.prices.iloc[-1].items()}
     money = held.in_money(prices, f"{view.date:%Y-%m-%d}")
-    decision = decide_today(model, view, pd.Series(money), lot=options.lot)
+    try:
+        decision = decide_today(model, view, pd.Series(money), lot=options.lot)
+    except InfeasibleState as error:
+        limit = model.policy.problem.model.cvar_limit
+        raise InfeasibleState(
+            f"--cvar-limit {limit}: no orders keep it from these holdings, now and later; selling "
+            "out costs more than it allows, or what cannot be sold risks more: give a larger limit"
+        ) from error
     if tables.kind == "returns":
         return replace(decision, orders=decision.orders.drop(columns=list(PER_SHARE)))
     return decision

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from sddp.backtest.today import TodaysDecision
+from sddp.cli.extras import can_draw
 from sddp.cli.output import as_json, filled
-from sddp.reporting.html_elements import Cell, Facts, Row, Section, Table, number, percent, render
 
 if TYPE_CHECKING:
     from sddp.studies.record import Run
@@ -27,7 +25,6 @@ SHOWN = {
 
 # Of columns that are no money; shares may be fractions of a coin.
 FORMATS = {"weight": "{:.1%}", "shares": "{:,.4f}"}
-DECIMALS = {"trade_shares": 4}
 
 
 def data(decision: TodaysDecision, notes: Sequence[str]) -> dict[str, Any]:
@@ -49,7 +46,7 @@ def data(decision: TodaysDecision, notes: Sequence[str]) -> dict[str, Any]:
         "limit_price": decision.limit_price,
         "regimes": {
             name: {"probability": share, "mean": mean, "volatility": volatility}
-            for name, share, mean, volatility in _regimes(decision)
+            for name, share, mean, volatility in regimes_of(decision)
         },
         "expected_wealth_at_horizon": decision.value,
         "expected_gain": decision.expected_gain,
@@ -96,7 +93,7 @@ def sentences(decision: TodaysDecision) -> list[str]:
         "Regime today: "
         + "; ".join(
             f"{name} {share:.1%} (mean {mean:+.2%}, volatility {volatility:.2%})"
-            for name, share, mean, volatility in _regimes(decision)
+            for name, share, mean, volatility in regimes_of(decision)
         )
         + f". In brackets the equal-weighted mean of the assets over one period ({period}).",
         f"Expected gain over {decision.n_stages} decisions: {_amount(decision.expected_gain)} "
@@ -129,7 +126,7 @@ def _limit(decision: TodaysDecision) -> str:
     )
 
 
-def _regimes(decision: TodaysDecision) -> list[tuple[str, float, float, float]]:
+def regimes_of(decision: TodaysDecision) -> list[tuple[str, float, float, float]]:
     """Name, probability today, mean and volatility of each regime."""
     table = decision.regimes
     columns = (decision.belief, table["mean"], table["volatility"])
@@ -156,71 +153,12 @@ def _not_trading(decision: TodaysDecision) -> str:
 
 
 def write(record: Run, decision: TodaysDecision, notes: Sequence[str]) -> None:
-    """``orders.csv``, ``decision.json`` and ``decision.html``."""
+    """``orders.csv``, ``decision.json``, and ``decision.html`` where pages can be written."""
     record.write_table("orders", decision.orders)
     (record.out / "decision.json").write_text(
         as_json(data(decision, notes)) + "\n", encoding="utf-8"
     )
-    (record.out / "decision.html").write_text(page(decision, notes), encoding="utf-8")
+    if can_draw():
+        from sddp.cli.decision_page import page
 
-
-def page(decision: TodaysDecision, notes: Sequence[str]) -> str:
-    """One HTML page that needs nothing beside itself."""
-    sections = [
-        Section("orders", "Orders", tables=[_orders(decision)], notes=sentences(decision)),
-        Section("regimes", "Regimes", tables=[_regime_table(decision)]),
-        Section("inputs", "Inputs", facts=[Facts("Prices and settings", _facts(notes))]),
-    ]
-    lead = (
-        f"Orders for {number(decision.wealth, 2)} of wealth, cost "
-        f"{number(decision.cost, 2)} ({percent(decision.cost / decision.wealth, 3)})."
-    )
-    title = f"Decision of {decision.date:%Y-%m-%d}"
-    return render(title, lead, list(decision.notes), sections)
-
-
-def _facts(notes: Sequence[str]) -> list[tuple[str, str]]:
-    """Notes by their first words, where a colon ends them."""
-    parted = [note.partition(": ") for note in notes]
-    return [(name, rest) if rest else ("Note", name) for name, _, rest in parted]
-
-
-def _orders(decision: TodaysDecision) -> Table:
-    names = [name for name in SHOWN if name in decision.orders]
-
-    def cells(row: pd.Series[float]) -> list[Cell]:
-        return [
-            Cell(
-                percent(row[name], 1)
-                if name == "weight"
-                else number(row[name], DECIMALS.get(name, 2))
-            )
-            for name in names
-        ]
-
-    rows = [Row(str(name), cells(row)) for name, row in decision.orders.iterrows()]
-    blank = [Cell("") for _ in names]
-    cash = dict(zip(names, blank, strict=True)) | {
-        "held": Cell(number(decision.cash_before, 2)),
-        "after": Cell(number(decision.cash_after, 2)),
-        "weight": Cell(
-            percent(decision.cash_after / (decision.cash_after + decision.orders["after"].sum()), 1)
-        ),
-    }
-    return Table(
-        "Money at the prices of the date; positive trades buy.",
-        ["asset", *(SHOWN[name] for name in names)],
-        [*rows, Row("cash", list(cash.values()))],
-    )
-
-
-def _regime_table(decision: TodaysDecision) -> Table:
-    rows = [
-        Row(name, [Cell(percent(share, 1)), Cell(percent(mean, 2)), Cell(percent(volatility, 2))])
-        for name, share, mean, volatility in _regimes(decision)
-    ]
-    return Table(
-        "Probability today, and the equal-weighted return of a period; calmest first.",
-        ["regime", "probability", "mean", "volatility"],
-        rows,
-    )
+        (record.out / "decision.html").write_text(page(decision, notes), encoding="utf-8")

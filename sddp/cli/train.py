@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
+from sddp.cli.extras import can_draw
 from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
 from sddp.cli.output import Result, filled, shown_iterations
 from sddp.cli.settings import Settings
@@ -48,7 +49,6 @@ def add_training_options(parser: argparse.ArgumentParser, *, out: str | None) ->
 
 def run(options: argparse.Namespace) -> Result:
     """Estimate, train, write."""
-    from sddp.display.training_figures import bound_figure
     from sddp.studies.record import Run
 
     tables = read_tables(options)
@@ -64,7 +64,10 @@ def run(options: argparse.Namespace) -> Result:
         assert log is not None
         model.save(record.out)
         record.write_table("training", log)
-        record.write_figure("bound", bound_figure(log, initial_wealth=1.0))
+        if can_draw():
+            from sddp.display.training_figures import bound_figure
+
+            record.write_figure("bound", bound_figure(log, initial_wealth=1.0))
         belief = model.belief(view)
         results = {
             "market": tables.described(),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sddp.backtest.today import TodaysDecision
-from sddp.cli import decision_report
+from sddp.cli import decision_page, decision_report
 from sddp.cli.output import as_json
 
 ODD = '<b>A&B</b> 100 % of "x" 🙂'
@@ -109,7 +109,7 @@ def test_the_json_object_holds_the_orders_and_no_nan():
 
 
 def test_the_page_shows_names_as_they_are_and_needs_nothing_beside_itself():
-    page = decision_report.page(decision(), ["a note"])
+    page = decision_page.page(decision(), ["a note"])
     texts: list[str] = []
     links: list[str] = []
 
