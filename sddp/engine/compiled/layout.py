@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.compiled.outcomes import ENTROPIC, IDENTITY, MATRIX, SCALE, TAIL
+from sddp.engine.compiled.outcomes import CHUNK, ENTROPIC, IDENTITY, MATRIX, SCALE, TAIL
 from sddp.engine.compiled.simplex import AT_LOWER, AT_UPPER
 from sddp.engine.compiled.tables import Stages
 from sddp.engine.model.graph import NodeName
@@ -23,6 +23,9 @@ from sddp.engine.subproblem.stage_lp import Movement
 from sddp.engine.value.cost_to_go import Outcomes
 from sddp.lp import Scaling
 from sddp.risk import AVaR, ConvexCombination, CVaR, Entropic, Expectation, RiskMeasure, WorstCase
+
+# Blocks of realizations along their first principal component.
+BLOCKS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,6 +369,7 @@ def _followers(problem: Problem, names: list[NodeName], known: Followers) -> dic
             positions[id(transition)] = len(maps)
             maps.append(transition)
     at = [positions[id(problem.stages[name].transition)] for name in names]
+    orders = [_spread(each) for each in maps]
     branches: list[int] = []
     branch_at, weight_at, risk_at = [0], [0], [0]
     weights: list[Floats] = []
@@ -374,7 +378,7 @@ def _followers(problem: Problem, names: list[NodeName], known: Followers) -> dic
         found = known.outcomes[name]
         if found is not None:
             branches.extend(number[child.name] for child in found.children)
-            weights.append(found.weights)
+            weights.append(_reordered(found, {id(m): o for m, o in zip(maps, orders, strict=True)}))
             terms.extend(risk_terms(known.risk[name]))
         branch_at.append(len(branches))
         weight_at.append(weight_at[-1] + (0 if found is None else len(found.weights)))
@@ -394,21 +398,56 @@ def _followers(problem: Problem, names: list[NodeName], known: Followers) -> dic
         "risk_parameter": np.array([term[2] for term in terms], dtype=float),
         "pool_at": pool_at,
         "node_transition": np.array(at),
-        "cumulated_at": np.cumsum([0, *(each.n_realisations for each in maps)]),
-        "cumulated": _joined([each.cumulated for each in maps]),
-        **_transitions(maps),
+        "neutral": np.array([int(type(known.risk[name]) is Expectation) for name in names]),
+        **_transitions(maps, orders),
     }
 
 
-def _transitions(maps: Sequence[StateMap]) -> dict[str, Any]:
-    kinds, sizes, at, rows_at, shift_at = [], [], [0], [0], []
+def _reordered(outcomes: Outcomes, orders: Mapping[int, Ints]) -> Floats:
+    """Weights of the outcomes, realizations of each child in the order of its transition."""
+    parts, start = [], 0
+    for child, _ in outcomes.pools:
+        n = child.transition.n_realisations
+        parts.append(outcomes.weights[start : start + n][orders[id(child.transition)]])
+        start += n
+    return np.concatenate([*parts, outcomes.weights[start:]])
+
+
+def _spread(transition: StateMap) -> Ints:
+    """An order of the realizations in which neighbors are alike.
+
+    Blocks of the first principal component, in each by the second one, there and back. Boxes
+    around neighbors are then small, and their active cuts often the same.
+    """
+    n = transition.n_realisations
+    if not isinstance(transition, ScaleMap) or n < 2 * BLOCKS:
+        return np.arange(n)
+    centered = transition.scale - transition.scale.mean(axis=0)
+    _, vectors = np.linalg.eigh(centered.T @ centered)
+    first = centered @ vectors[:, -1]
+    second = centered @ vectors[:, max(-2, -len(vectors))]
+    block = np.argsort(np.argsort(first, kind="stable"), kind="stable") * BLOCKS // n
+    return np.lexsort((np.where(block % 2 == 0, second, -second), block))
+
+
+def _transitions(maps: Sequence[StateMap], orders: Sequence[Ints]) -> dict[str, Any]:
+    kinds, shift_at = [], []
     data: list[Floats] = []
     rows: list[Floats] = []
     shifts: list[Floats] = []
+    prefixes: list[Floats] = []
+    boxes: list[Floats] = []
     n_shifts = 0
-    for transition in maps:
+    for transition, order in zip(maps, orders, strict=True):
+        prefix, box = np.zeros(0), np.zeros(0)
         if isinstance(transition, ScaleMap):
-            kind, by_component, by_realization = SCALE, transition.scale.T, transition.scale
+            scale, p = transition.scale[order], transition.probabilities[order]
+            kind, by_component, by_realization = SCALE, scale.T, scale
+            summed = np.cumsum(p[:, None] * np.hstack([scale, np.ones((len(p), 1))]), axis=0)
+            prefix = np.vstack([np.zeros(summed.shape[1]), summed])
+            parts = [scale, *(scale[i : i + CHUNK] for i in range(0, len(scale), CHUNK))]
+            ends = np.array([(part.min(axis=0), part.max(axis=0)) for part in parts])
+            box = np.stack([ends.sum(axis=1) / 2.0, np.diff(ends, axis=1)[:, 0] / 2.0], axis=1)
         elif isinstance(transition, IdentityMap):
             kind, by_component, by_realization = IDENTITY, np.zeros(0), np.zeros(0)
         else:
@@ -417,24 +456,31 @@ def _transitions(maps: Sequence[StateMap]) -> dict[str, Any]:
             full = stacked if isinstance(stacked, np.ndarray) else stacked.toarray()
             by_component = by_realization = full
         kinds.append(kind)
-        sizes.append(transition.n_realisations)
         data.append(np.ravel(by_component))
         rows.append(np.ravel(by_realization))
-        at.append(at[-1] + by_component.size)
-        rows_at.append(rows_at[-1] + by_realization.size)
+        prefixes.append(np.ravel(prefix))
+        boxes.append(np.ravel(box))
         shift_at.append(-1 if transition.shift is None else n_shifts)
         if transition.shift is not None:
-            shifts.append(np.ravel(transition.shift))
+            shifts.append(np.ravel(transition.shift[order]))
             n_shifts += transition.shift.size
+    sizes = [each.n_realisations for each in maps]
     return {
         "transition_kind": np.array(kinds, dtype=np.int64),
         "transition_size": np.array(sizes, dtype=np.int64),
-        "transition_at": np.array(at),
-        "transition_rows_at": np.array(rows_at),
+        "transition_at": np.cumsum([0, *(each.size for each in data)]),
+        "transition_rows_at": np.cumsum([0, *(each.size for each in rows)]),
         "transition_data": _joined(data),
         "transition_rows": _joined(rows),
+        "prefix_at": np.cumsum([0, *(each.size for each in prefixes)]),
+        "prefix": _joined(prefixes),
+        "box_at": np.cumsum([0, *(each.size for each in boxes)]),
+        "box": _joined(boxes),
         "shift_at": np.array(shift_at, dtype=np.int64),
         "shift": _joined(shifts),
+        "cumulated_at": np.cumsum([0, *sizes]),
+        "cumulated": _joined([each.cumulated for each in maps]),
+        "position": np.concatenate([np.argsort(order, kind="stable") for order in orders]),
     }
 
 

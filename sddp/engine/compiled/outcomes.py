@@ -11,9 +11,11 @@ IDENTITY, SCALE, MATRIX = 0, 1, 2
 TAIL, ENTROPIC = 0, 1
 
 # Realizations that are compared under the cuts together; a box around them rules cuts out.
-CHUNK = 128
+CHUNK = 64
 # Below this many cuts ruling out costs more than it saves.
 FEWEST_CUTS = 6
+# Outcomes of which the first bound of a tail is a quantile, and by how much it is rather too low.
+SAMPLE, SPREAD = 48, 1.3
 # Room for rounding in that comparison, relative to the terms.
 ROUNDING = 1e-13
 
@@ -24,7 +26,7 @@ def arrive(kind, E, d, data, at, shift, sh, u, x, live):
 
     Component ``live[l]`` of realization `e` is ``x[l * E + e]``. `data` holds the transition from
     place `at` on, scales component by component, matrices realization by realization; `shift`
-    holds ``b`` from `sh` on (-1: none).
+    holds ``b`` from `sh` on (-1: none). Of scales without it the components are told alone.
     """
     n_live = 0
     for i in range(d):
@@ -33,6 +35,8 @@ def arrive(kind, E, d, data, at, shift, sh, u, x, live):
         base = n_live * E
         live[n_live] = i
         n_live += 1
+        if kind == SCALE and sh < 0:
+            continue
         if kind == SCALE:
             for e in range(E):
                 x[base + e] = data[at + i * E + e] * u[i]
@@ -52,19 +56,16 @@ def arrive(kind, E, d, data, at, shift, sh, u, x, live):
 
 
 @kernel
-def contenders(x, E, first, last, n_live, slope, const, n, kept, middle, half):
-    """Rule out cuts that are the largest nowhere in the box around some realizations.
+def contenders(box, at, d, n_live, live, slope, const, n, kept, middle, half):
+    """Rule out cuts that are the largest nowhere in a box of scales, which begins at place `at`.
 
     There ``cut - good`` is at most its value in the middle of the box plus what each component can
-    add to it. `slope` holds `n_live` numbers for each of `n` cuts; positions of those left are
-    written to `kept`, their number is returned.
+    add to it. `slope` holds, for each of `n` cuts, its slope times the state component by
+    component, the `n_live` that are not zero; positions of those left are written to `kept`, their
+    number is returned.
     """
     for i in range(n_live):
-        least = greatest = x[i * E + first]
-        for e in range(first + 1, last):
-            v = x[i * E + e]
-            least, greatest = min(least, v), max(greatest, v)
-        middle[i], half[i] = (greatest + least) / 2.0, (greatest - least) / 2.0
+        middle[i], half[i] = box[at + live[i]], box[at + d + live[i]]
     good, best = 0, -np.inf
     for c in range(n):
         v = const[c]
@@ -86,55 +87,84 @@ def contenders(x, E, first, last, n_live, slope, const, n, kept, middle, half):
 
 
 @kernel
-def largest(x, E, n_live, live, slopes, consts, n, value, active, at, W):
-    """Largest of `n` cuts in each realization: `value` and `active` from place `at` on.
-
-    The cuts that matter nowhere are ruled out for all realizations, then for each chunk of them.
-    """
-    few = n < FEWEST_CUTS or E < FEWEST_CUTS
-    for c in range(n):
-        W.packed_const[c] = consts[c]
-        W.origin[c] = c
+def compare(
+    x, place, first, last, n_live, slope, const, origin, kept, n_kept, total, value, active, at
+):
+    """Largest of the cuts kept at realizations `first` to `last`, into `value` and `active`."""
+    n = last - first
+    for e in range(n):
+        value[at + first + e] = -np.inf
+    for k in range(n_kept):
+        c = kept[k]
+        for e in range(n):
+            total[e] = const[c]
         for i in range(n_live):
-            W.packed[c, i] = slopes[c, live[i]]
-    n_all = n
-    if not few:
-        n_all = contenders(
-            x, E, 0, E, n_live, W.packed, W.packed_const, n, W.kept, W.middle, W.half
-        )
+            w, base = slope[c, i], place[i] + first
+            for e in range(n):
+                total[e] += w * x[base + e]
+        cut = origin[c]
+        for e in range(n):
+            v, o = total[e], at + first + e
+            better = v > value[o]
+            active[o] = cut if better else active[o]
+            value[o] = v if better else value[o]
+
+
+@kernel
+def largest(S, W, t, n_live, u, slopes, consts, n, at):
+    """Largest of `n` cuts in each realization of transition `t`: from place `at` of ``W.value``.
+
+    Scales are multiplied by the slopes of the cuts times the state, and cuts that matter nowhere
+    are ruled out, for all realizations and for each chunk of them; other transitions have their
+    arrivals in ``W.arrived``.
+    """
+    E, d = S.transition_size[t], len(u)
+    packed, const, origin, kept, live, place = (
+        W.packed, W.packed_const, W.origin, W.kept, W.live, W.place
+    )  # fmt: skip
+    scaled = S.transition_kind[t] == SCALE and S.shift_at[t] < 0
+    x = S.transition_data if scaled else W.arrived
+    for i in range(n_live):
+        place[i] = S.transition_at[t] + live[i] * E if scaled else i * E
+    for c in range(n):
+        const[c], origin[c] = consts[c], c
+        for i in range(n_live):
+            packed[c, i] = slopes[c, live[i]] * (u[live[i]] if scaled else 1.0)
+    n_all, box = n, S.box_at[t]
+    if scaled and n >= FEWEST_CUTS and E >= FEWEST_CUTS:
+        n_all = contenders(S.box, box, d, n_live, live, packed, const, n, kept, W.middle, W.half)
         for k in range(n_all):
-            c = W.kept[k]
-            W.packed_const[k] = W.packed_const[c]
-            W.origin[k] = W.origin[c]
+            c = kept[k]
+            const[k], origin[k] = const[c], origin[c]
             for i in range(n_live):
-                W.packed[k, i] = W.packed[c, i]
+                packed[k, i] = packed[c, i]
     for first in range(0, E, CHUNK):
-        last = min(first + CHUNK, E)
-        n_kept = n_all
-        if n_all < FEWEST_CUTS or few or E <= CHUNK:
-            for k in range(n_all):
-                W.kept[k] = k
-        else:
+        last, n_kept = min(first + CHUNK, E), n_all
+        box += 2 * d
+        if scaled and n_all >= FEWEST_CUTS and E > CHUNK:
             n_kept = contenders(
-                x, E, first, last, n_live, W.packed, W.packed_const, n_all, W.kept, W.middle,
-                W.half,
-            )  # fmt: skip
-        for e in range(first, last):
-            value[at + e] = -np.inf
-        for k in range(n_kept):
-            c = W.kept[k]
-            for e in range(last - first):
-                W.sum[e] = W.packed_const[c]
-            for i in range(n_live):
-                w, base = W.packed[c, i], i * E + first
-                for e in range(last - first):
-                    W.sum[e] += w * x[base + e]
-            cut = W.origin[c]
-            for e in range(last - first):
-                v = W.sum[e]
-                better = v > value[at + first + e]
-                active[at + first + e] = cut if better else active[at + first + e]
-                value[at + first + e] = v if better else value[at + first + e]
+                S.box, box, d, n_live, live, packed, const, n_all, kept, W.middle, W.half
+            )
+        else:
+            for k in range(n_all):
+                kept[k] = k
+        compare(
+            x, place, first, last, n_live, packed, const, origin, kept, n_kept, W.sum, W.value,
+            W.active, at,
+        )  # fmt: skip
+
+
+@kernel
+def sampled_quantile(cost, order, n, mass, sample):
+    """A cost that most likely bounds the tail from below: a quantile of evenly spread outcomes."""
+    size = min(n, SAMPLE)
+    for s in range(size):
+        v, at = cost[order[s * n // size]], s
+        while at > 0 and sample[at - 1] < v:
+            sample[at] = sample[at - 1]
+            at -= 1
+        sample[at] = v
+    return sample[min(int(SPREAD * mass * size) + 2, size - 1)]
 
 
 @kernel
@@ -157,9 +187,13 @@ def tail_weights(p, first, n, cost, mass, order, weight):
         weight[0] = 1.0
         return 1
     start, left = 0, mass  # outcomes before `start` are in the tail, of mass `mass - left`
+    middle = sampled_quantile(cost, order, end, mass, weight)
+    first_time = True
     while end - start > 1:
-        a, b, c = cost[order[start]], cost[order[(start + end) // 2]], cost[order[end - 1]]
-        middle = max(min(a, b), min(max(a, b), c))
+        if not first_time:
+            a, b, c = cost[order[start]], cost[order[(start + end) // 2]], cost[order[end - 1]]
+            middle = max(min(a, b), min(max(a, b), c))
+        first_time = False
         i, j, k, above, equal = start, start, end, 0.0, 0.0
         while j < k:  # larger than the middle one, equal to it, not looked at yet, smaller
             o = order[j]
@@ -220,23 +254,24 @@ def adjust(S, W, k):
     """Adjusted probabilities at ``W.value`` into ``W.q`` and the offset: the value of the risk."""
     first, n = S.weight_at[k], S.weight_at[k + 1] - S.weight_at[k]
     value, offset = 0.0, 0.0
+    q, tilted, weight, values = W.q, W.tilted, S.weight, W.value
     for o in range(n):
-        W.q[o] = 0.0
+        q[o] = 0.0
     for term in range(S.risk_at[k], S.risk_at[k + 1]):
         share, kind, parameter = S.risk_share[term], S.risk_kind[term], S.risk_parameter[term]
         if kind == ENTROPIC:
-            offset += share * entropic_weights(S.weight, first, n, W.value, parameter, W.tilted)
+            offset += share * entropic_weights(weight, first, n, values, parameter, tilted)
             for o in range(n):
-                W.q[o] += share * W.tilted[o]
+                q[o] += share * tilted[o]
         elif parameter >= 1.0:
             for o in range(n):
-                W.q[o] += share * S.weight[first + o]
+                q[o] += share * weight[first + o]
         else:
-            n_tail = tail_weights(S.weight, first, n, W.value, parameter, W.order, W.tilted)
+            n_tail = tail_weights(weight, first, n, values, parameter, W.order, tilted)
             for t in range(n_tail):
-                W.q[W.order[t]] += share * W.tilted[t]
+                q[W.order[t]] += share * tilted[t]
     for o in range(n):
-        value += W.q[o] * W.value[o]
+        value += q[o] * values[o]
     return value + offset, offset
 
 
@@ -262,10 +297,7 @@ def cost_to_go(S, M, W, k, u):
             S.shift_at[t], u, W.arrived, W.live,
         )  # fmt: skip
         for p in range(pool, pool + S.branch_pools[b]):
-            slopes, consts = M.cut_slope[p], M.cut_const[p]
-            largest(
-                W.arrived, E, n_live, W.live, slopes, consts, M.n_cuts[p], W.value, W.active, at, W
-            )
+            largest(S, W, t, n_live, u, M.cut_slope[p], M.cut_const[p], M.n_cuts[p], at)
             at += E
     if at < S.weight_at[k + 1] - S.weight_at[k]:  # the process may stop: an outcome of value 0
         W.value[at] = 0.0
@@ -273,9 +305,34 @@ def cost_to_go(S, M, W, k, u):
 
 
 @kernel
+def support_by_runs(S, M, W, t, p, at, weight, slope):
+    """What one pool adds to a supporting row under the nominal probabilities; its constant.
+
+    Neighboring realizations with the same active cut are summed by two rows of the prefix sums
+    ``sum_{e' < e} p_e' (scale_e', 1)``; `weight` is that of the first realization.
+    """
+    d, E, const = len(slope), S.transition_size[t], 0.0
+    prefix, active, cuts, consts = S.prefix, W.active, M.cut_slope, M.cut_const
+    base, width, start = S.prefix_at[t], d + 1, 0
+    factor = weight / (prefix[base + width + d] - prefix[base + d])
+    while start < E:
+        cut, end = active[at + start], start + 1
+        while end < E and active[at + end] == cut:
+            end += 1
+        low, high = base + start * width, base + end * width
+        for i in range(d):
+            part = prefix[high + i] - prefix[low + i]
+            slope[i] += factor * cuts[p, cut, i] * part
+        const += factor * consts[p, cut] * (prefix[high + d] - prefix[low + d])
+        start = end
+    return const
+
+
+@kernel
 def support(S, M, W, k, offset, slope):
     """Slope, into `slope`, and constant of the supporting row at the outcomes left in `W`."""
     d, at, const = len(slope), 0, offset
+    cuts, consts, shift, weights, active = M.cut_slope, M.cut_const, S.shift, W.q, W.active
     for i in range(d):
         slope[i] = 0.0
     for b in range(S.branch_at[k], S.branch_at[k + 1]):
@@ -283,25 +340,29 @@ def support(S, M, W, k, offset, slope):
         kind, E, sh = S.transition_kind[t], S.transition_size[t], S.shift_at[t]
         base, data = S.transition_rows_at[t], S.transition_rows
         for p in range(pool, pool + S.branch_pools[b]):
+            if kind == SCALE and sh < 0 and S.neutral[k] != 0:
+                const += support_by_runs(S, M, W, t, p, at, S.weight[S.weight_at[k] + at], slope)
+                at += E
+                continue
             for e in range(E):
-                q = W.q[at + e]
+                q = weights[at + e]
                 if q == 0.0:
                     continue
-                cut = W.active[at + e]
-                const += q * M.cut_const[p, cut]
+                cut = active[at + e]
+                const += q * consts[p, cut]
                 if sh >= 0:
                     for i in range(d):
-                        const += q * M.cut_slope[p, cut, i] * S.shift[sh + e * d + i]
+                        const += q * cuts[p, cut, i] * shift[sh + e * d + i]
                 if kind == SCALE:
                     row = base + e * d
                     for i in range(d):
-                        slope[i] += q * M.cut_slope[p, cut, i] * data[row + i]
+                        slope[i] += q * cuts[p, cut, i] * data[row + i]
                 elif kind == IDENTITY:
                     for i in range(d):
-                        slope[i] += q * M.cut_slope[p, cut, i]
+                        slope[i] += q * cuts[p, cut, i]
                 else:
                     for j in range(d):
-                        w, row = q * M.cut_slope[p, cut, j], base + (e * d + j) * d
+                        w, row = q * cuts[p, cut, j], base + (e * d + j) * d
                         for i in range(d):
                             slope[i] += w * data[row + i]
             at += E

@@ -233,11 +233,11 @@ def backward(S, M, W, P, tolerance, averaging, most_noted, given):
 
 @kernel
 def drawn(S, k, uniform):
-    """Arrival at node `k` by a number from 0 to 1."""
+    """Place of the arrival at node `k` by a number from 0 to 1."""
     t = S.node_transition[k]
     first, n = S.cumulated_at[t], S.transition_size[t]
     goal = uniform * S.cumulated[first + n - 1]
     e = 0
     while e < n - 1 and S.cumulated[first + e] <= goal:
         e += 1
-    return e
+    return S.position[first + e]

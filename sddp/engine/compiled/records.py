@@ -42,7 +42,7 @@ STAGES = RecordType([
     *_fields(types.float64, 1, """
         offset move_entry map_const map_entry theta_lower unit money weight risk_share
         risk_parameter transition_data transition_rows shift tail_fixed_const tail_data
-        tail_rows tail_weight tail_mass noise_weight cumulated
+        tail_rows tail_weight tail_mass noise_weight prefix box cumulated
     """),
     *_fields(types.float64, 2, """
         cost cost_state row_lower row_upper column_lower column_upper outgoing_lower
@@ -60,6 +60,7 @@ STAGES = RecordType([
         branch_pools weight_at risk_at risk_kind transition_kind transition_size
         transition_at transition_rows_at shift_at tail tail_outcomes tail_at
         tail_weight_at pool_at node_transition cumulated_at homogeneous exact
+        neutral prefix_at box_at position
     """),
     *_fields(types.int64, 2, """
         map_at
@@ -93,7 +94,7 @@ SCRATCH = RecordType([
         packed
     """),
     *_fields(types.int64, 1, """
-        mark live origin kept active order
+        mark live place origin kept active order
     """),
     *_fields(types.boolean, 1, """
         alive
@@ -159,6 +160,9 @@ def stages_record(t: Stages) -> Any:
     r.pool_at, r.noise_weight, r.node_transition = t.pool_at, t.noise_weight, t.node_transition
     r.cumulated_at, r.cumulated, r.homogeneous = t.cumulated_at, t.cumulated, t.homogeneous
     r.exact = t.exact
+    r.neutral, r.prefix_at = t.neutral, t.prefix_at
+    r.box_at, r.box = t.box_at, t.box
+    r.prefix, r.position = t.prefix, t.position
     return r
 
 
@@ -193,6 +197,7 @@ def scratch_record(t: Scratch) -> Any:
     r.tilted, r.order, r.loss = t.tilted, t.order, t.loss
     r.v, r.v_before, r.g = t.v, t.v_before, t.g
     r.miss = t.miss
+    r.place = t.place
     return r
 
 

@@ -233,7 +233,8 @@ class PathRunner:
         P.length[0] = len(path)
         P.node[: len(path)] = nodes
         P.noise[: len(path)] = [position_of(step.noise) for step in path]
-        P.arrival[: len(path)] = [position_of(step.arrival) for step in path]
+        place = self.subproblems.visitor.place
+        P.arrival[: len(path)] = [place(step.node, position_of(step.arrival)) for step in path]
         return P
 
     def _draw(self, P: Path, path: Sequence[Step], rng: np.random.Generator) -> None:

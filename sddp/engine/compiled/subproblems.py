@@ -206,13 +206,14 @@ class CompiledSubproblems(Subproblems):
     def see(self, steps: Sequence[Step]) -> None:
         """Mark outcomes as followed."""
         for step in steps:
-            w, e = position_of(step.noise), position_of(step.arrival)
+            w, arrival = position_of(step.noise), position_of(step.arrival)
+            e = self.visitor.place(step.node, arrival)
             for start, n_arrivals, averaged in self._places[step.node]:
                 if not averaged:
                     self.unseen[start + w * n_arrivals + e] = 0.0
                 else:
                     coverage = self.value_functions.coverage
-                    self.unseen[start + e] = coverage.unfollowed_noise(step.node, e)
+                    self.unseen[start + e] = coverage.unfollowed_noise(step.node, arrival)
 
     @cached_property
     def _places(self) -> dict[NodeName, list[tuple[int, int, bool]]]:

@@ -54,7 +54,11 @@ class Stages(NamedTuple):
     pool_at : (K + 1,) pools of each node. noise_weight : by noise of a kind.
     node_transition, exact : (K,) transition by which a node is entered; whether its value is known.
     cumulated_at, cumulated : cumulated probabilities of the realizations of each transition.
-    homogeneous : (1,)
+    homogeneous : (1,). neutral : (K,) whether the risk measure is the expectation.
+    prefix_at, prefix : sums over the realizations before each one of ``p (scale, 1)``.
+    box_at, box : middle and half width, by component, of the box around all realizations of a
+        scale, then around each chunk of them.
+    position : by the problem's number of a realization its place here, where neighbors are alike.
     """
 
     kind: Ints
@@ -127,6 +131,12 @@ class Stages(NamedTuple):
     cumulated: Floats
     homogeneous: Ints
     exact: Ints
+    neutral: Ints
+    prefix_at: Ints
+    prefix: Floats
+    box_at: Ints
+    box: Floats
+    position: Ints
 
 
 class Memory(NamedTuple):
@@ -192,6 +202,7 @@ class Scratch(NamedTuple):
     gradient: Floats
     arrived: Floats
     live: Ints
+    place: Ints
     packed: Floats
     packed_const: Floats
     origin: Ints
@@ -279,11 +290,11 @@ def new_scratch(stages: Stages, memory: Memory) -> Scratch:
         "lower": n + m, "upper": n + m, "xn": n, "xb": m, "z": n, "z_before": n, "u": d, "slope": d,
         "result": 4, "reduced": n, "row": n, "row_state": d, "gradient": d, "arrived": d * most,
         "packed_const": n_cuts, "sum": max(most, 1), "middle": d, "half": d, "value": outcomes,
-        "q": outcomes, "tilted": outcomes, "loss": outcomes, "v": d, "v_before": d, "g": d,
+        "q": outcomes, "tilted": max(outcomes, 64), "loss": outcomes, "v": d, "v_before": d, "g": d,
         "miss": POOL_SIZE,
     }  # fmt: skip
     ints = {
-        "mark": n + m, "live": d, "origin": n_cuts, "kept": n_cuts, "active": outcomes,
+        "mark": n + m, "live": d, "place": d, "origin": n_cuts, "kept": n_cuts, "active": outcomes,
         "order": outcomes,
     }  # fmt: skip
     return Scratch(

@@ -49,35 +49,36 @@ def set_bounds(S, M, W, k, w, x):
     """Bounds of columns and rows at state `x` and noise `w`; False where two of them cross."""
     t = S.kind[k]
     n, at, d = S.n_columns[t], S.noise_at[t] + w, len(x)
+    B, lower, upper = M.B, W.lower, W.upper
     for j in range(n):
-        W.lower[j], W.upper[j] = S.column_lower[at, j], S.column_upper[at, j]
+        lower[j], upper[j] = S.column_lower[at, j], S.column_upper[at, j]
     for r in range(S.move_at[t], S.move_at[t + 1]):
         j, change = S.move_column[r], S.move_entry[r] * x[S.move_state[r]]
         if S.move_side[r] == AT_LOWER:
-            W.lower[j] += change
+            lower[j] += change
         else:
-            W.upper[j] += change
+            upper[j] += change
     theta = S.theta[t]
     if theta >= 0:
-        W.lower[theta] = S.theta_lower[k]
+        lower[theta] = S.theta_lower[k]
     for j in range(n):
-        if W.lower[j] > W.upper[j]:
-            if W.lower[j] > W.upper[j] + CLOSING * max(1.0, abs(W.upper[j])):
+        if lower[j] > upper[j]:
+            if lower[j] > upper[j] + CLOSING * max(1.0, abs(upper[j])):
                 return False
-            W.upper[j] = W.lower[j]
-        if S.cost[t, j] > 0.0 and W.lower[j] == -np.inf:
-            W.lower[j] = -FAR
-        elif S.cost[t, j] < 0.0 and W.upper[j] == np.inf:
-            W.upper[j] = FAR
+            upper[j] = lower[j]
+        if S.cost[t, j] > 0.0 and lower[j] == -np.inf:
+            lower[j] = -FAR
+        elif S.cost[t, j] < 0.0 and upper[j] == np.inf:
+            upper[j] = FAR
     for i in range(M.m[k]):
         taken = 0.0
         for s in range(d):
-            taken += M.B[k, i, s] * x[s]
+            taken += B[k, i, s] * x[s]
         if i < S.n_rows[t]:
-            W.lower[n + i] = S.row_lower[at, i] - taken
-            W.upper[n + i] = S.row_upper[at, i] - taken
+            lower[n + i] = S.row_lower[at, i] - taken
+            upper[n + i] = S.row_upper[at, i] - taken
         else:
-            W.lower[n + i], W.upper[n + i] = M.rhs[k, i] - taken, np.inf
+            lower[n + i], upper[n + i] = M.rhs[k, i] - taken, np.inf
     return True
 
 
@@ -136,25 +137,26 @@ def add_row(S, M, W, k, x, part, g, sign, unit, rhs, theta):
 def tail_of(S, W, f, v, g):
     """Mean loss over the tail of the outcomes at `v`; its coefficients go to `g`."""
     n, d = S.tail_outcomes[f], len(v)
+    loss, data, rows, order, weight = W.loss, S.tail_data, S.tail_rows, W.order, W.tilted
     for o in range(n):
-        W.loss[o] = 0.0
+        loss[o] = 0.0
     for i in range(d):
         w, at = v[i], S.tail_at[f] + i * n
         if w != 0.0:
             for o in range(n):
-                W.loss[o] += w * S.tail_data[at + o]
+                loss[o] += w * data[at + o]
     n_tail = tail_weights(
-        S.tail_weight, S.tail_weight_at[f], n, W.loss, S.tail_mass[f], W.order, W.tilted
+        S.tail_weight, S.tail_weight_at[f], n, loss, S.tail_mass[f], order, weight
     )
     mean = 0.0
     for i in range(d):
         g[i] = 0.0
     for r in range(n_tail):
-        o, w = W.order[r], W.tilted[r]
-        mean += w * W.loss[o]
+        o, w = order[r], weight[r]
+        mean += w * loss[o]
         at = S.tail_at[f] + o * d
         for i in range(d):
-            g[i] += w * S.tail_rows[at + i]
+            g[i] += w * rows[at + i]
     return mean
 
 
@@ -267,10 +269,11 @@ def refresh(S, M, W, k, x, tolerance):
 @kernel
 def rows_hold(M, W, k, n):
     """Whether the solution keeps all rows of the program; their ages grow by one."""
+    A, z = M.A, W.z
     for i in range(M.m[k]):
         value, size = 0.0, 1.0
         for j in range(n):
-            part = M.A[k, i, j] * W.z[j]
+            part = A[k, i, j] * z[j]
             value += part
             size += abs(part)
         if max(W.lower[n + i] - value, value - W.upper[n + i]) > CHECK * size:

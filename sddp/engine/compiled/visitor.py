@@ -126,6 +126,12 @@ class Visitor:
         self.memory.cut_const[pool, first:last] = intercepts
         self.memory.n_cuts[pool] = last
 
+    def place(self, name: NodeName, arrival: int) -> int:
+        """Where a realization of a node's transition stands in the arrays."""
+        stages = self.stages
+        first = stages.cumulated_at[stages.node_transition[self.number[name]]]
+        return int(stages.position[first + arrival])
+
     def visit(self, k: int, w: int, x: Floats, tolerance: float) -> int:
         """Solve node `k` under noise `w` at state `x`; the status, see `visit.visit`."""
         state = np.array(x, dtype=float)
