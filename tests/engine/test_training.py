@@ -15,6 +15,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
+from sddp.engine.subproblem.compile import compile_problem
 from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.progress import ProgressLines
 from sddp.engine.training.stopping import Progress, StoppingRule
@@ -383,3 +384,33 @@ def test_at_most_nine_calls_lead_from_the_loop_to_the_solver(monkeypatch):
     train(reservoir.c9(), 3)
     assert set(depths) >= {"backward_pass", "forward_pass", "find_lower_bound"}
     assert max(depths.values()) <= 9
+
+
+def test_declaring_compiling_and_solving_are_three_verbs(monkeypatch):
+    """A problem, and a policy of known cuts, are made without presolving or solving anything."""
+    solves: list[str] = []
+    original = LinearProgram.solve
+
+    def solve(program):
+        solves.append("solve")
+        return original(program)
+
+    def rejected(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(LinearProgram, "solve", solve)
+    with monkeypatch.context() as patch:
+        patch.setattr("sddp.engine.subproblem.compile.presolve", rejected)
+        problem = reservoir.c9()
+    compiled = compile_problem(problem)
+    assert compile_problem(problem) is compiled
+    assert solves == []
+    with sddp.start_training(problem, rng=0) as training:
+        assert solves == []  # the bound on the cost-to-go is given
+        training.iterate()
+        assert solves
+        checkpoint = training.result().policy.checkpoint
+    solves.clear()
+    policy = sddp.Policy(problem, checkpoint)
+    assert solves == []
+    assert policy.bound == training.result().policy.bound
