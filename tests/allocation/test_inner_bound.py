@@ -90,6 +90,7 @@ class Hull:
             stage_forms(compiled, followed=True),
             points,
             True,
+            np.ones(n + 1),
             1_000.0,
             "test",
             self.effort,
@@ -100,13 +101,8 @@ class Hull:
         return self.effort.solves
 
     def values(self, states):
-        """The whole answer of the hull's generator."""
-        asked = self._hull.values(states, np.zeros(len(states), dtype=int), np.arange(len(states)))
-        try:
-            while True:
-                next(asked)
-        except StopIteration as end:
-            return -end.value
+        """In terms of rewards."""
+        return -self._hull.values(states, np.zeros(len(states), dtype=int), np.arange(len(states)))
 
     def decide(self, holdings):
         step = self._hull.decide(holdings, 0)

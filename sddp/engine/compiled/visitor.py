@@ -40,6 +40,8 @@ def reason_against(
     """Why the compiled visit cannot take a problem; None where it can."""
     if type(cuts) is not LazyAggregation:
         return f"cuts={cuts!r} are kept by the reference alone"
+    if np.any(problem.state_units != 1.0):
+        return "state components of a homogeneous problem are in units that are far apart"
     for name, measure in risk.items():
         if not risk_terms(measure):
             return f"the risk measure {measure!r} at node {name!r} is not one of this package"

@@ -20,7 +20,7 @@ from sddp.engine.model.report import ProblemReport, problem_report
 from sddp.engine.model.stage import InitialCut, Stage
 from sddp.engine.model.stage_data import ReadStage, StageData
 from sddp.engine.model.stage_file import checked_path, stage_model
-from sddp.engine.model.stage_scaling import stage_scaling, state_sizes
+from sddp.engine.model.stage_scaling import cone_units, stage_scaling, state_sizes
 from sddp.engine.model.translation import read_stage
 from sddp.errors import ModelError
 from sddp.lp import Scaling
@@ -129,7 +129,22 @@ class Problem(Shown):
 
     @cached_property
     def _state_sizes(self) -> Floats:
+        """Typical sizes of the state components, for the units of the stages."""
+        if self.homogeneous:
+            return self.state_units
         return state_sizes({id(stage): stage for stage in self.stages.values()}.values())
+
+    @cached_property
+    def state_units(self) -> Floats:
+        """Units of the state components, in which the size of a homogeneous state is a sum."""
+        if not self.homogeneous:
+            return np.ones(self.n_components)
+        return cone_units({id(stage): stage for stage in self.stages.values()}.values())
+
+    def state_sizes(self, states: Floats) -> Floats:
+        """Sizes of states, in the last dimension: sums of absolute values in `state_units`."""
+        sizes: Floats = np.abs(states) @ (1.0 / self.state_units)
+        return sizes
 
     def initial_state(self, name: NodeName) -> Floats:
         """State that enters a first node."""
@@ -139,8 +154,8 @@ class Problem(Shown):
         return initial
 
     def normalised(self, state: Floats) -> tuple[Floats, float]:
-        """The state scaled to size 1 (sum of absolute values) and its size, if homogeneous."""
-        size = float(np.abs(state).sum()) if self.homogeneous else 1.0
+        """The state scaled to size 1 and its size, if homogeneous; see `state_sizes`."""
+        size = float(self.state_sizes(state)) if self.homogeneous else 1.0
         return (state / size, size) if size > 0.0 else (state, 1.0)
 
     def report(self) -> ProblemReport:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,20 +34,36 @@ def state_sizes(stages: Iterable[StageData]) -> Floats:
     return _geometric_mean(np.array(known)) if known else np.zeros(0)
 
 
+def cone_units(stages: Iterable[StageData]) -> Floats:
+    """Units of the state components of a homogeneous problem, powers of two, by which sizes count.
+
+    Nothing says how large a state is, for all sides are 0: how large its components are beside
+    each other follows from the matrices, the costs and the transitions. The mean over the stages
+    of the units fitted to each of them.
+    """
+    exponents = []
+    for stage in stages:
+        found = np.log2(_fit(stage, np.zeros(0)).columns[stage.incoming])
+        exponents.append(found - found.mean())
+    mean = np.round(np.mean(exponents, axis=0))
+    # The largest is 1, so that a state of size 1 is no larger than one of which the plain sum is
+    # 1, for which bounds on the cost-to-go are stated.
+    units: Floats = np.exp2(mean - mean.max())
+    return units
+
+
 def stage_scaling(compiled: StageData, sizes: Floats) -> Scaling:
     """Units of the declared columns and rows of a stage, and of its costs.
 
     `sizes` are the typical sizes of the state components. Each number of the stage counts once, as
     the geometric mean over all realizations of the noise. An incoming state counts in the unit of
-    the outgoing one. The states of a homogeneous stage are of size 1, for the engine scales them
-    so, and with them all columns and rows.
+    the outgoing one.
     """
-    typical = _typical(compiled)
-    if compiled.homogeneous:
-        money = np.ldexp(1.0, np.frexp(np.abs(typical.cost).max(initial=0.0))[1] - 1)
-        uniform = Scaling.uniform(typical)
-        return replace(uniform, money=float(money) if typical.cost.any() else 1.0)
-    fit = observed(typical)
+    return _fit(compiled, sizes)
+
+
+def _fit(compiled: StageData, sizes: Floats) -> Scaling:
+    fit = observed(_typical(compiled))
     if len(compiled.outgoing):
         fit.tie(compiled.incoming, compiled.outgoing)
     if len(sizes):

@@ -138,6 +138,7 @@ class InnerBound:
                 self._forms_of(name),
                 points,
                 self.problem.homogeneous,
+                self.problem.state_units,
                 self.problem.accuracy,
                 f"node {name!r}",
                 self.effort,

@@ -45,6 +45,8 @@ class InnerHull:
     points : KnownPoints or None
         None where nothing follows.
     homogeneous : bool
+    state_units : array, shape (n_components,)
+        See `Problem`.
     accuracy : float
         See `LinearProgram`.
     name : str
@@ -57,6 +59,7 @@ class InnerHull:
     forms: Sequence[StageForm]
     points: KnownPoints | None
     homogeneous: bool
+    state_units: Floats
     accuracy: float
     name: str
     effort: Effort
@@ -81,7 +84,7 @@ class InnerHull:
             return found
         sizes = np.ones(len(states))
         if self.homogeneous:
-            sizes = np.abs(states).sum(axis=1)
+            sizes = np.abs(states) @ (1.0 / self.state_units)
             found[sizes == 0.0] = 0.0
         for number, form in enumerate(self.forms):
             place = np.full(self.compiled.noise.n_realisations, -1)
@@ -101,7 +104,7 @@ class InnerHull:
         """The best guaranteed decision; None where no combination of the points is feasible."""
         if self.empty:
             return None
-        size = float(np.abs(state).sum()) if self.homogeneous else 1.0
+        size = float(np.abs(state) @ (1.0 / self.state_units)) if self.homogeneous else 1.0
         number = next(i for i, form in enumerate(self.forms) if noise in form.noises)
         form = self.forms[number]
         local = int(np.flatnonzero(form.noises == noise)[0])

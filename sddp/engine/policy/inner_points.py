@@ -106,7 +106,8 @@ def corners(problem: Problem, name: NodeName) -> Floats:
     d = problem.n_components
     lower, upper = outgoing_box(problem.stages[name])
     if problem.homogeneous:
-        return np.vstack([np.eye(d)[upper > 0.0], -np.eye(d)[lower < 0.0]])
+        ends_of = np.diag(problem.state_units)
+        return np.vstack([ends_of[upper > 0.0], -ends_of[lower < 0.0]])
     ends = [
         sorted({float(end) for end in (low, high) if np.isfinite(end)}) or [0.0]
         for low, high in zip(lower, upper, strict=True)
@@ -239,6 +240,6 @@ def normal(problem: Problem, outgoing: Floats) -> Floats:
     """An outgoing state, of size 1 where the problem is homogeneous."""
     if not problem.homogeneous:
         return outgoing
-    size = np.abs(outgoing).sum()
+    size = float(problem.state_sizes(outgoing))
     scaled: Floats = outgoing / size if size > 0.0 else np.full(len(outgoing), np.nan)
     return scaled

@@ -161,7 +161,9 @@ class InnerProgram:
                     f"inner bound, {self._where()}: not solved ({self._lp.status_text()}); written "
                     f"to {self._written()}"
                 )
-            self._primal = self._lp.primal()
+            lp, w = self.program, noise  # bounds are kept to the last digit
+            lower, upper = lp.lower[w] + lp.lower_in @ state, lp.upper[w] + lp.upper_in @ state
+            self._primal = np.maximum(np.minimum(self._lp.primal(), upper), lower)
             if not self._add_broken_rows():
                 constant = self.form.offset[noise] + self.form.cost_in @ state
                 return float(self._lp.objective() + constant)

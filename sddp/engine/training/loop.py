@@ -201,7 +201,8 @@ class Training:
         """See `Progress`."""
         if self.problem.homogeneous:
             firsts = self.problem.graph.children(self.problem.graph.root)
-            return max(float(np.abs(self.problem.initial_state(n)).sum()) for n, _ in firsts)
+            sizes = [self.problem.normalised(self.problem.initial_state(n))[1] for n, _ in firsts]
+            return self.problem.money * max(sizes)
         return max(max(abs(entry.bound), abs(entry.simulated)) for entry in self.log)
 
     def close(self) -> None:
