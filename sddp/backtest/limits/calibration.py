@@ -63,6 +63,15 @@ class CalibratedLimit:
     ------
     ModelError
         Names the parameter, its value and what is allowed.
+
+    Examples
+    --------
+    A loss of 4 % where the model forecast a VaR of 1 % and a CVaR of 2 % tightens the limit:
+
+    >>> state = Calibration(CalibratedLimit(warm_up=0))
+    >>> x = state.update(loss=0.04, var=0.01, cvar=0.02, confidence=0.9)
+    >>> round(x, 6), round(state.scale, 6)
+    (14.5, 0.748264)
     """
 
     step: float = 0.02
