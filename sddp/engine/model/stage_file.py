@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from sddp.arrays import Floats
 from sddp.engine.model.stage_data import StageData, arrays_at
-from sddp.errors import ModelError
+from sddp.errors import ModelError, SolverError
 from sddp.lp import Arrays, write_model
 
 FORMATS = (".lp", ".mps")
@@ -143,7 +143,7 @@ def write_failure(model: StageModel, label: str) -> str:
             beside = Path(file.name)
         model.write(beside)
         beside.replace(target)
-    except OSError as error:
+    except (OSError, SolverError) as error:  # never in the place of the failure itself
         return f"(not written: {error})"
     return str(target)
 
