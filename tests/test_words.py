@@ -13,15 +13,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
     path for top in ("sddp", "experiments", "tests") for path in ROOT.glob(f"{top}/**/*.py")
 )
-# Rooms whose words are still being changed.
-TO_DO = (
-    "sddp/engine",
-    "tests/engine",
-    "sddp/cli",
-    "tests/cli",
-    "sddp/portfolio",
-    "tests/portfolio",
-)
 
 
 def retired() -> set[str]:
@@ -62,7 +53,5 @@ def test_the_glossary_retires_words():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_name_holds_a_retired_word(path):
-    if path.relative_to(ROOT).as_posix().startswith(TO_DO):
-        pytest.skip("its words are still being changed")
     gone = retired()
     assert {name for name in names(path) if words(name) & gone} == set()

@@ -17,7 +17,7 @@ from sddp.labels import CASH
 from sddp.market.market import View
 from sddp.portfolio import RiskBudget
 
-# Halvings of the way from the present weights to the centre.
+# Halvings of the way from the present weights to the center.
 HALVINGS = 40
 
 # Weight in assets that cannot be judged below this is none.
@@ -35,12 +35,12 @@ class DynamicRiskParity:
     Parameters
     ----------
     optimizer : RiskBudget
-        The centre; its `volatility`, if any, is the target that cash brings about.
+        The center; its `volatility`, if any, is the target that cash brings about.
     forecaster : Forecaster
     band : float
         Largest relative deviation of a contribution from its budget that is left alone.
     volatility_limit : float, optional
-        Per period: above it the holdings are traded to the centre, and mixed with cash down to it.
+        Per period: above it the holdings are traded to the center, and mixed with cash down to it.
     back_to : {"edge", "center"}
 
     Attributes
@@ -137,7 +137,7 @@ class DynamicRiskParity:
         return max(float(np.abs(shares - 1.0).max()), abs(invested - 1.0))
 
     def _edge(self, covariance: Floats, weights: Floats, center: Floats) -> Floats:
-        """The first point on the way to the centre that is inside the band."""
+        """The first point on the way to the center that is inside the band."""
         low, high = 0.0, 1.0
         for _ in range(HALVINGS):
             middle = (low + high) / 2.0

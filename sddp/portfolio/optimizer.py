@@ -302,7 +302,7 @@ class Terms:
             return problem
         constrained = self.rows.apply(problem)
         if not leaves_something(constrained):
-            self._refuse_conflict(problem)
+            self._check_conflict(problem)
         self._unconstrained = problem
         return constrained
 
@@ -319,7 +319,7 @@ class Terms:
         try:
             self._last = optimum(problem, self._last)
         except SolverError:
-            self.refuse_conflict()
+            self.check_conflict()
             raise
         return self._last
 
@@ -329,7 +329,7 @@ class Terms:
         objective = problem.objective(found.weights, found.cash)
         return Solved(self.names, problem, found, objective, has_duals=True, rows=self.rows)
 
-    def refuse_conflict(self) -> None:
+    def check_conflict(self) -> None:
         """Raise if the constraints of the last problem cannot be kept together.
 
         Raises
@@ -337,9 +337,9 @@ class Terms:
         InfeasibleConstraints
         """
         if self.rows.constraints:
-            self._refuse_conflict(self._unconstrained)
+            self._check_conflict(self._unconstrained)
 
-    def _refuse_conflict(self, problem: TransactionCostQp) -> None:
+    def _check_conflict(self, problem: TransactionCostQp) -> None:
         # Costs apart first: else phase one would waste wealth on trades to and fro.
         error = explain(replace(problem, self_financing=False), self.rows, self.names)
         if error is None and problem.self_financing:

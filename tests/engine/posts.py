@@ -56,14 +56,14 @@ class Fxm:
         self.n_stages = len(periods)
         self.period_of_column = self._periods(list(columns), [column for column, _ in periods])
         rows = [row for row in senses if row != self.objective]
-        firsts = [rows[0], *(row for _, row in periods[1:])]
-        self.period_of_row = self._periods(rows, firsts)
+        first_nodes = [rows[0], *(row for _, row in periods[1:])]
+        self.period_of_row = self._periods(rows, first_nodes)
         self.noise = self._noise(sections(folder / f"{name}.sto")["INDEP"])
         self.carried = [c for c in columns if self._last_use(c) > self.period_of_column[c]]
 
     @staticmethod
-    def _periods(names: list[str], firsts: list[str]) -> dict[str, int]:
-        starts = [names.index(first) for first in firsts]
+    def _periods(names: list[str], first_nodes: list[str]) -> dict[str, int]:
+        starts = [names.index(first) for first in first_nodes]
         return {n: int(np.searchsorted(starts, i, "right")) - 1 for i, n in enumerate(names)}
 
     def _noise(self, lines: list[list[str]]) -> list[dict[str, list[tuple[float, float]]]]:

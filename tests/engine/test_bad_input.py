@@ -140,7 +140,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_number_is_refused_with_its_place(name, monkeypatch):
+def test_what_is_no_number_is_rejected_with_its_place(name, monkeypatch):
     """Before any linear program is solved."""
     make, message = WRONG[name]
 

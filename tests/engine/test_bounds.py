@@ -182,7 +182,7 @@ def test_a_scale_of_zero_or_below_keeps_an_unbounded_state_bounded():
         ({7: 0.0}, "cost_to_go_bound names node 7, which is unknown"),
     ],
 )
-def test_bad_bounds_are_refused(bound, words):
+def test_bad_bounds_are_rejected(bound, words):
     with pytest.raises(ModelError, match=words):
         sddp.Problem(sddp.linear_graph(2), harvest(), cost_to_go_bound=bound)
 

@@ -132,7 +132,7 @@ def test_what_a_rule_remembers_is_kept(tmp_path):
     same(trained(tmp_path, rule | sddp.Iterations(60)), whole)
 
 
-def test_other_random_numbers_and_other_problems_are_refused(tmp_path):
+def test_other_random_numbers_and_other_problems_are_rejected(tmp_path):
     trained(tmp_path, StopsAt(LIMIT, 7))
     with pytest.raises(DataError, match=r"with other random numbers; give the same rng, or remove"):
         trained(tmp_path, rng=2)

@@ -62,7 +62,7 @@ def test_a_loop_has_no_extensive_form():
         sddp.extensive_form(reservoir.d3())
 
 
-def test_a_tree_that_is_too_large_is_refused(monkeypatch):
+def test_a_tree_that_is_too_large_is_rejected(monkeypatch):
     monkeypatch.setattr(extensive, "MAXIMAL_VERTICES", 50)
     with pytest.raises(ModelError, match="more than 50 vertices; use train"):
         sddp.extensive_form(reservoir.c9())

@@ -117,7 +117,7 @@ def test_going_on_begins_with_the_decision_of_its_bound(refined):
     assert all(tasks[0].first is not None for tasks in workers.tasks)
 
 
-def test_a_path_that_leaves_the_problem_is_refused_before_anything_is_solved():
+def test_a_path_that_leaves_the_problem_is_rejected_before_anything_is_solved():
     class Lost:
         def sample(self, problem, number, rng):
             return [sddp.Step(0), sddp.Step(1, noise=3)]

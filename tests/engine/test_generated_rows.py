@@ -79,7 +79,7 @@ class Broken(Circle):
 
 
 @pytest.mark.parametrize("in_upper", [False, True])
-def test_generated_rows_that_are_no_numbers_are_refused(in_upper):
+def test_generated_rows_that_are_no_numbers_are_rejected(in_upper):
     def build(node: sddp.Node) -> sddp.Stage:
         stage = circle_stage(lazily=True)
         return replace(stage, rows=Broken(in_upper=in_upper))

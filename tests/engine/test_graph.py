@@ -98,7 +98,7 @@ ROOT = {("root", "a"): 1.0}
         ),
     ],
 )
-def test_bad_graphs_are_refused_with_node_and_number(nodes, arcs, words):
+def test_bad_graphs_are_rejected_with_node_and_number(nodes, arcs, words):
     with pytest.raises(ModelError, match=re.escape(words)):
         sddp.Graph(nodes, arcs)
 
@@ -119,12 +119,12 @@ def test_bad_graphs_are_refused_with_node_and_number(nodes, arcs, words):
         ),
     ],
 )
-def test_bad_markov_chains_are_refused(arguments, words):
+def test_bad_markov_chains_are_rejected(arguments, words):
     with pytest.raises(ModelError, match=re.escape(words)):
         sddp.markov_graph(**arguments)
 
 
-def test_a_graph_without_stages_is_refused():
+def test_a_graph_without_stages_is_rejected():
     with pytest.raises(ModelError, match="n_stages = 0; at least one decision"):
         sddp.linear_graph(0)
 

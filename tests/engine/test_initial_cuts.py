@@ -60,7 +60,7 @@ def test_both_realizations_bound_the_cost_to_go_from_the_beginning():
     assert result.log["bound"].iloc[0] == pytest.approx(3.0, rel=SOLVER)
 
 
-def test_a_bound_on_the_mean_is_refused_under_a_risk_measure():
+def test_a_bound_on_the_mean_is_rejected_under_a_risk_measure():
     words = r"InitialCut\(\.\.\., noise=None\) bounds the mean .* a risk measure .*noise='each'"
     with pytest.raises(ModelError, match=words):
         train(problem(MEAN), 6, risk=sddp.AVaR(0.9))
@@ -69,13 +69,13 @@ def test_a_bound_on_the_mean_is_refused_under_a_risk_measure():
     assert train(problem(MEAN), 6, risk={1: sddp.AVaR(0.9)}).bound == pytest.approx(2.0)
 
 
-def test_a_mean_beside_a_realization_is_refused():
+def test_a_mean_beside_a_realization_is_rejected():
     with pytest.raises(ModelError, match="others of its cuts are about single realizations"):
         train(problem(MEAN, DRY), 6)
 
 
 @pytest.mark.parametrize("noise", [2, -1, "all", True, 0.5])
-def test_a_noise_that_is_none_is_refused(noise):
+def test_a_noise_that_is_none_is_rejected(noise):
     with pytest.raises(ModelError, match=r"node 1: InitialCut\(\.\.\., noise=.*\): must be "):
         train(problem(sddp.InitialCut([1.0], 0.0, noise)), 1)
 
@@ -83,7 +83,7 @@ def test_a_noise_that_is_none_is_refused(noise):
 # ---------------------------------------------------------------- other uses
 
 
-def test_risk_over_means_is_refused_with_the_remedy():
+def test_risk_over_means_is_rejected_with_the_remedy():
     """A policy trained by the expectation knows means over the noise of later decisions."""
     policy = train(stagewise.a11(), 40).policy
     stage = replace(stagewise.hydro_stage(0), noise=None)

@@ -131,9 +131,9 @@ def twins(problem: sddp.Problem, n: int = 3, cuts: sddp.CutForm | None = None) -
 
 def exchange(networks: list[Subproblems]) -> None:
     """Tell each what the others have found."""
-    news = [network.take_updates() for network in networks]
+    updates = [network.take_updates() for network in networks]
     for network in networks:
-        for other, found in zip(networks, news, strict=True):
+        for other, found in zip(networks, updates, strict=True):
             if other is not network:
                 network.apply(found)
 

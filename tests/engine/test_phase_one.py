@@ -109,7 +109,7 @@ def problem(stage: Stage, *, cone: bool) -> sddp.Problem:
 
 @pytest.mark.parametrize("cone", [False, True])
 @pytest.mark.parametrize("seed", [0, 1, 2, 4])
-def test_cuts_refuse_the_state_and_no_feasible_one(seed, cone):
+def test_cuts_reject_the_state_and_no_feasible_one(seed, cone):
     """The node goes on from state to state, so rows of earlier ones stand in its LP."""
     rng = np.random.default_rng(seed)
     stage = random_stage(rng, cone=cone)

@@ -172,7 +172,7 @@ def test_the_bound_of_result_policy_and_log_is_one_number():
         ((0, {"x": 10.0}, 1.0), "noise = 1.0"),
     ],
 )
-def test_bad_questions_are_refused(arguments, words):
+def test_bad_questions_are_rejected(arguments, words):
     policy = c9()
     with pytest.raises(ModelError, match=re.escape(words)):
         policy.decide(*arguments)
@@ -184,7 +184,7 @@ def test_numpy_numbers_are_numbers():
     assert exactly(c9().decide(1, {"x": np.float64(10.0)}, np.int64(2))) == expected
 
 
-def test_an_infeasible_state_is_refused_with_node_and_shortfall():
+def test_an_infeasible_state_is_rejected_with_node_and_shortfall():
     with pytest.raises(InfeasibleState, match=r"node 0: .* missed by 5 in total"):
         c9().decide(0, {"x": 0.0}, 0)  # 0 comes in, 0 flows in, 5 must stay
     with pytest.raises(InfeasibleState, match="node 0"):
@@ -257,7 +257,7 @@ def test_deciding_before_leaves_the_policy_as_it_was():
     assert exactly(c9().decide(2, {"x": 9.0}, 1)) == before
 
 
-def test_deciding_before_what_was_never_learnt_is_refused():
+def test_deciding_before_what_was_never_learned_is_rejected():
     """First decisions are no outcomes of another one, so training makes no cuts for them."""
     with pytest.raises(ModelError, match="node 0"):
         c9().decide_before(stage_of_c9(5.0, 5.0), [(0, 1.0)], {"x": 10.0})

@@ -103,7 +103,7 @@ def test_a_node_that_no_state_can_satisfy_is_named(kind):
         train(problem, 10)
 
 
-def test_an_infeasible_state_is_refused_and_the_next_question_is_answered():
+def test_an_infeasible_state_is_rejected_and_the_next_question_is_answered():
     policy = train(tank(3.0), 40).policy
     before = policy.decide(2, {"x": 4.5}, 0)
     with pytest.raises(InfeasibleState, match=r"node 2: .* missed by 3 in total"):
@@ -113,7 +113,7 @@ def test_an_infeasible_state_is_refused_and_the_next_question_is_answered():
     assert policy.decide(2, {"x": 1.0}, 1).variables["buy"] == 0.0
 
 
-def test_a_state_that_is_hopeless_only_later_is_refused():
+def test_a_state_that_is_infeasible_only_later_is_rejected():
     """7.5 - 5 + 1 leaves 3.5, too little for another dry stage."""
     policy = train(tank(3.0), 40).policy
     with pytest.raises(InfeasibleState, match="node 1: no decision from this state"):

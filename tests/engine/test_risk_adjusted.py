@@ -113,7 +113,7 @@ def test_numbers_are_the_same_for_every_number_of_processes(sampling):
 
 
 @pytest.mark.parametrize("options", [{"share": -0.1}, {"share": np.nan}, {"floor": 1.5}])
-def test_shares_that_are_none_are_refused(options):
+def test_shares_that_are_none_are_rejected(options):
     with pytest.raises(ModelError, match=r"=.*: must be a number from 0 to 1\."):
         sddp.RiskAdjusted(**options)
 
@@ -261,7 +261,7 @@ def test_a_stalled_training_warns_with_the_unvisited_mass():
     assert result.stopped_because == "bound stalled; not certified"
 
 
-def test_historical_paths_that_no_arc_allows_are_refused_before_any_solve(monkeypatch):
+def test_historical_paths_that_no_arc_allows_are_rejected_before_any_solve(monkeypatch):
     def solves(*arguments):
         raise AssertionError("something was built")
 
@@ -276,7 +276,7 @@ def test_historical_paths_that_no_arc_allows_are_refused_before_any_solve(monkey
             train(stagewise.a11(), 3, sampling=sddp.Historical([right, wrong]))
 
 
-def test_a_step_against_the_graph_is_refused_while_the_path_grows():
+def test_a_step_against_the_graph_is_rejected_while_the_path_grows():
     class Wanders:
         """Begins rightly."""
 

@@ -129,7 +129,7 @@ def test_a_state_just_past_the_edge_is_infeasible_by_name():
             assert policy.decide(regime=0, holdings=holdings).cvar <= 0.003 + 1e-7
 
 
-def test_a_regime_that_training_could_not_reach_is_refused():
+def test_a_regime_that_training_could_not_reach_is_rejected():
     """P = identity: nothing is known of what follows regime 2 when training starts in regime 1."""
     rng = np.random.default_rng(0)
     lasting = sddp.MarkovScenarios(rng.normal(0.0, 0.02, (2, 20, 1)), np.eye(2), n_stages=3)

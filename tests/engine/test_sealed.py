@@ -556,7 +556,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD, ids=BAD.values())
-def test_bad_stages_are_refused_before_any_solve(bad):
+def test_bad_stages_are_rejected_before_any_solve(bad):
     def build(node: sddp.Node) -> Any:
         return bad(reservoir()) if node.stage == 1 else stage_of(reservoir())
 
@@ -565,7 +565,7 @@ def test_bad_stages_are_refused_before_any_solve(bad):
     assert train(three_stages(lambda node: stage_of(priced(reservoir(), node))), 2).bound > 0.0
 
 
-def test_noise_outside_the_domain_of_its_parameter_is_refused():
+def test_noise_outside_the_domain_of_its_parameter_is_rejected():
     def build(node: sddp.Node) -> sddp.Stage:
         m = reservoir()
         m.share = pyo.Param(initialize=0.5, mutable=True, within=pyo.PercentFraction)

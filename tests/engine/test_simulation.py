@@ -34,7 +34,7 @@ def path_totals(table):
     return table.groupby(level="path")["objective"].sum()
 
 
-def test_the_table_is_labelled():
+def test_the_table_is_labeled():
     table = a11().simulate(4, rng=rng(), record=["g", "h"])
     assert list(table.columns) == [*BASE, "g", "h"]
     assert table.index.names == ["path", "stage"]
@@ -257,7 +257,7 @@ STEP = sddp.Step
         ({"path": []}, "path"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(options, words):
+def test_what_cannot_be_simulated_is_rejected(options, words):
     options = dict(options)
     if "path" in options:
         options["sampling"] = sddp.Historical([options.pop("path")])
@@ -272,12 +272,12 @@ def test_probabilities_of_given_paths_are_checked(probabilities):
         a11().simulate(3, rng=rng(), sampling=sddp.Historical(paths, probabilities))
 
 
-def test_no_given_paths_are_refused():
+def test_no_given_paths_are_rejected():
     with pytest.raises(ModelError, match="give at least one historical path"):
         sddp.Historical([])
 
 
-def test_a_path_into_an_infeasible_state_is_refused():
+def test_a_path_into_an_infeasible_state_is_rejected():
     policy = train(reservoir.c9(), 30).policy
     dry = [STEP(t, {"w": -6.0, "d": 0.0}) for t in range(2)]
     with pytest.raises(sddp.errors.InfeasibleState, match=r"node [01]"):

@@ -115,7 +115,7 @@ def at_most_one(m):
         (no_value, "node 0: a number in constraint bad has no value"),
     ],
 )
-def test_models_that_are_no_linear_programmes_are_refused(change, words, caplog):
+def test_models_that_are_no_linear_programs_are_rejected(change, words, caplog):
     with pytest.raises(ModelError, match=re.escape(words)):
         problem(change)
 
@@ -163,12 +163,12 @@ def test_models_that_are_no_linear_programmes_are_refused(change, words, caplog)
         ),
     ],
 )
-def test_bad_states_are_refused(states, words):
+def test_bad_states_are_rejected(states, words):
     with pytest.raises(ModelError, match=re.escape(words)):
         problem(states=states)
 
 
-def test_a_fixed_incoming_variable_is_refused():
+def test_a_fixed_incoming_variable_is_rejected():
     """Pyomo would put its value into the constraints and the state would have no effect."""
     with pytest.raises(ModelError, match=r"node 0.*x_in.*fix"):
         problem(lambda m: m.x_in.fix(3.0))
@@ -223,12 +223,12 @@ def test_a_builder_must_return_a_stage():
         (sddp.Noise([{"w": 1.0}], [float("nan")]), "probabilities sum to"),
     ],
 )
-def test_bad_noise_is_refused(noise, words):
+def test_bad_noise_is_rejected(noise, words):
     with pytest.raises(ModelError, match=re.escape(words)):
         problem(noise=noise)
 
 
-def test_noise_on_a_parameter_of_another_model_is_refused():
+def test_noise_on_a_parameter_of_another_model_is_rejected():
     """Shared keys between nodes: they would change a model that is not this node's."""
     other = model()
     noise = sddp.Noise([ComponentMap([(other.w, value)]) for value in (0.0, 1.0)])
@@ -362,7 +362,7 @@ def test_risk_must_be_a_measure(risk):
         train(problem(), 1, risk=risk)
 
 
-def test_risk_of_an_unknown_node_is_refused():
+def test_risk_of_an_unknown_node_is_rejected():
     with pytest.raises(ModelError, match="risk names node 9, which is not in the graph"):
         train(problem(), 1, risk={9: sddp.Expectation()})
 

@@ -21,9 +21,9 @@ from sddp.lp import AT_LOWER, AT_UPPER, BASIC, Arrays, Effort, LinearProgram, Sc
 from tests.engine.support import SOLVER
 from tests.oracles import solve_lp
 
-N_STATE, N_KEPT, N_RESTING, N_ROWS = 3, 5, 36, 7
-N_COLUMNS = N_STATE + N_KEPT + N_RESTING
-KEPT, RESTING = np.arange(N_STATE, N_STATE + N_KEPT), np.arange(N_STATE + N_KEPT, N_COLUMNS)
+N_STATE, N_KEPT, N_INACTIVE, N_ROWS = 3, 5, 36, 7
+N_COLUMNS = N_STATE + N_KEPT + N_INACTIVE
+KEPT, INACTIVE = np.arange(N_STATE, N_STATE + N_KEPT), np.arange(N_STATE + N_KEPT, N_COLUMNS)
 # A point that keeps rows as they are made, without any removable column.
 INNER = np.where(np.arange(N_COLUMNS) < N_STATE + N_KEPT, 0.5, 0.0)
 INDEX = np.int32
@@ -74,7 +74,7 @@ def pair(rng: np.random.Generator, *, integral: bool = False, unit: float = 1.0)
     """
     shape = (N_ROWS, N_COLUMNS)
     matrix = rng.normal(size=shape) * (rng.random(shape) < 0.6)
-    cost = np.concatenate([rng.normal(size=N_STATE + N_KEPT), rng.uniform(0.0, 4.0, N_RESTING)])
+    cost = np.concatenate([rng.normal(size=N_STATE + N_KEPT), rng.uniform(0.0, 4.0, N_INACTIVE)])
     upper, width = rng.uniform(0.5, 2.0, N_COLUMNS), rng.uniform(0.1, 0.6, N_ROWS)
     inner, state = INNER, rng.uniform(0.4, 0.6, N_STATE)
     if integral:
@@ -91,7 +91,7 @@ def pair(rng: np.random.Generator, *, integral: bool = False, unit: float = 1.0)
         upper,
         0.7,
     )
-    stage_lp = StageLP(whole, N_STATE, RESTING, Scaling.uniform(whole, 1.0 / unit), Effort())
+    stage_lp = StageLP(whole, N_STATE, INACTIVE, Scaling.uniform(whole, 1.0 / unit), Effort())
     stage_lp.set_state(state)
     none = LinearConstraints(np.zeros((0, N_COLUMNS)), np.zeros(0), np.zeros(0, dtype=bool))
     return Pair(rng, whole, stage_lp, state, none)
@@ -114,7 +114,7 @@ def bound_kept_columns(p: Pair) -> None:
 
 
 def bound_removable_columns(p: Pair) -> None:
-    at = some(p.rng, RESTING, 8)
+    at = some(p.rng, INACTIVE, 8)
     _bound(p, at, np.zeros(8), p.rng.uniform(0.0, 1.0, 8) * (p.rng.random(8) < 0.7))
 
 
@@ -502,9 +502,9 @@ def test_a_basis_speaks_of_all_columns():
     p = pair(np.random.default_rng(3))
     assert p.stage_lp.solve() is Status.OPTIMAL
     basis, inside = p.stage_lp.basis(), p.stage_lp.lp.n_columns
-    assert N_KEPT < inside < N_KEPT + N_RESTING  # some stayed outside, some were called in
-    assert len(basis.columns) == N_KEPT + N_RESTING
-    outside = p.stage_lp.primal()[RESTING] == 0.0
+    assert N_KEPT < inside < N_KEPT + N_INACTIVE  # some stayed outside, some were called in
+    assert len(basis.columns) == N_KEPT + N_INACTIVE
+    outside = p.stage_lp.primal()[INACTIVE] == 0.0
     assert np.all((basis.columns[N_KEPT:] == AT_LOWER) | ~outside | (basis.columns[N_KEPT:] == 1))
     effort = p.stage_lp.lp.effort
     pivots = effort.pivots

@@ -37,7 +37,7 @@ def test_iterations_count_this_training():
         lambda: sddp.Statistical(confidence=1.5),
     ],
 )
-def test_rules_that_cannot_work_are_refused(make):
+def test_rules_that_cannot_work_are_rejected(make):
     with pytest.raises(ModelError):
         make()
 

@@ -199,7 +199,7 @@ CHANGES = (
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_file_of_another_problem_is_refused(change, tmp_path):
+def test_a_file_of_another_problem_is_rejected(change, tmp_path):
     train(stagewise.a11(), 2).policy.save(tmp_path / "policy.json")
     same = with_stages(lambda stage, node: None)
     assert sddp.load_policy(tmp_path / "policy.json", same).bound > 0.0
@@ -207,7 +207,7 @@ def test_a_file_of_another_problem_is_refused(change, tmp_path):
         sddp.load_policy(tmp_path / "policy.json", with_stages(change))
 
 
-def test_a_file_of_another_graph_is_refused(tmp_path):
+def test_a_file_of_another_graph_is_rejected(tmp_path):
     stage = reservoir.reservoir_stage()
     policies = []
     for discount in (0.9, 0.8):
@@ -226,7 +226,7 @@ def edited(path: Path, edit) -> None:
     path.write_text(json.dumps(changed))
 
 
-def test_other_formats_and_versions_are_refused(tmp_path):
+def test_other_formats_and_versions_are_rejected(tmp_path):
     path = tmp_path / "policy.json"
     saved("c9", path)
     edited(path, lambda document: document.update(version=storage.VERSION + 1))
@@ -272,7 +272,7 @@ DAMAGES = {
 @pytest.mark.parametrize(
     "damage", ["no nodes", "one node less", "unknown cut form", "an array less"]
 )
-def test_a_file_with_parts_missing_is_refused_though_its_checksum_fits(damage, resealed, tmp_path):
+def test_a_file_with_parts_missing_is_rejected_though_its_checksum_fits(damage, resealed, tmp_path):
     path = tmp_path / "policy.json"
     saved("c9", path)
     edited(path, DAMAGES[damage])
@@ -285,7 +285,7 @@ def test_a_file_with_parts_missing_is_refused_though_its_checksum_fits(damage, r
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_refused(damage, tmp_path):
+def test_a_damaged_file_is_rejected(damage, tmp_path):
     """Also where every part can be read by itself: the whole is not what was written."""
     path = tmp_path / "policy.json"
     saved("c9", path)
@@ -296,14 +296,14 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"format": 3}'])
-def test_a_file_that_is_none_is_refused(content, tmp_path):
+def test_a_file_that_is_none_is_rejected(content, tmp_path):
     path = tmp_path / "policy.json"
     path.write_bytes(content)
     with pytest.raises(PolicyFileError, match=r"policy\.json"):
         sddp.load_policy(path, reservoir.c9())
 
 
-def test_a_truncated_or_missing_file_is_refused(tmp_path):
+def test_a_truncated_or_missing_file_is_rejected(tmp_path):
     path = tmp_path / "policy.json"
     saved("c9", path)
     path.write_text(path.read_text()[:-100])
@@ -313,7 +313,7 @@ def test_a_truncated_or_missing_file_is_refused(tmp_path):
         sddp.load_policy(tmp_path / "missing.json", reservoir.c9())
 
 
-def test_a_place_that_cannot_be_written_to_is_refused_and_left_clean(tmp_path):
+def test_a_place_that_cannot_be_written_to_is_rejected_and_left_clean(tmp_path):
     policy = train(reservoir.c9(), 2).policy
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("not a folder")
@@ -427,7 +427,7 @@ def test_a_file_makes_nothing_but_parts_of_a_policy(path, tmp_path):
         sddp.load_policy(file)
 
 
-def test_what_a_file_cannot_hold_is_refused_with_the_remedy(tmp_path):
+def test_what_a_file_cannot_hold_is_rejected_with_the_remedy(tmp_path):
     class Mine(sddp.Expectation):
         pass
 

@@ -102,7 +102,7 @@ class PressCtrlCInForwardPass(sddp.InSample):
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
-def test_ctrl_c_ends_training_with_what_was_learnt(cuts):
+def test_ctrl_c_ends_training_with_what_was_learned(cuts):
     before = signal.getsignal(signal.SIGINT)
     result = train(reservoir.c9(), PressCtrlC(after=6), cuts=cuts)
     assert result.stopped_because == "interrupted"
@@ -301,7 +301,7 @@ def test_positions_drawn_by_numpy_are_positions():
     ],
     ids=["values", "position", "first-node", "node", "empty"],
 )
-def test_paths_that_training_cannot_follow_are_refused(path):
+def test_paths_that_training_cannot_follow_are_rejected(path):
     with pytest.raises(ModelError):
         train(stagewise.a11(), 2, sampling=sddp.Historical([path]))
 

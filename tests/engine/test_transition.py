@@ -121,7 +121,7 @@ def test_scale_and_matrix_exclude_each_other():
         ({"scale": np.ones((2, 3)), "probabilities": [1.0]}, "probabilities has shape (1,)"),
     ],
 )
-def test_bad_transitions_are_refused_with_the_node(options, words):
+def test_bad_transitions_are_rejected_with_the_node(options, words):
     with pytest.raises(ModelError, match=f"node 1.*{re.escape(words)}"):
         compile_transition(sddp.LinearTransition(**options), SIZES, "node 1")
 

@@ -254,7 +254,7 @@ def test_where_processes_cannot_be_forked_the_problem_is_sent(monkeypatch):
     assert numbers(beside) == numbers(alone)
 
 
-def test_a_problem_that_cannot_be_sent_is_refused(monkeypatch):
+def test_a_problem_that_cannot_be_sent_is_rejected(monkeypatch):
     monkeypatch.setattr(workers, "START_METHOD", "spawn")
 
     class Mine(sddp.Expectation):

@@ -266,7 +266,7 @@ def test_constraints_and_the_registry():
     assert found.weights == pytest.approx(result.holdings.iloc[1:].to_numpy(), abs=1e-12)
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_rejected():
     cases = [
         (lambda: view("sideways", ["a"], 0.1), ModelError, "must be 'absolute' or 'relative'"),
         (lambda: view("absolute", ["a", "b"], 0.1), ModelError, r"has 1 label\(s\)"),

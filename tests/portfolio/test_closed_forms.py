@@ -68,12 +68,12 @@ def test_dust_is_left_where_selling_it_costs_more_than_it_loses(dust, risk_avers
 
 
 def test_the_kinks_dual_is_the_gain_that_is_left_alone():
-    buying, resting, selling = one_asset(0.1), one_asset(0.5), one_asset(0.9)
+    buying, holding, selling = one_asset(0.1), one_asset(0.5), one_asset(0.9)
     assert buying.duals.marginal_cost["asset1"] == 0.004
     assert selling.duals.marginal_cost["asset1"] == -0.003
     gain = MEAN - CASH_RETURN - 8.0 * VARIANCE * 0.5
     assert -0.003 < gain < 0.004
-    assert resting.duals.marginal_cost["asset1"] == pytest.approx(gain, abs=1e-15)
+    assert holding.duals.marginal_cost["asset1"] == pytest.approx(gain, abs=1e-15)
 
 
 def test_uncorrelated_assets_are_decided_one_by_one():

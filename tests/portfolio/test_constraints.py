@@ -196,6 +196,6 @@ def test_differences_are_said_in_words():
         (lambda: constraint_of("Turnover", {"name": "x"}), ModelError, "limit"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused_with_value_and_remedy(make, error, words):
+def test_bad_input_is_rejected_with_value_and_remedy(make, error, words):
     with pytest.raises(error, match=words):
         make()

@@ -135,7 +135,7 @@ def test_followed_wealth_is_the_product_of_its_returns():
             assert runs.wealth[p, t + 1] == pytest.approx(wealth)
 
 
-def test_out_of_sample_wealth_is_the_value_of_the_programme():
+def test_out_of_sample_wealth_is_the_value_of_the_program():
     """Three estimators of one mean; each control takes away variance and no bias."""
     policy = brown_smith(0.05)
     paths = PROCESS.simulate(1000, 11, rng=np.random.default_rng(5), start=[0.0])
@@ -188,7 +188,7 @@ def test_bad_settings_are_named(change, words):
     assert solve_frictionless(PROCESS, **settings).n_decisions == 2
 
 
-def test_two_factors_and_short_paths_are_refused():
+def test_two_factors_and_short_paths_are_rejected():
     both = ReturnAutoregression(
         np.zeros(1), np.ones((1, 2)), np.zeros(2), 0.5 * np.eye(2), np.eye(3)
     )

@@ -47,7 +47,7 @@ def test_cvar_of_a_lognormal_asset_has_a_closed_form():
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.01, 0.04, 0.08, 1.0])
-def test_the_best_portfolio_is_that_of_the_explicit_programme(limit):
+def test_the_best_portfolio_is_that_of_the_explicit_program(limit):
     weights = LimitedPortfolio(LAW, 4, limit).best(REWARDS)
     assert REWARDS @ weights == pytest.approx(explicit_optimum(REWARDS, limit), abs=1e-9)
     assert LAW.cvar(weights) <= limit + 1e-9
@@ -60,7 +60,7 @@ def test_the_limit_decides_somewhere():
     assert values[0] < 0.6 * values[1] < 0.6 * values[2]
 
 
-def test_one_programme_serves_rewards_one_after_the_other():
+def test_one_program_serves_rewards_one_after_the_other():
     portfolio = LimitedPortfolio(LAW, 4, 0.05)
     rng = np.random.default_rng(3)
     for _ in range(5):

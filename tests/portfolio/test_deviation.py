@@ -81,7 +81,7 @@ def test_it_does_not_equalize_risk_contributions():
     assert shares["asset1"] == pytest.approx(0.8, abs=1e-9)
 
 
-def test_bad_parameters_are_refused():
+def test_bad_parameters_are_rejected():
     for options in ({"return_weight": 0.0}, {"return_weight": 1.0, "method": "x"}):
         with pytest.raises(ModelError, match="must be"):
             StandardDeviation(**options)

@@ -47,7 +47,7 @@ def relaxed(problem, penalties):
 
 @pytest.mark.parametrize("cost", [0.0, 0.006, 0.02])
 @pytest.mark.parametrize("penalties", [IDEAL, NONE], ids=["penalty", "none"])
-def test_each_path_has_the_optimum_of_its_explicit_programme(cost, penalties):
+def test_each_path_has_the_optimum_of_its_explicit_program(cost, penalties):
     problem = with_cost(cost)
     expected = [
         path_optimum(problem, path, charge)
@@ -110,7 +110,7 @@ def bounds(study, cost, penalties, **more):
     )
 
 
-def test_without_costs_the_bound_is_the_value_of_the_programme(study):
+def test_without_costs_the_bound_is_the_value_of_the_program(study):
     values = bounds(study, 0.0, study[2])
     value = study[0].growth_at(0, np.zeros(1))[0]
     np.testing.assert_allclose(values, value, atol=2e-5)

@@ -98,7 +98,7 @@ def test_without_cash_its_return_means_nothing():
         ({"risk_aversion": CVaRMatched(limit=0.02)}, "needs outcomes; give a pair"),
     ],
 )
-def test_a_model_that_makes_no_sense_is_refused(options, words):
+def test_a_model_that_makes_no_sense_is_rejected(options, words):
     with pytest.raises(ModelError, match=words):
         solve(**options)
 
@@ -122,7 +122,7 @@ def test_a_model_that_makes_no_sense_is_refused(options, words):
         ({"cash_return": np.nan}, "cash_return = nan"),
     ],
 )
-def test_moments_that_do_not_fit_are_refused(changes, words):
+def test_moments_that_do_not_fit_are_rejected(changes, words):
     with pytest.raises(DataError, match=words):
         solve(**changes)
 
@@ -210,7 +210,7 @@ def test_an_answer_that_misses_the_conditions_is_not_handed_out(monkeypatch):
         (pd.DataFrame(np.zeros((5, 3)), columns=["gold", "euro", "silver"]), r"unknown \['silver'"),
     ],
 )
-def test_outcomes_of_other_assets_are_refused(returns, words):
+def test_outcomes_of_other_assets_are_rejected(returns, words):
     with pytest.raises(DataError, match=words):
         solve(risk_aversion=CVaRMatched(limit=0.02), outcomes=(returns, None))
 

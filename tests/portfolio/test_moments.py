@@ -84,7 +84,7 @@ def test_ledoit_and_wolf_by_their_formula(returns, rows):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_estimators_name_assets_and_refuse_bad_tables(estimator, returns):
+def test_estimators_name_assets_and_reject_bad_tables(estimator, returns):
     assert list(estimator.estimate(returns).mean.index) == list(returns.columns)
     assert list(estimator.estimate(returns.to_numpy()).covariance.index) == [
         "asset1",

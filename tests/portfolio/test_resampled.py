@@ -98,7 +98,7 @@ def test_blocks_of_rows_keep_their_order():
     assert found.mean.tobytes() != resampled(redraw="bootstrap", block=1).mean.tobytes()
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_rejected():
     with pytest.raises(DataError, match="4 rows for 4 assets"):
         resampled(rows=4)
     with pytest.raises(ModelError, match="redraw='x'"):

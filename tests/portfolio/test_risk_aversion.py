@@ -87,7 +87,7 @@ def test_aversion_follows_the_index():
 
 
 @pytest.mark.parametrize("index", [0.3, -5.0, np.nan, np.inf])
-def test_an_index_in_decimals_is_refused(index):
+def test_an_index_in_decimals_is_rejected(index):
     with pytest.raises(ModelError, match=f"volatility_index = {index}; give points"):
         VolatilityDriven(base=2.0, sensitivity=0.05).at(index)
 

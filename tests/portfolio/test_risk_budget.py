@@ -171,7 +171,7 @@ def test_liquidity_and_groups_are_kept():
     assert result.objective > 0.01
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_rejected():
     with pytest.raises(DataError, match="'asset2' has no risk"):
         solve(np.diag([0.01, 0.0]))
     for budgets, words in (

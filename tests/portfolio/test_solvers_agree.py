@@ -60,7 +60,7 @@ def test_budget_dual_agrees_where_cash_is_scarce(seed, self_financing):
 
 @pytest.mark.parametrize("self_financing", [True, False])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_without_risk_aversion_it_is_a_linear_programme(seed, self_financing):
+def test_without_risk_aversion_it_is_a_linear_program(seed, self_financing):
     numbers = random_numbers(seed, 6, self_financing=self_financing).with_(risk_aversion=0.0)
     result = answer(numbers)
     assert by_clarabel(numbers)[0] == pytest.approx(result.objective, rel=1e-8)

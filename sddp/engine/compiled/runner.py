@@ -76,7 +76,7 @@ class PathRunner:
         Incoming state, solution and true size of each state; None where a decision is infeasible.
         """
         P = self._room_for(path)
-        state, size = self.subproblems.problem.normalised(
+        state, size = self.subproblems.problem.normalized(
             self.subproblems.problem.initial_state(path[0].node)
         )
         P.x[0], P.scale[0] = state, size

@@ -153,7 +153,7 @@ class Problem(Shown):
             raise ModelError(f"node {name!r} comes first but its states have no initial value")
         return initial
 
-    def normalised(self, state: Floats) -> tuple[Floats, float]:
+    def normalized(self, state: Floats) -> tuple[Floats, float]:
         """The state scaled to size 1 and its size, if homogeneous; see `state_sizes`."""
         size = float(self.state_sizes(state)) if self.homogeneous else 1.0
         return (state / size, size) if size > 0.0 else (state, 1.0)

@@ -138,7 +138,7 @@ class Stage:
         The variables in which `rows` writes its constraints, one value each.
     homogeneous : bool
         Declares the value function positively homogeneous (all constraints are cones): states
-        are normalised and cuts pass through the origin. Checked on random scalings in training.
+        are normalized and cuts pass through the origin. Checked on random scalings in training.
     initial_cuts : sequence of InitialCut
         Valid bounds on this node's value function.
     """

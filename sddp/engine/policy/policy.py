@@ -190,7 +190,7 @@ class Policy(Shown):
         with self._lock, one_blas_thread():
             ready = stage if isinstance(stage, PresolvedStage) else presolve_stage(stage, name)
             extra = self._subproblems.extra(ready, arcs, as_risk_measure(risk), name)
-            incoming, size = self.problem.normalised(extra.compiled.states.flatten(state))
+            incoming, size = self.problem.normalized(extra.compiled.states.flatten(state))
             solution = extra.solve(incoming, 0, self.checkpoint.tolerance)
         return self._decision(extra.compiled, self._feasible(solution, extra), size)
 
@@ -337,7 +337,7 @@ class Policy(Shown):
     ) -> tuple[StageSolution, float]:
         node = self._subproblems[name]
         self._check_known(name, node)
-        state, size = self.problem.normalised(incoming)
+        state, size = self.problem.normalized(incoming)
         with one_blas_thread():
             start, basis = self._start(name)
             if len(node.compiled.noise.positions["matrix"]):
@@ -399,11 +399,11 @@ class Policy(Shown):
     def _first_values(self) -> Floats:
         """Engine values of everything that may come before the first decision."""
         problem = self.problem
-        firsts = [
+        first_nodes = [
             self.solve_step(name, problem.initial_state(name), noise)
             for name, noise, _ in problem.first_outcomes()
         ]
-        return np.array([size * solution.value for solution, size in firsts])
+        return np.array([size * solution.value for solution, size in first_nodes])
 
     def _start(self, name: NodeName) -> tuple[NodeState, Basis | None]:
         """Rows and basis after a solve at the reference state: from there every answer starts."""

@@ -132,7 +132,7 @@ class Subproblems:
         """
         solved: dict[NodeName, NoiseSolutions] = {}
         for name, _ in self.problem.graph.children(self.problem.graph.root):
-            incoming, _ = self.problem.normalised(self.problem.initial_state(name))
+            incoming, _ = self.problem.normalized(self.problem.initial_state(name))
             solved[name] = self[name].solve_all(incoming, tolerance)
             self._note(name, incoming, solved[name])
             for found in solved[name].infeasible.values():
@@ -149,7 +149,7 @@ class Subproblems:
 
     def first_values(self, solved: Mapping[NodeName, NoiseSolutions]) -> Floats:
         """What each outcome before the first decision is worth, by the first nodes' solutions."""
-        sizes = [self.problem.normalised(self.problem.initial_state(name))[1] for name in solved]
+        sizes = [self.problem.normalized(self.problem.initial_state(name))[1] for name in solved]
         return np.concatenate(
             [size * found.values for size, found in zip(sizes, solved.values(), strict=True)]
         )

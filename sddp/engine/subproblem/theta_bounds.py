@@ -268,9 +268,9 @@ def _arriving_box(transition: StateMap, box: Box) -> Box:
         stacked = transition.stacked
         middle, radius = (box[0] + box[1]) / 2.0, (box[1] - box[0]) / 2.0
         shape = (transition.n_realisations, transition.n_components)
-        centre = np.asarray(stacked @ middle).reshape(shape) + shift
+        center = np.asarray(stacked @ middle).reshape(shape) + shift
         reach = np.asarray(abs(stacked) @ radius).reshape(shape)
-        return (centre - reach).min(axis=0), (centre + reach).max(axis=0)
+        return (center - reach).min(axis=0), (center + reach).max(axis=0)
     unknown = np.full(len(box[0]), np.inf)
     return -unknown, unknown
 

@@ -200,8 +200,10 @@ class Training:
     def scale(self) -> float:
         """See `Progress`."""
         if self.problem.homogeneous:
-            firsts = self.problem.graph.children(self.problem.graph.root)
-            sizes = [self.problem.normalised(self.problem.initial_state(n))[1] for n, _ in firsts]
+            first_nodes = self.problem.graph.children(self.problem.graph.root)
+            sizes = [
+                self.problem.normalized(self.problem.initial_state(n))[1] for n, _ in first_nodes
+            ]
             return self.problem.money * max(sizes)
         return max(max(abs(entry.bound), abs(entry.simulated)) for entry in self.log)
 

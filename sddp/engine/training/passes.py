@@ -99,7 +99,7 @@ def forward_pass(
     while len(visits) < len(steps):
         interrupt.check()
         step = steps[len(visits)]
-        state, scale = problem.normalised(states[-1])
+        state, scale = problem.normalized(states[-1])
         known, first = first, None
         solution = known or _decide(subproblems, step, state, tolerance)
         if isinstance(solution, Infeasibility):
@@ -176,7 +176,7 @@ def refine(
             if following is not None and on_path
             else draw_position(child.transition.cumulated, rng)
         )
-        incoming, _ = problem.normalised(child.transition.arrive(trial, arrival))
+        incoming, _ = problem.normalized(child.transition.arrive(trial, arrival))
         solutions = subproblems[child.name].solve_all(incoming, tolerance)
         subproblems.add_cuts(child.name, incoming, solutions)
 
@@ -190,7 +190,7 @@ def follow_first(
 ) -> None:
     """Add cuts for a first decision that the path does not take."""
     problem = subproblems.problem
-    incoming, scale = problem.normalised(problem.initial_state(step.node))
+    incoming, scale = problem.normalized(problem.initial_state(step.node))
     subproblems.value_functions.note_beside(problem.graph.root, step)
     refine(subproblems, Visit(step, incoming, solution, scale), solution.outgoing, tolerance, rng)
 
@@ -250,7 +250,7 @@ def _follow_rare(
     problem = subproblems.problem
     transition = problem.stages[step.node].transition
     arrived = transition.arrive(visit.solution.outgoing, position_of(step.arrival))
-    incoming, scale = problem.normalised(arrived)
+    incoming, scale = problem.normalized(arrived)
     subproblems.value_functions.note_beside(visit.node, step)
     solution = _decide(subproblems, step, incoming, tolerance)
     if isinstance(solution, Infeasibility):
@@ -312,7 +312,7 @@ def _outcome_cuts(
     values = np.zeros(shape)
     slopes = np.zeros((*shape, len(outgoing)))
     for e in range(child.transition.n_realisations):
-        incoming, size = problem.normalised(child.transition.arrive(outgoing, e))
+        incoming, size = problem.normalized(child.transition.arrive(outgoing, e))
         solutions = subproblems[child.name].solve_all(incoming, tolerance)
         subproblems.add_cuts(child.name, incoming, solutions)
         if solutions.infeasible:

@@ -69,7 +69,7 @@ class AveragedDecisions:
         if not (problem.homogeneous and self.iterations):
             return outgoing
         share = min(1.0, self.iterations / iteration)
-        decision, size = problem.normalised(outgoing)
+        decision, size = problem.normalized(outgoing)
         average = memory[node] = (decision + memory.get(node, decision)) / 2.0
         trial: Floats = size * ((1.0 - share) * decision + share * average)
         return trial

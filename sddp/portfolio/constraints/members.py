@@ -35,7 +35,7 @@ class PositionLimit(Constraint):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.lower is not None and self.lower < 0.0:
-            raise ModelError(f"{self.name}: lower={self.lower}: {REFUSED['ShortPosition']}")
+            raise ModelError(f"{self.name}: lower={self.lower}: {REJECTED['ShortPosition']}")
         self._check_sides()
         if self.assets is not None:
             object.__setattr__(self, "assets", members_of(self.assets, self.name))
@@ -342,7 +342,7 @@ KINDS: Mapping[str, type[Constraint]] = {
 }
 
 # What is asked for and not offered, and why.
-REFUSED: Mapping[str, str] = {
+REJECTED: Mapping[str, str] = {
     "Cardinality": "a number of positions is no convex constraint; bound weights by PositionLimit",
     "MinimumLot": "lots make weights whole numbers, which no solver here has; round the trades",
     "ShortPosition": "short positions have costs of borrowing not modeled here; give 0 or more",
@@ -357,8 +357,8 @@ def constraint_of(kind: str, values: Mapping[str, Any]) -> Constraint:
     ModelError
         The kind is unknown or not offered, or a field is wrong.
     """
-    if kind in REFUSED:
-        raise ModelError(f"kind={kind!r}: {REFUSED[kind]}")
+    if kind in REJECTED:
+        raise ModelError(f"kind={kind!r}: {REJECTED[kind]}")
     if kind not in KINDS:
         raise ModelError(f"kind={kind!r}: must be one of {', '.join(KINDS)}")
     known = {f.name for f in fields(KINDS[kind])}

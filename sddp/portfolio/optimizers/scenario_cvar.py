@@ -355,6 +355,6 @@ class _TailProgram:
                     f"limit={limit:g}: the least CVaR is {self.cvar(least):g}; raise the limit, "
                     "allow more cash, or lower the costs of getting there"
                 )
-            self._terms.refuse_conflict()
+            self._terms.check_conflict()
         file = self._lp.write("sddp")
         return SolverError(f"CVaR program: {self._lp.status_text()}; written to {file}")

@@ -72,7 +72,7 @@ def test_one_and_two_threads_give_the_same_bits():
     np.testing.assert_array_equal(logs[0], logs[1])
 
 
-def test_an_unknown_stage_solver_is_refused():
+def test_an_unknown_stage_solver_is_rejected():
     problem = random_case(0).problem().engine
     with pytest.raises(ModelError, match="stage_solver='fast': must be one of auto, highs"):
         sddp.train(problem, rng=1, stage_solver="fast")
