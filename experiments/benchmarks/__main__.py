@@ -2,10 +2,10 @@
 
 ``python -m experiments.benchmarks [--quick] [--only SECTION ...]``. Sections: `base` (several runs
 of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of late
-iterations), `cores` (two processes), `growth`, `bunching`, `instances` (files of the folder that
-SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after the other,
-whatever ``--jobs`` says; an interrupted run goes on after the last one that was finished. Run it on
-an idle machine: times on a busy one say little.
+iterations), `cores` (two processes), `growth`, `bunching`, `simulation` (scenarios, risk figures,
+equilibria), `instances` (files of the folder that SDDP_REFERENCE_DATA names). Every measurement has
+a process of its own, one after the other, whatever ``--jobs`` says; an interrupted run goes on
+after the last one that was finished. Run it on an idle machine: times on a busy one say little.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.benchmark_instances import Size
-from experiments.benchmarks import bunching, figures
+from experiments.benchmarks import bunching, figures, simulation
 from experiments.benchmarks.measure import (
     GAP_COLUMNS,
     PARTS,
@@ -78,6 +78,7 @@ class Config:
     reservoir: tuple[int, int, int] = (50, 1_000, 120)  # stages, noises, iterations
     warehouses: tuple[int, int, int] = (12, 200, 30)
     instance_seconds: float = 8.0
+    simulation_scale: int = 1
     only: tuple[str, ...] = ()
 
     @property
@@ -99,6 +100,7 @@ QUICK: Mapping[str, Any] = {
     "reservoir": (4, 30, 6),
     "warehouses": (3, 10, 4),
     "instance_seconds": 0.2,
+    "simulation_scale": 100,
 }
 
 
@@ -217,6 +219,19 @@ def instances(config: Config, lab: Laboratory) -> dict[str, Any]:
     return {"rows": rows, "missing": missing}
 
 
+def simulated(config: Config, lab: Laboratory) -> dict[str, Any]:
+    """Median CPU seconds of simulations and equilibria, beside those that were asked for."""
+    scale = config.simulation_scale
+    runs = [
+        lab.measure(simulation.measure, name, scale, seed)
+        for name in simulation.ASKED
+        for seed in config.seeds
+    ]
+    table = pd.DataFrame(runs).groupby("what", sort=False).median().reset_index()
+    lab.record.write_table("simulation", table)
+    return {"rows": table.to_dict("records")}
+
+
 SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "base": base,
     "instances": instances,
@@ -225,6 +240,7 @@ SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "bunching": bunched,
     "growth": growth,
     "sizes": sizes,
+    "simulation": simulated,
 }
 
 

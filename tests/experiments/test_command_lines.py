@@ -15,6 +15,7 @@ from tests.cli import small
 
 # Arguments that make a small run smaller.
 STUDIES = {
+    "agents": (),
     "autoregressive": (),
     "benchmarks": ("--only", "bunching"),
     "brazil": ("--rows", "6"),

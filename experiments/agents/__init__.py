@@ -1,0 +1,1 @@
+"""The specification's portfolio under several laws, alone and among agents who move prices."""
