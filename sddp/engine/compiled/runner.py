@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,7 +65,8 @@ class PathRunner:
     """
 
     def __init__(self, subproblems: CompiledSubproblems) -> None:
-        self.subproblems, self._judged_every = subproblems, JUDGED_EVERY
+        self.subproblems: CompiledSubproblems = weakref.proxy(subproblems)
+        self._judged_every = JUDGED_EVERY
         self._path: Path | None = None
         self.found: list[Found] = []
 

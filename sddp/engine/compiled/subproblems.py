@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -32,7 +33,9 @@ class CompiledNode:
     """A node as the passes in Python see it: each call is one compiled visit."""
 
     def __init__(self, subproblems: CompiledSubproblems, name: NodeName) -> None:
-        self._subproblems, self.name = subproblems, name
+        # Of a circle of objects the arrays would stay until the interpreter looks for circles.
+        self._subproblems: CompiledSubproblems = weakref.proxy(subproblems)
+        self.name = name
         self.compiled = subproblems.problem.stages[name]
         outcomes = subproblems.value_functions.outcomes(name)
         self.cost_to_go = None if outcomes is None else CostToGo(outcomes)

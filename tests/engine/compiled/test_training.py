@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 import sddp
 from sddp.engine.compiled import runner
 from sddp.engine.training.stopping import BoundStalling, Iterations
-from sddp.errors import ModelError
+from sddp.errors import ModelError, NumericalWarning
 from tests.allocation.problems import medium_case, random_case
 from tests.engine.compiled.replay import with_noise_in_sides
 from tests.engine.instances import TRANSITIONS, random_instance
@@ -105,3 +107,15 @@ def test_value_functions_hold_the_compiled_cuts_in_their_order():
                     np.testing.assert_array_equal(memory.cut_const[at[k] + w, :n], pool.intercepts)
                     n_cuts += len(pool)
     assert n_cuts > 20
+
+
+def test_without_numba_auto_warns_and_compiled_raises(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sddp.engine.compiled.subproblems", None)
+    problem = random_case(0).problem().engine
+    with pytest.raises(ModelError, match="stage_solver='compiled' needs numba"):
+        sddp.train(problem, rng=1, stage_solver="compiled")
+    with pytest.warns(NumericalWarning, match="numba cannot be imported"):
+        result = sddp.train(
+            problem, rng=1, stopping=Iterations(2), stage_solver="auto", progress=False
+        )
+    assert len(result.log) == 2
