@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -154,39 +154,6 @@ def lines_figure(
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.legend(frameon=False, fontsize="small")
-    return figure
-
-
-def region_figure(
-    table: pd.DataFrame, *, level: float, x: str, y: str, title: str, marks: Sequence[float] = ()
-) -> Figure:
-    """A figure of two settings as a map, with the line where it reaches a level.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Index: vertical setting, columns: horizontal setting (drawn on a logarithmic axis).
-    level : float
-        The contour to draw.
-    x, y, title : str
-    marks : sequence of float
-        Values of the horizontal setting that data show.
-    """
-    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
-    ax = figure.subplots()
-    across, along = table.columns.to_numpy(dtype=float), table.index.to_numpy(dtype=float)
-    values = table.to_numpy(dtype=float)
-    image = ax.pcolormesh(across, along, values, shading="nearest", cmap="cividis_r")
-    bar = figure.colorbar(image, ax=ax)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    if values.min() < level < values.max():
-        ax.contour(across, along, values, levels=[level], colors=COLORS[1], linewidths=2.0)
-    for mark in marks:
-        ax.axvline(mark, color="black", lw=1.2, ls="--")
-    ax.set_xscale("log")
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    show(ax.set_title("", loc="left", fontsize="medium"), title)
     return figure
 
 
