@@ -109,11 +109,12 @@ class FitCache:
         lengths: Ints,
         *,
         start: Fit | None,
+        overlap: int = 1,
         rng: np.random.Generator,
     ) -> Fit:
         """`GaussianRegimes.fit_quietly`, or what it gave for the same arguments before."""
         begun = None if start is None else start.arrays
-        key = store_key(describe([settings, content_hash(table), lengths, begun, rng]))
+        key = store_key(describe([settings, content_hash(table), lengths, begun, overlap, rng]))
         fit = self._memory.get(key) or self._read(key)
         labels = tuple(table.columns)
         if fit is not None and fit.variable_names != labels:
@@ -121,7 +122,9 @@ class FitCache:
             fit = replace(fit, variable_names=labels)
         if fit is None:
             regimes = None if start is None else start.regimes
-            fitted = settings.fit_quietly(table, lengths=lengths, start=regimes, rng=rng)
+            fitted = settings.fit_quietly(
+                table, lengths=lengths, start=regimes, overlap=overlap, rng=rng
+            )
             fit = Fit.of(fitted)
             if self.folder is not None:
                 write_record(self._path(key), fit.record())

@@ -71,8 +71,7 @@ class RegimeEstimator:
         returns of whole periods, on all `period` ways to cut the window into them, as if these
         were separate sequences: every row is used, and what overlaps does not follow itself.
     regimes : GaussianRegimes
-        Its `min_count`, where given, is in periods of one sequence and is multiplied by `period`
-        here; its default is taken as it is, in overlapping periods.
+        Its least count, its prior and BIC are in periods that do not overlap.
     n_scenarios : int
         Per regime.
     sampling : str
@@ -151,7 +150,9 @@ class RegimeEstimator:
         start = start if self.carry else None
         table, lengths = self.drivers(view)
         rng = generator_for(self.seed, "regimes", view.date)
-        fit = self.cache.fit(self._per_sequence(), table, lengths, start=start, rng=rng)
+        fit = self.cache.fit(
+            self.regimes, table, lengths, start=start, overlap=self.period, rng=rng
+        )
         drawn = self._drawn(view, fit.regimes, table, lengths)
         estimate = self._estimate(view, start, fit, _with_unseen_changes(drawn))
         if isinstance(self.means, SampleMeans) and self.limit_means == "same":
@@ -264,13 +265,6 @@ class RegimeEstimator:
         self, view: View, start: Fit | None, fit: Fit, scenarios: MarkovScenarios
     ) -> RegimeEstimate:
         return RegimeEstimate(self, view.date, start, fit, scenarios)
-
-    def _per_sequence(self) -> GaussianRegimes:
-        """Fit settings for overlapping sequences, in which each row occurs `period` times."""
-        count = self.regimes.min_count
-        if count is None:
-            return self.regimes
-        return replace(self.regimes, min_count=count * self.period)
 
 
 @dataclass(frozen=True, eq=False)
