@@ -57,8 +57,8 @@ class Settings:
     period: int = 5
     n_stages: int = 12
     n_states: int = 3
-    n_starts: int = 5
-    n_scenarios: int = 250
+    n_starts: int = 20
+    n_scenarios: int = 1024
     iterations: int = 12
     refit_every: int = 4
     transaction_cost: float = 0.001

@@ -107,7 +107,7 @@ class RegimeEstimator:
     expanding: bool = False
     period: int = 1
     regimes: GaussianRegimes = field(default_factory=GaussianRegimes)
-    n_scenarios: int = 250
+    n_scenarios: int = 1024
     sampling: str = "sobol"
     moment_matching: bool = False
     scenarios: ScenarioKind = "gaussian"

@@ -309,7 +309,7 @@ class GaussianRegimes:
 
     n_states: int = 3
     _: KW_ONLY
-    n_starts: int = 10
+    n_starts: int = 20
     prior_observations: float = 5.0
     prior_scale: float = 1.0
     min_count: float | None = None
