@@ -346,7 +346,7 @@ def test_the_decision_log_holds_the_risk_forecast_of_the_next_period():
     assert note["cash"] == weights["cash"]
     assert note["seconds"] > 0.0
     assert note["failure"] == ""
-    assert note["bound"] > 0.99  # from what was held, which costs something to sell
+    assert note["bound"] > 1.0
 
 
 def test_without_a_limit_none_is_written():
