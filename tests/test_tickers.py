@@ -36,10 +36,11 @@ from sddp.bounds.inner import inner_bound
 from sddp.display.fonts import drawable
 from sddp.errors import DataError, ModelError
 from sddp.estimation import RegimeEstimator, RegimeForecaster, WindowForecaster
+from sddp.estimation.fit_cache import FitCache
 from sddp.evaluation import summary
 from sddp.labels import label_index
 from sddp.market import Market
-from sddp.portfolio import ExponentialMoments, LedoitWolfMoments, SampleMoments
+from sddp.portfolio import ExponentialMoments, LedoitWolfMoments, Moments, SampleMoments
 from sddp.reporting import (
     ReportOptions,
     allocation_figure,
@@ -289,8 +290,7 @@ def test_one_stage_is_by_label(moments):
             transaction_cost=dict.fromkeys(labels[:40], 0.001),
             max_weights=dict.fromkeys(labels[:40:3], 0.1),
         ).solve(
-            estimate.mean,
-            estimate.covariance.iloc[shuffled, shuffled],
+            Moments(estimate.mean, estimate.covariance.iloc[shuffled, shuffled]),
             current_weights={labels[2]: 0.3, "cash": 0.7},
         )
     odd, plain = answers["odd"], answers["plain"]
@@ -396,7 +396,7 @@ def test_a_study_is_resumed_from_its_store_with_its_labels(tmp_path):
 
 
 def _fits(folder):
-    return sddp.backtest.FitCache(folder / "fits")
+    return FitCache(folder / "fits")
 
 
 def test_a_market_rejects_labels_that_files_cannot_tell_apart():

@@ -141,7 +141,7 @@ def test_what_is_no_radius_raises():
     for radius in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ModelError, match="robustness="):
             replace(MODEL, robustness=radius)
-    with pytest.raises(ModelError, match="is no number"):
+    with pytest.raises(ModelError, match="must be a number"):
         replace(MODEL, robustness="wide")
 
 

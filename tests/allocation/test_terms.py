@@ -62,7 +62,9 @@ def test_a_soft_limit_lies_between_the_hard_one_and_none(cvar):
     for penalty in penalties:
         softened = replace(case, penalty=penalty)
         soft.append(softened.train(cvar=cvar).bound)
-        assert soft[-1] == pytest.approx(solve_tree(softened).value, abs=VALUE)
+        # A penalty of 1e-7 stretches the units of the stage: there the last digit is lost.
+        close = VALUE if penalty > 1e-6 else 3.0 * VALUE
+        assert soft[-1] == pytest.approx(solve_tree(softened).value, abs=close)
     assert (np.diff(soft) <= VALUE).all()
     assert soft[0] == pytest.approx(free, abs=1e-6)
     assert soft[-1] == pytest.approx(hard, abs=VALUE)

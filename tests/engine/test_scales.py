@@ -113,7 +113,9 @@ def test_a_limit_at_the_cost_of_selling_out_is_feasible_or_not_but_no_riddle(sho
     try:
         bound = allocate(0.005 - short, {"stocks": 1.0}, cvar).bound
     except InfeasibleProblem:
-        assert short > 1e-13  # the solver's feasibility tolerance in units of wealth
+        # The solver's feasibility tolerance in units of wealth; the rows of the explicit form are
+        # solved in units of a hundredth to a five-hundredth of it.
+        assert short > (1e-13 if cvar == "lazy" else 1e-15)
         return
     assert short < 1e-8
     assert bound == pytest.approx(0.99586526, abs=1e-6)

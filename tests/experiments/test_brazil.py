@@ -262,7 +262,7 @@ def test_a_variant_is_what_its_settings_say():
     assert (strategy.estimator.window, strategy.estimator.n_scenarios) == (300, 250)
     assert strategy.estimator.regimes.n_states == 2
     matched = makers.cell(replace(variant, strategy="QP, risk-matched"), Config(), NOWHERE)
-    assert matched.strategy.model.risk_aversion.limit == 0.02
+    assert matched.strategy.optimizer.risk_aversion.limit == 0.02
     assert matched.strategy.forecaster.estimator.seed == strategy.estimator.seed
 
 

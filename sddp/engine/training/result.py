@@ -60,10 +60,11 @@ class TrainingResult(Shown):
     def certificate(self) -> Certificate:
         """How far from the optimum the policy can be at most; its `gap` is None where unknown.
 
-        What the stopping rule was given, where it asked (`Gap` does); else made when first looked
-        at, with little effort. `Policy.certificate` refines it.
+        What the stopping rule was given, where it asked (`Gap` does) and the share of programs
+        that training spends on it was enough; else made when first looked at, with little effort.
+        `Policy.certificate` refines it.
         """
-        if self.certified is not None:
+        if self.certified is not None and self.certified.gap is not None:
             return self.certified
         found = self.policy.certificate(effort=LEAST_EFFORT, reference=self.reference)
         return replace(found, unvisited_mass=self.unvisited_mass)

@@ -188,8 +188,14 @@ class ValueFunctions(Mapping[NodeName, ValueFunction]):
 def risk_by_node(problem: Problem, risk: RiskChoice) -> dict[NodeName, RiskMeasure]:
     """One measure for each node; expectation where none is given."""
     if not isinstance(risk, Mapping):
-        return dict.fromkeys(problem.graph.nodes, as_risk_measure(risk))
+        return dict.fromkeys(problem.graph.nodes, _checked(as_risk_measure(risk)))
     unknown = [name for name in risk if name not in problem.stages]
     if unknown:
         raise ModelError(f"risk names node {unknown[0]!r}, which is not in the graph")
-    return {name: as_risk_measure(risk.get(name)) for name in problem.graph.nodes}
+    return {name: _checked(as_risk_measure(risk.get(name))) for name in problem.graph.nodes}
+
+
+def _checked(measure: RiskMeasure) -> RiskMeasure:
+    """The measure, evaluated once: one whose weights make no sense raises before any solve."""
+    measure.evaluate(np.ones(1), np.zeros(1))
+    return measure
