@@ -15,7 +15,7 @@ from tests.data.services import brazilian_series, sgs_json, zipped
 
 ROOT = Path(__file__).resolve().parents[2]
 
-MODEL = ("--window", "60", "--period", "5", "--stages", "2", "--states", "1", "--starts", "1")
+MODEL = ("--window", "60", "--period", "2", "--stages", "2", "--states", "1", "--starts", "1")
 MODEL = (*MODEL, "--scenarios", "20", "--iterations", "2")
 WALK = ("--seeds", "1", "--paths", "10")
 

@@ -18,7 +18,7 @@ from tests.cli import small
 
 # Ten windows of two seeds: enough to be stopped in the middle of.
 JOB = (
-    *("backtest", "prices.csv", "--window", "80", "--period", "2", "--stages", "3"),
+    *("backtest", "prices.csv", "--window", "82", "--period", "2", "--stages", "3"),
     *("--states", "2", "--starts", "2", "--scenarios", "40", "--iterations", "6"),
     *("--refit-every", "2", "--seeds", "2", "--paths", "20"),
 )
@@ -143,7 +143,7 @@ def test_the_main_job_at_ten_random_moments(undisturbed, tmp_path_factory):
 # More than one part of fifty iterations.
 TRAININGS = {
     "train": (
-        *("train", "prices.csv", "--window", "80", "--period", "2", "--stages", "4", "--quiet"),
+        *("train", "prices.csv", "--window", "82", "--period", "2", "--stages", "4", "--quiet"),
         *("--states", "2", "--starts", "1", "--scenarios", "60", "--iterations", "130"),
     ),
     "solve": ("solve", "instance.json", "--iterations", "130", "--quiet"),

@@ -16,7 +16,7 @@ from tests.tickers import TEXTS
 pytestmark = pytest.mark.long
 
 MODEL = (
-    *("--window", "40", "--period", "5", "--stages", "2", "--states", "1", "--starts", "1"),
+    *("--window", "45", "--period", "2", "--stages", "2", "--states", "1", "--starts", "1"),
     *("--scenarios", "10", "--iterations", "1", "--cvar-limit", "0.05", "--quiet"),
 )
 # In a file a line break, and spaces around a name, are the writer's; the reader says what it took.

@@ -196,6 +196,6 @@ def risk_by_node(problem: Problem, risk: RiskChoice) -> dict[NodeName, RiskMeasu
 
 
 def _checked(measure: RiskMeasure) -> RiskMeasure:
-    """The measure, evaluated once: one whose weights make no sense raises before any solve."""
-    measure.evaluate(np.ones(1), np.zeros(1))
+    """The measure; a combination whose weights do not sum to 1 raises here, before any solve."""
+    measure.tail_mixture()
     return measure
