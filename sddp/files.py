@@ -28,6 +28,9 @@ def written_whole(target: Path) -> Iterator[Path]:
         beside.touch(exist_ok=False)
     except ValueError as error:  # a name that no file can have
         raise OSError(str(error)) from error
+    except OSError as error:
+        error.filename = str(target)  # the name that the caller knows
+        raise
     try:
         yield beside
         os.replace(beside, target)
