@@ -220,11 +220,11 @@ def _check_not_committed(out: str) -> None:
     DataError
     """
     from sddp.errors import DataError
-    from sddp.studies.record import ROOT
 
-    committed = ROOT / "experiments" / "results"
+    # By name: an installed package does not know where a checkout lies.
     place = Path(out).resolve()
-    if committed in (place, *place.parents):
+    places = [(folder.parent.name, folder.name) for folder in (place, *place.parents)]
+    if ("experiments", "results") in places:
         raise DataError(
             f"--out {out}: holds committed results, which --quick does not replace; name another "
             "folder"
