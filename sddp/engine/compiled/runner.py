@@ -273,7 +273,7 @@ class PathRunner:
         return decided
 
     def _note_found(self, P: Path) -> None:
-        """Keep what a backward pass found for the news."""
+        """Keep what a backward pass found for the next cut updates."""
         n, g = int(P.at[CUTS]), int(P.at[DECISIONS])
         self.found.append(
             Found(

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
@@ -24,10 +24,6 @@ from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.interrupt import Interrupt
 from sddp.engine.training.passes import (
     Visit,
-    backward_pass,
-    follow_first,
-    forward_pass,
-    path_cost,
 )
 from sddp.engine.training.trial_points import AveragedDecisions, Decisions
 from sddp.engine.training.workers import PathResult, PathTask, Processes, Replica, Replicas
@@ -117,61 +113,36 @@ class CompiledReplica(Replica):
 
     subproblems: CompiledSubproblems
 
-    def run(self, task: PathTask, interrupt: Interrupt) -> PathResult:
-        """See `Replica.run`."""
-        subproblems = self.subproblems
-        for updates in task.updates:
-            subproblems.apply(updates)
-        interrupt.check()
-        if task.beside is not None:
-            follow_first(subproblems, *task.beside, task.tolerance, self._rng)
-            subproblems.see([task.beside[0]])
-        visits, unvisited = self._passes(task, interrupt)
-        subproblems.count_effort()
-        decisions, subproblems.decisions = subproblems.decisions, []
-        return PathResult(
-            path_cost(visits),
-            unvisited,
-            subproblems.take_updates(),
-            decisions,
-            subproblems.work,
-            visits if task.number == 0 else [],
-        )
+    def _follow_beside(self, step: Step, solution: StageSolution, tolerance: float) -> None:
+        super()._follow_beside(step, solution, tolerance)
+        self.subproblems.see([step])
 
     def _passes(self, task: PathTask, interrupt: Interrupt) -> tuple[list[Visit], float]:
-        """Forward and backward pass, and the largest unvisited mass."""
-        subproblems, runner = self.subproblems, self.subproblems.runner
-        if task.rest is None and not subproblems.has_rare(task.path):
-            subproblems.value_functions.note_path(task.path)
-            subproblems.see(task.path)
-            decided = runner.follow(task.path, task.tolerance, task.first)
-            if decided is not None:
-                visits = _visits(task.path, decided)
-                share = self._share(task.iteration)
-                points = [] if share is not None else [self._point(v, task) for v in visits[::-1]]
-                return visits, runner.add_cuts(
-                    task.path, task.tolerance, self._rng, share, points[::-1]
-                )
-        return self._visit_by_visit(task, interrupt)
+        found = self._compiled_passes(task)
+        if found is None:  # visit by visit
+            self.subproblems.publish()
+            found = super()._passes(task, interrupt)
+            self.subproblems.see([visit.step for visit in found[0]])
+        self.subproblems.count_effort()
+        return found
 
-    def _visit_by_visit(self, task: PathTask, interrupt: Interrupt) -> tuple[list[Visit], float]:
-        subproblems = self.subproblems
-        subproblems.publish()
-        visits = forward_pass(
-            subproblems, task.path, task.tolerance, interrupt, task.first, task.rest
+    def _compiled_passes(self, task: PathTask) -> tuple[list[Visit], float] | None:
+        """As `_passes`; None where the path is not known beforehand or was not followed."""
+        subproblems, runner = self.subproblems, self.subproblems.runner
+        if task.rest is not None or subproblems.has_rare(task.path):
+            return None
+        subproblems.value_functions.note_path(task.path)
+        subproblems.see(task.path)
+        decided = runner.follow(task.path, task.tolerance, task.first)
+        if decided is None:
+            return None
+        visits, share = _visits(task.path, decided), self._share(task.iteration)
+        points = (
+            [self._trial_point(visit, task.iteration) for visit in visits[::-1]]
+            if share is None
+            else []
         )
-        steps = [visit.step for visit in visits]
-        subproblems.value_functions.note_path(steps)
-        unvisited = backward_pass(
-            subproblems,
-            visits,
-            task.tolerance,
-            self._rng,
-            lambda visit: self._point(visit, task),
-            interrupt,
-        )
-        subproblems.see(steps)
-        return visits, unvisited
+        return visits, runner.add_cuts(task.path, task.tolerance, self._rng, share, points[::-1])
 
     def _share(self, iteration: int) -> float | None:
         """The share of means in the trial points, None for rules that the passes do not know."""
@@ -181,16 +152,7 @@ class CompiledReplica(Replica):
         if type(rule) is not AveragedDecisions:
             return None
         homogeneous = self.subproblems.problem.homogeneous
-        return min(1.0, rule.iterations / iteration) if homogeneous else 0.0
-
-    def _point(self, visit: Visit, task: PathTask) -> Any:
-        return self._trial_points.point(
-            self.subproblems.problem,
-            visit.node,
-            visit.solution.outgoing,
-            task.iteration,
-            self._memory,
-        )
+        return rule.share(iteration) if homogeneous else 0.0
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,10 @@ class AveragedDecisions:
 
     iterations: int = 10
 
+    def share(self, iteration: int) -> float:
+        """Share of the mean in the trial points of an iteration, from 1."""
+        return min(1.0, self.iterations / iteration)
+
     def point(
         self,
         problem: Problem,
@@ -68,7 +72,7 @@ class AveragedDecisions:
         """See `TrialPoints`."""
         if not (problem.homogeneous and self.iterations):
             return outgoing
-        share = min(1.0, self.iterations / iteration)
+        share = self.share(iteration)
         decision, size = problem.normalized(outgoing)
         average = memory[node] = (decision + memory.get(node, decision)) / 2.0
         trial: Floats = size * ((1.0 - share) * decision + share * average)

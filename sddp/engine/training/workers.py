@@ -119,22 +119,13 @@ class Replica:
 
     def run(self, task: PathTask, interrupt: Interrupt) -> PathResult:
         """Take in what other paths have found; then forward and backward pass along the path."""
-        subproblems, tolerance = self.subproblems, task.tolerance
+        subproblems = self.subproblems
         for updates in task.updates:
             subproblems.apply(updates)
         interrupt.check()
         if task.beside is not None:
-            follow_first(subproblems, *task.beside, tolerance, self._rng)
-        visits = forward_pass(subproblems, task.path, tolerance, interrupt, task.first, task.rest)
-        subproblems.value_functions.note_path([visit.step for visit in visits])
-
-        def trial_point(visit: Visit) -> Floats:
-            outgoing = visit.solution.outgoing
-            return self._trial_points.point(
-                subproblems.problem, visit.node, outgoing, task.iteration, self._memory
-            )
-
-        unvisited = backward_pass(subproblems, visits, tolerance, self._rng, trial_point, interrupt)
+            self._follow_beside(*task.beside, task.tolerance)
+        visits, unvisited = self._passes(task, interrupt)
         decisions, subproblems.decisions = subproblems.decisions, []
         return PathResult(
             path_cost(visits),
@@ -143,6 +134,32 @@ class Replica:
             decisions,
             subproblems.work,
             visits if task.number == 0 else [],
+        )
+
+    def _follow_beside(self, step: Step, solution: StageSolution, tolerance: float) -> None:
+        """Add cuts for a first decision that the path does not take."""
+        follow_first(self.subproblems, step, solution, tolerance, self._rng)
+
+    def _passes(self, task: PathTask, interrupt: Interrupt) -> tuple[list[Visit], float]:
+        """Forward and backward pass, and the largest unvisited mass."""
+        subproblems, tolerance = self.subproblems, task.tolerance
+        visits = forward_pass(subproblems, task.path, tolerance, interrupt, task.first, task.rest)
+        subproblems.value_functions.note_path([visit.step for visit in visits])
+        unvisited = backward_pass(
+            subproblems,
+            visits,
+            tolerance,
+            self._rng,
+            lambda visit: self._trial_point(visit, task.iteration),
+            interrupt,
+        )
+        return visits, unvisited
+
+    def _trial_point(self, visit: Visit, iteration: int) -> Floats:
+        """Outgoing state at which cuts are made after a visit."""
+        outgoing = visit.solution.outgoing
+        return self._trial_points.point(
+            self.subproblems.problem, visit.node, outgoing, iteration, self._memory
         )
 
 
