@@ -122,7 +122,8 @@ class DataReport:
                 textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
                 for line in lines
             ]
-            blocks.append("\n".join([title, *body]))
+            head = textwrap.fill(title, WIDTH, subsequent_indent="  ")
+            blocks.append("\n".join([head, *body]))
         return "\n".join(blocks)
 
     def to_html(self) -> str:
