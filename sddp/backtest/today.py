@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sddp.allocation.alternatives import limit_price, without_trading
+from sddp.allocation.alternatives import limit_price, nearest_decision, without_trading
 from sddp.allocation.model import AllocationModel, Holdings
 from sddp.allocation.policy import AllocationPolicy, load_allocation_policy
 from sddp.allocation.problem import allocation_problem
@@ -201,9 +201,15 @@ class TodaysDecision:
     cvar_limit : float or None
     cvar_confidence : float
     limit_price : float
-        See `sddp.allocation.alternatives.limit_price`.
+        See `sddp.allocation.alternatives.limit_price`; of the best decision.
     value : float
         Expected wealth at the horizon with the orders.
+    best_value : float
+        The same with the best decision, which the orders are unless `within` is given.
+    cash_value : float
+        Wealth at the horizon with everything in cash.
+    within : float or None
+        Share of the gain over cash that the orders may give up to trade less.
     value_without_trading : float or None
         The same where nothing is traded today; None where no later decision could keep the limit.
     n_stages, period : int
@@ -224,9 +230,12 @@ class TodaysDecision:
     cvar_confidence: float
     limit_price: float
     value: float
+    best_value: float
+    cash_value: float
     value_without_trading: float | None
     n_stages: int
     period: int
+    within: float | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -265,7 +274,12 @@ class TodaysDecision:
 
 
 def decide_today(
-    model: TrainedModel, view: View, holdings: Holdings, *, lot: float | None = None
+    model: TrainedModel,
+    view: View,
+    holdings: Holdings,
+    *,
+    lot: float | None = None,
+    within: float | None = None,
 ) -> TodaysDecision:
     """Orders for today's holdings.
 
@@ -279,13 +293,17 @@ def decide_today(
     lot : float, optional
         Shares are traded in multiples of it. Orders are rounded towards no trade, and purchases
         are cut further where cash would not suffice.
+    within : float, optional
+        The orders are the smallest (by the sum of absolute trades) of those whose expected gain
+        over cash is at least ``1 - within`` times the best, see
+        `sddp.allocation.alternatives.nearest_decision`. None: the best ones.
 
     Raises
     ------
     InfeasibleState
         No trade keeps the risk limit, now and later.
     ModelError, DataError
-        Holdings name an unknown asset, or the rows do not suffice.
+        Holdings name an unknown asset, the rows do not suffice, or `within` is no share.
     """
     policy, belief = model.policy, model.belief(view)
     held, known = _held(holdings, view), _places(policy, view)
@@ -296,8 +314,13 @@ def decide_today(
     )
     money = pd.Series(amounts, index=label_index(policy.problem.positions))
     decision = policy.decide(stage=0, regime=belief, holdings=money)
+    chosen, value, best = decision.holdings, decision.value, decision.value
+    cash = float(money.sum()) * float(np.prod(1.0 + policy.problem.terms.cash_return))
+    if within is not None:
+        near = nearest_decision(policy, within=within, nearest=money, regime=belief, holdings=money)
+        chosen, value, best = near.holdings, near.value, near.best
     wanted = -held[1:]
-    wanted[known] += decision.holdings.to_numpy()[1:]
+    wanted[known] += chosen.to_numpy()[1:]
     orders, cash_after = _orders(view, held, wanted, policy, lot)
     unchanged = without_trading(policy, regime=belief, holdings=money)
     loss = decision.distribution.cvar(
@@ -317,10 +340,13 @@ def decide_today(
         cvar_limit=policy.problem.model.cvar_limit,
         cvar_confidence=policy.problem.model.cvar_confidence,
         limit_price=limit_price(policy, regime=belief, holdings=money),
-        value=decision.value,
+        value=value,
+        best_value=best,
+        cash_value=cash,
         value_without_trading=unchanged.value,
         n_stages=policy.problem.n_stages,
         period=model.period,
+        within=within,
         notes=tuple(_notes(held, others, view, lot)),
     )
 

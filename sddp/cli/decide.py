@@ -44,6 +44,7 @@ def add_parser(commands: Any) -> None:
             "sddp decide prices.csv --wealth 50000",
             "sddp decide prices.csv --holdings holdings.csv --lot 100 --out results/today",
             "sddp decide prices.csv --holdings holdings.csv --policy results/policy",
+            "sddp decide prices.csv --holdings holdings.csv --within 0.05",
         ),
     )
     parser.add_argument("prices", nargs="?", metavar="PRICES", help="file of prices")
@@ -60,6 +61,13 @@ def add_parser(commands: Any) -> None:
     )
     held.add_argument(
         "--lot", type=opt.positive_number, metavar="N", help="trade whole lots of N shares"
+    )
+    held.add_argument(
+        "--within",
+        type=opt.share,
+        metavar="X",
+        help="of the decisions whose expected gain over cash is at least 1 - X times the best, the "
+        "one that trades least; 0.05 gives up at most 5 %% of the gain (default: the best one)",
     )
     parser.add_argument("--policy", metavar="FOLDER", help="a policy that sddp train has written")
     add_training_options(parser, out=None)
@@ -120,7 +128,9 @@ def _decide(
     prices = {str(name): float(price) for name, price in view.prices.iloc[-1].items()}
     money = held.in_money(prices, f"{view.date:%Y-%m-%d}")
     try:
-        decision = decide_today(model, view, pd.Series(money), lot=options.lot)
+        decision = decide_today(
+            model, view, pd.Series(money), lot=options.lot, within=options.within
+        )
     except InfeasibleState as error:
         limit = model.policy.problem.model.cvar_limit
         raise InfeasibleState(

@@ -50,6 +50,9 @@ def data(decision: TodaysDecision, notes: Sequence[str]) -> dict[str, Any]:
         },
         "expected_wealth_at_horizon": decision.value,
         "expected_gain": decision.expected_gain,
+        "within": decision.within,
+        "best_wealth_at_horizon": decision.best_value,
+        "cash_wealth_at_horizon": decision.cash_value,
         "given_up_by_not_trading": decision.given_up,
         "given_up_share_of_gain": given_up_share(decision),
         "horizon": {"decisions": decision.n_stages, "rows_apart": decision.period},
@@ -98,7 +101,22 @@ def sentences(decision: TodaysDecision) -> list[str]:
         + f". In brackets the equal-weighted mean of the assets over one period ({period}).",
         f"Expected gain over {decision.n_stages} decisions: {_amount(decision.expected_gain)} "
         f"({_share(decision.expected_gain / wealth)} of wealth), in the model and at best.",
+        *_nearest(decision),
         _not_trading(decision),
+    ]
+
+
+def _nearest(decision: TodaysDecision) -> list[str]:
+    """What trading less than the best decision gives up; nothing for the best decision."""
+    if decision.within is None:
+        return []
+    lost = max(decision.best_value - decision.value, 0.0)
+    gain = decision.best_value - decision.cash_value
+    of_gain = f" ({lost / gain:.1%} of it)" if gain > 0.0 else ""
+    return [
+        f"These orders trade least among those whose expected gain over cash is at least "
+        f"{1.0 - decision.within:.0%} of the best, {_amount(gain)}: they give up "
+        f"{_amount(lost)}{of_gain}."
     ]
 
 
@@ -116,11 +134,12 @@ def _limit(decision: TodaysDecision) -> str:
     if decision.cvar_limit is None:
         return "there is no limit."
     limit = f"the limit is {decision.cvar_limit:.2%}"
+    which = "decision" if decision.within is None else "best decision"
     if not decision.limit_binds:
-        return f"{limit} and does not hold the decision back: it costs nothing."
+        return f"{limit} and does not hold the {which} back: it costs nothing."
     per_point = decision.limit_price * 0.001
     return (
-        f"{limit} and holds the decision back: 0.1 percentage points more today would add about "
+        f"{limit} and holds the {which} back: 0.1 percentage points more today would add about "
         f"{per_point:,.2f} to expected wealth at the horizon "
         f"({per_point / decision.wealth:.3%} of wealth)."
     )

@@ -214,6 +214,11 @@ def fraction(text: str) -> float:
     return _number(text, float, lambda value: 0.0 < value < 1.0, "a number between 0 and 1")
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, float, lambda value: 0.0 <= value <= 1.0, "a number from 0 to 1")
+
+
 def date(text: str) -> str:
     """A date, as YYYY-MM-DD."""
     from datetime import date as calendar_date

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sddp.allocation.alternatives import nearest_decision
 from sddp.backtest.today import TrainedModel, decide_today
 from sddp.errors import DataError, ModelError
 from sddp.market import Market
@@ -96,3 +97,24 @@ def test_an_asset_that_the_policy_does_not_know_is_sold(view):
     assert any("late" in note for note in decision.notes)
     spent = decision.cash_after + decision.orders["after"].sum() + decision.cost
     assert spent == pytest.approx(100.0)
+
+
+def test_nearly_best_orders_trade_least():
+    """The orders of `nearest_decision`, near to what is held, on a date when buying pays."""
+    market, held = two_regime_market(), {"cash": 10_000.0}
+    view = market.at(market.dates[-10])
+    model = TrainedModel.of(small_strategy(), view)
+    best = decide_today(model, view, held)
+    near = decide_today(model, view, held, within=0.2)
+    direct = nearest_decision(
+        model.policy, within=0.2, nearest=held, regime=model.belief(view), holdings=held
+    )
+    np.testing.assert_allclose(near.orders["trade"], direct.trades, atol=1e-5)
+    assert near.orders["trade"].abs().sum() < best.orders["trade"].abs().sum() - 1.0
+    gain = best.value - near.cash_value
+    assert near.best_value == pytest.approx(best.value, rel=1e-9)
+    assert near.value == pytest.approx(near.cash_value + 0.8 * gain, rel=1e-7)
+    assert near.cvar_after == pytest.approx(direct.cvar, rel=1e-9)
+    assert best.within is None
+    with pytest.raises(ModelError, match=r"within=1\.5"):
+        decide_today(model, view, held, within=1.5)

@@ -89,3 +89,24 @@ def test_hourly_prices_are_called_so(where, capsys):
     notes = " ".join(json.loads(capsys.readouterr().out)["notes"])
     assert "intraday (87" in notes
     assert "Settings for intraday prices: window 1440 rows, a decision every 24 rows" in notes
+
+
+@pytest.mark.long
+def test_within_trades_less_for_a_share_of_the_gain(where, capsys):
+    held = ("prices.csv", "--holdings", "money.csv")
+    _, best = decided(capsys, *held)
+    _, near = decided(capsys, *held, "--within", "0.5")
+    traded = [sum(abs(order["trade"]) for order in found["orders"]) for found in (best, near)]
+    assert traded[1] < traded[0]
+    gain = best["best_wealth_at_horizon"] - best["cash_wealth_at_horizon"]
+    assert near["within"] == 0.5
+    lost = near["best_wealth_at_horizon"] - near["expected_wealth_at_horizon"]
+    assert 0.0 < lost <= 0.5 * gain * (1.0 + 1e-6)
+    assert best["within"] is None
+
+
+def test_within_is_a_share(where, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["decide", "prices.csv", "--within", "1.5"])
+    assert stopped.value.code == 2
+    assert "'1.5': must be a number from 0 to 1" in capsys.readouterr().err
