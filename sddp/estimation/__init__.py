@@ -3,6 +3,12 @@
 from sddp.estimation.excess_returns import ExcessRegimeEstimator
 from sddp.estimation.fit_cache import FitCache
 from sddp.estimation.forecasts import Forecast, Forecaster, RegimeForecaster, WindowForecaster
+from sddp.estimation.incremental import (
+    ExponentialDecay,
+    IncrementalForecaster,
+    RollingWindow,
+    WeightedSums,
+)
 from sddp.estimation.means import (
     BayesStein,
     EquilibriumMeans,
@@ -25,11 +31,13 @@ __all__ = [
     "BayesStein",
     "EquilibriumMeans",
     "ExcessRegimeEstimator",
+    "ExponentialDecay",
     "FitCache",
     "Forecast",
     "Forecaster",
     "GivenMeans",
     "GivenScenarios",
+    "IncrementalForecaster",
     "MeanEstimator",
     "MeanInputs",
     "PooledMeans",
@@ -37,9 +45,11 @@ __all__ = [
     "RegimeEstimator",
     "RegimeForecaster",
     "RollingEstimate",
+    "RollingWindow",
     "SampleMeans",
     "ScenarioEstimate",
     "ScenarioEstimator",
+    "WeightedSums",
     "WindowForecaster",
     "null_mean_distances",
 ]
