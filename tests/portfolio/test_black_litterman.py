@@ -30,9 +30,9 @@ from sddp.portfolio import (
 from sddp.portfolio.views.posterior import posterior
 from sddp.statistics import Regimes
 
-# He and Litterman (1999), The Intuition Behind Black-Litterman Model Portfolios: inputs and
-# equilibrium returns as transcribed in He_Litterman_1999_reproduction.py of the repository
-# moyixinqing/Black_Litterman_COP, which follows J. Walters' programs (blacklitterman.org).
+# He and Litterman (1999), The Intuition Behind Black-Litterman Model Portfolios, Goldman Sachs:
+# tables 1, 2 and 4 to 8 as printed on pages 18 to 25 (read from reference/He_Litterman_1999.pdf of
+# the repository moyixinqing/Black_Litterman_COP at 5fda571).
 COUNTRIES = ["Australia", "Canada", "France", "Germany", "Japan", "UK", "USA"]
 MARKET = [0.016, 0.022, 0.052, 0.055, 0.116, 0.124, 0.615]
 VOLATILITY = np.array([0.160, 0.203, 0.248, 0.271, 0.210, 0.200, 0.187])
@@ -83,16 +83,83 @@ def test_equilibrium_returns_of_seven_countries():
     assert (100.0 * means(process())).round(1).tolist() == EQUILIBRIUM
 
 
-def test_germany_beats_europe_as_printed_in_table_four():
-    """Means and optimal weights in percent, lambda and omega / tau, as the paper prints them."""
-    found = process(GERMANY)
-    assert (100.0 * means(found)).round(1).tolist() == [4.3, 7.6, 9.3, 11.0, 4.5, 7.0, 8.1]
-    weights = unconstrained(found)
-    assert (100.0 * weights).round(1).tolist() == [1.5, 2.1, -4.0, 35.4, 11.0, -9.5, 58.6]
-    # w* (1 + tau) - w_eq is a multiple of the view: lambda.
-    tilt = weights * 1.05 - np.array(MARKET)
-    assert tilt == pytest.approx(0.317 * found.rows[0], abs=5e-4)
-    assert (found.variances[0] / 0.05).round(3) == 0.021
+# By table: size of the view on Canada over the USA (None: no such view), factor of the first view's
+# variance; then as printed, in percent: means, optimal weights, their deviation from the scaled
+# market; omega / tau and lambda of each view.
+PRINTED = {
+    "table 4": (
+        (None, 1.0),
+        [4.3, 7.6, 9.3, 11.0, 4.5, 7.0, 8.1],
+        [1.5, 2.1, -4.0, 35.4, 11.0, -9.5, 58.6],
+        [0.0, 0.0, -8.9, 30.2, 0.0, -21.3, 0.0],
+        [0.021],
+        [0.317],  # The text prints lambda / (1 + tau) = 0.302.
+    ),
+    "table 5": (
+        (0.03, 1.0),
+        [4.4, 8.7, 9.5, 11.2, 4.6, 7.0, 7.5],
+        [1.5, 41.9, -3.4, 33.6, 11.0, -8.2, 18.8],
+        [0.0, 39.8, -8.4, 28.4, 0.0, -20.0, -39.8],
+        [0.021, 0.017],
+        [0.298, 0.418],
+    ),
+    "table 6": (
+        (0.04, 1.0),
+        [4.4, 9.1, 9.5, 11.3, 4.6, 7.0, 7.3],
+        [1.5, 53.3, -3.3, 33.1, 11.0, -7.8, 7.3],
+        [0.0, 51.3, -8.2, 27.8, 0.0, -19.6, -51.3],
+        [0.021, 0.017],
+        [0.292, 0.538],
+    ),
+    "table 7": (
+        (0.04, 2.0),
+        [4.3, 8.9, 9.3, 10.6, 4.6, 6.9, 7.2],
+        [1.5, 53.9, -0.5, 23.6, 11.0, -1.1, 6.8],
+        [0.0, 51.8, -5.4, 18.4, 0.0, -13.0, -51.8],
+        [0.043, 0.017],
+        [0.193, 0.544],
+    ),
+}
+
+
+def printed_views(canada, doubled):
+    """Views of a table, each with its variance ``factor * tau p S p'``."""
+    views = [GERMANY] if canada is None else [GERMANY, replace(CANADA, magnitude=canada)]
+    variances = process(*views).variances * np.array([doubled, 1.0][: len(views)])
+    return [replace(v, variance=float(o)) for v, o in zip(views, variances, strict=True)]
+
+
+@pytest.mark.parametrize("table", PRINTED)
+def test_the_seven_countries_have_the_digits_printed(table):
+    setting, mean, weights, deviation, uncertainty, tilts = PRINTED[table]
+    found = process(*printed_views(*setting), uncertainty="given")
+    assert (100.0 * means(found)).round(1).tolist() == mean
+    optimal = unconstrained(found)
+    assert (100.0 * optimal).round(1).tolist() == weights
+    scaled = np.array(MARKET) / 1.05
+    assert (100.0 * (optimal - scaled)).round(1).tolist() == pytest.approx(deviation, abs=1e-9)
+    assert (found.variances / 0.05).round(3).tolist() == uncertainty
+    # w* (1 + tau) - w_eq is a combination of the views: lambda.
+    combined, *_ = np.linalg.lstsq(found.rows.T, optimal * 1.05 - np.array(MARKET), rcond=None)
+    assert combined.round(3).tolist() == tilts
+
+
+def test_a_view_at_which_it_has_no_weight_leaves_the_portfolio_as_in_table_eight():
+    """Weights, lambda and omega as printed. The means printed there repeat table 7; with the third
+    view equation (8) gives 0.03 points less for Canada, 0.02 less for France and the USA."""
+    views = printed_views(0.04, 2.0)
+    before = process(*views, uncertainty="given")
+    third = view("relative", ["Canada", "Japan"], 0.0412)
+    (omega,) = process(third).variances
+    assert (omega / 0.05).round(3) == 0.059
+    after = process(*views, replace(third, variance=float(omega)), uncertainty="given")
+    assert (100.0 * unconstrained(after)).round(1).tolist() == [
+        *(1.5, 53.9, -0.5, 23.6, 11.0, -1.1, 6.8)
+    ]
+    tilt = unconstrained(after) * 1.05 - np.array(MARKET)
+    combined, *_ = np.linalg.lstsq(after.rows.T, tilt, rcond=None)
+    assert combined.round(3).tolist() == [0.193, 0.544, 0.0]
+    assert means(after) == pytest.approx(means(before), abs=5e-4)
 
 
 def test_skfolio_has_the_same_posterior():
