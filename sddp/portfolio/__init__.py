@@ -1,8 +1,4 @@
-"""One-period portfolios: mean against variance with costs, and the moments that go in.
-
-Beside them, what multi-stage policies are measured with where returns follow an autoregression:
-the value of trading without costs, and upper bounds by information relaxation.
-"""
+"""One-period portfolios: optimizers, constraints, views, sensitivities, estimators of moments."""
 
 from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.constraint_set import Breach, ConstraintSet
@@ -51,6 +47,7 @@ from sddp.portfolio.risk_aversion import (
     risk_aversion_of_variance,
     risk_aversion_of_volatility,
 )
+from sddp.portfolio.sensitivities.sensitivity import Sensitivity, sensitivity
 from sddp.portfolio.views.generators import MomentumViews, RegimeViews, ViewGenerator
 from sddp.portfolio.views.posterior import (
     BlackLittermanProcessor,
@@ -102,6 +99,7 @@ __all__ = [
     "ReturnLaw",
     "RiskBudget",
     "SampleMoments",
+    "Sensitivity",
     "StandardDeviation",
     "TargetReturn",
     "TargetVolatility",
@@ -119,4 +117,5 @@ __all__ = [
     "risk_aversion_of_variance",
     "risk_aversion_of_volatility",
     "scenario_outcomes",
+    "sensitivity",
 ]

@@ -8,15 +8,18 @@ import pytest
 
 from sddp.errors import ModelError
 from sddp.portfolio import (
+    BlackLitterman,
+    BlackLittermanProcessor,
     ConstraintSet,
     CVaRMatched,
     GroupLimit,
+    InvestorView,
     MeanVariance,
     Moments,
     Turnover,
     VolatilityDriven,
+    sensitivity,
 )
-from sddp.portfolio.sensitivity import sensitivity
 from tests.portfolio.problems import random_numbers, risky
 
 NAMES = [f"asset{i + 1}" for i in range(6)]
@@ -147,6 +150,90 @@ def test_changes_of_one_standard_error():
     assert row["loss_error"] > 0.0
     groups = found.by_group()
     assert groups.loc["mean", "loss_error"] > groups.loc["volatility", "loss_error"]
+
+
+def test_bounds_and_limits_have_the_derivatives_of_their_multipliers():
+    p, model, given = setting(6, self_financing=False, constraints=LIMITS, max_weights=0.3)
+    inputs = Moments.of(p.mean, p.covariance)
+    found, here = sensitivity(model, inputs, **given), model.solve(inputs, **given)
+    tight = {
+        f"max {name}": here.duals.upper[name] for name in NAMES if here.duals.upper[name] > 1e-6
+    }
+    assert tight
+    assert here.constraints.loc["g", "multiplier"] > 1e-6
+    for name, dual in {**tight, "g (upper)": here.constraints.loc["g", "multiplier"]}.items():
+        row = ("bound", name)
+        assert found.table.loc[row, "utility"] == pytest.approx(dual, abs=1e-7)
+        assert found.table.loc[row, "utility_fall"] == pytest.approx(dual, abs=1e-7)
+    # A slack bound moves nothing.
+    slack = [name for name in NAMES if here.weights[name] < 0.29 and here.weights[name] > 1e-6]
+    assert found.table.loc[("bound", f"max {slack[0]}"), "turnover"] < 1e-8
+    step = 1e-4
+    changed = dict.fromkeys(NAMES, 0.3)
+    first = next(iter(tight)).removeprefix("max ")
+    changed[first] += step
+    other = setting(6, self_financing=False, constraints=LIMITS, max_weights=changed)[1]
+    quotient = (risky(other.solve(inputs, **given)) - risky(here)) / step
+    assert found.weights.loc[("bound", f"max {first}")].to_numpy() == pytest.approx(
+        quotient, abs=1e-5
+    )
+
+
+def test_a_bound_at_its_kink_moves_weights_only_where_it_binds():
+    """Exactly as much is wanted as is allowed: raised the bound is slack, lowered it binds."""
+    model = MeanVariance(risk_aversion=5.0, self_financing=False, max_weights=0.5)
+    inputs = Moments.of([5.0 * 0.04 * 0.5], [[0.04]])
+    found = sensitivity(model, inputs, current_weights=[0.0])
+    row = ("bound", "max asset1")
+    assert found.weights.loc[row, "asset1"] == pytest.approx(0.0, abs=1e-9)
+    assert found.weights_fall.loc[row, "asset1"] == pytest.approx(1.0, abs=1e-9)
+    assert found.table.loc[row, "utility"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_side_on_which_nothing_is_feasible_has_no_number():
+    model = MeanVariance(risk_aversion=5.0, self_financing=False, max_cash=0.0)
+    found = sensitivity(model, Moments.of([0.1], [[0.04]]), current_weights=[0.0])
+    assert np.isnan(found.table.loc[("bound", "max cash"), "utility_fall"])
+    assert np.isfinite(found.table.loc[("bound", "max cash"), "utility"])
+
+
+def black_litterman(magnitude, variance):
+    view = InvestorView(
+        kind="relative",
+        assets=NAMES[:2],
+        magnitude=magnitude,
+        horizon=1.0,
+        variance=variance,
+        confidence=0.5,
+        issued_at="2024-01-01",
+        valid_until="2024-12-31",
+        source="desk",
+    )
+    return BlackLitterman(
+        market_weights=dict.fromkeys(NAMES, 1.0),
+        views=[view],
+        processor=BlackLittermanProcessor(uncertainty="given"),
+        optimizer=MeanVariance(risk_aversion=20.0, transaction_cost=0.001, max_cash=0.0),
+    )
+
+
+def test_views_have_the_derivatives_of_central_differences():
+    p, size, error = random_numbers(3, 6), 0.004, 0.006
+    inputs = Moments.of(p.mean, p.covariance)
+    given = {"current_weights": np.full(6, 1.0 / 6.0)}
+    found = sensitivity(black_litterman(size, error**2), inputs, **given)
+    step = 1e-7
+    for row, changed in (
+        ("view", lambda t: black_litterman(size + t, error**2)),
+        ("view error", lambda t: black_litterman(size, (error + t) ** 2)),
+    ):
+        up, down = (risky(changed(s * step).solve(inputs, **given)) for s in (1.0, -1.0))
+        slopes = found.weights.loc[row].to_numpy()[0]
+        scale = np.abs(slopes).max()
+        assert scale > 0.1
+        assert slopes == pytest.approx((up - down) / (2.0 * step), abs=1e-5 * scale)
+    assert found.table.loc["view", "error"].iloc[0] == pytest.approx(error)
+    assert found.table.loc["view", "weights_error"].iloc[0] > 0.0
 
 
 def test_what_has_no_derivative_here_is_said():

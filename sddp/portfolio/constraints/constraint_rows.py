@@ -53,6 +53,11 @@ class ConstraintRows:
         """Weights of the benchmarks of limits on tracking error, shape (q, n_assets)."""
         return self._tracking.benchmarks
 
+    @property
+    def names_of_rows(self) -> Sequence[str]:
+        """Name of the constraint of each row that becomes no bound."""
+        return [self.constraints[k].name for k in self.owner[self._rest]]
+
     def apply(self, problem: TransactionCostQp) -> TransactionCostQp:
         """The problem with its bounds tightened, and the other rows and benchmarks added."""
         rows, lower, upper = self.all_rows, problem.lower, problem.upper

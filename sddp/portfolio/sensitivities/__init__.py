@@ -1,0 +1,1 @@
+"""How weights and utility respond to the inputs."""
