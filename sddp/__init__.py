@@ -50,7 +50,7 @@ _HOMES = {
     "sddp.one_call": ("allocate",),
     "sddp.portfolio": ("CVaRMatched", "MeanVariance", "VolatilityDriven"),
     "sddp.risk": ("AVaR", "CVaR", "Entropic", "Expectation", "WorstCase"),
-    "sddp.robust_risk": ("ModifiedChiSquared", "Wasserstein"),
+    "sddp.robust_risk": ("ModifiedChiSquared", "NoiseDistance", "Wasserstein"),
     "sddp.scenarios": ("MarkovScenarios",),
     "sddp.statistics": ("FactorModel", "GaussianRegimes", "choose_n_states", "markov_scenarios"),
 }

@@ -46,7 +46,9 @@ class RiskMeasure(ABC):
         sense : {"min", "max"}
             ``"min"``: values are costs, large is bad. ``"max"``: rewards, small is bad.
         outcomes : sequence of n_outcomes, optional
-            What happens, for measures that compare outcomes.
+            What happens, for measures that compare outcomes. The engine gives, where
+            `looks_at_outcomes`, named tuples ``(node, before, after)``: the next node, the noise
+            seen there before its decision, and the noise after the present one.
         """
         p, z = np.asarray(probabilities, dtype=float), np.asarray(values, dtype=float)
         if sense == "min":
@@ -78,6 +80,11 @@ class RiskMeasure(ABC):
     def _adjust_outcomes(self, p: Floats, z: Floats, outcomes: Any) -> tuple[Floats, float]:
         """`adjust` for costs of these outcomes; most measures do not look at them."""
         return self._adjust_costs(p, z)
+
+    @property
+    def looks_at_outcomes(self) -> bool:
+        """Whether the engine gives `adjust` the outcomes: where `_adjust_outcomes` is written."""
+        return type(self)._adjust_outcomes is not RiskMeasure._adjust_outcomes
 
     def tail_mixture(self) -> tuple[tuple[float, float], ...] | None:
         """``(weight, tail mass)`` pairs where the measure is a mixture of tail means.
@@ -245,6 +252,11 @@ class ConvexCombination(RiskMeasure):
     def positively_homogeneous(self) -> bool:
         """Whether all parts are."""
         return all(measure.positively_homogeneous for _, measure in self.terms)
+
+    @property
+    def looks_at_outcomes(self) -> bool:
+        """Whether any part does."""
+        return any(measure.looks_at_outcomes for _, measure in self.terms)
 
     def __mul__(self, weight: float) -> ConvexCombination:
         return ConvexCombination(tuple((weight * inner, term) for inner, term in self.terms))

@@ -6,6 +6,7 @@ a mixture of tail means.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,8 @@ class Wasserstein(RiskMeasure):
         At least 0, in the unit of the distance; at 0 it is the expectation.
     distance : array, shape (n_outcomes, n_outcomes), or callable
         Non-negative, with zeros on the diagonal; or ``distance(outcomes)`` that returns such an
-        array, for a measure that is given the outcomes.
+        array, for a measure that is given the outcomes, as in training: see `RiskMeasure.adjust`
+        and `NoiseDistance`. A policy file can hold an array, or an object of an importable class.
 
     >>> points = np.array([0.5, 0.3, 0.6, 0.4])
     >>> measure = Wasserstein(0.1, np.abs(points[:, None] - points))
@@ -111,6 +113,11 @@ class Wasserstein(RiskMeasure):
             object.__setattr__(self, "distance", _distances(self.distance))
 
     @property
+    def looks_at_outcomes(self) -> bool:
+        """Whether the distance is a function of them."""
+        return callable(self.distance)
+
+    @property
     def positively_homogeneous(self) -> bool:
         """The set of laws does not depend on the costs."""
         return True
@@ -125,7 +132,7 @@ class Wasserstein(RiskMeasure):
                     "distance is a function of the outcomes, which are not given here; give the "
                     "array of their distances"
                 )
-            distance = _distances(self.distance(outcomes))
+            distance = _between(self.distance, outcomes)
         else:
             distance = self.distance
         if distance.shape != (len(p), len(p)):
@@ -154,6 +161,71 @@ class Wasserstein(RiskMeasure):
         q = np.maximum(q, 0.0)
         adjusted: Floats = q / q.sum()
         return adjusted
+
+
+@dataclass(frozen=True)
+class NoiseDistance:
+    """Distance between outcomes by their noise, for `Wasserstein`.
+
+    The largest absolute difference of the numbers of the noise, before and after, plus
+    `between_nodes` where the nodes differ. An end of the process is as far from a node as a noise
+    of zeros at another node.
+
+    Parameters
+    ----------
+    between_nodes : float
+        At least 0, such as the distance between two regimes.
+
+    Raises
+    ------
+    ModelError
+        `between_nodes` is negative or not finite; outcomes of different nodes differ in the number
+        of their noises.
+    """
+
+    between_nodes: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.between_nodes < np.inf:
+            raise ModelError(
+                f"between_nodes={self.between_nodes}: must be a finite number of at least 0"
+            )
+
+    def __call__(self, outcomes: Sequence[Any]) -> Floats:
+        """Distances of all pairs."""
+        rows = [np.concatenate([outcome.before, outcome.after]) for outcome in outcomes]
+        width = max(len(row) for row in rows)
+        if any(len(row) not in (0, width) for row in rows):
+            raise ModelError(
+                "distance=NoiseDistance(): the nodes that may follow have noises of different "
+                "numbers; give a distance of your own"
+            )
+        table = np.zeros((len(rows), width))
+        for i, row in enumerate(rows):
+            table[i, : len(row)] = row
+        names = {name: k for k, name in enumerate({outcome.node: None for outcome in outcomes})}
+        node = np.array([names[outcome.node] for outcome in outcomes])
+        found = np.zeros((len(rows), len(rows)))
+        for column in table.T:
+            np.maximum(found, np.abs(column[:, None] - column), out=found)
+        moved: Floats = found + self.between_nodes * (node[:, None] != node)
+        return moved
+
+
+# Distances of the latest lists of outcomes, by identity: a node asks hundreds of times.
+_KNOWN: dict[tuple[int, int], tuple[Any, Any, Floats]] = {}
+MOST_KNOWN = 64
+
+
+def _between(distance: Any, outcomes: Any) -> Floats:
+    """Checked distances between outcomes, computed once for the same list."""
+    key = (id(distance), id(outcomes))
+    held = _KNOWN.get(key)
+    if held is None or held[0] is not distance or held[1] is not outcomes:
+        if len(_KNOWN) >= MOST_KNOWN:
+            _KNOWN.clear()
+        held = _KNOWN[key] = (distance, outcomes, _distances(distance(outcomes)))
+    return held[2]
 
 
 def _envelope(distance: Floats, z: Floats, own: int) -> list[tuple[float, int, int]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyomo.environ as pyo
 import pytest
 from scipy.optimize import linprog, minimize, minimize_scalar
 
 import sddp
+from sddp.engine.value.outcomes import Outcome
 from sddp.errors import ModelError
 from sddp.risk import CVaR, Expectation
-from sddp.robust_risk import ModifiedChiSquared, Wasserstein
+from sddp.robust_risk import ModifiedChiSquared, NoiseDistance, Wasserstein
 from tests.engine.support import train
 
 
@@ -184,3 +187,108 @@ def test_training_finds_the_robust_optimum(measure, tmp_path):
     result.policy.save(tmp_path / "policy.json")
     loaded = sddp.load_policy(tmp_path / "policy.json")
     assert loaded.bound == result.policy.bound
+
+
+def test_training_gives_measures_the_outcomes():
+    """The same numbers from a distance on outcomes as from the array of their distances."""
+    by_array = train(newsvendor(), 60, risk=Wasserstein(0.7, np.abs(DEMANDS[:, None] - DEMANDS)))
+    by_noise = train(newsvendor(), 60, risk=Wasserstein(0.7, NoiseDistance()))
+    assert by_noise.bound == by_array.bound
+    compiled = train(newsvendor(), 60, risk=Wasserstein(0.7, NoiseDistance()), stage_solver="auto")
+    assert compiled.bound == pytest.approx(by_array.bound, abs=1e-9)
+
+
+def test_a_distance_on_outcomes_is_saved(tmp_path):
+    result = train(newsvendor(), 20, risk=Wasserstein(0.7, NoiseDistance(0.5)))
+    result.policy.save(tmp_path / "policy.json")
+    loaded = sddp.load_policy(tmp_path / "policy.json")
+    found, kept = (p.decide(0, state={"x": 0.0}) for p in (loaded, result.policy))
+    assert (found.value, found.outgoing) == (kept.value, kept.outgoing)
+
+
+SCALES, STOP = np.array([0.5, 0.8, 1.1]), 0.125
+SALES = {"calm": np.array([1.0, 3.0]), "wild": np.array([0.5, 4.0])}
+
+
+def spoiled() -> sddp.Problem:
+    """Buy; a share of the stock spoils; sell to a demand in one of two markets, or not at all."""
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.x_in, m.x = pyo.Var(), pyo.Var(domain=pyo.NonNegativeReals)
+        states = {"x": sddp.State(m.x_in, m.x, initial=0.0)}
+        m.w = pyo.Param(mutable=True, initialize=0.0)
+        if node.name == "buy":
+            m.cost = pyo.Objective(expr=m.x * (1.0 + m.w))
+            return sddp.Stage(m, states, noise=sddp.Noise([{"w": -0.1}, {"w": 0.2}]))
+        m.s = pyo.Var(domain=pyo.NonNegativeReals)
+        m.stock = pyo.Constraint(expr=m.s <= m.x_in)
+        m.demand = pyo.Constraint(expr=m.s <= m.w)
+        m.cost = pyo.Objective(expr=-3.0 * m.s)
+        return sddp.Stage(
+            m,
+            states,
+            noise=sddp.Noise([{"w": w} for w in SALES[node.name]], [0.25, 0.75]),
+            transition=sddp.LinearTransition(SCALES[:, None], probabilities=[0.2, 0.3, 0.5]),
+        )
+
+    arcs = {("root", "buy"): 1.0, ("buy", "calm"): 0.5, ("buy", "wild"): 0.5 - STOP}
+    graph = sddp.Graph(["buy", "calm", "wild"], arcs)
+    return sddp.Problem(graph, build, cost_to_go_bound=-20.0)
+
+
+def by_hand(radius: float, root_radius: float) -> float:
+    """The best order at each price by a search; outcomes written out: node, demand, spoilage."""
+    rows = [
+        (market, chance * p * q, sale, scale)
+        for market, chance in (("calm", 0.5), ("wild", 0.5 - STOP))
+        for sale, p in zip(SALES[market], (0.25, 0.75), strict=True)
+        for scale, q in zip(SCALES, (0.2, 0.3, 0.5), strict=True)
+    ]
+    rows.append(("end", STOP, 0.0, 0.0))
+    weights = np.array([row[1] for row in rows])
+    sales, scales = (np.array([row[i] for row in rows]) for i in (2, 3))
+    distance = np.array(
+        [
+            [max(abs(a[2] - b[2]), abs(a[3] - b[3])) + 0.5 * (a[0] != b[0]) for b in rows]
+            for a in rows
+        ]
+    )
+    later = Wasserstein(radius, distance)
+
+    def cost(x: float, price: float) -> float:
+        return price * x + later.evaluate(weights, -3.0 * np.minimum(scales * x, sales))
+
+    grid = np.unique(np.concatenate([SALES["calm"], SALES["wild"]])[:, None] / SCALES)
+    grid = np.append(0.0, grid)
+    values = [
+        min(
+            *(cost(x, price) for x in grid),
+            *(
+                minimize_scalar(
+                    cost, args=(price,), bounds=pair, method="bounded", options={"xatol": 1e-11}
+                ).fun
+                for pair in itertools.pairwise(grid)
+            ),
+        )
+        for price in (0.9, 1.2)
+    ]
+    return Wasserstein(root_radius, np.array([[0.0, 0.3], [0.3, 0.0]])).evaluate([0.5, 0.5], values)
+
+
+def test_outcomes_of_both_noises_nodes_and_the_end():
+    """Order, contents and the root's own measure, against the outcomes written out."""
+    measure, root = Wasserstein(0.3, NoiseDistance(0.5)), Wasserstein(0.06, NoiseDistance())
+    result = train(spoiled(), 60, risk=measure, root_risk=root)
+    assert result.bound == pytest.approx(by_hand(0.3, 0.06), abs=1e-6)
+    assert result.bound > train(spoiled(), 60).bound + 0.05
+    found = result.policy.certificate(effort=40)
+    assert found.gap == pytest.approx(0.0, abs=1e-5)
+
+
+def test_distances_between_noises_of_different_numbers():
+    with pytest.raises(ModelError, match="between_nodes=-1"):
+        NoiseDistance(-1.0)
+    one, two = (Outcome(k, np.zeros(k), np.zeros(0)) for k in (1, 2))
+    with pytest.raises(ModelError, match="noises of different numbers"):
+        NoiseDistance()([one, two])

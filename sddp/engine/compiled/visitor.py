@@ -44,7 +44,7 @@ def reason_against(
         return "state components of a homogeneous problem are in units that are far apart"
     for name, measure in risk.items():
         if not risk_terms(measure):
-            return f"the risk measure {measure!r} at node {name!r} is not one of this package"
+            return f"the risk measure {measure!r} at node {name!r} is not one that is compiled"
     for name, stage in compile_problem(problem).stages.items():
         reason = _reason_against_stage(problem, name)
         if reason is not None:

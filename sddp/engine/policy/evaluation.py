@@ -15,6 +15,7 @@ from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.policy.inner_points import Trained
+from sddp.engine.value.outcomes import first_outcomes, outcomes_after
 from sddp.errors import InfeasibleState
 from sddp.risk import RiskMeasure
 
@@ -93,13 +94,15 @@ def _evaluate(
         if later and stop > 0.0:
             later.append(0.0)
             weights.append(stop)
-        follows = risk[reached.node].evaluate(weights, later) if later else 0.0
+        measure, names = risk[reached.node], [n for n, _ in problem.graph.children(reached.node)]
+        seen = outcomes_after(measure, problem.stages, names, stop > 0.0)
+        follows = measure.evaluate(weights, later, "min", seen) if later else 0.0
         values[key] = reached.cost + follows
     first, weights = [], []
     for name, noise, probability in problem.first_outcomes():
         first.append(values[name, problem.initial_state(name).tobytes(), noise])
         weights.append(probability)
-    return root_risk.evaluate(weights, first)
+    return root_risk.evaluate(weights, first, "min", first_outcomes(root_risk, problem))
 
 
 def _after(
@@ -110,8 +113,8 @@ def _after(
         (child, np.asarray(stage.transition.arrive(outgoing, e)), w, p * q * r)
         for child, p in problem.graph.children(name)
         for stage in [problem.stages[child]]
-        for e, q in enumerate(stage.transition.probabilities)
         for w, r in enumerate(stage.noise.probabilities)
+        for e, q in enumerate(stage.transition.probabilities)
     ]
 
 

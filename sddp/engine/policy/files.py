@@ -40,7 +40,7 @@ from sddp.risk import (
     RiskMeasure,
     WorstCase,
 )
-from sddp.robust_risk import ModifiedChiSquared, Wasserstein
+from sddp.robust_risk import ModifiedChiSquared, NoiseDistance, Wasserstein
 
 FORMAT, VERSION = "sddp-policy", 4
 
@@ -62,7 +62,7 @@ NAMES: Mapping[type, str] = {
         kind: kind.__name__
         for kind in (
             *(AVaR, ConvexCombination, CVaR, Entropic, Expectation),
-            *(ModifiedChiSquared, Wasserstein, WorstCase),
+            *(ModifiedChiSquared, NoiseDistance, Wasserstein, WorstCase),
         )
     },
     **{kind: kind.__name__ for kind in (AverageCut, LazyAggregation, MultiCut, RecentlyLargest)},

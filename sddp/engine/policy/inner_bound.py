@@ -23,6 +23,7 @@ from sddp.engine.policy.inner_points import ByStage, corners, distinct
 from sddp.engine.policy.inner_program import KnownPoints
 from sddp.engine.policy.inner_slopes import Slopes
 from sddp.engine.policy.inner_stage import StageForm, stage_forms
+from sddp.engine.value.outcomes import first_outcomes, outcomes_after
 from sddp.errors import ModelError
 from sddp.lp import Effort
 from sddp.risk import RiskMeasure
@@ -154,7 +155,8 @@ class InnerBound:
                 self._failures[self.problem.graph.root] = Question(name, state, noise)
         if np.isfinite(values).all():
             weights = [probability for _, _, probability in self.problem.first_outcomes()]
-            self.cost = min(self.cost, self._root_risk.evaluate(weights, values))
+            risk, seen = self._root_risk, first_outcomes(self._root_risk, self.problem)
+            self.cost = min(self.cost, risk.evaluate(weights, values, "min", seen))
 
     def explanation(self) -> str:
         """Why nothing is guaranteed: the node, and the direction that no combination reaches."""
@@ -235,7 +237,10 @@ class InnerBound:
         outcomes, chances = np.hstack(tables), np.concatenate(weights)
         usable = np.isfinite(outcomes).all(axis=1)
         risk = self._risk[name]
-        values = np.array([risk.evaluate(chances, row) for row in outcomes[usable]], dtype=float)
+        names = [child for child, _ in graph.children(name)]
+        seen = outcomes_after(risk, stages, names, stop > 0.0)
+        rows = [risk.evaluate(chances, row, "min", seen) for row in outcomes[usable]]
+        values = np.array(rows, dtype=float)
         up, down = self._slopes.of(name)
         known = self._hulls[name].points if name in self._hulls else None
         return _merged(known, KnownPoints(states[usable], values, up, down))

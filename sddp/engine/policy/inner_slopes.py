@@ -21,6 +21,7 @@ from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.transition import StateMap
 from sddp.engine.policy.inner_stage import StageForm, stacked
+from sddp.engine.value.outcomes import outcomes_after
 from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
 from sddp.risk import RiskMeasure
 
@@ -79,19 +80,22 @@ class Slopes:
         weights, slopes = [], []
         for child, probability in graph.children(name):
             transition, noise = stages[child].transition, stages[child].noise
-            moved = _moved(transition, direction)
-            for p, arrived in zip(transition.probabilities, moved, strict=True):
-                found = self._repair(child, arrived)
-                if np.isnan(found).any():
-                    return np.nan
-                weights.append(probability * p * noise.probabilities)
-                slopes.append(found)
+            moved = [self._repair(child, arrived) for arrived in _moved(transition, direction)]
+            found = np.array(moved).T  # noise seen, then noise on the way
+            if np.isnan(found).any():
+                return np.nan
+            joint = np.outer(noise.probabilities, transition.probabilities)
+            weights.append(probability * joint.ravel())
+            slopes.append(found.ravel())
         if graph.stop_probability(name) > 0.0:
             weights.append(np.array([graph.stop_probability(name)]))
             slopes.append(np.zeros(1))
         risk, each = self._risk[name], np.concatenate(slopes)
         if risk.positively_homogeneous:  # and so subadditive: rho(Z + t D) <= rho(Z) + t rho(D)
-            return risk.evaluate(np.concatenate(weights), each)
+            names = [child for child, _ in graph.children(name)]
+            stops = graph.stop_probability(name) > 0.0
+            seen = outcomes_after(risk, stages, names, stops)
+            return risk.evaluate(np.concatenate(weights), each, "min", seen)
         return float(each.max())
 
     def _repair(self, name: NodeName, direction: Floats) -> Floats:

@@ -32,6 +32,7 @@ from sddp.engine.subproblem.solutions import StageSolution
 from sddp.engine.subproblem.subproblem import Subproblem
 from sddp.engine.subproblem.subproblems import restore_subproblems
 from sddp.engine.value.checkpoint import Checkpoint, NodeState
+from sddp.engine.value.outcomes import first_outcomes
 from sddp.engine.value.value_functions import Arcs
 from sddp.errors import InfeasibleState, ModelError
 from sddp.lp import Basis
@@ -394,7 +395,9 @@ class Policy(Shown):
 
     def _root_value(self) -> float:
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
-        return self.checkpoint.root_risk.evaluate(weights, self._first_values())
+        risk = self.checkpoint.root_risk
+        seen = first_outcomes(risk, self.problem)
+        return risk.evaluate(weights, self._first_values(), "min", seen)
 
     def _first_values(self) -> Floats:
         """Engine values of everything that may come before the first decision."""

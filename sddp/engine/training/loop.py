@@ -51,6 +51,7 @@ from sddp.engine.training.workers import (
     Workers,
 )
 from sddp.engine.value.cut_updates import CutUpdates
+from sddp.engine.value.outcomes import first_outcomes
 from sddp.risk import RiskMeasure
 from sddp.threads import one_blas_thread
 
@@ -144,7 +145,9 @@ class Training:
         self._first = self.subproblems.first_solutions(tolerance)
         self._first_tolerance, before = tolerance, self.bound
         weights = [probability for _, _, probability in self.problem.first_outcomes()]
-        value = self.root_risk.evaluate(weights, self.subproblems.first_values(self._first))
+        values = self.subproblems.first_values(self._first)
+        seen = first_outcomes(self.root_risk, self.problem)
+        value = self.root_risk.evaluate(weights, values, "min", seen)
         self.bound = max(self.bound, value)
         return self.bound - before
 

@@ -18,6 +18,7 @@ from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.transition import StateMap
 from sddp.engine.value.cuts import Cut, Cuts, LinearConstraints, ValueFunction
+from sddp.engine.value.outcomes import Outcome
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 
@@ -61,12 +62,18 @@ class Outcomes:
     stop_probability : float
         One more outcome, of value 0.
     risk : RiskMeasure
+    seen : sequence of Outcome, optional
+        For measures that look at them, in the order of `weights`.
     """
 
     def __init__(
-        self, children: Sequence[Child], stop_probability: float, risk: RiskMeasure
+        self,
+        children: Sequence[Child],
+        stop_probability: float,
+        risk: RiskMeasure,
+        seen: Sequence[Outcome] | None = None,
     ) -> None:
-        self.children = tuple(children)
+        self.children, self.seen = tuple(children), seen
         means = [child.name for child in children if child.value_function.averaged]
         if means and not isinstance(risk, Expectation):
             raise ModelError(
@@ -97,7 +104,7 @@ class Outcomes:
         """Adjusted probabilities and offset at the values of all outcomes."""
         if type(self.risk) is Expectation:
             return self.weights, 0.0
-        return self.risk.adjust(self.weights, values, "min")
+        return self.risk.adjust(self.weights, values, "min", self.seen)
 
     def evaluate(self, outgoing: Floats, chosen: Sequence[Ints] | None = None) -> Evaluation:
         """The cost-to-go at `outgoing` under the present cuts, or those chosen from each pool."""
@@ -130,7 +137,9 @@ class Outcomes:
         if type(self.risk) is Expectation:
             expected: Floats = self.weights @ table
             return expected
-        return np.array([self.risk.evaluate(self.weights, values) for values in table.T])
+        return np.array(
+            [self.risk.evaluate(self.weights, row, "min", self.seen) for row in table.T]
+        )
 
     @property
     def has_feasibility_cuts(self) -> bool:

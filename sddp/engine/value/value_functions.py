@@ -20,6 +20,7 @@ from sddp.engine.value.coverage import Coverage
 from sddp.engine.value.cut_updates import CutUpdates
 from sddp.engine.value.cuts import Cut, Cuts, ValueFunction
 from sddp.engine.value.initial_cuts import value_function
+from sddp.engine.value.outcomes import first_outcomes, outcomes_after
 from sddp.errors import ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
 
@@ -89,7 +90,10 @@ class ValueFunctions(Mapping[NodeName, ValueFunction]):
             Child(name, p, self.problem.stages[name].transition, self[name]) for name, p in arcs
         ]
         rest = 1.0 - sum(p for _, p in arcs)
-        return Outcomes(children, rest if rest > PROBABILITY_TOLERANCE else 0.0, risk)
+        rest = rest if rest > PROBABILITY_TOLERANCE else 0.0
+        names = [name for name, _ in arcs]
+        seen = outcomes_after(risk, self.problem.stages, names, rest > 0.0)
+        return Outcomes(children, rest, risk, seen)
 
     def add_cuts(self, name: NodeName, state: Floats, cuts: Cuts) -> None:
         """Add a cut for each noise of a node, made at one incoming state."""
@@ -164,12 +168,13 @@ class ValueFunctions(Mapping[NodeName, ValueFunction]):
         """What may come before the first decision; `values` of its outcomes, where known."""
         problem = self.problem
         probabilities = np.array([p for _, _, p in problem.first_outcomes()])
+        seen = first_outcomes(root_risk, problem)
 
         def evaluate() -> tuple[Floats, Floats]:
             if values is None:
                 return np.full(len(probabilities), np.nan), probabilities
             known = values()
-            return known, root_risk.adjust(probabilities, known)[0]
+            return known, root_risk.adjust(probabilities, known, "min", seen)[0]
 
         names = [name for name, _ in problem.graph.children(problem.graph.root)]
         branches = [Branch(n, problem.stages[n].noise.n_realisations, 1) for n in names]
