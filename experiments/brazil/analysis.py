@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import joblib
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.brazil.common_risk import held_cvar
 from experiments.brazil.groups import Group
 from experiments.brazil.results import Results
-from experiments.brazil.variants import RECEDING, Variant
+from experiments.brazil.variants import RECEDING, Variant, lengths
 from sddp.backtest import BacktestResult, MultistageStrategy
 from sddp.dates import periods_per_year
 from sddp.evaluation import inference
@@ -126,14 +126,14 @@ def accuracy(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame, shape (n_trainings, 4)
-        ``bound`` on wealth at the horizon per unit of cash; ``longer``, the bound after more
-        iterations on the same scenarios; ``cash``, wealth at the horizon if nothing is bought;
+        ``bound`` on wealth at the horizon per unit of cash, from which both start; ``longer``,
+        the bound after more iterations on the same scenarios; ``cash``, wealth at the horizon if
+        nothing is bought;
         ``gap = (bound - longer) / (longer - cash)``.
     """
     config = results.config
-    usual = Variant.of(config, RECEDING, config.headline)
-    longer = replace(usual, iterations=config.more_iterations)
-    if not results.has(longer):
+    usual, longer = lengths(config)
+    if not (results.has(usual) and results.has(longer)):
         return pd.DataFrame(columns=["bound", "longer", "cash", "gap"]).rename_axis("date")
     one, other = (_bounds(results, variant) for variant in (usual, longer))
     rate = results.market.at(one.index[-1]).cash_rate.loc[one.index]

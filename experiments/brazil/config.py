@@ -29,9 +29,10 @@ class Config:
         Rows between decision and execution.
     window, n_states, n_starts, n_scenarios :
         Of the hidden Markov model and its scenarios (these per regime).
-    n_stages, iterations, refit_every, terminal_value :
+    n_stages, iterations, refit_every, terminal_value, train_from :
         Of the multi-stage policy: one-row stages, iterations of a training (two paths each),
-        decisions between two trainings, and what counts at the end, as in `AllocationModel`.
+        decisions between two trainings, and what counts at the end, as in `AllocationModel`, and
+        where trainings start, as in `MultistageStrategy`.
     risk_aversion : float
         Of the mean-variance model with a fixed one.
     volatility_rows : int
@@ -63,6 +64,7 @@ class Config:
     iterations: int = 5
     refit_every: int = 10
     terminal_value: Literal["marked", "liquidated"] = "marked"
+    train_from: Literal["holdings", "cash"] = "holdings"
     risk_aversion: float = 5.0
     volatility_rows: int = 21
     seeds: tuple[int, ...] = (1, 2, 3)

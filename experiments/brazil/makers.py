@@ -98,6 +98,7 @@ def _multistage(kind: str) -> Maker:
             estimator=estimator(variant, config, caches),
             n_stages=config.n_stages,
             stopping=Iterations(variant.iterations),
+            train_from=variant.train_from,
             refit_every=variant.refit_every,
             on_failure="keep",
             # Trained every day, policies would fill a disk, and none is asked for twice.

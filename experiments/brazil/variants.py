@@ -48,6 +48,7 @@ class Variant:
     refit_every: int
     iterations: int
     terminal_value: Literal["marked", "liquidated"]
+    train_from: Literal["holdings", "cash"]
 
     @classmethod
     def of(
@@ -113,12 +114,20 @@ def sensitivities(config: Config) -> list[Variant]:
         for name in (COST_FREE, MYOPIC, NO_COSTS, MATCHED)  # run through, every row is a first one
     ]
     regimes = [Variant.of(config, RECEDING, at, n_states=n_states) for n_states in config.states]
-    longer = Variant.of(config, RECEDING, at, iterations=config.more_iterations)
     liquidated = [
         Variant.of(config, name, at, terminal_value="liquidated")
         for name in (RUN_THROUGH, RECEDING)
     ]
-    return _ordered([*seeds, *pairs, *every_row, *regimes, longer, *liquidated])
+    return _ordered([*seeds, *pairs, *every_row, *regimes, *lengths(config), *liquidated])
+
+
+def lengths(config: Config) -> tuple[Variant, Variant]:
+    """Trainings of the usual length and longer ones, from the same start: cash.
+
+    From holdings, which hang on the policies before, their bounds are of different problems.
+    """
+    usual = Variant.of(config, RECEDING, config.headline, train_from="cash")
+    return usual, replace(usual, iterations=config.more_iterations)
 
 
 def daily(config: Config) -> dict[str, Any]:

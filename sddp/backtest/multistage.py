@@ -16,7 +16,7 @@ from sddp.allocation.scaling import scaled_to_limit
 from sddp.allocation.training import AllocationResult, frictionless_policy
 from sddp.arrays import Floats
 from sddp.backtest.limits.positions import model_for, money_of_known, without_unquoted
-from sddp.backtest.policy_cache import TrainingCache
+from sddp.backtest.policy_cache import START, TrainingCache
 from sddp.cache.fingerprint import NOT_DESCRIBED, generator_for
 from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
@@ -33,6 +33,7 @@ from sddp.rng import Seed, seed_sequence
 Mode = Literal["receding", "run-through"]
 Future = Literal["trained", "cost-free"]
 OnFailure = Literal["raise", "keep"]
+TrainFrom = Literal["holdings", "cash"]
 
 # What the data of a window or their scenarios can do to a refit; anything else is a mistake.
 REFIT_FAILURES = (DataError, InfeasibleProblem, SolverError)
@@ -73,6 +74,12 @@ class MultistageStrategy:
         What wealth is worth after this decision: as trained, or ``v_j`` times wealth in regime j,
         with v the growth of wealth if all later trading were free. The latter sees costs in the
         present decision only, and needs no training.
+    train_from : {"holdings", "cash"}
+        Where the paths of a training start: from what is held when it is trained (from cash where
+        that can neither be kept nor sold within the limit), or always from cash. Cuts hold from any
+        state, but those of few iterations are good where the paths went: trained from cash, a
+        decision from other holdings is off by 6 to 9 % of wealth. Trainings from cash do not
+        depend on what a strategy has done before: compare their bounds, not those from holdings.
     stopping : StoppingRule
         Of training, where `n_stages` is above 1.
     refit_every : int
@@ -99,8 +106,8 @@ class MultistageStrategy:
     Raises
     ------
     ModelError
-        An unknown `mode`, `future` or `on_failure`; `refit_every` exceeds the stages that are
-        run through.
+        An unknown `mode`, `future`, `train_from` or `on_failure`; `refit_every` exceeds the stages
+        that are run through.
     """
 
     model: AllocationModel
@@ -109,6 +116,7 @@ class MultistageStrategy:
     n_stages: int = 12
     mode: Mode = "receding"
     future: Future = "trained"
+    train_from: TrainFrom = "holdings"
     stopping: StoppingRule = field(default_factory=lambda: BoundStalling(5, 1e-6) | Iterations(40))
     refit_every: int = 1
     on_failure: OnFailure = "raise"
@@ -122,9 +130,11 @@ class MultistageStrategy:
     _rolling: RollingEstimate = field(init=False, repr=False)
     _limit: float | None = field(init=False, repr=False)
     _trained_limit: float | None = field(init=False, repr=False)
+    _trained_from: list[float] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, known in (("mode", Mode), ("future", Future), ("on_failure", OnFailure)):
+        choices = {"mode": Mode, "future": Future, "train_from": TrainFrom}
+        for name, known in (choices | {"on_failure": OnFailure}).items():
             if getattr(self, name) not in get_args(known):
                 given = getattr(self, name)
                 raise ModelError(f"{name} = {given!r}; known are {', '.join(get_args(known))}")
@@ -167,7 +177,7 @@ class MultistageStrategy:
         started = time.perf_counter()
         self._limit = limit
         refit = self._rolling.due
-        failure = self.refit(view) if refit else ""
+        failure = self.refit(view, holdings) if refit else ""
         stage = self._rolling.age if self.mode == "run-through" else 0
         self._rolling.age += 1
         assert self._rolling.estimate is not None
@@ -205,8 +215,9 @@ class MultistageStrategy:
             ``model_mean`` and ``horizon_mean``, expected return of the next period and to the
             horizon, net of the trade, the latter under the policy's cuts and so optimistic (NaN
             where the decision was scaled); ``cash``, its weight; ``bound`` on wealth at the horizon
-            per unit held in cash at the refit; ``failure`` in words; ``seconds`` the decision took;
-            and the belief as ``regime 1`` (calmest), ``regime 2``, ...
+            per unit of wealth at the refit, from what was held then; ``failure`` in words;
+            ``seconds`` the decision took; and the belief as ``regime 1`` (calmest),
+            ``regime 2``, ...
         """
         table = pd.DataFrame(self.decision_log).set_index("date")
         rows = table.pop("belief").tolist()
@@ -225,13 +236,22 @@ class MultistageStrategy:
         """Resume from a checkpoint; the policy in use then is trained again when needed."""
         self._rolling.resume(state, view)
         self._trained_limit = state["trained_limit"]
+        self._trained_from = state["trained_from"]
 
     def final_state(self) -> dict[str, Any] | None:
         """State from which `restore_policy` restores the policy in use at the end of a run."""
         return self._told(self._rolling.state())
 
     def _told(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
-        return None if state is None else state | {"trained_limit": self._trained_limit}
+        return (
+            None
+            if state is None
+            else state
+            | {
+                "trained_limit": self._trained_limit,
+                "trained_from": self._trained_from,
+            }
+        )
 
     def restore_policy(self, state: Mapping[str, Any], view: View) -> None:
         """Restore the policy in use at the end of a run.
@@ -241,25 +261,51 @@ class MultistageStrategy:
         self.resume(state, view)
         estimate = self._rolling.estimate
         assert estimate is not None
-        self._train(estimate, view.until(estimate.date), self._trained_limit)
+        self._train(estimate, view.until(estimate.date), self._trained_limit, self._trained_from)
 
-    def refit(self, view: View) -> str:
-        """Estimate and train again; returns the failure if the previous policy is kept."""
+    def refit(self, view: View, holdings: pd.Series[float] | None = None) -> str:
+        """Estimate and train anew, from holdings or else from cash.
+
+        Returns what failed, where the last policy is kept.
+        """
         try:
             estimate = self._rolling.renewed(view)
-            self._train(estimate, view, self._limit)
+            given = holdings if self.train_from == "holdings" else None
+            shares = None if given is None else self._shares(estimate, given)
+            try:
+                self._train(estimate, view, self._limit, shares)
+            except InfeasibleProblem:
+                if shares is None:
+                    raise
+                # What is held can neither be kept nor sold within the limit; cash can.
+                self._train(estimate, view, self._limit, None)
         except REFIT_FAILURES as error:
             kept = self._rolling.estimate
             if self.on_failure == "raise" or kept is None:
                 raise
             if self.policy is None:  # the run was cut and continued since it was trained
-                self._train(kept, view.until(kept.date), self._trained_limit)
+                then = view.until(kept.date)
+                self._train(kept, then, self._trained_limit, self._trained_from)
             self._rolling.adopt(kept)
             return f"{type(error).__name__}: {error}"
         self._rolling.adopt(estimate)
         return ""
 
-    def _train(self, estimate: ScenarioEstimate, view: View, limit: float | None) -> None:
+    def _shares(self, estimate: ScenarioEstimate, holdings: pd.Series[float]) -> list[float]:
+        """Shares of wealth by position of the estimate, cash first."""
+        names = tuple(estimate.scenarios.asset_names or ())
+        money = money_of_known(holdings, names, self.model)
+        amounts: Floats = np.array([money.get(name, 0.0) for name in (CASH, *names)])
+        shares: list[float] = (amounts / amounts.sum()).tolist()
+        return shares
+
+    def _train(
+        self,
+        estimate: ScenarioEstimate,
+        view: View,
+        limit: float | None,
+        shares: list[float] | None,
+    ) -> None:
         scenarios = estimate.over(self.n_stages)
         model = replace(
             model_for(self.model, view, tuple(scenarios.asset_names or ())),
@@ -268,17 +314,21 @@ class MultistageStrategy:
         )
         if self.future == "cost-free":
             self.result, self.training_log, self._trained_limit = None, None, limit
+            self._trained_from = shares
             self.policy = frictionless_policy(model, scenarios)
             return
+        positions: tuple[Hashable, ...] = (CASH, *(scenarios.asset_names or ()))
+        held = dict(zip(positions, shares or (), strict=shares is not None))
         trained = self.trainings.train(
             model,
             scenarios,
             initial_regime=int(estimate.belief(view).argmax()),
             stopping=self.stopping if self.n_stages > 1 else ONE_STAGE,
             rng=generator_for(self.seed, "training", view.date),
+            initial_holdings=START if shares is None else held,
         )
         self.result, self.training_log = trained.result, trained.log
-        self.policy, self._trained_limit = trained.policy, limit
+        self.policy, self._trained_limit, self._trained_from = trained.policy, limit, shares
 
     def _scaled(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 
 # A policy in money per unit of cash: every decision scales with what is held.
-START = {CASH: 1.0}
+START: Mapping[Hashable, float] = {CASH: 1.0}
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class TrainingCache:
         initial_regime: int,
         stopping: StoppingRule,
         rng: np.random.Generator,
+        initial_holdings: Mapping[Hashable, float] = START,
     ) -> Trained:
-        """Policy of `train_allocation` from cash, read from the cache if it was trained before.
+        """`train_allocation`, or the policy that came of the same arguments before.
 
         The decisions of a policy that was kept are those of the trained one, bit for bit.
 
@@ -86,16 +87,20 @@ class TrainingCache:
         KeyboardInterrupt
             Training was interrupted; its last checkpoint is kept.
         """
-        path = self._path([model, scenarios, initial_regime, stopping, rng])
+        path = self._path([model, scenarios, initial_regime, stopping, rng, initial_holdings])
         checkpoints = Checkpoints(None if path is None else path.with_suffix(".part"))
-        kept = None if path is None else _kept(path, model, scenarios, initial_regime)
+        kept = (
+            None
+            if path is None
+            else _kept(path, model, scenarios, initial_regime, initial_holdings)
+        )
         if kept is not None:
             return kept
         try:
             result = train_allocation(
                 model,
                 scenarios,
-                initial_holdings=START,
+                initial_holdings=initial_holdings,
                 initial_regime=initial_regime,
                 stopping=stopping,
                 rng=rng,
@@ -127,13 +132,17 @@ class TrainingCache:
 
 
 def _kept(
-    path: Path, model: AllocationModel, scenarios: MarkovScenarios, initial_regime: int
+    path: Path,
+    model: AllocationModel,
+    scenarios: MarkovScenarios,
+    initial_regime: int,
+    initial_holdings: Mapping[Hashable, float],
 ) -> Trained | None:
     told = read_record(_beside(path)) if path.exists() else None
     if told is None:
         return None
     problem = allocation_problem(
-        model, scenarios, initial_holdings=START, initial_regime=initial_regime
+        model, scenarios, initial_holdings=initial_holdings, initial_regime=initial_regime
     )
     try:
         policy = load_allocation_policy(path, problem)

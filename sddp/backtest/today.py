@@ -62,22 +62,27 @@ class TrainedModel:
     period: int
 
     @classmethod
-    def of(cls, strategy: MultistageStrategy, view: View) -> TrainedModel:
-        """Estimate and train on what is known.
+    def of(
+        cls, strategy: MultistageStrategy, view: View, holdings: Holdings | None = None
+    ) -> TrainedModel:
+        """Estimate and train on what is known, from holdings in money or from cash.
 
         Raises
         ------
         DataError, InfeasibleProblem, SolverError
             The rows do not carry an estimate, or no policy keeps the limit.
         ModelError
-            The strategy's estimator is no `RegimeEstimator`, whose fit a file can hold.
+            Holdings name an unknown asset; the strategy's estimator is no `RegimeEstimator`,
+            whose fit a file can hold.
         """
         settings = strategy.estimator
         if not isinstance(settings, RegimeEstimator):
             raise ModelError(
                 f"estimator={settings!r}: must be a RegimeEstimator; a file holds no other one"
             )
-        strategy.refit(view)
+        positions = label_index((CASH, *view.assets))
+        held = None if holdings is None else pd.Series(_held(holdings, view), index=positions)
+        strategy.refit(view, held)
         estimate, policy = strategy.estimate, strategy.policy
         assert isinstance(estimate, RegimeEstimate)
         assert policy is not None

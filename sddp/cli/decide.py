@@ -117,20 +117,16 @@ def _decide(
 
     if options.policy is not None:
         model, view = _loaded(options, tables, notes)
+        money = _money(held, view)
     else:
         settings = settings_for(options, tables, notes)
         view = today(tables, settings, options)
         notes.add(_settings_sentence(settings, tables))
         with opt.store_of(options) as store:
-            model, _ = trained_model(settings, view, store, quiet=options.quiet)
-    import pandas as pd
-
-    prices = {str(name): float(price) for name, price in view.prices.iloc[-1].items()}
-    money = held.in_money(prices, f"{view.date:%Y-%m-%d}")
+            money = _money(held, view)
+            model, _ = trained_model(settings, view, store, quiet=options.quiet, holdings=money)
     try:
-        decision = decide_today(
-            model, view, pd.Series(money), lot=options.lot, within=options.within
-        )
+        decision = decide_today(model, view, money, lot=options.lot, within=options.within)
     except InfeasibleState as error:
         limit = model.policy.problem.model.cvar_limit
         raise InfeasibleState(
@@ -140,6 +136,12 @@ def _decide(
     if tables.kind == "returns":
         return replace(decision, orders=decision.orders.drop(columns=list(PER_SHARE)))
     return decision
+
+
+def _money(held: Holdings, view: View) -> dict[str, float]:
+    """What is held, at the last prices."""
+    prices = {str(name): float(price) for name, price in view.prices.iloc[-1].items()}
+    return dict(held.in_money(prices, f"{view.date:%Y-%m-%d}"))
 
 
 def _loaded(

@@ -13,6 +13,8 @@ from sddp.cli.output import Result, filled, shown_iterations
 from sddp.cli.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sddp.backtest import MultistageStrategy
     from sddp.backtest.today import TrainedModel
     from sddp.market.market import View
@@ -116,14 +118,19 @@ def today(tables: PriceTables, settings: Settings, options: argparse.Namespace) 
 
 
 def trained_model(
-    settings: Settings, view: View, store: str, *, quiet: bool
+    settings: Settings,
+    view: View,
+    store: str,
+    *,
+    quiet: bool,
+    holdings: Mapping[str, float] | None = None,
 ) -> tuple[TrainedModel, MultistageStrategy]:
-    """Estimate and train, or find what an earlier run of the same has kept."""
+    """Estimate and train, from holdings or cash, or find what an earlier run of it has kept."""
     from sddp.backtest.today import TrainedModel
 
     with shown_iterations(settings.iterations, quiet=quiet) as on_iteration:
         strategy = model_settings.strategy(settings, store=store, on_iteration=on_iteration)
-        return TrainedModel.of(strategy, view), strategy
+        return TrainedModel.of(strategy, view, holdings), strategy
 
 
 def _sentences(model: TrainedModel, results: dict[str, Any], out: str) -> list[str]:

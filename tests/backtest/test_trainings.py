@@ -119,9 +119,11 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
 
 @pytest.mark.long
 def test_both_modes_and_other_lags_share_their_policies(tmp_path):
-    """Ten decisions, trained at every third, for four backtests that look as if on their own."""
+    """Ten decisions, trained from cash at every third, by four backtests as if on their own."""
     market = two_regime_market()
-    kept = small_strategy(n_stages=3, refit_every=3, trainings=TrainingCache(tmp_path))
+    kept = small_strategy(
+        n_stages=3, refit_every=3, train_from="cash", trainings=TrainingCache(tmp_path)
+    )
     alone = replace(kept, trainings=TrainingCache())
     start, end = market.dates[100], market.dates[110]
     for mode in ("run-through", "receding"):

@@ -297,9 +297,11 @@ def test_all_strategies_are_measured_with_one_risk_forecast(finished):
 @pytest.mark.long
 def test_longer_trainings_are_compared_by_their_bounds(tmp_path):
     """The first iterations are the same, and no later one raises a bound."""
-    usual = Variant.of(SMALL, variants.RECEDING, SMALL.headline)
-    chosen = [usual, replace(usual, iterations=SMALL.more_iterations)]
-    results = run(SMALL, inputs.made_up(SMALL), chosen, store=tmp_path, n_jobs=1, progress=False)
+    usual, longer = chosen = variants.lengths(SMALL)
+    assert longer == replace(usual, iterations=SMALL.more_iterations)
+    results = run(
+        SMALL, inputs.made_up(SMALL), list(chosen), store=tmp_path, n_jobs=1, progress=False
+    )
     table = accuracy(results)
     assert len(table) == 8  # 32 rows are decided on, and every fourth is trained
     np.testing.assert_allclose(table["cash"], 1.0004**4, rtol=1e-12)
