@@ -26,9 +26,11 @@ from sddp.estimation.scenario_models import (
     ScenarioEstimate,
     ScenarioEstimator,
 )
+from sddp.estimation.views import BlackLittermanMeans
 
 __all__ = [
     "BayesStein",
+    "BlackLittermanMeans",
     "EquilibriumMeans",
     "ExcessRegimeEstimator",
     "ExponentialDecay",

@@ -167,6 +167,7 @@ class WindowForecaster:
             covariance=moments.covariance.to_numpy(),
             n_independent=len(returns) / self.period,
             distances=np.zeros(1),
+            date=view.date,
         )
         means = checked_means(self.means, inputs)[0]
         in_limit = means

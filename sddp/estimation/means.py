@@ -47,6 +47,8 @@ class MeanInputs:
         Rows of the window that do not overlap: its length in periods.
     distances : array, shape (n_regimes,)
         ``T^2`` of each regime's mean from the pooled one, see `mean_distances`.
+    date : Timestamp or None
+        Of the estimate: nothing later is known.
     """
 
     names: Sequence[Hashable]
@@ -56,6 +58,7 @@ class MeanInputs:
     covariance: Floats
     n_independent: float
     distances: Floats
+    date: pd.Timestamp | None = None
 
 
 class MeanEstimator(Protocol):

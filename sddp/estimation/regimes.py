@@ -242,6 +242,7 @@ class RegimeEstimator:
             covariance=covariance_of(returns, shares),
             n_independent=n_independent,
             distances=mean_distances(regimes, shares, n_independent),
+            date=view.date,
         )
 
     def _with_means(self, scenarios: MarkovScenarios, inputs: MeanInputs) -> MarkovScenarios:

@@ -15,6 +15,7 @@ from sddp.engine.training.stopping import Iterations
 from sddp.errors import DataError, ModelError
 from sddp.estimation import (
     BayesStein,
+    BlackLittermanMeans,
     EquilibriumMeans,
     GivenMeans,
     MeanInputs,
@@ -27,6 +28,8 @@ from sddp.estimation import (
 from sddp.estimation.means import jorion_means, mean_distances
 from sddp.labels import CASH
 from sddp.portfolio import MeanVariance
+from sddp.portfolio.views.posterior import BlackLittermanProcessor
+from sddp.portfolio.views.view import InvestorView
 from sddp.statistics import GaussianRegimes, Regimes, simulate_regimes
 from tests.backtest.test_estimation import two_regimes
 from tests.backtest.test_multistage import two_regime_market
@@ -178,6 +181,71 @@ def test_far_means_are_kept(null):
     apart = replace(EQUAL, means=[[0.03, 0.03], [-0.09, -0.09]])
     kept = [_kept(apart, seed, null) for seed in range(3)]
     assert min(kept) > 0.85
+
+
+# --- views ---
+
+
+def spoken(kind="absolute", assets=("a",), magnitude=0.06, **changes) -> InvestorView:
+    facts = {
+        "horizon": 6.0,
+        "returns": "excess",
+        "confidence": 0.5,
+        "issued_at": "2020-01-01",
+        "valid_until": "2020-12-31",
+        "source": "test",
+    }
+    return InvestorView(kind=kind, assets=assets, magnitude=magnitude, **(facts | changes))
+
+
+TODAY = pd.Timestamp("2020-06-30")
+
+
+def test_views_move_the_prior_by_the_formula_and_all_regimes_alike():
+    """Two views against the formula with the inverse, tau 0.05, proportional errors."""
+    views = (spoken(), spoken("relative", ("b", "c"), 0.012, returns="total"))
+    given = inputs(shares=np.array([0.25, 0.75]), date=TODAY)
+    found = BlackLittermanMeans(views, SampleMeans()).means(given)
+    prior, s = given.by_regime, given.covariance
+    p, q = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]]), np.array([0.01, 0.002])
+    omega = np.diag(np.diag(0.05 * p @ s @ p.T))
+    pooled = given.shares @ prior
+    gain = 0.05 * s @ p.T @ np.linalg.inv(0.05 * p @ s @ p.T + omega)
+    np.testing.assert_allclose(found, prior + gain @ (q - p @ pooled), rtol=1e-10)
+
+
+def test_views_count_while_they_are_held_and_no_earlier():
+    equilibrium = EquilibriumMeans()
+    certain = BlackLittermanMeans(
+        (spoken(confidence=1.0),), processor=BlackLittermanProcessor(uncertainty="idzorek")
+    )
+    for date, held in (("2019-12-31", False), ("2020-06-30", True), ("2021-01-01", False)):
+        given = inputs(date=pd.Timestamp(date))
+        means, without = certain.means(given), equilibrium.means(given)
+        assert np.array_equal(means, without) == (not held)
+    np.testing.assert_allclose(certain.means(inputs(date=TODAY))[:, 0], 0.01, rtol=1e-10)
+
+
+def test_views_that_are_none():
+    with pytest.raises(ModelError, match="must be 'excess'"):
+        BlackLittermanMeans((spoken(returns="total"),))
+    with pytest.raises(ModelError, match="must be InvestorViews"):
+        BlackLittermanMeans(("up",))
+    with pytest.raises(DataError, match="date=None"):
+        BlackLittermanMeans((spoken(),)).means(inputs())
+    with pytest.raises(DataError, match="'gold' is unknown"):
+        BlackLittermanMeans((spoken(assets=("gold",)),)).means(inputs(date=TODAY))
+
+
+def test_views_inside_estimates(view):
+    """Both kinds of estimator know the date."""
+    up = spoken(assets=("bold",), issued_at="2021-01-01", valid_until="2022-12-31", confidence=1.0)
+    means = BlackLittermanMeans((up,), processor=BlackLittermanProcessor(uncertainty="idzorek"))
+    scenarios = two_regimes(means=means).estimate(view).scenarios
+    cash = two_regimes().cash_return(view)
+    np.testing.assert_allclose(scenarios.returns[0, :, :, 0].mean(axis=1) - cash, 0.01, rtol=1e-9)
+    forecast = WindowForecaster(60, means=means).forecast(view)
+    assert forecast.moments.mean["bold"] == pytest.approx(0.01, rel=1e-9)
 
 
 # --- inside estimates ---

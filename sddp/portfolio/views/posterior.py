@@ -198,7 +198,7 @@ class BlackLittermanProcessor:
         rows = np.array([view.weights(names) for view in views]).reshape(len(views), len(names))
         pairs = zip(views, rows, strict=True)
         stated = np.array([_excess(view, row, cash_return) for view, row in pairs])
-        variances = self._variances(views, rows, sigma)
+        variances = self.variances(views, rows, sigma)
         mean, cov = posterior(excess, sigma, rows, stated, variances, self.tau)
         if self.covariance == "sample":
             cov = sigma
@@ -211,7 +211,20 @@ class BlackLittermanProcessor:
             variances,
         )
 
-    def _variances(self, views: Sequence[InvestorView], rows: Floats, sigma: Floats) -> Floats:
+    def variances(self, views: Sequence[InvestorView], rows: Floats, sigma: Floats) -> Floats:
+        """Variances of the views' errors: the diagonal of Omega.
+
+        Parameters
+        ----------
+        views : sequence of InvestorView
+        rows : array, shape (n_views, n_assets)
+        sigma : array, shape (n_assets, n_assets)
+
+        Raises
+        ------
+        ModelError, DataError
+            A view has no variance where it is to be given; a source has no track record.
+        """
         if isinstance(self.uncertainty, TrackRecord):
             return np.array([self.uncertainty.variance(view) for view in views])
         if self.uncertainty == "given":
