@@ -21,6 +21,7 @@ from sddp.simulation import (
     ScenarioLaw,
     StudentLaw,
     cvar_contributions,
+    outcomes_with_others,
     risk_figures,
     simulate_portfolio,
 )
@@ -35,7 +36,7 @@ ASKED = {
     "a million scenarios of ten assets": 4.0,
     "figures and contributions of a million": 1.0,
     "equilibrium of 50 agents, 20 assets": 0.2,
-    "10,000 equilibria of 10 agents, 3 assets": 60.0,
+    "10,000 equilibria of 10 agents, 20 assets": 60.0,
 }
 
 
@@ -63,16 +64,21 @@ def _work(name: str, scale: int, seed: int) -> Callable[[], object]:
             risk_figures(-gains.sum(axis=1)),
             cvar_contributions(gains, range(10), confidence=0.95),
         )
-    count, n, repeats = (50, 20, 1) if name.startswith("equilibrium") else (10, 3, 10_000 // scale)
-    market = _market(count, n, seed)
-    errors = np.random.default_rng(seed).normal(0.0, 0.01, (repeats, count, n))
-
-    def solve() -> None:
-        game = PotentialGame(market)
-        for error in errors:
-            game.solve(means=market.means + error)
-
-    return solve
+    if name.startswith("equilibrium"):
+        one = _market(50, 20, seed)
+        return lambda: PotentialGame(one).solve()
+    market = _market(10, 20, seed)
+    noise: dict[str, Any] = {
+        "noise": 0.01,
+        "alikeness": 0.3,
+        "rng": seed,
+        "n_scenarios": 10_000 // scale,
+    }
+    law = NormalLaw(
+        mean=market.moments.mean, covariance=market.moments.covariance, returns="simple"
+    )
+    weights = dict.fromkeys(market.assets, 1.0 / len(market.assets))
+    return lambda: outcomes_with_others(weights, law, market, **noise)
 
 
 def _law(name: str, n: int) -> ScenarioLaw:

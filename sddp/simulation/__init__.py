@@ -1,6 +1,8 @@
 """Simulation: laws of returns, portfolios and strategies under them, risk, stress, and markets."""
 
-from sddp.simulation.agents import (
+from sddp.simulation.agents.equilibrium import find_equilibrium, spectral_radius
+from sddp.simulation.agents.herding import Cascade, Crowd, cascade_table, run_cascade
+from sddp.simulation.agents.market import (
     Agent,
     Equilibrium,
     Impact,
@@ -11,17 +13,18 @@ from sddp.simulation.agents import (
     noisy_means,
     settle,
 )
+from sddp.simulation.agents.outcomes import (
+    CrowdedOutcomes,
+    gain_of_knowing_impact,
+    outcomes_with_others,
+    sliced_order,
+)
+from sddp.simulation.agents.potential import PotentialGame
 from sddp.simulation.correlation import (
     NearestCorrelation,
     nearest_correlation,
     nearest_covariance,
 )
-from sddp.simulation.equilibrium import (
-    PotentialGame,
-    find_equilibrium,
-    spectral_radius,
-)
-from sddp.simulation.herding import Cascade, Crowd, cascade_table, run_cascade
 from sddp.simulation.laws import (
     BootstrapLaw,
     CallableLaw,
@@ -41,12 +44,6 @@ from sddp.simulation.measures import (
     volatility_contributions,
 )
 from sddp.simulation.normal_laws import NormalLaw, StudentLaw
-from sddp.simulation.outcomes import (
-    CrowdedOutcomes,
-    gain_of_knowing_impact,
-    outcomes_with_others,
-    sliced_order,
-)
 from sddp.simulation.strategies import simulate_strategy
 from sddp.simulation.stress import (
     EPISODES,

@@ -41,6 +41,39 @@ def test_the_fixed_point_is_the_minimum_of_the_potential(notion, seeds):
         np.testing.assert_allclose(direct.weights, fixed.weights, atol=1e-8, err_msg=str(seed))
 
 
+@pytest.mark.parametrize("notion", NOTIONS)
+def test_newtons_method_finds_the_minimum_of_the_interior_point_method(notion):
+    """Kinks, bounds and cash limits, against another solver's minimum."""
+    for seed in range(40):
+        game = PotentialGame(random_market(seed), notion)
+        by_newton = game.solve()
+        assert by_newton.residual <= 1e-12
+        game._convex = False
+        by_interior = game.solve()
+        np.testing.assert_allclose(by_newton.weights, by_interior.weights, atol=1e-9)
+
+
+def test_demand_in_many_scenarios_is_that_of_each():
+    market = random_market(5)
+    errors = np.random.default_rng(2).normal(0.0, 0.02, (30, *market.means.shape))
+    game = PotentialGame(market)
+    found = game.demand(market.means + errors)
+    for row, error in enumerate(errors):
+        one = game.solve(means=market.means + error)
+        np.testing.assert_allclose(found[row], one.demand, atol=1e-12)
+
+
+def test_agents_without_curvature_are_solved_by_the_interior_point_method():
+    """A linear program: all money goes to the best asset until its price has taken its lead."""
+    model = MeanVariance(risk_aversion=0.0, self_financing=False)
+    moments = Moments.of([0.05, 0.03], np.diag([0.01, 0.01]))
+    agents = [Agent(name=k, share=0.5, optimizer=model, current=[0.0, 0.0]) for k in range(2)]
+    market = ImpactMarket(moments, Impact(alpha=[0.04, 0.0]), agents)
+    found = PotentialGame(market, "price_taking").solve()
+    # 0.05 - 0.04 D = 0.03 at half of all wealth.
+    np.testing.assert_allclose(found.demand, [0.5, 0.5], atol=1e-7)
+
+
 def utility(market, k, trade, others):
     """What agent k gets, from the statement of the market alone; its own part in the price."""
     agent, s, f = market.agents[k], market.shares[k], market.impact.permanent
@@ -236,15 +269,15 @@ def test_depth_is_money_for_one_percent():
 
 def test_estimates_are_alike_as_stated():
     mean = Moments.of([0.05, 0.02], np.eye(2)).mean
-    drawn = np.array(
-        [noisy_means(mean, noise=0.01, alikeness=0.7, n_agents=2, rng=s) for s in range(4_000)]
-    )
+    drawn = noisy_means(mean, noise=0.01, alikeness=0.7, n_agents=2, rng=1, n_scenarios=4_000)
     assert np.corrcoef(drawn[:, 0, 0], drawn[:, 1, 0])[0, 1] == pytest.approx(0.7, abs=0.03)
     assert drawn[:, 0, 0].std() == pytest.approx(0.01, rel=0.05)
     more = noisy_means(mean, noise=0.01, alikeness=0.7, n_agents=5, rng=7)
     np.testing.assert_array_equal(
         more[:2], noisy_means(mean, noise=0.01, alikeness=0.7, n_agents=2, rng=7)
     )
+    later = noisy_means(mean, noise=0.01, alikeness=0.7, n_agents=2, rng=7, n_scenarios=3)
+    np.testing.assert_array_equal(later[0], more[:2])
     same = noisy_means(mean, noise=0.01, alikeness=1.0, n_agents=3, rng=1)
     np.testing.assert_array_equal(same[0], same[2])
 

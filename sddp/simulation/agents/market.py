@@ -25,7 +25,7 @@ from sddp.errors import ModelError
 from sddp.labels import ByLabel, label_index
 from sddp.portfolio import MeanVariance, Moments, Optimizer
 from sddp.portfolio.inputs import read_moments, read_weights
-from sddp.rng import Rng, generator
+from sddp.rng import Rng, child_seed, root_seed
 
 Notion: TypeAlias = Literal["price_taking", "nash"]
 ImpactLaw: TypeAlias = Literal["linear", "square root"]
@@ -305,7 +305,13 @@ class Equilibrium:
 
 
 def noisy_means(
-    mean: pd.Series[float], *, noise: ArrayLike, alikeness: float, n_agents: int, rng: Rng
+    mean: pd.Series[float],
+    *,
+    noise: ArrayLike,
+    alikeness: float,
+    n_agents: int,
+    rng: Rng,
+    n_scenarios: int | None = None,
 ) -> Floats:
     """Estimates of several agents: a common truth, and errors that are correlated between them.
 
@@ -319,17 +325,26 @@ def noisy_means(
     n_agents : int
     rng : int, SeedSequence or Generator
         The first agents' estimates do not depend on how many follow.
+    n_scenarios : int, optional
+        Independent draws; one without a dimension of its own by default.
 
     Returns
     -------
-    array, shape (n_agents, n_assets)
+    array, shape (n_agents, n_assets) or (n_scenarios, n_agents, n_assets)
     """
     if not 0.0 <= alikeness <= 1.0:
         raise ModelError(f"alikeness={alikeness}: must be a correlation in [0, 1]")
-    drawn = generator(rng).standard_normal((1 + n_agents, len(mean)))
-    errors = np.sqrt(alikeness) * drawn[0] + np.sqrt(1.0 - alikeness) * drawn[1:]
+    seed, shape = root_seed(rng), (1 if n_scenarios is None else n_scenarios, len(mean))
+    drawn = np.stack(
+        [
+            np.random.default_rng(child_seed(seed, k)).standard_normal(shape)
+            for k in range(1 + n_agents)
+        ],
+        axis=1,
+    )
+    errors = np.sqrt(alikeness) * drawn[:, :1] + np.sqrt(1.0 - alikeness) * drawn[:, 1:]
     means: Floats = np.asarray(mean, dtype=float) + np.asarray(noise, dtype=float) * errors
-    return means
+    return means[0] if n_scenarios is None else means
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,14 @@ from sddp.backtest.trading import target_weights
 from sddp.errors import ModelError
 from sddp.labels import ByLabel, label_index
 from sddp.rng import Rng, child_seed, root_seed
-from sddp.simulation.agents import Impact, ImpactMarket, Notion, noisy_means, trading_costs
-from sddp.simulation.equilibrium import BestResponses, PotentialGame, find_equilibrium
+from sddp.simulation.agents.equilibrium import BestResponses, find_equilibrium
+from sddp.simulation.agents.market import Impact, ImpactMarket, Notion, noisy_means, trading_costs
+from sddp.simulation.agents.potential import PotentialGame
 from sddp.simulation.laws import ScenarioLaw
 from sddp.simulation.measures import compare_risk
+
+# Scenarios whose estimates are held in memory together.
+AT_A_TIME = 1_024
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +90,19 @@ def outcomes_with_others(
     w = target_weights(weights, market.assets)[1:]
     seed = root_seed(rng)
     returns = np.concatenate([r[:, 0] for r in law.sample(n_scenarios, 1, rng=child_seed(seed, 0))])
-    errors = np.random.default_rng(child_seed(seed, 1))
     game, truth = PotentialGame(market, notion), market.moments.mean * 0.0
     demand = np.empty_like(returns)
-    count, states = len(market.agents), errors.integers(2**62, size=n_scenarios)
-    for row, state in enumerate(states):
-        error = noisy_means(truth, noise=noise, alikeness=alikeness, n_agents=count, rng=int(state))
-        demand[row] = game.solve(means=market.means + error).demand
+    for chunk, first in enumerate(range(0, n_scenarios, AT_A_TIME)):
+        rows = slice(first, min(first + AT_A_TIME, n_scenarios))
+        errors = noisy_means(
+            truth,
+            noise=noise,
+            alikeness=alikeness,
+            n_agents=len(market.agents),
+            rng=child_seed(child_seed(seed, 1), chunk),
+            n_scenarios=rows.stop - rows.start,
+        )
+        demand[rows] = game.demand(market.means + errors)
     move = market.impact.move(demand, market.assets)
     kept = market.impact.permanent * move
     alone = returns @ w

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sddp.arrays import Floats
 from sddp.errors import ModelError
 from sddp.labels import label_index
-from sddp.simulation.agents import Impact
+from sddp.simulation.agents.market import Impact
 
 Limit: TypeAlias = Literal["none", "leverage", "risk"]
 

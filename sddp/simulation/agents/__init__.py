@@ -1,0 +1,1 @@
+"""Markets whose participants move prices: agents, equilibria, outcomes among them, herding."""
