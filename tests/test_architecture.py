@@ -81,6 +81,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("simulation", "statistics", "tables"),
     ),
     "reporting": (*BASE, "backtest", "dates", "display", "evaluation", "tables"),
+    "live": (
+        *BASE,
+        *("backtest", "cache", "dates", "display", "estimation", "evaluation", "market"),
+        *("portfolio", "reporting", "tables"),
+    ),
     "one_call": ("allocation", "engine", "errors", "labels", "rng", "statistics", "tables"),
 }
 # These know all rooms below them.
