@@ -35,18 +35,18 @@ TABLES = (
 
 
 class Input(NamedTuple):
-    """What came in: a row or a message, as text.
+    """What came in, as text.
 
     Attributes
     ----------
     number : int
         From 1, in the order of arrival.
     kind : str
-        ``row``, ``message``, or ``parked`` for a message that could not be read.
+        ``row``, ``message``, or ``overflow``: events that the bus will not get.
     identifier : str or None
         Of the message that brought it.
     body : str
-        JSON; of a parked message whatever came.
+        JSON.
     """
 
     number: int
