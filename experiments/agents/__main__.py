@@ -46,44 +46,49 @@ def run(job: StudyRun) -> dict[str, Any]:
     record.write_table("stress", study.stress())
     record.write_table("cascade", study.cascade(config))
     record.write_table("impact_paths", study.impact_paths())
+    record.write_table("slicing", study.slicing())
+    record.write_table("crowding", study.crowding_table(config))
+    record.write_table("knowing", study.knowing(config))
+    known = study.known_numbers(config)
+    record.write_table("known", known)
     crowds, region = study.crowds(config, job.tasks)
     record.write_table("crowds", crowds)
     record.write_table("region", region)
-    for name, table in study.real_prices(config).items():
+    judged = study.claims(config, region)
+    record.write_table("claims", judged)
+    real = study.real_prices(config)
+    for name, table in real.items():
         record.write_table(name, table)
     reached = region[region["at once"] >= -CLAIM]
-    chance = example[example["figure"] == "probability of losing more than 20 %"]
-    base = "30 of 252 days as one period"
-    by_law = chance[chance["convention"] == base].set_index("law")["value"]
-    var = example[(example["convention"] == base) & (example["figure"] == "VaR 95 %")]
+    deepest = float(reached["depth"].max()) if len(reached) else None
+    data = real.get("depth_in_data")
     return {
-        "value_at_risk_by_law": var.set_index("law")["value"].to_dict(),
-        "chance_of_losing_20_percent": by_law.to_dict(),
+        "known_numbers": len(known),
+        "known_numbers_that_agree": int(known["agrees"].sum()),
+        "claims": dict(zip(judged["claim"], judged["holds"].tolist(), strict=True)),
         "settings": len(region),
         "settings_that_lose_15_percent": len(reached),
-        "deepest_market_that_does": float(reached["depth"].max()) if len(reached) else None,
+        "deepest_market_that_does": deepest,
+        "wealth_of_the_agents_in_a_market_as_deep_as": (
+            {} if data is None or deepest is None else (data["money per 1 %"] / deepest).to_dict()
+        ),
     }
 
 
 def text(results: Mapping[str, Any]) -> str:
     """The findings for people."""
-    var, chance = results["value_at_risk_by_law"], results["chance_of_losing_20_percent"]
+    lines = [
+        f"{results['known_numbers_that_agree']} of {results['known_numbers']} known numbers agree.",
+        *(f"{'holds' if held else 'FAILS'}: {claim}" for claim, held in results["claims"].items()),
+        f"The agents bring the 95 % VaR to 15 % in {results['settings_that_lose_15_percent']} of "
+        f"{results['settings']} settings.",
+    ]
     deepest = results["deepest_market_that_does"]
-    where = (
-        "no setting" if deepest is None else f"{results['settings_that_lose_15_percent']} settings"
-    )
-    return (
-        f"95 % VaR over 30 of 252 days: {var['normal']:.2%} normal, {var['Student-t (4)']:.2%} "
-        "Student-t of the same variance.\n"
-        f"Chance of losing more than 20 %: {chance['normal']:.2%} and "
-        f"{chance['Student-t (4)']:.2%}.\n"
-        f"The agents bring the 95 % VaR to 15 % in {where} of {results['settings']}"
-        + (
-            "."
-            if deepest is None
-            else f"; the deepest of them moves by 1 % for {deepest:.3g} of their wealth."
-        )
-    )
+    if deepest is not None:
+        lines.append(f"The deepest of them moves by 1 % for {deepest:.3g} of their wealth.")
+    for name, wealth in results["wealth_of_the_agents_in_a_market_as_deep_as"].items():
+        lines.append(f"If it is as deep as {name}, their wealth is {wealth:.3g} dollars.")
+    return "\n".join(lines)
 
 
 STUDY = Study(

@@ -27,19 +27,54 @@ COLUMNS = {"btc": "bitcoin", "vnq": "real estate", "usdc": "stablecoin"}
 
 CLAIM = -0.15
 
+# The ways in which thirty days are drawn: days a period, days a year, periods, rebalancing, and
+# whether the cost of building from cash counts.
+CONVENTIONS: dict[str, tuple[int, int, int, int | None, bool]] = {
+    "30 of 252 days as one period": (30, 252, 1, None, False),
+    "30 of 365 days as one period": (30, 365, 1, None, False),
+    "30 of 252 days as one period, built from cash": (30, 252, 1, None, True),
+    "30 compounded days, holdings fixed": (1, 252, 30, None, False),
+    "30 compounded days, rebalanced daily": (1, 252, 30, 1, False),
+}
+ONE_PERIOD, OF_365, BUILT, FIXED, DAILY = CONVENTIONS
+LAWS = {"normal": None, "Student-t (4)": 4.0}
+
+# What was computed for this project before this code, by other means; digits as given.
+VAR, CVAR = "VaR 95 %", "CVaR 95 %"
+KNOWN: dict[tuple[str, str, str], tuple[float, float]] = {
+    ("normal", ONE_PERIOD, VAR): (0.1166, 5e-5),
+    ("normal", ONE_PERIOD, CVAR): (0.1480, 5e-5),
+    ("normal", OF_365, VAR): (0.0979, 5e-5),
+    ("normal", BUILT, "return's 5 % quantile (minus VaR)"): (-0.1202, 5e-5),
+    ("Student-t (4)", ONE_PERIOD, VAR): (0.106, 5e-4),
+    ("normal", FIXED, VAR): (0.1099, 3e-4),
+    ("normal", FIXED, CVAR): (0.1344, 3e-4),
+    ("Student-t (4)", FIXED, VAR): (0.1097, 3e-4),
+    ("Student-t (4)", FIXED, CVAR): (0.1386, 3e-4),
+    ("normal", DAILY, VAR): (0.1127, 3e-4),
+    ("normal", DAILY, CVAR): (0.1396, 3e-4),
+    ("Student-t (4)", DAILY, VAR): (0.1122, 3e-4),
+    ("Student-t (4)", DAILY, CVAR): (0.1434, 3e-4),
+    ("normal", ONE_PERIOD, "probability of losing more than 20 %"): (0.003, 5e-4),
+}
+
 
 @dataclass(frozen=True)
 class Config:
     """Sizes of the study.
 
-    `depths` are money that moves the price of real estate by 1 %, in shares of the agents' wealth;
+    `n_known` scenarios are compared with known numbers, `n_crowd` drawn with other agents,
+    `n_drawn` for how alike these are; `depths` are money that moves the price of real estate
+    by 1 %, in shares of the agents' wealth;
     `noise` the error of an agent's estimate of a period's mean, in volatilities of that period;
     `horizons` days, of a year of 252; `data` a folder with digital_rwa/prices.csv and hourly/.
     """
 
     seed: int = 1
     n_scenarios: int = 10_000
+    n_known: int = 400_000
     n_crowd: int = 1_000
+    n_drawn: int = 20
     counts: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50)
     depths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
     alikeness: tuple[float, ...] = (0.0, 0.3, 0.6, 0.9, 1.0)
@@ -53,7 +88,9 @@ class Config:
 
 QUICK = {
     "n_scenarios": 2_000,
+    "n_known": 4_000,
     "n_crowd": 400,
+    "n_drawn": 3,
     "counts": (0, 2),
     "depths": (0.03,),
     "alikeness": (0.0, 1.0),

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.agents.config import ANNUAL, ASSETS, COLUMNS, COSTS, GROUPS, WEIGHTS, Config
+from experiments.agents.config import (
+    ANNUAL,
+    ASSETS,
+    BUILT,
+    CLAIM,
+    COLUMNS,
+    CONVENTIONS,
+    COSTS,
+    CVAR,
+    FIXED,
+    GROUPS,
+    KNOWN,
+    LAWS,
+    ONE_PERIOD,
+    VAR,
+    WEIGHTS,
+    Config,
+)
 from sddp.arrays import Floats
 from sddp.estimation.price_impact import amihud_ratio
 from sddp.portfolio import MeanVariance, Moments
-from sddp.rng import child_seed, root_seed
 from sddp.simulation import (
     Agent,
     BootstrapLaw,
@@ -23,10 +40,15 @@ from sddp.simulation import (
     Impact,
     ImpactMarket,
     NormalLaw,
+    PotentialGame,
     RegimeLaw,
     ScenarioLaw,
+    SimulatedWealth,
     StudentLaw,
     cascade_table,
+    crowding,
+    gain_of_knowing_impact,
+    noisy_means,
     outcomes_with_others,
     per_period,
     risk_figures,
@@ -60,101 +82,235 @@ def law_of(moments: Moments, degrees_of_freedom: float | None = None) -> Scenari
 def example(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, Floats]:
     """Risk figures by law and convention, some returns for the figure, and daily paths."""
     tables, returns = {}, {}
-    paths = np.zeros((0, 31))
-    for (law_name, nu), (how, days, year, n, every, pays) in product(
-        (("normal", None), ("Student-t (4)", 4.0)),
-        (
-            ("30 of 252 days as one period", 30, 252, 1, None, 0.0),
-            ("30 of 365 days as one period", 30, 365, 1, None, 0.0),
-            ("30 of 252 days as one period, built from cash", 30, 252, 1, None, 1.0),
-            ("30 compounded days, holdings fixed", 1, 252, 30, None, 0.0),
-            ("30 compounded days, rebalanced daily", 1, 252, 30, 1, 0.0),
-        ),
-    ):
-        found = simulate_portfolio(
-            FixedWeights(WEIGHTS, every=every),
-            law_of(moments_of(days, year), nu),
-            n_scenarios=config.n_scenarios,
-            n_periods=n,
-            rng=config.seed,
-            transaction_cost=COSTS if pays else 0.0,
-            paths=n > 1,
-        )
-        tables[law_name, how] = risk_figures(found.losses, larger_than=[0.2])
-        if n == 1 and year == 252 and not pays:
-            returns[f"{law_name}, {how}"] = found.returns
-        if n > 1 and every is None and nu is None and found.paths is not None:
-            paths = found.paths
+    for law, how in product(LAWS, CONVENTIONS):
+        found = _followed(law, how, config.n_scenarios, config.seed)
+        tables[law, how] = risk_figures(found.losses, larger_than=[0.2])
+        if how == ONE_PERIOD:
+            returns[f"{law}, {how}"] = found.returns
     table = pd.concat(tables, names=["law", "convention", "figure"]).reset_index()
+    paths = _followed("normal", FIXED, config.n_scenarios, config.seed).paths
+    assert paths is not None
     return table, pd.DataFrame(returns), paths
 
 
-def market(config: Config, count: int, depth: float, permanent: float, days: int) -> ImpactMarket:
-    """Agents who hold the example's portfolio; impact in real estate only."""
+def _followed(law: str, how: str, n_scenarios: int, seed: int) -> SimulatedWealth:
+    """The example's portfolio under a law, thirty days drawn in one of the ways."""
+    days, year, n_periods, every, pays = CONVENTIONS[how]
+    return simulate_portfolio(
+        FixedWeights(WEIGHTS, every=every),
+        law_of(moments_of(days, year), LAWS[law]),
+        n_scenarios=n_scenarios,
+        n_periods=n_periods,
+        rng=seed,
+        transaction_cost=COSTS if pays else 0.0,
+        paths=how == FIXED,
+    )
+
+
+def known_numbers(config: Config) -> pd.DataFrame:
+    """Known numbers of the example beside what many scenarios give, and whether they agree.
+
+    They agree within four standard errors and the digits of the known number.
+    """
+    w = np.array(list(WEIGHTS.values()))
+    mean, covariance = np.asarray(ANNUAL.mean), ANNUAL.covariance.to_numpy()
+    shares = contributions()["share"]
+    exact = {
+        "return a year": (0.0590, float(w @ mean)),
+        "volatility a year": (0.2178, float(np.sqrt(w @ covariance @ w))),
+        **{
+            f"share of {name} in the volatility": (share, float(shares[name]))
+            for name, share in zip(ASSETS, (0.900, 0.100, 0.0003), strict=True)
+        },
+    }
+    rows = [(what, "", "", given, 5e-5, value, 0.0) for what, (given, value) in exact.items()]
+    rows[2] = (*rows[2][:4], 5e-4, *rows[2][5:])
+    rows[3] = (*rows[3][:4], 5e-4, *rows[3][5:])
+    figures = {}
+    for law, how in product(LAWS, CONVENTIONS):
+        losses = _followed(law, how, config.n_known, config.seed).losses
+        figures[law, how] = risk_figures(losses, larger_than=[0.2])
+    for (law, how, figure), (given, digits) in KNOWN.items():
+        found = figures[law, how]
+        value, error = float(found["value"][figure]), float(found["standard_error"][figure])
+        rows.append((figure, law, how, given, digits, value, error))
+    table = pd.DataFrame(
+        rows, columns=["what", "law", "drawn as", "known", "digits", "found", "standard_error"]
+    )
+    off = (table["found"] - table["known"]).abs()
+    return table.assign(agrees=off <= 4.0 * table["standard_error"] + table["digits"])
+
+
+def claims(config: Config, region: pd.DataFrame) -> pd.DataFrame:
+    """What the specification says of its example, what is found, and whether it holds."""
+    normal, heavy = (
+        risk_figures(
+            _followed(law, ONE_PERIOD, config.n_known, config.seed).losses,
+            confidence=[0.95, 0.99],
+            larger_than=[0.2],
+        )["value"]
+        for law in LAWS
+    )
+    built = _followed("normal", BUILT, config.n_known, config.seed).losses
+    quantile = float(risk_figures(built)["value"]["return's 5 % quantile (minus VaR)"])
+    chance = "probability of losing more than 20 %"
+    worst = -float(region["at once"].max())
+    rows = [
+        ("the 5 % quantile of return less costs is -12 %", -0.12, quantile),
+        ("a 10 % chance of losing 20 %: normal law", 0.10, float(normal[chance])),
+        ("a 10 % chance of losing 20 %: Student-t (4)", 0.10, float(heavy[chance])),
+        ("fat tails raise the VaR: by how much at 95 %", 0.0, float((heavy - normal)[VAR])),
+        ("fat tails raise the VaR: by how much at 99 %", 0.0, float((heavy - normal)["VaR 99 %"])),
+        ("fat tails raise the CVaR: by how much at 95 %", 0.0, float((heavy - normal)[CVAR])),
+        ("ten agents make it -15 %: worst setting", CLAIM, worst),
+    ]
+    holds = [
+        abs(quantile + 0.12) < 0.005,
+        *(float(law[chance]) >= 0.095 for law in (normal, heavy)),
+        *(rows[k][2] > 0.0 for k in (3, 4, 5)),
+        worst <= CLAIM,
+    ]
+    return pd.DataFrame(rows, columns=["claim", "said", "found"]).assign(holds=holds)
+
+
+def market(
+    config: Config,
+    moments: Moments,
+    *,
+    count: int,
+    depth: float,
+    permanent: float,
+    content: bool = True,
+) -> ImpactMarket:
+    """Agents with the example's costs; impact in real estate only.
+
+    Where they are `content` they begin with what the market's moments tell them to hold, so that
+    only changes of mind make them trade; else with the example's weights.
+    """
     model = MeanVariance(
         risk_aversion=config.risk_aversion, self_financing=False, transaction_cost=COSTS
     )
-    # They begin with what the truth tells them to hold: only changes of mind make them trade.
     free = MeanVariance(risk_aversion=config.risk_aversion, self_financing=False)
-    held = free.solve(moments_of(days), current_weights=WEIGHTS).holdings.drop("cash")
+    wanted = free.solve(moments, current_weights=WEIGHTS).holdings.drop("cash")
+    held = wanted if content else WEIGHTS
     agents = [Agent(name=k, share=1.0 / count, optimizer=model, current=held) for k in range(count)]
     alpha = dict.fromkeys(ASSETS, 0.0) | {"real estate": 0.01 / depth}
-    return ImpactMarket(moments_of(days), Impact(alpha=alpha, permanent=permanent), agents)
+    return ImpactMarket(moments, Impact(alpha=alpha, permanent=permanent), agents)
 
 
-def crowd_cell(
-    config: Config, count: int, depth: float, permanent: float, alikeness: float, days: int
-) -> dict[str, Any]:
-    """Risk of the example's portfolio among agents in one setting."""
-    setting = {
-        "agents": count,
-        "depth": depth,
-        "permanent": permanent,
-        "alikeness": alikeness,
-        "days": days,
-    }
-    moments = moments_of(days)
-    if count == 0:
-        seed = child_seed(root_seed(config.seed), 0)  # that of the returns in the other cells
-        alone = next(law_of(moments).sample(config.n_crowd, 1, rng=seed))[:, 0]
-        var = risk_figures(-(alone @ np.array(list(WEIGHTS.values())))).loc["VaR 95 %"]
-        kinds = dict.fromkeys(("alone", "at once", "reverted"), var.value)
-        return setting | kinds | {"standard_error": var.standard_error, "largest fall": 0.0}
+def crowd_cell(config: Config, moments: Moments, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Risk of the example's portfolio among agents in one setting.
+
+    The portfolio's own VaR is known in closed form; what agents add to it is measured on common
+    scenarios, which is more exact than either figure alone.
+    """
+    w = np.array(list(WEIGHTS.values()))
     volatility = np.sqrt(np.diag(moments.covariance))
+    spread = float(np.sqrt(w @ moments.covariance.to_numpy() @ w))
+    alone = NormalDist().inv_cdf(0.95) * spread - float(w @ moments.mean)
+    if setting["agents"] == 0:
+        nothing = {"standard_error": 0.0, "largest fall": 0.0}
+        return {**setting, **dict.fromkeys(("alone", "at once", "reverted"), alone), **nothing}
+    others = market(
+        config,
+        moments,
+        count=setting["agents"],
+        depth=setting["depth"],
+        permanent=setting["permanent"],
+    )
     found = outcomes_with_others(
         WEIGHTS,
         law_of(moments),
-        market(config, count, depth, permanent, days),
+        others,
         n_scenarios=config.n_crowd,
         noise=config.noise * volatility,
-        alikeness=alikeness,
+        alikeness=setting["alikeness"],
         rng=config.seed,
         notion="price_taking",  # under Nash holders gain by pushing up what they hold
     )
-    kinds = {"alone": found.alone, "at once": found.at_once, "reverted": found.reverted}
-    tables = {name: risk_figures(-r, confidence=0.95) for name, r in kinds.items()}
-    figures = {name: float(t["value"]["VaR 95 %"]) for name, t in tables.items()}
-    error = float(tables["at once"]["standard_error"]["VaR 95 %"])
+    extra = found.compared().xs(VAR, level="figure")
+    added = {kind: alone + float(extra["difference"][kind]) for kind in ("at once", "reverted")}
+    error = float(extra["standard_error"]["at once"])
     fall = float(-np.quantile(found.price_move[:, 1], 0.05))
-    return setting | figures | {"standard_error": error, "largest fall": fall}
+    return {**setting, "alone": alone, **added, "standard_error": error, "largest fall": fall}
 
 
 def crowds(config: Config, tasks: TaskPool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """VaR against the number of agents, and over all settings of the claim."""
-    middle, days = config.depths[len(config.depths) // 2], config.horizons[-1]
-    by_count = [
-        (count, middle, config.permanent[0], alike, days)
-        for alike, count in product(config.alikeness, config.counts)
+    middle, longest = config.depths[len(config.depths) // 2], config.horizons[-1]
+    names = ("agents", "depth", "permanent", "alikeness", "days")
+    by_count = product(config.counts, [middle], [config.permanent[0]], config.alikeness, [longest])
+    claimed = product(
+        [config.n_agents], config.depths, config.permanent, config.alikeness, config.horizons
+    )
+    settings = [
+        [dict(zip(names, cell, strict=True)) for cell in cells] for cells in (by_count, claimed)
     ]
-    region = [
-        (config.n_agents, depth, permanent, alike, horizon)
-        for depth, permanent, alike, horizon in product(
-            config.depths, config.permanent, config.alikeness, config.horizons
-        )
+    cells = [
+        Task(crowd_cell, (config, moments_of(s["days"]), s), [config, s])
+        for s in settings[0] + settings[1]
     ]
-    cells = [Task(crowd_cell, (config, *cell), [config, *cell]) for cell in by_count + region]
     found = pd.DataFrame(tasks.run("market", cells))
-    return found.iloc[: len(by_count)], found.iloc[len(by_count) :].reset_index(drop=True)
+    first = len(settings[0])
+    return found.iloc[:first], found.iloc[first:].reset_index(drop=True)
+
+
+def crowding_table(config: Config) -> pd.DataFrame:
+    """How alike agents trade and hold, by their number and the alikeness of their estimates."""
+    moments, depth = moments_of(config.horizons[-1]), config.depths[len(config.depths) // 2]
+    noise = config.noise * np.sqrt(np.diag(moments.covariance))
+    rows = {}
+    for count, alike in product([k for k in config.counts if k > 1], config.alikeness):
+        others = market(config, moments, count=count, depth=depth, permanent=0.0)
+        game = PotentialGame(others, "price_taking")
+        means = noisy_means(
+            moments.mean,
+            noise=noise,
+            alikeness=alike,
+            n_agents=count,
+            rng=config.seed,
+            n_scenarios=config.n_drawn,
+        )
+        found = [crowding(others, game.solve(means=drawn).weights) for drawn in means]
+        rows[count, alike] = pd.concat(found, axis=1).mean(axis=1)
+    return pd.DataFrame(rows).T.rename_axis(["agents", "alikeness"]).reset_index()
+
+
+def knowing(config: Config) -> pd.DataFrame:
+    """What one agent gains by knowing its impact, on the way from the example's weights."""
+    moments, depth = moments_of(config.horizons[-1]), config.depths[len(config.depths) // 2]
+    rows = [
+        (
+            count,
+            permanent,
+            gain_of_knowing_impact(
+                market(
+                    config,
+                    moments,
+                    count=count,
+                    depth=depth,
+                    permanent=permanent,
+                    content=False,
+                )
+            ),
+        )
+        for count, permanent in product([k for k in config.counts if k > 0], config.permanent)
+    ]
+    return pd.DataFrame(rows, columns=["agents", "permanent", "gain of utility"])
+
+
+def slicing() -> pd.DataFrame:
+    """Cost of selling a tenth of the market's wealth in real estate, by slices and delay."""
+    impact = Impact(alpha={"real estate": 0.5}, permanent=0.3)
+    rows = []
+    for n_slices, delay in product((1, 2, 5, 10, 20), (0, 5)):
+        path = sliced_order(
+            {"real estate": -0.1}, impact, ["real estate"], n_slices=n_slices, delay=delay
+        )
+        fall = -float(path["real estate"].min())
+        rows.append((n_slices, delay, float(path["cost"].iloc[-1]) / 0.1, fall))
+    columns = ["slices", "delay", "cost as a share of the order", "largest fall"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def cascade(config: Config) -> pd.DataFrame:
@@ -228,17 +384,42 @@ def real_prices(config: Config) -> dict[str, pd.DataFrame]:
     risk = pd.concat(tables, names=["law", "figure"]).reset_index()
     month = per_period(mean, covariance, periods_per_year=1.0 / 30.0)
     episodes = stress_table(WEIGHTS, month, standard_shocks({}, prices=prices))
-    hourly, volume = (
-        pd.read_csv(folder / "hourly" / name, index_col=0, parse_dates=True)
+    others = [
+        crowd_cell(
+            config,
+            month,
+            {
+                "agents": config.n_agents,
+                "depth": deep,
+                "permanent": config.permanent[0],
+                "alikeness": alike,
+                "days": 30,
+            },
+        )
+        for deep, alike in product(config.depths, config.alikeness)
+    ]
+    return {
+        "real_prices": risk,
+        "episodes": episodes,
+        "real_crowds": pd.DataFrame(others),
+    } | _depth_in_data(folder / "hourly")
+
+
+def _depth_in_data(folder: Path) -> dict[str, pd.DataFrame]:
+    """Money that moves a price by 1 %, from hourly prices and volumes, where there are any."""
+    if not folder.is_dir():
+        return {}
+    prices, volume = (
+        pd.read_csv(folder / name, index_col=0, parse_dates=True)
         for name in ("prices.csv", "volume_usdt.csv")
     )
-    moves = hourly.pct_change(fill_method=None)
-    depth = {name: amihud_ratio(moves[name], volume[name]) for name in ("btc", "eth", "paxg")}
-    depths = pd.DataFrame(
-        {name: (d.depth, d.slope, d.standard_error) for name, d in depth.items()},
+    moves = prices.pct_change(fill_method=None)
+    found = {name: amihud_ratio(moves[name], volume[name]) for name in ("btc", "eth", "paxg")}
+    table = pd.DataFrame(
+        {name: (d.depth, d.slope, d.standard_error) for name, d in found.items()},
         index=["money per 1 %", "slope", "standard_error"],
     ).T
-    return {"real_prices": risk, "episodes": episodes, "depth_in_data": depths}
+    return {"depth_in_data": table}
 
 
 def contributions() -> pd.DataFrame:

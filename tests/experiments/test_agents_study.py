@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from experiments.agents import study
-from experiments.agents.config import QUICK, Config
+from experiments.agents.config import KNOWN, QUICK, Config
 from experiments.benchmarks import simulation
 
 CONFIG = Config(**QUICK)
@@ -30,13 +31,47 @@ def test_the_example_has_the_figures_of_the_specification():
     assert study.contributions()["share"].round(3).tolist() == [0.9, 0.1, 0.0]
 
 
+def test_the_known_numbers_and_claims_are_judged():
+    known = study.known_numbers(CONFIG)
+    assert len(known) == 5 + len(KNOWN)
+    assert known["agrees"].all()
+    region = pd.DataFrame({"at once": [0.12, 0.16]})
+    judged = study.claims(CONFIG, region).set_index("claim")["holds"]
+    assert not judged["a 10 % chance of losing 20 %: normal law"]
+    assert not judged["fat tails raise the VaR: by how much at 95 %"]
+    assert judged["fat tails raise the CVaR: by how much at 95 %"]
+    assert judged["ten agents make it -15 %: worst setting"]
+
+
+def cell(count, depth, permanent, alikeness, **config):
+    setting = {
+        "agents": count,
+        "depth": depth,
+        "permanent": permanent,
+        "alikeness": alikeness,
+        "days": 30,
+    }
+    return study.crowd_cell(Config(n_crowd=400, **config), study.moments_of(30), setting)
+
+
 def test_agents_who_hold_what_they_want_trade_on_changes_of_mind_only():
-    quiet = study.crowd_cell(Config(n_crowd=400, noise=0.0), 2, 0.03, 0.5, 0.0, 30)
+    quiet = cell(2, 0.03, 0.5, 0.0, noise=0.0)
     assert quiet["at once"] == pytest.approx(quiet["alone"], abs=1e-6)
-    nobody = study.crowd_cell(Config(n_crowd=400), 0, 0.03, 0.5, 0.0, 30)
-    assert nobody["alone"] == pytest.approx(quiet["alone"], abs=1e-12)
-    loud = study.crowd_cell(Config(n_crowd=400), 2, 0.01, 0.5, 1.0, 30)
+    assert quiet["alone"] == pytest.approx(0.1166, abs=5e-5)
+    assert cell(0, 0.03, 0.5, 0.0)["alone"] == quiet["alone"]
+    loud = cell(2, 0.01, 0.5, 1.0)
     assert loud["at once"] > loud["alone"]
+
+
+def test_the_tables_on_agents_hold_what_they_say():
+    alike = study.crowding_table(CONFIG).set_index("alikeness")["trade correlation"]
+    assert alike[1.0] == pytest.approx(1.0, abs=1e-6)
+    assert alike[0.0] < 0.9
+    gains = study.knowing(CONFIG)["gain of utility"]
+    assert (gains >= -1e-9).all()
+    whole, cut = (study.slicing().set_index(["slices", "delay"]).loc[k] for k in ((1, 0), (20, 0)))
+    assert whole["cost as a share of the order"] == pytest.approx(0.05)
+    assert cut["largest fall"] < whole["largest fall"]
 
 
 @pytest.mark.parametrize("name", simulation.ASKED)
