@@ -28,8 +28,8 @@ def _skfolio(loader: str) -> pd.DataFrame:
         from skfolio import datasets
     except ImportError as error:
         raise DataError(
-            "the case study's prices ship inside skfolio, which is not installed; run "
-            "pip install 'sddp-allocation[case-study]', or give --prices FILE.csv"
+            "the stocks' prices ship inside skfolio, which is not installed; run "
+            "pip install 'sddp-allocation[stocks]'"
         ) from error
     table: pd.DataFrame = getattr(datasets, loader)()
     table.index = pd.DatetimeIndex(table.index)

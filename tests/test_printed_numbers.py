@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "experiments" / "results" / "case_study" / "run.json"
+RESULTS = ROOT / "experiments" / "results" / "case_study_stocks" / "run.json"
 # The packages that numbers come from; the others only draw, read or test.
 COMPUTING = ("numpy", "scipy", "pandas", "pyomo", "highspy", "hmmlearn", "scikit-learn", "skfolio")
 
 
 def readme_row() -> str:
-    """The README's row about the case study."""
+    """The README's row about the stocks."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (row,) = [line for line in text.splitlines() if line.startswith("| Case study:")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| Twenty stocks:")]
     return row
 
 
@@ -86,6 +86,7 @@ def test_the_case_study_gives_the_printed_numbers_again(tmp_path: Path):
                 "--jobs",
                 "2",
             ),
+            *("--stocks", "--means", "sample", "--seeds", "3"),
             *("--out", tmp_path / "out", "--store", tmp_path / "store"),
         ],
         capture_output=True,

@@ -17,9 +17,9 @@ from sddp.backtest import BacktestResult, MultistageStrategy
 from sddp.dates import periods_per_year
 from sddp.evaluation import inference
 from sddp.evaluation.inference import Resampling, Sample
+from sddp.evaluation.reports.report_data import ReportData
 from sddp.evaluation.summary import model_work, sample
 from sddp.evaluation.summary import summary as metrics_table
-from sddp.reporting.report_data import ReportData
 
 YEARS = 10
 

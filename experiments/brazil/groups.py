@@ -22,8 +22,8 @@ from experiments.brazil.variants import (
     others,
 )
 from sddp.backtest import BacktestResult
+from sddp.evaluation.reports.report_data import ReportData, collect
 from sddp.reporting import ReportOptions
-from sddp.reporting.report_data import ReportData, collect
 
 # Drawn through time on the page.
 DETAIL = (RUN_THROUGH, RECEDING, ONE_REGIME, MATCHED)

@@ -13,9 +13,9 @@ from experiments.brazil.groups import Group, groups, pairs, report_data
 from experiments.brazil.results import Results
 from experiments.brazil.variants import percent
 from sddp.evaluation import deflated_sharpe, sample
+from sddp.evaluation.reports.report_data import ReportData
 from sddp.evaluation.summary import summary as metrics_table
 from sddp.reporting.html import write_page
-from sddp.reporting.report_data import ReportData
 from sddp.studies.record import Run, RunFiles
 
 TITLE = "Gold, Ibovespa, dollar, euro and CDI: walk-forward of regime-switching policies"

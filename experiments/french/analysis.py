@@ -19,9 +19,9 @@ from experiments.french.rolling import (
 )
 from sddp.backtest import MultistageStrategy
 from sddp.evaluation import deflated_sharpe, sample, summary
+from sddp.evaluation.reports.report_data import ReportData, collect
 from sddp.evaluation.summary import model_work
 from sddp.reporting import ReportOptions
-from sddp.reporting.report_data import ReportData, collect
 from sddp.studies.streams import stream
 
 # Weights below this are rounding.

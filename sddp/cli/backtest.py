@@ -16,11 +16,25 @@ from sddp.cli.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sddp.backtest import Cell, Study
+    from sddp.backtest import Cell, Strategy, Study
     from sddp.market import Market
 
-SDDP = "SDDP"
+SDDP, CALIBRATED = "SDDP", "calibrated"
 OUT = "results/backtest"
+
+# Steps of a calibrated limit: the one in use, fixed before any result was seen, and others that
+# --steps sets beside it.
+STEP, OTHER_STEPS = 0.02, (0.005, 0.01, 0.05)
+
+# Repetitions of each source of chance in the table of stability, and dates that it looks at.
+REPETITIONS, STABILITY_DATES = 4, 2
+QUICK_REPETITIONS, QUICK_STABILITY_DATES = 2, 1
+
+# Settings that are said before the run.
+SAID = (
+    *("window", "period", "stages", "states", "means", "refit_every"),
+    *("cvar_limit", "cost", "lag"),
+)
 
 # The smallest backtest that a default leaves, in decisions.
 FEWEST_DECISIONS = 4
@@ -46,6 +60,10 @@ class Job:
         Trainings on other draws: how much hangs on the seed.
     n_paths : int
         Of the simulation of the last policy.
+    n_repetitions, n_dates : int
+        Of the table of stability.
+    steps : tuple of float
+        Further steps of the calibrated limits.
     notes : Notes
     """
 
@@ -56,6 +74,9 @@ class Job:
     end: pd.Timestamp
     n_seeds: int
     n_paths: int
+    n_repetitions: int
+    n_dates: int
+    steps: tuple[float, ...]
     notes: Notes
 
 
@@ -67,9 +88,11 @@ def add_parser(commands: Any) -> None:
         run=run,
         summary="walk forward through past prices: tables, figures, a page",
         description="Trade the multi-stage policy through past prices: every decision uses the "
-        "rows up to its date and is executed --lag rows later, net of costs. Beside it run the "
-        "same policy with other seeds, equal weights, and cash. Tables, figures, a page "
-        "(report.html) and run.json go to the folder --out.\n\n"
+        "rows up to its date and is executed --lag rows later, net of costs. Beside it run "
+        "one-period rules on the same scenarios, equal weights, and cash; where risk is limited "
+        "each also with a limit that its realized losses calibrate. Forecast risks and expected "
+        "returns are tested against what happened. Tables, figures, a page (report.html) and "
+        "run.json go to the folder --out.\n\n"
         "PRICES is a table of prices: dates, then one column per asset; daily, weekly, monthly. "
         "Without it the command runs on made-up prices.",
         examples=(
@@ -85,6 +108,11 @@ def add_parser(commands: Any) -> None:
 def add_options(parser: argparse.ArgumentParser, *, out: str | None) -> None:
     """All options but those of every command, and the file of prices."""
     add_price_options(parser)
+    add_walk_options(parser, out=out)
+
+
+def add_walk_options(parser: argparse.ArgumentParser, *, out: str | None) -> None:
+    """Options of the model and the walk-forward, for data that are not read from a file."""
     model_settings.add_model_options(parser, trading=True)
     group = parser.add_argument_group("walk-forward")
     group.add_argument("--start", type=opt.date, metavar="DATE", help="first decision")
@@ -93,7 +121,12 @@ def add_options(parser: argparse.ArgumentParser, *, out: str | None) -> None:
         "--seeds",
         type=opt.positive,
         metavar="N",
-        help="runs of the policy with seeds from --seed on (default 3, with --quick 1)",
+        help="runs of the policy with seeds from --seed on (default 1)",
+    )
+    group.add_argument(
+        "--steps",
+        action="store_true",
+        help="run calibrated limits with steps of 0.005, 0.01 and 0.05 too, beside 0.02",
     )
     group.add_argument(
         "--paths",
@@ -125,10 +158,14 @@ def walk_forward(options: argparse.Namespace, tables: PriceTables) -> Result:
         "end": job.end.isoformat(),
         "seeds": job.n_seeds,
         "paths": job.n_paths,
+        "steps": [STEP, *job.steps],
+        "repetitions": job.n_repetitions,
     }
     with Run(options.out, record_settings) as record, opt.store_of(options) as store:
         record.add_input("prices", tables.prices)
         record.add_input("factors", tables.factors)
+        if tables.cash is not None:
+            record.add_input("cash", tables.cash.to_frame())
         study = run_study(
             job.market,
             cells(job, store),
@@ -139,11 +176,12 @@ def walk_forward(options: argparse.Namespace, tables: PriceTables) -> Result:
             progress=not options.quiet,
         )
         check(study)
-        results = backtest_results.write(record, job, study)
+        found = backtest_results.evaluate(job, study, n_jobs=options.jobs)
+        results = backtest_results.write(record, job, found)
         record.finish("complete", results)
     return Result(
         {"status": "complete", "out": options.out} | results,
-        lambda width: backtest_results.text(job, study, results, options.out, width),
+        lambda width: backtest_results.text(job, found, results, options.out, width),
     )
 
 
@@ -155,9 +193,15 @@ def prepare(options: argparse.Namespace, tables: PriceTables) -> Job:
     DataError
         The rows do not suffice for what is asked for; the message names the options.
     """
+    from sddp.errors import DataError
+
+    if tables.cash is not None and options.cash_rate is not None:
+        raise DataError(
+            f"--cash-rate {options.cash_rate}: these data bring the return of cash; leave it out"
+        )
     notes = tables.notes()
     settings = model_settings.settings_from(options, tables.defaults)
-    market = tables.market(settings.cash_rate, options.missing)
+    market = tables.market(settings.cash_rate, getattr(options, "missing", "raise"))
     if options.window is None and options.start is None:
         settings = _shorter_window(settings, market, notes)
     end = _end(options, market)
@@ -165,7 +209,7 @@ def prepare(options: argparse.Namespace, tables: PriceTables) -> Job:
     decided = [
         f"{option.replace('_', '-')} {value}"
         for option, value in model_settings.described(settings).items()
-        if option in ("window", "period", "stages", "states", "refit_every", "cvar_limit", "cost")
+        if option in SAID
     ]
     notes.add(f"Settings for {tables.frequency} prices: {', '.join(decided)}.")
     return Job(
@@ -174,8 +218,11 @@ def prepare(options: argparse.Namespace, tables: PriceTables) -> Job:
         market,
         start,
         end,
-        n_seeds=options.seeds or (1 if options.quick else 3),
+        n_seeds=options.seeds or 1,
         n_paths=options.paths or (QUICK_PATHS if options.quick else 500),
+        n_repetitions=QUICK_REPETITIONS if options.quick else REPETITIONS,
+        n_dates=QUICK_STABILITY_DATES if options.quick else STABILITY_DATES,
+        steps=OTHER_STEPS if options.steps else (),
         notes=notes,
     )
 
@@ -255,21 +302,92 @@ def _start(
 
 
 def cells(job: Job, store: str) -> dict[str, Cell]:
-    """The policy with its seeds, and what it is compared with."""
-    from sddp.backtest import Cell, EqualWeight, EveryPeriods, HoldCash, Strategy
+    """The policy, its opponents and benchmarks; with a limit also under calibrated ones."""
+    from sddp.backtest import Cell, EqualWeight, EveryPeriods, HoldCash
 
     settings = job.settings
-    seeds = range(settings.seed, settings.seed + job.n_seeds)
-    strategies: dict[str, Strategy] = {
-        SDDP if seed == settings.seed else f"{SDDP}, seed {seed}": model_settings.strategy(
-            replace(settings, seed=seed), store=store
-        )
-        for seed in seeds
+    strategies: dict[str, Strategy] = {}
+    for name, strategy in _limited(settings, store).items():
+        if settings.cvar_limit is not None:
+            strategies[calibrated(name)] = _calibrated(strategy, STEP)
+        strategies[name] = strategy
+    strategies |= {
+        f"{SDDP}, seed {seed}": model_settings.strategy(replace(settings, seed=seed), store=store)
+        for seed in range(settings.seed + 1, settings.seed + job.n_seeds)
     }
     strategies |= {"equal weights": EqualWeight(), "cash": HoldCash()}
+    if settings.cvar_limit is not None:
+        strategies |= {
+            calibrated(name, step): _calibrated(strategy, step)
+            for step in job.steps
+            for name, strategy in _limited(settings, store).items()
+        }
     every = EveryPeriods(settings.period)
     cost = settings.transaction_cost
     return {name: Cell(s, cost, settings.lag, every) for name, s in strategies.items()}
+
+
+def _calibrated(strategy: Any, step: float) -> Strategy:
+    from sddp.backtest.limits import CalibratedLimit, CalibratedStrategy
+
+    return CalibratedStrategy(strategy, CalibratedLimit(step=step))
+
+
+def calibrated(name: str, step: float = STEP) -> str:
+    """Name of a strategy under a calibrated limit."""
+    return f"{name}, {CALIBRATED}" + ("" if step == STEP else f" in steps of {step:g}")
+
+
+# What strategies are, in words; H is the number of decisions looked ahead.
+HELD, CONTROL, ONE_STEP, SCALED = (
+    *("held to the horizon", "predictive control", "one-step"),
+    "equal weights at the limit",
+)
+WORDS = {
+    SDDP: "The multi-stage policy: looks {H} decisions ahead, with the cost of each trade and the "
+    "limit on the risk of every period, under the regimes believed in today.",
+    HELD: "One period's rule: holdings valued by their expected return summed over {H} periods, "
+    "less the cost of this trade; no later trade.",
+    CONTROL: "Trades planned for {H} periods on expected returns, the first executed.",
+    ONE_STEP: "Expected wealth after one period, less the cost of this trade.",
+    SCALED: "Equal weights, scaled towards cash until the model's CVaR is the limit.",
+    "equal weights": "The same weight in every asset, without a limit, traded back at each "
+    "decision.",
+    "cash": "Cash alone.",
+}
+IS_CALIBRATED = " The limit used is a multiple of the limit asked that follows its own losses."
+
+
+def limited_names() -> tuple[str, ...]:
+    """Strategies whose limit can be calibrated."""
+    return (SDDP, HELD, CONTROL, ONE_STEP, SCALED)
+
+
+def descriptions(job: Job, names: list[str]) -> dict[str, str]:
+    """What each strategy is, in words."""
+    found = {}
+    for name in names:
+        base = name.split(",")[0]
+        said = WORDS[base].format(H=job.settings.n_stages)
+        found[name] = said + (IS_CALIBRATED if name.endswith(CALIBRATED) else "")
+    return found
+
+
+def _limited(settings: Settings, store: str) -> dict[str, Any]:
+    """Strategies with scenarios of their own; the limit, where there is one, is theirs."""
+    from sddp.backtest.limits import HeldToHorizon, PredictiveControl, ScaledToLimit
+
+    policy = model_settings.strategy(settings, store=store)
+    shared = (policy.model, policy.estimator, settings.refit_every)
+    found = {
+        SDDP: policy,
+        HELD: HeldToHorizon(*shared, n_stages=settings.n_stages),
+        CONTROL: PredictiveControl(*shared, n_stages=settings.n_stages),
+        ONE_STEP: replace(policy, n_stages=1),
+    }
+    if settings.cvar_limit is not None:
+        found[SCALED] = ScaledToLimit(*shared)
+    return found
 
 
 def check(study: Study) -> None:

@@ -45,6 +45,10 @@ class PriceTables:
         On each file read.
     delisting_return : float, optional
         Of assets that end before the table does.
+    cash : Series, shape (n_rows,), optional
+        Decimal return of cash from the row before to each row; None where one rate holds.
+    own_defaults : mapping
+        Defaults of settings that belong to these tables, before those of their frequency.
     """
 
     prices: pd.DataFrame
@@ -54,6 +58,8 @@ class PriceTables:
     kind: Kind = "prices"
     reports: Mapping[str, DataReport] = field(default_factory=dict)
     delisting_return: float | None = None
+    cash: pd.Series[float] | None = None
+    own_defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pace(self) -> float:
@@ -78,11 +84,11 @@ class PriceTables:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """Defaults of the settings for prices that come so often."""
-        return defaults_for(self.dates)
+        """Defaults of the settings for these tables, or for prices that come so often."""
+        return defaults_for(self.dates) | dict(self.own_defaults)
 
     def market(self, cash_rate: float, missing: str) -> Market:
-        """The market of these tables."""
+        """The market of these tables; `cash_rate` counts where they have no cash of their own."""
         from typing import cast, get_args
 
         from sddp.market import Market
@@ -95,7 +101,7 @@ class PriceTables:
         return make(
             self.prices,
             factors=self.factors,
-            cash_rate=cash_rate,
+            cash_rate=cash_rate if self.cash is None else self.cash,
             missing=cast("Missing", missing),
             departures=None if earned is None else ended(self.prices, earned),
         )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sddp.backtest import MultistageStrategy
 
 NO_LIMIT: Final = "none"
+# Estimators of expected returns, see `sddp.estimation.means`.
+MEANS: Final = ("equilibrium", "pooled", "sample")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Settings:
         Starts of each fit of the regimes.
     n_scenarios : int
         Per regime.
+    means : {"equilibrium", "pooled", "sample"}
+        Expected returns over cash: those that make equal weights optimal, the same in all regimes;
+        the window's; or those fitted in each regime.
     iterations : int
         Of training.
     refit_every : int
@@ -59,6 +64,7 @@ class Settings:
     n_states: int = 3
     n_starts: int = 20
     n_scenarios: int = 1024
+    means: str = "equilibrium"
     iterations: int = 12
     refit_every: int = 4
     transaction_cost: float = 0.001
@@ -116,6 +122,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "states": "n_states",
     "starts": "n_starts",
     "scenarios": "n_scenarios",
+    "means": "means",
     "iterations": "iterations",
     "refit_every": "refit_every",
     "cost": "transaction_cost",
@@ -179,6 +186,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, trading: bool) -> None
     add("--states", opt.positive, "N", "regimes of the market")
     add("--starts", opt.positive, "N", "starts of each fit of the regimes")
     add("--scenarios", opt.positive, "N", "scenarios of returns per regime")
+    group.add_argument(
+        "--means",
+        choices=MEANS,
+        help="expected returns over cash: those that make equal weights optimal (equilibrium, the "
+        "default), those of the window, or those of each regime (sample)",
+    )
     add("--iterations", opt.positive, "N", "iterations of each training")
     add("--cost", _cost, "X", "cost of a trade as a fraction of its money (0.001 is 0.1 %%)")
     add("--cvar-confidence", opt.fraction, "X", "0.9 limits the mean of the worst 10 %% of losses")
@@ -240,8 +253,10 @@ def strategy(
     from sddp.backtest import MultistageStrategy, TrainingCache
     from sddp.engine.training.stopping import Iterations
     from sddp.estimation import FitCache, RegimeEstimator
+    from sddp.estimation.means import EquilibriumMeans, PooledMeans, SampleMeans
     from sddp.statistics import GaussianRegimes
 
+    means = {"equilibrium": EquilibriumMeans, "pooled": PooledMeans, "sample": SampleMeans}
     return MultistageStrategy(
         model=AllocationModel(
             transaction_cost=settings.transaction_cost,
@@ -256,6 +271,7 @@ def strategy(
             period=settings.period,
             regimes=GaussianRegimes(n_states=settings.n_states, n_starts=settings.n_starts),
             n_scenarios=settings.n_scenarios,
+            means=means[settings.means](),
             cache=FitCache(store),
         ),
         stopping=Iterations(settings.iterations),

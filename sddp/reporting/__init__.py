@@ -1,5 +1,6 @@
 """Figures and the HTML page of a backtest."""
 
+from sddp.evaluation.reports.report_data import ReportOptions
 from sddp.reporting.figures import (
     allocation_figure,
     trading_figure,
@@ -8,7 +9,6 @@ from sddp.reporting.figures import (
 )
 from sddp.reporting.gallery import write_figures
 from sddp.reporting.html import write_html
-from sddp.reporting.report_data import ReportOptions
 
 __all__ = [
     "ReportOptions",

@@ -13,10 +13,10 @@ import pandas as pd
 from sddp.backtest.result import BacktestResult
 from sddp.errors import DataError
 from sddp.evaluation import metrics, risk_forecasts
+from sddp.evaluation.reports.report_data import ReportData, ReportOptions, collect
 from sddp.labels import CASH
 from sddp.reporting import figures
 from sddp.reporting.html_elements import Picture, interval, money, number, percent
-from sddp.reporting.report_data import ReportData, ReportOptions, collect
 from sddp.rng import Rng
 from sddp.tables import day
 

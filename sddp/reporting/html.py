@@ -15,6 +15,7 @@ import sddp
 from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
+from sddp.evaluation.reports.report_data import ReportData, ReportOptions, collect
 from sddp.evaluation.risk_forecasts import SMALLEST_FORECAST
 from sddp.evaluation.summary import summary
 from sddp.files import written_whole
@@ -31,7 +32,6 @@ from sddp.reporting.html_elements import (
     percent,
     render,
 )
-from sddp.reporting.report_data import ReportData, ReportOptions, collect
 from sddp.rng import Rng
 
 

@@ -33,6 +33,7 @@ PACKAGES = (
     "hmmlearn",
     "matplotlib",
     "joblib",
+    "linearmodels",
     "skfolio",
 )
 # Of a checkout; installed, the package lies in a folder that is none.

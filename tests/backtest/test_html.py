@@ -15,6 +15,7 @@ from sddp.backtest import BacktestResult, BuyAndHold, EqualWeight, HoldCash, Led
 from sddp.display.png import DPI
 from sddp.errors import DataError, ModelError
 from sddp.evaluation import summary
+from sddp.evaluation.reports.report_data import collect
 from sddp.market import Market
 from sddp.reporting import ReportOptions
 from sddp.reporting.gallery import gallery
@@ -28,7 +29,6 @@ from sddp.reporting.html_elements import (
     percent,
     plain,
 )
-from sddp.reporting.report_data import collect
 from tests.backtest.modeled import Modeled
 
 HOSTILE = "<script>alert('1')</script> & \"co\" $x$"

@@ -1,156 +1,116 @@
-"""The main job in its quick form, and as a stranger would misuse it."""
+"""The main job on the data that ship in packages, and the dates of these data."""
 
 from __future__ import annotations
 
 import json
-import re
-import signal
-import subprocess
-import sys
-import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.case_study import main
+from experiments.case_study import industries, main
+from experiments.industries import (
+    FILE,
+    INDUSTRIES,
+    PACKAGE,
+    industry_returns,
+    read_industry_returns,
+)
+from sddp.backtest import BuyAndHold, backtest
+from sddp.errors import DataError
 
 FIGURES = ("allocation", "bound", "regimes", "terminal_wealth", "wealth")
-TABLES = ("decisions", "summary", "training", "wealth", "weights")
+TABLES = (
+    *("decisions", "summary", "training", "wealth", "weights"),
+    *("checks", "stability", "intervals", "differences"),
+)
 
 
-def write_prices(path: Path, n_assets: int, n_rows: int = 640, edit=lambda table: table) -> Path:
-    rng = np.random.default_rng(5)
-    steps = rng.normal(0.0004, 0.01, (n_rows, n_assets)) + rng.normal(0.0, 0.006, (n_rows, 1))
-    dates = pd.bdate_range("2019-01-01", periods=n_rows, name="date")
-    names = [f"fund {i + 1}" for i in range(n_assets)]
-    edit(pd.DataFrame(100.0 * np.exp(steps.cumsum(axis=0)), dates, names)).to_csv(path)
-    return path
+@pytest.fixture(scope="module")
+def as_shipped() -> pd.DataFrame:
+    """The file as linearmodels ships it: months by their first day."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        pytest.skip("the industries' returns ship inside linearmodels")
+    return pd.read_csv(Path(spec.origin).parent / FILE, index_col=0, parse_dates=True)
+
+
+def test_the_tables_are_those_of_the_file_at_the_ends_of_months(as_shipped):
+    found = industry_returns()
+    assert found.industries.shape == (819, 12)
+    assert (found.industries.index[0], found.industries.index[-1]) == (
+        pd.Timestamp("1949-01-31"),
+        pd.Timestamp("2017-03-31"),
+    )
+    np.testing.assert_array_equal(found.industries, as_shipped[list(INDUSTRIES)])
+    np.testing.assert_array_equal(found.bills, as_shipped["RF"])
+
+
+def test_no_decision_sees_the_return_it_is_taken_for(as_shipped):
+    """A month's return is unknown on its first day, the file's date, and earned by who held it."""
+    market = industries().market(0.0, "raise")
+    for first in as_shipped.index[[1, 400, 818]]:
+        last = first + pd.offsets.MonthEnd(0)
+        before = market.at(last - pd.Timedelta(days=1))
+        assert before.date == first - pd.Timedelta(days=1)
+        known = before.returns.iloc[-1]
+        previous = as_shipped.loc[first - pd.DateOffset(months=1), list(INDUSTRIES)]
+        np.testing.assert_allclose(known, previous, rtol=1e-12)
+    # Bought on the last day of May, the return of June is the first one earned.
+    found = backtest(
+        market, {"s": BuyAndHold({"Hlth": 1.0})}, start="1990-05-31", transaction_cost=0.0, lag=0
+    )
+    assert found.wealth["s"].index[0] == pd.Timestamp("1990-05-31")
+    assert found.returns["s"].iloc[0] == pytest.approx(as_shipped.loc["1990-06-01", "Hlth"])
+    # Bills bought then pay the rate of June, which was known when it began.
+    assert found.cash_returns.iloc[0] == pytest.approx(as_shipped.loc["1990-06-01", "RF"])
+
+
+def test_a_file_of_another_form_is_named(tmp_path):
+    table = pd.DataFrame({"NoDur": [0.01]}, pd.DatetimeIndex(["1949-01-01"], name="dates"))
+    table.to_csv(tmp_path / "other.csv")
+    with pytest.raises(DataError, match=r"other.csv: must hold the months of linearmodels"):
+        read_industry_returns(tmp_path / "other.csv")
+
+
+def test_months_dated_by_another_day_are_named(tmp_path, as_shipped):
+    moved = as_shipped.set_axis(as_shipped.index + pd.offsets.MonthEnd(0))
+    moved.to_csv(tmp_path / "moved.csv")
+    with pytest.raises(DataError, match=r"dates must be the first days of months"):
+        read_industry_returns(tmp_path / "moved.csv")
+
+
+def test_a_rate_of_cash_contradicts_the_bills(tmp_path, capsys):
+    pytest.importorskip("linearmodels", reason="the industries' returns ship inside linearmodels")
+    assert main(["--quick", "--cash-rate", "0.001", "--out", str(tmp_path / "out")]) == 1
+    assert "--cash-rate 0.001: these data bring the return of cash" in capsys.readouterr().err
 
 
 @pytest.mark.long
 def test_quick_form_on_the_packaged_data(tmp_path, capsys):
-    pytest.importorskip("skfolio", reason="the packaged prices ship inside skfolio")
+    pytest.importorskip("linearmodels", reason="the industries' returns ship inside linearmodels")
     where = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(["--quick", *where]) == 0
     printed = capsys.readouterr()
     answer = json.loads(printed.out)
     assert answer["summary"]["equal weights"]["volatility"] > 0.0
-    assert "survivors" in printed.err
-    assert "SDDP: " in printed.err  # progress
+    assert "month-end quotes" in printed.err
+    assert "SDDP, calibrated: " in printed.err  # progress
+    assert "Sharpe ratio" in answer["finding"]
     for name in FIGURES:
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
     tables = {name: pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in TABLES}
-    assert len(tables["decisions"]) == 8
-    assert (tables["wealth"]["cash"] == 1.0).all()
+    assert len(tables["decisions"]) == 6
+    assert set(tables["stability"]["source"]) == {"draw", "fit", "training", "history"}
+    # Cash earns the bills' return.
+    bills = industry_returns().bills.iloc[-6:]
+    np.testing.assert_allclose(tables["wealth"]["cash"].iloc[-1], (1.0 + bills).prod(), rtol=1e-9)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "complete"
     assert record["config"]["stages"] == 3
-    assert set(record["inputs_sha256"]) == {"prices", "factors"}
-    assert record["results"]["share_of_decisions_with_binding_limit"] >= 0.5
-
-
-@pytest.mark.long
-def test_own_prices_with_and_without_factors(tmp_path):
-    prices = write_prices(tmp_path / "prices.csv", n_assets=3)
-    factors = write_prices(tmp_path / "factors.csv", n_assets=2)
-    arguments = ["--quick", "--prices", str(prices), "--store", str(tmp_path / "store")]
-    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
-    assert main([*arguments, "--factors", str(factors), "--out", str(tmp_path / "b")]) == 0
-
-
-@pytest.mark.long
-def test_one_asset_and_interest_on_cash(tmp_path):
-    prices = write_prices(tmp_path / "prices.csv", n_assets=1)
-    arguments = ["--quick", "--prices", str(prices), "--cash-rate", "0.0001", "--no-resume"]
-    arguments += ["--store", str(tmp_path)]
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
-    wealth = pd.read_csv(tmp_path / "out" / "wealth.csv", index_col=0)
-    grown = 1.0001 ** np.arange(len(wealth))
-    np.testing.assert_allclose(wealth["cash"], grown, rtol=1e-9)
-
-
-@pytest.mark.long
-def test_a_second_run_gives_the_same_numbers(tmp_path):
-    prices = write_prices(tmp_path / "prices.csv", n_assets=2)
-    for folder in ("a", "b"):
-        where = ["--out", str(tmp_path / folder), "--store", str(tmp_path / f"store {folder}")]
-        main(["--quick", "--prices", str(prices), *where])
-    for name in ("decisions", "weights", "wealth"):
-        first, second = (tmp_path / folder / f"{name}.csv" for folder in ("a", "b"))
-        assert first.read_bytes() == second.read_bytes()
-
-
-def drop_cell(table):
-    table.iloc[7, 1] = np.nan
-    return table
-
-
-def zero_cell(table):
-    table.iloc[9, 0] = 0.0
-    return table
-
-
-def shuffle(table):
-    return table.iloc[[1, 0, *range(2, len(table))]]
-
-
-def text_cell(table):
-    table = table.astype(object)
-    table.iloc[3, 1] = "n/a?"
-    return table
-
-
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (drop_cell, r"prices is missing at fund 2 on 2019-01-10; fill it, or .*--missing"),
-        (zero_cell, r"prices = 0 at fund 1 on 2019-01-14; it must be positive; .*--missing carry"),
-        (text_cell, r"fund 2 is 'n/a\?' at line 5, no number; .*--missing-value"),
-        (shuffle, r"dates go up and down: .*--sort"),
-        (lambda table: table.iloc[:, :0], r"no delimiter found"),
-        (lambda table: table.set_axis(["day"] * len(table)), r"no column of dates: 'day'"),
-    ],
-)
-def test_bad_prices_name_the_place_and_the_remedy(edit, words, tmp_path, capsys):
-    prices = write_prices(tmp_path / "prices.csv", n_assets=2, edit=edit)
-    where = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert main(["--quick", "--prices", str(prices), *where]) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert re.search(words, printed.err)
-    assert not (tmp_path / "out" / "run.json").exists()
-
-
-def test_missing_file(tmp_path, capsys):
-    assert main(["--quick", "--prices", str(tmp_path / "none.csv"), "--out", str(tmp_path)]) == 1
-    assert "the file cannot be read (No such file or directory)" in capsys.readouterr().err
-
-
-def test_factors_need_prices(capsys):
-    assert main(["--factors", "x.csv"]) == 1
-    assert "--factors x.csv: needs --prices" in capsys.readouterr().err
-
-
-@pytest.mark.long
-def test_ctrl_c_ends_the_run_and_leaves_no_results(tmp_path):
-    """The signal arrives while a policy is trained: no half-trained policy may decide."""
-    prices = write_prices(tmp_path / "prices.csv", n_assets=3, n_rows=1300)
-    where = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.case_study", "--prices", str(prices), *where],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "store").exists():  # made with the first fit
-        time.sleep(0.1)
-    time.sleep(3.0)
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert out == ""
-    assert "interrupted" in error
-    assert "kept" in error
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["prices.csv", "store"]
+    assert set(record["inputs_sha256"]) == {"prices", "factors", "cash"}
+    checks = tables["checks"].set_index("strategy")
+    assert checks.loc["SDDP, calibrated", "calibration"] > 0.0
+    assert np.isnan(checks.loc["SDDP", "calibration"])

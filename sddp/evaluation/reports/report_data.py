@@ -1,9 +1,9 @@
-"""The data of a report: everything that its page and figures show, computed once."""
+"""The data of a report: everything that its tables, page and figures show, computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,15 @@ from sddp.backtest.result import BacktestResult
 from sddp.errors import DataError, ModelError
 from sddp.evaluation import inference, risk_forecasts
 from sddp.evaluation.inference import Resampling, Sample
-from sddp.evaluation.summary import risk_backtest, sample
+from sddp.evaluation.summary import return_backtest, risk_backtest, sample
 from sddp.rng import Rng, generator
 from sddp.tables import checked_series, day
 
 # Level of VaR and CVaR where no model has one.
 CONFIDENCE = 0.95
+
+# Strategies that lines show in color.
+FEATURED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,11 @@ class ReportOptions:
     detail : sequence of str, optional
         Strategies whose allocation, regimes and risk forecasts are drawn through time;
         default: all.
+    featured : sequence of str, optional
+        Strategies in color and in the tables of years and falls, the one that the report is about
+        first; default: the first five of `detail`, and the reference.
+    descriptions : mapping of str to str, optional
+        What each strategy is, in a sentence.
     reference : str, optional
         Strategy from which the differences of the others are shown (with intervals).
     benchmark : str, optional
@@ -54,6 +62,8 @@ class ReportOptions:
     """
 
     detail: Sequence[str] | None = None
+    featured: Sequence[str] | None = None
+    descriptions: Mapping[str, str] = field(default_factory=dict)
     reference: str | None = None
     benchmark: str | None = None
     market: pd.Series[float] | None = None
@@ -85,11 +95,14 @@ class Uncertainty:
         As `sddp.evaluation.differences`; None without a reference.
     risk_tests : DataFrame or None
         As `sddp.evaluation.risk_backtest`; None where no strategy keeps a decision log.
+    return_tests : DataFrame or None
+        As `sddp.evaluation.return_backtest`; None where no decision log expects a return.
     """
 
     intervals: pd.DataFrame
     differences: pd.DataFrame | None
     risk_tests: pd.DataFrame | None
+    return_tests: pd.DataFrame | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +141,69 @@ class ReportData:
         chosen = self.options.detail
         return list(self.result.ledgers if chosen is None else chosen)
 
+    @property
+    def featured(self) -> list[str]:
+        """Strategies in color, the one that the report is about first."""
+        chosen = self.options.featured
+        if chosen is None:
+            first = (self.detail or list(self.result.ledgers))[:FEATURED]
+            reference = self.options.reference
+            chosen = [*first, *([reference] if reference and reference not in first else [])]
+        return list(chosen)
+
+    def checks(self) -> pd.DataFrame:
+        """Forecast against realized risk, and expected against realized return, by strategy.
+
+        Returns
+        -------
+        DataFrame, shape (n_strategies, 19)
+            Of one period, as fractions of wealth: ``forecast_cvar``, ``realized_cvar`` (given the
+            model's VaR) and their ``ratio`` with its interval ``ratio_low`` to ``ratio_high``;
+            ``tail_p_value``, of tail losses and their number (`risk_tests.shortfall_test`);
+            ``expected`` and ``realized`` returns, their ``difference`` with ``difference_low`` to
+            ``difference_high``, and the ``slope`` of realized on expected returns with
+            ``slope_low`` to ``slope_high``. Of a calibrated limit: ``calibration``, the last
+            multiple of the limit asked, and the sums ``clipped_low`` and ``clipped_high``. NaN
+            where there is nothing to compare. Empty without decision logs or draws.
+        """
+        if self.uncertainty is None or self.uncertainty.risk_tests is None:
+            return pd.DataFrame(columns=list(CHECKS))
+        table = _risk_checks(self.uncertainty.risk_tests)
+        returns = self.uncertainty.return_tests
+        if returns is not None:
+            table = table.join(returns[list(RETURN_CHECKS)])
+        last = {name: log.iloc[-1] for name, log in self.decision_logs.items() if len(log)}
+        for column in CALIBRATION:
+            table[column] = [float(last[name].get(column, np.nan)) for name in table.index]
+        return table.reindex(columns=list(CHECKS))
+
+
+RISK_CHECKS = (
+    *("n_periods", "forecast_cvar", "realized_cvar", "ratio", "ratio_low", "ratio_high"),
+    "tail_p_value",
+)
+RETURN_CHECKS = (
+    *("expected", "realized", "difference", "difference_low", "difference_high"),
+    *("slope", "slope_low", "slope_high"),
+)
+CALIBRATION = ("calibration", "clipped_low", "clipped_high")
+CHECKS = (*RISK_CHECKS, *RETURN_CHECKS, *CALIBRATION)
+
+
+def _risk_checks(tests: pd.DataFrame) -> pd.DataFrame:
+    forecast = tests["forecast_cvar"]
+    return pd.DataFrame(
+        {
+            "n_periods": tests["n_periods"],
+            "forecast_cvar": forecast,
+            "realized_cvar": tests["realized_cvar"],
+            "ratio": tests["realized_cvar"] / forecast,
+            "ratio_low": tests["realized_low"] / forecast,
+            "ratio_high": tests["realized_high"] / forecast,
+            "tail_p_value": tests["z2_p_value"],
+        }
+    )
+
 
 def collect(result: BacktestResult, options: ReportOptions, rng: Rng | None) -> ReportData:
     """Compute everything a report shows; without `rng` no intervals and no tests.
@@ -155,7 +231,8 @@ def collect(result: BacktestResult, options: ReportOptions, rng: Rng | None) -> 
 
 
 def _check(result: BacktestResult, options: ReportOptions, rng: Rng | None) -> None:
-    for name in (*(options.detail or ()), options.reference, options.benchmark):
+    named = (*(options.detail or ()), *(options.featured or ()))
+    for name in (*named, options.reference, options.benchmark):
         if name is not None:
             result.ledger(name)
     dates, market = result.cash_rate.index, options.market
@@ -178,7 +255,7 @@ def _uncertainty(
     rng: np.random.Generator,
 ) -> Uncertainty:
     # One stream each: what is left out of a page does not move the rest.
-    first, second, third = rng.spawn(3)
+    first, second, third, fourth = rng.spawn(4)
     n_draws, level, reference = options.n_draws, options.level, options.reference
     series = sample(result)
     return Uncertainty(
@@ -195,7 +272,16 @@ def _uncertainty(
             if tested
             else None
         ),
+        return_tests=_return_tests(result, options, fourth) if tested else None,
     )
+
+
+def _return_tests(
+    result: BacktestResult, options: ReportOptions, rng: np.random.Generator
+) -> pd.DataFrame | None:
+    how = Resampling(rng, options.n_draws, options.level)
+    table = return_backtest(result, how, period=options.period)
+    return None if table.empty else table
 
 
 def _tail_intervals(
