@@ -18,25 +18,42 @@ from sddp.backtest.risk_parity import DynamicRiskParity
 from sddp.backtest.simulator import backtest, print_progress
 from sddp.backtest.strategies import (
     BuyAndHold,
-    Decision,
     EqualWeight,
     EveryPeriods,
     HoldCash,
     InverseVolatility,
     Strategy,
-    Trigger,
 )
 from sddp.backtest.study import Cell, Failure, Study, run_study
-from sddp.backtest.trading import TransactionCosts
+from sddp.backtest.trading import Envelope, TransactionCosts
+from sddp.backtest.trading.decisions import Decision
+from sddp.backtest.triggers import (
+    Calendar,
+    CircuitBreaker,
+    ClassFrequency,
+    ConstraintBreached,
+    Drift,
+    MinimumTrade,
+    RiskSpike,
+    Signal,
+    Trigger,
+    UtilityGain,
+)
 
 __all__ = [
     "BacktestResult",
     "BuyAndHold",
+    "Calendar",
     "CalibratedLimit",
     "CalibratedStrategy",
     "Cell",
+    "CircuitBreaker",
+    "ClassFrequency",
+    "ConstraintBreached",
     "Decision",
+    "Drift",
     "DynamicRiskParity",
+    "Envelope",
     "EqualWeight",
     "EveryPeriods",
     "Failure",
@@ -45,15 +62,19 @@ __all__ = [
     "InverseVolatility",
     "Ledger",
     "LimitedStrategy",
+    "MinimumTrade",
     "MultistageStrategy",
     "OneStageStrategy",
     "PredictiveControl",
+    "RiskSpike",
     "ScaledToLimit",
+    "Signal",
     "Strategy",
     "Study",
     "TrainingCache",
     "TransactionCosts",
     "Trigger",
+    "UtilityGain",
     "backtest",
     "check_no_look_ahead",
     "print_progress",

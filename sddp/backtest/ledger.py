@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
-from sddp.backtest.strategies import Decision
+from sddp.backtest.trading.decisions import Decision
 from sddp.labels import CASH, label_index
 
 
@@ -118,6 +118,6 @@ class Ledger:
 
 def _decision_table(decisions: Sequence[Decision], positions: pd.Index[Any]) -> pd.DataFrame:
     nothing = pd.Series(np.nan, index=positions)
-    rows = [nothing if weights is None else weights for _, weights in decisions]
-    dates = pd.DatetimeIndex([date for date, _ in decisions])
+    rows = [nothing if d.weights is None else d.weights for d in decisions]
+    dates = pd.DatetimeIndex([d.date for d in decisions])
     return pd.DataFrame(np.array(rows), index=dates, columns=positions)

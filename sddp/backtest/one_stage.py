@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from sddp.backtest.trading.decisions import Solution
+from sddp.backtest.trading.events import ParametersChanged
 from sddp.errors import InfeasibleProblem, ModelError
 from sddp.estimation.forecasts import Forecast, Forecaster
 from sddp.labels import CASH, places_of
@@ -19,10 +21,13 @@ from sddp.portfolio import (
     CVaRMatched,
     MeanVariance,
     Moments,
+    Optimizer,
     Outcomes,
     PortfolioOptimizer,
     PortfolioResult,
 )
+from sddp.portfolio.inputs import read_per_asset
+from sddp.portfolio.registry import exchanged
 
 IfInfeasible = Literal["raise", "sell"]
 
@@ -59,6 +64,8 @@ class OneStageStrategy:
     ----------
     decision_log : list of dict
         One entry per decision, see `decision_log_table`.
+    solution : Solution or None
+        Optimizer, constraint set, moments and risk aversion of the last decision.
 
     Raises
     ------
@@ -71,6 +78,7 @@ class OneStageStrategy:
     confidence: float = 0.9
     if_infeasible: IfInfeasible = "raise"
     decision_log: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    solution: Solution | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.if_infeasible not in get_args(IfInfeasible):
@@ -86,6 +94,18 @@ class OneStageStrategy:
         ModelError
             The risk aversion follows an index that the market does not have.
         """
+        return self.decide_fixed(view, holdings, frozenset())
+
+    def decide_fixed(
+        self, view: View, holdings: pd.Series[float], fixed: frozenset[Hashable]
+    ) -> pd.Series[float]:
+        """Weights where some assets are held fixed: their bounds are what is held now.
+
+        Raises
+        ------
+        ModelError
+            As `decide`.
+        """
         started = time.perf_counter()
         refit = self.forecaster.due
         own = self.forecaster.forecast(view)
@@ -95,11 +115,13 @@ class OneStageStrategy:
         result, failure = None, "" if tradable else "no asset is quoted and forecast today"
         try:
             if tradable:
-                result = self._solve(view, forecast, tradable, holdings / holdings.sum())
+                weights = holdings / holdings.sum()
+                result = self._solve(view, forecast, tradable, weights, fixed)
         except InfeasibleProblem as error:
             if self.if_infeasible == "raise":
                 raise
             failure = str(error)
+        self.solution = self._solution(result, forecast)
         note = {"date": view.date, "refit": refit} | self._forecast(result, forecast)
         seconds = time.perf_counter() - started
         self.decision_log.append(note | {"failure": failure, "seconds": seconds})
@@ -129,17 +151,82 @@ class OneStageStrategy:
         """Resume from a checkpoint."""
         self.forecaster.resume(state, view)
 
+    @property
+    def lookback(self) -> int | None:
+        """Rows that the forecaster says it reads; None for all."""
+        found: int | None = getattr(self.forecaster, "lookback", None)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """State after any row, see `Stateful`; the decision log is not in it.
+
+        Raises
+        ------
+        ModelError
+            The forecaster keeps an estimate that it cannot hand out.
+        """
+        hand_out = getattr(self.forecaster, "state", self.forecaster.checkpoint)
+        state: dict[str, Any] | None = hand_out()
+        if state is None:
+            raise ModelError(
+                f"forecaster={self.forecaster!r}: keeps an estimate that it cannot hand out; give "
+                "it state() and restore(state, view), or refit_every=1"
+            )
+        return state
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`."""
+        take = getattr(self.forecaster, "restore", self.forecaster.resume)
+        take(state, view)
+
+    def change(self, event: ParametersChanged) -> None:
+        """Exchange optimizer, risk aversion or constraint set; see `Adjustable`.
+
+        Another optimizer keeps the costs, bounds and constraints of the present one. The risk
+        aversion is the base of one that follows an index.
+
+        Raises
+        ------
+        ModelError
+            A value is out of range, or the optimizer has no such parameter.
+        """
+        self.optimizer = exchanged(
+            self.optimizer,
+            kind=event.optimizer,
+            risk_aversion=event.risk_aversion,
+            constraints=event.constraint_set,
+        )
+
     def _solve(
-        self, view: View, forecast: Forecast, tradable: list[Hashable], weights: pd.Series[float]
+        self,
+        view: View,
+        forecast: Forecast,
+        tradable: list[Hashable],
+        weights: pd.Series[float],
+        fixed: frozenset[Hashable],
     ) -> PortfolioResult:
-        index = view.volatility_index
-        return self.optimizer.restricted(tradable, list(view.assets)).solve(
+        index, assets = view.volatility_index, list(view.assets)
+        optimizer = self.optimizer.restricted(tradable, assets)
+        if view.costs is not None or view.limits is not None or fixed:
+            optimizer = _of_the_row(optimizer, view, weights, fixed)
+        return optimizer.solve(
             forecast.moments,
             current_weights=weights,
             cash_return=forecast.cash_return,
             volatility_index=None if index is None else float(index.iloc[-1]),
             outcomes=forecast.outcomes,
             as_of=view.date.date(),
+        )
+
+    def _solution(self, result: PortfolioResult | None, forecast: Forecast) -> Solution:
+        constraints = getattr(self.optimizer, "constraints", None)
+        return Solution(
+            optimizer=type(self.optimizer).__name__,
+            constraint_set=None if constraints is None else constraints.version,
+            iterations=getattr(result, "iterations", None),
+            moments=forecast.moments,
+            cash_return=forecast.cash_return,
+            risk_aversion=None if result is None else result.risk_aversion,
         )
 
     def _forecast(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
@@ -163,6 +250,37 @@ class OneStageStrategy:
             or (isinstance(limited, CVaRLimited) and cvar >= limit - BINDING),
             "cash": float(result.weights.iloc[0]),
         }
+
+
+def _of_the_row(
+    optimizer: PortfolioOptimizer, view: View, weights: pd.Series[float], fixed: frozenset[Hashable]
+) -> PortfolioOptimizer:
+    """The optimizer with the row's costs and limits, and what is held fixed at its weight.
+
+    Raises
+    ------
+    ModelError
+        The optimizer has no costs or bounds that could be set.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise ModelError(
+            f"{type(optimizer).__name__}: has no costs and bounds that follow the row; give an "
+            "optimizer that derives from Optimizer"
+        )
+    assets = list(view.assets)
+    lower = read_per_asset(optimizer.min_weights, assets, "min_weights", default=0.0)
+    upper = read_per_asset(optimizer.max_weights, assets, "max_weights", default=1.0)
+    if view.limits is not None:
+        upper = np.minimum(upper, view.limits.to_numpy()[-1])
+        lower = np.minimum(lower, upper)
+    still, held = np.array([name in fixed for name in assets]), weights.to_numpy()[1:]
+    lower, upper = np.where(still, held, lower), np.where(still, held, upper)
+    if view.costs is None:
+        return replace(optimizer, min_weights=lower, max_weights=upper)
+    rates = view.costs.to_numpy()[-1]
+    return replace(
+        optimizer, min_weights=lower, max_weights=upper, transaction_cost=rates, sale_cost=None
+    )
 
 
 def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.strategies import Strategy
+from sddp.backtest.trading.events import Event
 from sddp.display.shown import as_html
 from sddp.errors import DataError
 from sddp.tables import day
@@ -29,12 +30,15 @@ class BacktestResult:
     strategies : mapping of str to Strategy
         The run's own copies of the strategies, as they were after the last row: where one keeps a
         decision_log or a trained model, it is found here.
+    events : mapping of str to tuple of Event
+        By strategy, where they were kept.
     """
 
     ledgers: Mapping[str, Ledger]
     cash_rate: pd.Series[float]
     lag: int
     strategies: Mapping[str, Strategy]
+    events: Mapping[str, tuple[Event, ...]] = field(default_factory=dict)
 
     @property
     def timing(self) -> str:

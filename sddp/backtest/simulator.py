@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from sddp.backtest.account import Account, Rules
 from sddp.backtest.result import BacktestResult
-from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
-from sddp.backtest.trading import Cost, TransactionCosts
+from sddp.backtest.run import Run, simulate
+from sddp.backtest.strategies import EveryPeriods, Strategy
+from sddp.backtest.trading.account import Rules
+from sddp.backtest.trading.events import Event
+from sddp.backtest.trading.execution import Cost, TransactionCosts
+from sddp.backtest.trading.messages import Envelope
+from sddp.backtest.triggers.breaker import CircuitBreaker
+from sddp.backtest.triggers.trigger import Trigger
 from sddp.dates import plain_date
 from sddp.errors import DataError, ModelError
-from sddp.market.market import Market, View
+from sddp.market.market import Market
 from sddp.tables import day
 
 Progress = Callable[[str, int, int], None]
@@ -30,6 +35,9 @@ def backtest(
     lag: int = 1,
     initial_wealth: float = 1.0,
     rebalance: Trigger = EveryPeriods(1),  # noqa: B008 - frozen and without state
+    breaker: CircuitBreaker | None = None,
+    messages: Sequence[tuple[str | pd.Timestamp, Envelope]] = (),
+    keep_events: bool = False,
     progress: Progress | None = None,
 ) -> BacktestResult:
     """Trade each strategy through the past, from cash.
@@ -50,13 +58,20 @@ def backtest(
         The first decision is taken on the first row from `start` on; `end` is the last row whose
         wealth counts (default: the market's last).
     transaction_cost : float, mapping by asset, or pair (buy, sell) of either
-        Fraction of the money traded (0.0005 = 0.05 %), charged whatever a strategy assumes.
+        Fraction of the money traded (0.0005 = 0.05 %), charged whatever a strategy assumes. Where
+        the market has costs of its own (`Market`), those of the row are charged.
     lag : int, default 1
         0 trades at the very quotes decided on: not executable unless quotes are simultaneous.
     initial_wealth : float, default 1.0
         Money, all in cash.
     rebalance : Trigger
-        When strategies are asked; by default on every row.
+        When strategies are asked; by default on every row. See `sddp.backtest.triggers`.
+    breaker : CircuitBreaker, optional
+        Halts all trading.
+    messages : sequence of (date, Envelope)
+        What arrives from outside: each is received before the first row at or after its date.
+    keep_events : bool, default False
+        Whether the result has the events of every strategy.
     progress : callable, optional
         Called as ``progress(name, rows_done, n_rows)``; `print_progress` is one.
 
@@ -73,7 +88,7 @@ def backtest(
         that do not; the message's note names the strategy and the date.
     """
     check_strategies(strategies)
-    rules = trading_rules(
+    rules, dates = trading_rules(
         market,
         start=start,
         end=end,
@@ -81,29 +96,31 @@ def backtest(
         lag=lag,
         initial_wealth=initial_wealth,
         rebalance=rebalance,
+        breaker=breaker,
     )
-    accounts = {
-        name: _run(name, strategy, market, rules, progress) for name, strategy in strategies.items()
-    }
+    timed = [(plain_date(date), envelope) for date, envelope in messages]
+    events: dict[str, list[Event]] = {name: [] for name in strategies}
+    runs = {}
+    for name, strategy in strategies.items():
+        sink = events[name] if keep_events else None
+        runs[name] = Run(strategy, market.assets, rules, dates, messages=timed, events=sink)
+        _follow(name, runs[name], market, progress)
     return BacktestResult(
-        ledgers={name: account.ledger() for name, account in accounts.items()},
-        cash_rate=market.at(rules.dates[-1]).cash_rate.loc[rules.dates],
+        ledgers={name: run.ledger() for name, run in runs.items()},
+        cash_rate=market.at(dates[-1]).cash_rate.loc[dates],
         lag=lag,
-        strategies={name: account.strategy for name, account in accounts.items()},
+        strategies={name: run.account.strategy for name, run in runs.items()},
+        events={name: tuple(found) for name, found in events.items()} if keep_events else {},
     )
 
 
-def _run(
-    name: str, strategy: Strategy, market: Market, rules: Rules, progress: Progress | None
-) -> Account:
-    account = Account(strategy, market.assets, rules)
-    n_rows = len(rules.dates)
+def _follow(name: str, run: Run, market: Market, progress: Progress | None) -> None:
+    n_rows = len(run.dates)
     try:
-        simulate(account, market, after_row=lambda a: progress and progress(name, a.row, n_rows))
+        simulate(run, market, after_row=lambda r: progress and progress(name, r.row, n_rows))
     except Exception as error:
-        error.add_note(f"(strategy {name!r}, {day(account.today)})")
+        error.add_note(f"(strategy {name!r}, {day(run.today)})")
         raise
-    return account
 
 
 def print_progress(name: str, done: int, total: int) -> None:
@@ -113,39 +130,6 @@ def print_progress(name: str, done: int, total: int) -> None:
         print(f"\r{name}: {done} of {total} rows", end=end, file=sys.stderr, flush=True)
     elif done == total or 4 * done // total > 4 * (done - 1) // total:
         print(f"{name}: {done} of {total} rows", file=sys.stderr, flush=True)
-
-
-def simulate(
-    account: Account,
-    market: Market,
-    *,
-    after_row: Callable[[Account], object],
-) -> None:
-    """Run an account from its present row to the last.
-
-    Parameters
-    ----------
-    account : Account
-        Written to.
-    market : Market
-    after_row : callable
-        Called with the account after each row, to tell of it or to keep it.
-    """
-    for row in range(account.row, len(account.rules.dates)):
-        _step(account, row, market.at(account.rules.dates[row]))
-        after_row(account)
-
-
-def _step(account: Account, row: int, view: View) -> None:
-    earned = account.earn(view)
-    # Read before the strategy has had the view in its hands.
-    quoted = view.quoted.to_numpy()[-1]
-    if account.rules.lag == 0:
-        account.decide(row, view)
-        account.trade(row, quoted, earned)
-    else:
-        account.trade(row, quoted, earned)
-        account.decide(row, view)
 
 
 def check_strategies(strategies: Mapping[str, Strategy]) -> None:
@@ -176,14 +160,18 @@ def trading_rules(
     lag: int,
     initial_wealth: float,
     rebalance: Trigger,
-) -> Rules:
-    """Rules of a run, checked; arguments and errors as in `backtest`."""
+    breaker: CircuitBreaker | None = None,
+) -> tuple[Rules, pd.DatetimeIndex]:
+    """Rules of a run, checked, and its rows; arguments and errors as in `backtest`."""
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
         raise ModelError(f"lag = {lag!r}; give 0, 1, ... rows between decision and execution")
     if not (math.isfinite(initial_wealth) and initial_wealth > 0.0):
         raise ModelError(f"initial_wealth = {initial_wealth}; give a positive amount of money")
     costs = TransactionCosts.of(transaction_cost, list(market.assets))
-    return Rules(_rows(market, start, end, lag), costs, lag, initial_wealth, rebalance)
+    if not callable(getattr(rebalance, "fires", None)):
+        raise ModelError(f"rebalance = {rebalance!r}: must be a trigger, such as EveryPeriods(5)")
+    rules = Rules(costs, lag, initial_wealth, rebalance, breaker)
+    return rules, _rows(market, start, end, lag)
 
 
 def _rows(

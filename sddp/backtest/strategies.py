@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
-from sddp.backtest.trading import target_weights
+from sddp.backtest.trading.decisions import Fired, Question, State
+from sddp.backtest.trading.events import ParametersChanged
+from sddp.backtest.trading.execution import target_weights
+from sddp.backtest.triggers.trigger import Combinable
 from sddp.errors import DataError, ModelError
 from sddp.labels import CASH, ByLabel, label_index
 from sddp.market.market import View
@@ -20,7 +23,8 @@ class Strategy(Protocol):
     """What to hold, from what is known.
 
     A strategy may keep state between calls (a fitted model, a cache, when it last refitted).
-    `backtest` works on a deep copy of the object it is given: every run starts from the state
+    It may declare ``lookback``, the rows that it reads: views are then windows of at least so many
+    rows. `backtest` works on a deep copy of the object it is given: every run starts from the state
     that was handed in and leaves it unchanged, be it the first run or the tenth, serial or
     parallel.
     """
@@ -45,23 +49,34 @@ class Strategy(Protocol):
         ...
 
 
-class Decision(NamedTuple):
-    """A decision taken: its date, and the target weights (cash first) or None for no trade."""
+@runtime_checkable
+class HoldsFixed(Protocol):
+    """Strategy that decides with some assets held fixed, inside its optimization."""
 
-    date: pd.Timestamp
-    weights: pd.Series[float] | None
+    def decide_fixed(
+        self, view: View, holdings: pd.Series[float], fixed: frozenset[Hashable]
+    ) -> pd.Series[float] | None:
+        """`Strategy.decide` where the assets in `fixed` are not traded."""
+        ...
 
 
-class Trigger(Protocol):
-    """When a strategy is asked again. It keeps no state; the first row is always a decision."""
+@runtime_checkable
+class Adjustable(Protocol):
+    """Strategy whose parameters may be exchanged between two rows."""
 
-    def due(self, view: View, holdings: pd.Series[float], last: Decision) -> bool:
-        """Whether to decide today; `last` is the last decision taken."""
+    def change(self, event: ParametersChanged) -> None:
+        """Exchange the parameters that the event names.
+
+        Raises
+        ------
+        ModelError
+            A value is out of range; nothing is exchanged.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class EveryPeriods:
+class EveryPeriods(Combinable):
     """Decide on the first row and on every n-th row after it.
 
     Parameters
@@ -80,15 +95,18 @@ class EveryPeriods:
     def __post_init__(self) -> None:
         _check_whole("n_periods", self.n_periods, smallest=1)
 
-    def due(self, view: View, holdings: pd.Series[float], last: Decision) -> bool:
-        """Whether `n_periods` rows have passed since the last decision."""
-        decided_at = int(view.dates.searchsorted(last.date))
-        return len(view.dates) - 1 - decided_at >= self.n_periods
+    def fires(self, question: Question, state: State) -> tuple[Fired | None, State]:
+        """Fire where `n_periods` rows have passed since the last decision; no state."""
+        if question.row - question.last.row < self.n_periods:
+            return None, state
+        return self.fired(f"{self.n_periods} rows since the last decision"), state
 
 
 @dataclass(frozen=True)
 class HoldCash:
     """Hold cash only."""
+
+    lookback: ClassVar[int] = 1
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
         """All wealth in cash."""
@@ -106,6 +124,8 @@ class EqualWeight:
     include_cash : bool, default False
         Whether cash gets a share as well.
     """
+
+    lookback: ClassVar[int] = 1
 
     include_cash: bool = False
 
@@ -131,6 +151,8 @@ class BuyAndHold:
         A weight is negative or not finite, or they sum to more than 1.
     """
 
+    lookback: ClassVar[int] = 1
+
     weights: ByLabel
     _bought: bool = field(default=False, init=False, repr=False)
 
@@ -147,6 +169,14 @@ class BuyAndHold:
         self._bought = True
         labels, numbers = zip(*self.weights.items(), strict=True)
         return pd.Series(np.array(numbers, dtype=float), index=label_index(labels))
+
+    def state(self) -> dict[str, Any]:
+        """Whether it has bought, see `Stateful`."""
+        return {"bought": self._bought}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`."""
+        self._bought = state["bought"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +201,11 @@ class InverseVolatility:
 
     def __post_init__(self) -> None:
         _check_whole("window", self.window, smallest=2)
+
+    @property
+    def lookback(self) -> int:
+        """The window."""
+        return self.window
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
         """One over the standard deviation, scaled to sum to 1; all cash if no asset has one.

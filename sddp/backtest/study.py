@@ -14,12 +14,14 @@ from typing import Any
 import joblib
 import pandas as pd
 
-from sddp.backtest.account import Account, Rules
 from sddp.backtest.ledger import Ledger
 from sddp.backtest.result import BacktestResult
-from sddp.backtest.simulator import check_strategies, simulate, trading_rules
-from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
+from sddp.backtest.run import Run, simulate
+from sddp.backtest.simulator import check_strategies, trading_rules
+from sddp.backtest.strategies import EveryPeriods, Strategy
 from sddp.backtest.trading import Cost
+from sddp.backtest.trading.account import Rules
+from sddp.backtest.triggers.trigger import Trigger
 from sddp.cache.fingerprint import content_hash, describe, fresh
 from sddp.cache.store import Record, RecordFolder, store_key
 from sddp.errors import ModelError, StudyError
@@ -209,10 +211,10 @@ def run_study(
         for name, cell in cells.items()
     }
     jobs = {
-        name: _job(name, cell.strategy, rules[name], market, store) for name, cell in cells.items()
+        name: _job(name, cell.strategy, *rules[name], market, store) for name, cell in cells.items()
     }
     outcomes = _outcomes(jobs, market, n_jobs, store, progress)
-    dates = next(iter(rules.values())).dates
+    dates = next(iter(jobs.values())).dates
     cash_rate = market.at(dates[-1]).cash_rate.loc[dates]
     return _study(jobs, outcomes, market, cash_rate)
 
@@ -224,13 +226,19 @@ class _Job:
     name: str
     strategy: Strategy
     rules: Rules
+    dates: pd.DatetimeIndex
     config: dict[str, Any]
     folder: RecordFolder | None
     started_by: int = field(default_factory=os.getpid)
 
 
 def _job(
-    name: str, strategy: Strategy, rules: Rules, market: Market, store: str | Path | None
+    name: str,
+    strategy: Strategy,
+    rules: Rules,
+    dates: pd.DatetimeIndex,
+    market: Market,
+    store: str | Path | None,
 ) -> _Job:
     config = {
         "strategy": describe(strategy),
@@ -238,11 +246,11 @@ def _job(
         "lag": rules.lag,
         "initial_wealth": rules.initial_wealth,
         "rebalance": describe(rules.rebalance),
-        "rows": [day(rules.dates[0]), day(rules.dates[-1])],
-        "data": _data_hash(market, rules.dates[-1]),
+        "rows": [day(dates[0]), day(dates[-1])],
+        "data": _data_hash(market, dates[-1]),
     }
     folder = None if store is None else RecordFolder(Path(store) / "cells" / store_key(config))
-    return _Job(name, fresh(strategy), rules, config, folder)
+    return _Job(name, fresh(strategy), rules, dates, config, folder)
 
 
 def _data_hash(market: Market, end: pd.Timestamp) -> str:
@@ -250,7 +258,9 @@ def _data_hash(market: Market, end: pd.Timestamp) -> str:
     view = market.at(end)
     index = None if view.volatility_index is None else view.volatility_index
     tables = (view.prices, view.returns, view.quoted, view.cash_rate, view.factors, index)
-    return content_hash(*tables)
+    # What not every market has counts where it is there.
+    more = [table for table in (view.volumes, view.costs, view.limits) if table is not None]
+    return content_hash(*tables, *more)
 
 
 def _outcomes(
@@ -266,7 +276,7 @@ def _outcomes(
     left = {name: job for name, job in jobs.items() if name not in found}
     if not left:
         return found
-    n_rows = len(next(iter(jobs.values())).rules.dates)
+    n_rows = len(next(iter(jobs.values())).dates)
     folders = {name: job.folder for name, job in left.items()}
     work = (joblib.delayed(_run)(job, market) for job in left.values())
     try:
@@ -291,17 +301,17 @@ def _outcomes(
 
 def _run(job: _Job, market: Market) -> tuple[str, Record | Failure]:
     """Run one cell from its last stored window to the end."""
-    account = Account(job.strategy, market.assets, job.rules)
+    run = Run(job.strategy, market.assets, job.rules, job.dates)
     leave_if_orphaned = _watch(job.started_by)
     with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # What libraries will change some day says nothing of the run's results.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            return job.name, _finish(job, market, account, caught, leave_if_orphaned)
+            return job.name, _finish(job, market, run, caught, leave_if_orphaned)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            return job.name, Failure(job.name, account.today, reason, traceback.format_exc())
+            return job.name, Failure(job.name, run.today, reason, traceback.format_exc())
         finally:
             leave_if_orphaned()
 
@@ -309,21 +319,23 @@ def _run(job: _Job, market: Market) -> tuple[str, Record | Failure]:
 def _finish(
     job: _Job,
     market: Market,
-    account: Account,
+    run: Run,
     caught: list[warnings.WarningMessage],
     leave_if_orphaned: Callable[[], None],
 ) -> Record:
     parts = [] if job.folder is None else job.folder.parts()
+    if any("account" not in part.facts for part in parts):
+        parts = []  # windows of an earlier version: the run starts over
     if parts:
-        account.resume(parts, market.at(job.rules.dates[parts[-1].facts["stop"] - 1]))
+        run.resume(parts, market.at(job.dates[parts[-1].facts["stop"] - 1]))
     notes = _Notes.after(parts, caught)
     if job.folder is None:
-        simulate(account, market, after_row=lambda account: None)
-        return notes.on(account.part(0, account.final_state()))
+        simulate(run, market, after_row=lambda run: None)
+        return notes.on(run.part(0, run.final_state()))
     job.folder.label(job.config)
-    keeper = _Keeper(job.folder, account.row, notes, leave_if_orphaned)
-    simulate(account, market, after_row=keeper)
-    whole = notes.on(account.part(0, account.final_state()))
+    keeper = _Keeper(job.folder, run.row, notes, leave_if_orphaned)
+    simulate(run, market, after_row=keeper)
+    whole = notes.on(run.part(0, run.final_state()))
     job.folder.finish(whole)
     return whole
 
@@ -359,11 +371,11 @@ class _Keeper:
     notes: _Notes
     leave_if_orphaned: Callable[[], None]
 
-    def __call__(self, account: Account) -> None:
-        state = account.checkpoint()
+    def __call__(self, run: Run) -> None:
+        state = run.checkpoint()
         if state is not None:
-            self.folder.add(self.notes.on(account.part(self.kept, state)))
-            self.kept = account.row
+            self.folder.add(self.notes.on(run.part(self.kept, state)))
+            self.kept = run.row
             self.leave_if_orphaned()
 
 
@@ -388,13 +400,14 @@ def _study(
     cash_rate: pd.Series[float],
 ) -> Study:
     records = {name: outcome for name in jobs if isinstance(outcome := outcomes[name], Record)}
-    accounts = {}
+    runs = {}
     for name, record in records.items():
-        accounts[name] = Account(jobs[name].strategy, market.assets, jobs[name].rules)
-        accounts[name].restore([record])
+        job = jobs[name]
+        runs[name] = Run(job.strategy, market.assets, job.rules, job.dates)
+        runs[name].restore([record])
     return Study(
-        ledgers={name: account.ledger() for name, account in accounts.items()},
-        strategies={name: account.strategy for name, account in accounts.items()},
+        ledgers={name: run.ledger() for name, run in runs.items()},
+        strategies={name: run.account.strategy for name, run in runs.items()},
         lags={name: job.rules.lag for name, job in jobs.items()},
         configs={name: job.config for name, job in jobs.items()},
         warnings={name: tuple(record.facts["warnings"]) for name, record in records.items()},

@@ -114,6 +114,7 @@ class WindowForecaster:
     limit_means: LimitMeans = "same"
     _known: tuple[Moments, Outcomes] | None = field(default=None, init=False, repr=False)
     _age: int = field(default=0, init=False, repr=False)
+    _estimated_on: pd.Timestamp | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.period < 1 or self.window < 2 * self.period or self.refit_every < 1:
@@ -139,6 +140,7 @@ class WindowForecaster:
         """
         if self.due:
             self._known, self._age = self._estimate(view), 0
+            self._estimated_on = view.date
         self._age += 1
         assert self._known is not None
         return Forecast(*self._known, cash_return=cash_return(view, self.period))
@@ -149,6 +151,27 @@ class WindowForecaster:
 
     def resume(self, state: Mapping[str, Any], view: View) -> None:
         """Resume with a new estimate, as the uninterrupted run would."""
+
+    @property
+    def lookback(self) -> int | None:
+        """Rows of a view that are read; None where all may be."""
+        sliding = not self.expanding and self.refit_every == 1
+        plain = isinstance(self.means, SampleMeans) and self.limit_means == "same"
+        return self.window if sliding and plain else None
+
+    def state(self) -> dict[str, Any]:
+        """State after any row: the date of the estimate in use, and its age."""
+        date = None if self._estimated_on is None else self._estimated_on.isoformat()
+        return {"estimated_on": date, "age": self._age}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`: the estimate in use then is made again."""
+        self._age = state["age"]
+        if state["estimated_on"] is not None:
+            self._estimated_on = pd.Timestamp(state["estimated_on"])
+            # Where the next forecast is estimated anew, this one is not looked at.
+            if self._age < self.refit_every:
+                self._known = self._estimate(view.until(self._estimated_on))
 
     def _estimate(self, view: View) -> tuple[Moments, Outcomes]:
         returns = self._returns(view)
@@ -242,6 +265,15 @@ class RegimeForecaster:
         expected = Outcomes(seen.returns, seen.probabilities)
         moments = outcome_moments(expected, estimate.scenarios.asset_names)
         return Forecast(moments, outcomes, seen.cash_return)
+
+    def state(self) -> dict[str, Any]:
+        """State after any row."""
+        return {"rolling": self._rolling.state()}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`; `view` must reach back to the estimate in use."""
+        if state["rolling"] is not None:
+            self._rolling.resume(state["rolling"], view)
 
     def checkpoint(self) -> dict[str, Any] | None:
         """As of the rolling estimate."""

@@ -9,10 +9,12 @@ from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sddp.dates import periods_per_year, plain_date
 from sddp.errors import DataError, ModelError
 from sddp.labels import CASH
+from sddp.market.by_asset import check_cells, tables_by_asset
 from sddp.market.departures import Departures, depart, total_losses
 from sddp.tables import (
     cells,
@@ -35,7 +37,7 @@ LARGEST_CASH_RATE = 0.2
 LARGEST_CASH_GROWTH = 100.0
 
 # A level can be carried over a gap; a return cannot, it would be earned twice.
-LEVELS = {"prices", "volatility_index"}
+LEVELS = {"prices", "volatility_index", "costs", "limits"}
 
 ZERO = (
     'must be positive; missing="carry" (--missing carry) takes 0 for a total loss, and an empty '
@@ -69,6 +71,14 @@ class View:
         As handed in; row ``t`` is known at ``t``.
     volatility_index : Series or None, shape (n_rows,)
         As handed in (the VIX in points: 30 is 30 % a year), known at ``t``.
+    volumes : DataFrame or None, shape (n_rows, n_assets)
+        Money traded in the market over ``(t-1, t]``, known at ``t``; 0 where none is reported.
+    costs : DataFrame or None, shape (n_rows, n_assets)
+        Fraction of the money traded that a purchase or sale at ``t`` costs, known at ``t``.
+    limits : DataFrame or None, shape (n_rows, n_assets)
+        Largest weights allowed from ``t`` on, known at ``t``.
+    skipped : int
+        Rows of the market before the first one, where the view is a window.
     """
 
     prices: pd.DataFrame
@@ -77,6 +87,10 @@ class View:
     cash_rate: pd.Series[float]
     factors: pd.DataFrame | None
     volatility_index: pd.Series[float] | None
+    volumes: pd.DataFrame | None = None
+    costs: pd.DataFrame | None = None
+    limits: pd.DataFrame | None = None
+    skipped: int = 0
 
     @property
     def dates(self) -> pd.DatetimeIndex:
@@ -90,6 +104,11 @@ class View:
         return today
 
     @property
+    def row(self) -> int:
+        """Rows of the market before today's, those before a window included."""
+        return self.skipped + len(self.dates) - 1
+
+    @property
     def assets(self) -> pd.Index[Any]:
         """Names of the risky assets; cash is not one."""
         return self.prices.columns
@@ -97,33 +116,51 @@ class View:
     @cached_property
     def log_returns(self) -> pd.DataFrame:
         """``log(1 + returns)``, same rows as `returns`."""
-        logs = np.log1p(self.returns.to_numpy())
-        return frozen_table(logs, self.returns.index, self.assets)
+        return window(self._logs, self.returns.index, self.assets)
 
-    def until(self, date: pd.Timestamp) -> View:
-        """View of an earlier date."""
-        n_rows = int(self.dates.searchsorted(date, side="right"))
-        dates = self.dates[:n_rows]
+    @cached_property
+    def _logs(self) -> NDArray[np.float64]:
+        """Computed once for a market: its views have windows on it."""
+        with np.errstate(divide="ignore"):  # a return of -1
+            logs: NDArray[np.float64] = np.log1p(self.returns.to_numpy())
+        logs.flags.writeable = False
+        return logs
+
+    def until(self, date: pd.Timestamp, lookback: int | None = None) -> View:
+        """View of an earlier date, of all rows or of the last `lookback` ones."""
+        stop = int(self.dates.searchsorted(date, side="right"))
+        start = 0 if lookback is None else max(stop - lookback, 0)
+        dates = self.dates[start:stop]
 
         def table(whole: pd.DataFrame) -> pd.DataFrame:
-            skipped = len(self.dates) - len(whole)
-            values = whole.to_numpy()[: n_rows - skipped]
-            return window(values, dates[skipped:], whole.columns)
+            lacking = len(self.dates) - len(whole)  # a first return
+            first = max(start - lacking, 0)
+            values = whole.to_numpy()[first : stop - lacking]
+            return window(values, dates[len(dates) - len(values) :], whole.columns)
 
         def series(whole: pd.Series[float]) -> pd.Series[float]:
-            values = whole.to_numpy()[:n_rows]
+            values = whole.to_numpy()[start:stop]
             return pd.Series(values, index=dates, name=whole.name, copy=False)
 
-        return View(
+        def optional(whole: pd.DataFrame | None) -> pd.DataFrame | None:
+            return None if whole is None else table(whole)
+
+        index = self.volatility_index
+        known = View(
             prices=table(self.prices),
             returns=table(self.returns),
             quoted=table(self.quoted),
             cash_rate=series(self.cash_rate),
-            factors=None if self.factors is None else table(self.factors),
-            volatility_index=(
-                None if self.volatility_index is None else series(self.volatility_index)
-            ),
+            factors=optional(self.factors),
+            volatility_index=None if index is None else series(index),
+            volumes=optional(self.volumes),
+            costs=optional(self.costs),
+            limits=optional(self.limits),
+            skipped=self.skipped + start,
         )
+        last = len(self._logs) - (len(self.dates) - stop)
+        known.__dict__["_logs"] = self._logs[last - len(known.returns) : last]
+        return known
 
     def __repr__(self) -> str:
         return f"View({day(self.date)}, {len(self.dates)} rows, {len(self.assets)} assets)"
@@ -135,6 +172,9 @@ class MarketOptions(TypedDict, total=False):
     cash_rate: float | pd.Series[float]
     factors: pd.DataFrame | None
     volatility_index: pd.Series[float] | None
+    volumes: pd.DataFrame | None
+    costs: pd.DataFrame | None
+    limits: pd.DataFrame | None
     missing: Missing
     departures: Departures | None
     minimum_history: int
@@ -158,6 +198,9 @@ class Market:
         Any numbers known at each row, such as factor returns.
     volatility_index : Series, optional
         Such as the VIX, in its own points.
+    volumes, costs, limits : DataFrame, optional
+        By row and asset: money traded over the row, transaction costs charged on it in place of a
+        backtest's `transaction_cost` (both sides), and largest weights; see `View`.
     missing : {"raise", "carry", "drop"}
         What a missing price does, and a price of 0; see Notes.
     departures : mapping of label to (date, return), optional
@@ -209,18 +252,22 @@ class Market:
         cash_rate: float | pd.Series[float] = 0.0,
         factors: pd.DataFrame | None = None,
         volatility_index: pd.Series[float] | None = None,
+        volumes: pd.DataFrame | None = None,
+        costs: pd.DataFrame | None = None,
+        limits: pd.DataFrame | None = None,
         missing: Missing = "raise",
         departures: Departures | None = None,
         minimum_history: int = 1,
     ) -> None:
         levels = checked_table(prices, "prices", reserved=CASH)
-        _check_cells(
+        check_cells(
             levels < 0.0, levels, "prices", "must be positive (returns? Market.from_returns)"
         )
         losses = {} if missing == "raise" else total_losses(levels)
-        _check_cells((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
+        check_cells((levels == 0.0) & (missing == "raise"), levels, "prices", ZERO)
         levels, gone = depart(levels, dict(departures or {}) | losses)
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
+        tables |= tables_by_asset({"volumes": volumes, "costs": costs, "limits": limits}, levels)
         cash = _cash_rate(cash_rate, levels.index)
         self._known = _frozen(_assemble(tables, gone, cash, missing, minimum_history))
 
@@ -238,9 +285,9 @@ class Market:
         """
         table = checked_table(returns, "returns", reserved=CASH)
         remedy = "lies outside [-1, 10]; give simple decimal returns (0.01 = 1 %)"
-        _check_cells((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
+        check_cells((table < -1.0) | (table > LARGEST_RETURN), table, "returns", remedy)
         lost = (table == -1.0).cummax().shift(fill_value=False)
-        _check_cells(
+        check_cells(
             lost & (table.abs() > 0.0), table, "returns", "follows a return of -1 (all is lost)"
         )
         market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
@@ -257,8 +304,14 @@ class Market:
         """Names of the risky assets."""
         return self._known.assets
 
-    def at(self, date: str | pd.Timestamp) -> View:
-        """What is known on `date`: all rows up to and including it.
+    def at(self, date: str | pd.Timestamp, lookback: int | None = None) -> View:
+        """What is known on `date`: the rows up to and including it.
+
+        Parameters
+        ----------
+        date : date
+        lookback : int, optional
+            Only the last rows, so many of them; a window has a return for each of its rows.
 
         Raises
         ------
@@ -268,17 +321,11 @@ class Market:
         when = plain_date(date)
         if when < self.dates[0]:
             raise DataError(f"date = {day(when)} lies before the first row {day(self.dates[0])}")
-        return self._known.until(when)
+        return self._known.until(when, lookback)
 
     def __repr__(self) -> str:
         first, last = day(self.dates[0]), day(self.dates[-1])
         return f"Market({first} to {last}, {len(self.dates)} rows, {len(self.assets)} assets)"
-
-
-def _check_cells(mask: pd.DataFrame, table: pd.DataFrame, name: str, remedy: str) -> None:
-    if mask.to_numpy().any():
-        value = table.to_numpy()[mask.to_numpy()][0]
-        raise DataError(f"{name} = {value:g} at {cells(mask)}; it {remedy}")
 
 
 def _check_gaps(table: pd.DataFrame, name: str) -> None:
@@ -316,7 +363,7 @@ def _cash_rate(given: float | pd.Series[float], dates: Any) -> pd.Series[float]:
         f"exceeds {LARGEST_CASH_RATE} a period: give the decimal return from the previous row to "
         "this row (divide percent by 100, an annual rate by the periods of a year)"
     )
-    _check_cells(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
+    check_cells(rate.to_frame().abs() > LARGEST_CASH_RATE, rate.to_frame(), "cash_rate", unit)
     _check_growth(rate)
     return rate
 
@@ -399,6 +446,9 @@ def _view(
         cash_rate=cash_rate,
         factors=tables.get("factors"),
         volatility_index=None if index is None else index["volatility_index"],
+        volumes=tables.get("volumes"),
+        costs=tables.get("costs"),
+        limits=tables.get("limits"),
     )
 
 
@@ -408,12 +458,18 @@ def _frozen(view: View) -> View:
     def table(whole: pd.DataFrame) -> pd.DataFrame:
         return frozen_table(whole.to_numpy(), whole.index, whole.columns)
 
+    def optional(whole: pd.DataFrame | None) -> pd.DataFrame | None:
+        return None if whole is None else table(whole)
+
     return replace(
         view,
         prices=table(view.prices),
         returns=table(view.returns),
         quoted=table(view.quoted),
-        factors=None if view.factors is None else table(view.factors),
+        factors=optional(view.factors),
+        volumes=optional(view.volumes),
+        costs=optional(view.costs),
+        limits=optional(view.limits),
     )
 
 

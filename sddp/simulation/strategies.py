@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
-from sddp.backtest.account import Account
-from sddp.backtest.simulator import simulate, trading_rules
-from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
+from sddp.backtest.run import Run, simulate
+from sddp.backtest.simulator import trading_rules
+from sddp.backtest.strategies import EveryPeriods, Strategy
 from sddp.backtest.trading import Cost
+from sddp.backtest.triggers.trigger import Trigger
 from sddp.errors import DataError
 from sddp.labels import CASH, ByLabel, label_index
 from sddp.market.market import Market
@@ -145,7 +146,7 @@ def _follow(
         market = Market.from_returns(
             pd.concat([known, rows]), cash_rate=cash_return, missing="carry"
         )
-        rules = trading_rules(
+        rules, rows_of_run = trading_rules(
             market,
             start=known.index[-1],
             end=None,
@@ -154,9 +155,9 @@ def _follow(
             initial_wealth=float(start.sum()),
             rebalance=rebalance,
         )
-        account = Account(strategy, market.assets, rules)
-        account.holdings = start.copy()
-        simulate(account, market, after_row=lambda _: None)
-        wealth[path] = [entry.before.sum() for entry in account.entries]
-        costs[path] = sum(entry.costs.sum() for entry in account.entries)
+        run = Run(strategy, market.assets, rules, rows_of_run)
+        run.account.holdings = start.copy()
+        simulate(run, market, after_row=lambda _: None)
+        wealth[path] = [entry.before.sum() for entry in run.entries]
+        costs[path] = sum(entry.costs.sum() for entry in run.entries)
     return wealth, costs

@@ -21,9 +21,9 @@ from sddp.backtest import (
     backtest,
     run_study,
 )
-from sddp.backtest.account import Account
 from sddp.backtest.limits import Calibration
-from sddp.backtest.simulator import simulate, trading_rules
+from sddp.backtest.run import Run, simulate
+from sddp.backtest.simulator import trading_rules
 from sddp.errors import CalibrationWarning, ModelError
 from sddp.evaluation.risk_forecasts import forecasts_and_losses
 from sddp.market import Market
@@ -246,7 +246,7 @@ def test_calibrated_decisions_know_no_future(future, data, other_data):
 
 def test_a_run_that_is_cut_goes_on_to_the_same_bits():
     market = two_regime_market()
-    rules = trading_rules(
+    rules, dates = trading_rules(
         market,
         start=market.dates[-30],
         end=None,
@@ -255,22 +255,22 @@ def test_a_run_that_is_cut_goes_on_to_the_same_bits():
         initial_wealth=1.0,
         rebalance=EveryPeriods(1),
     )
-    whole, parts, kept = Account(calibrated(), market.assets, rules), [], [0]
+    whole, parts, kept = Run(calibrated(), market.assets, rules, dates), [], [0]
 
-    def keep(account: Account) -> None:
-        state = account.checkpoint()
+    def keep(run: Run) -> None:
+        state = run.checkpoint()
         if state is not None and len(parts) < 3:
-            parts.append(account.part(kept[0], state))
-            kept[0] = account.row
+            parts.append(run.part(kept[0], state))
+            kept[0] = run.row
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         simulate(whole, market, after_row=keep)
         assert len(parts) == 3
-        again = Account(calibrated(), market.assets, rules)
-        again.resume(parts, market.at(rules.dates[parts[-1].facts["stop"] - 1]))
-        simulate(again, market, after_row=lambda account: None)
-    mine, theirs = (a.strategy.decision_log_table() for a in (whole, again))
+        again = Run(calibrated(), market.assets, rules, dates)
+        again.resume(parts, market.at(dates[parts[-1].facts["stop"] - 1]))
+        simulate(again, market, after_row=lambda run: None)
+    mine, theirs = (r.account.strategy.decision_log_table() for r in (whole, again))
     assert mine.drop(columns="seconds").equals(theirs.drop(columns="seconds"))
     assert whole.ledger().wealth.tolist() == again.ledger().wealth.tolist()
 

@@ -12,6 +12,7 @@ from sddp.backtest import (
     HoldCash,
     InverseVolatility,
 )
+from sddp.backtest.trading.decisions import Question
 from sddp.errors import DataError, ModelError
 from sddp.market import Market
 
@@ -88,11 +89,12 @@ def test_a_window_is_a_whole_number(window):
 
 
 def test_every_periods_counts_rows_since_the_last_decision(market):
-    last = Decision(pd.Timestamp("2020-01-03"), None)
-    due = [
-        EveryPeriods(2).due(market.at(date), ALL_CASH, last)
-        for date in ("2020-01-06", "2020-01-07", "2020-01-08")
+    last = Decision(pd.Timestamp("2020-01-03"), None, row=2)
+    view = market.at("2020-01-06")
+    fired = [
+        EveryPeriods(2).fires(Question(view, row, view.assets, ALL_CASH, last), None)[0]
+        for row in (3, 4, 5)
     ]
-    assert due == [False, True, True]
+    assert [f is not None for f in fired] == [False, True, True]
     with pytest.raises(ModelError, match="n_periods = 0; give a whole number of at least 1"):
         EveryPeriods(0)

@@ -198,17 +198,17 @@ def test_ctrl_c_says_what_is_kept(market, tmp_path):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from sddp.backtest import account, run_study
+from sddp.backtest import run, run_study
 from tests.backtest.test_study import OPTIONS, cells, market_of_two
 
-n_windows, part = 0, account.Account.part
+n_windows, part = 0, run.Run.part
 def killed(self, start, state):
     global n_windows
     n_windows += state is not None
     if n_windows == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
     return part(self, start, state)
-account.Account.part = killed
+run.Run.part = killed
 run_study(market_of_two(), cells(sys.argv[1]), store=sys.argv[1], **OPTIONS)
 """
 
@@ -257,13 +257,13 @@ def cut_after(folder: Path, grid, market, options, row: int) -> None:
 
     simulate = study.simulate
 
-    def stopping(account, market, *, after_row):
-        def then(account):
-            after_row(account)
-            if account.row > row:
+    def stopping(run, market, *, after_row):
+        def then(run):
+            after_row(run)
+            if run.row > row:
                 raise Stop
 
-        simulate(account, market, after_row=then)
+        simulate(run, market, after_row=then)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "simulate", stopping)

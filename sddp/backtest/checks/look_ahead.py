@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sddp.backtest.simulator import backtest
-from sddp.backtest.strategies import EveryPeriods, Strategy, Trigger
+from sddp.backtest.strategies import EveryPeriods, Strategy
 from sddp.backtest.trading import Cost
+from sddp.backtest.triggers.trigger import Trigger
 from sddp.dates import plain_date
 from sddp.errors import DataError, ModelError
 from sddp.market.market import Market
@@ -109,6 +110,9 @@ def _futures(
         "cash_rate": view.cash_rate,
         "factors": view.factors,
         "volatility_index": view.volatility_index,
+        "volumes": view.volumes,
+        "costs": view.costs,
+        "limits": view.limits,
     }
     last = int((market.dates <= known).sum())
     yield "truncated", _market({k: None if t is None else t[:last] for k, t in tables.items()})

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from sddp.backtest.account import Resumable
+from sddp.backtest.trading.account import Resumable
 from sddp.errors import CalibrationWarning, ModelError
 from sddp.market.market import View
 
@@ -249,8 +249,8 @@ class CalibratedStrategy:
         return table
 
     def observe(self, view: View, wealth: float, lag: int) -> None:
-        """Take note of the account's wealth on a row, before its trades; see `Account.earn`."""
-        row = len(view.dates) - 1
+        """Take note of the account's wealth on a row, before its trades; see `Observing`."""
+        row = view.row
         self._wealth, self._lag = wealth, lag
         period = self.strategy.period
         for told in self._pending:
@@ -281,7 +281,7 @@ class CalibratedStrategy:
                 f"{type(self.strategy).__name__} wrote no risk forecast of its decision; a "
                 "calibrated strategy must log model_var, model_cvar and confidence"
             )
-        self._note(log[-1], asked, used, scale, len(view.dates) - 1)
+        self._note(log[-1], asked, used, scale, view.row)
         return answer
 
     def _note(

@@ -128,7 +128,12 @@ def target_weights(answer: Any, assets: Sequence[Hashable]) -> Floats:
     return np.concatenate([[max(1.0 - risky.sum(), 0.0)], risky])
 
 
-def requested_trades(holdings: Floats, weights: Floats, costs: TransactionCosts) -> Floats:
+def requested_trades(
+    holdings: Floats,
+    weights: Floats,
+    costs: TransactionCosts,
+    fixed: NDArray[np.bool_] | None = None,
+) -> Floats:
     """Trades that leave `weights` of the wealth after their own costs.
 
     Parameters
@@ -138,14 +143,34 @@ def requested_trades(holdings: Floats, weights: Floats, costs: TransactionCosts)
     weights : array, shape (1 + n_assets,) or that of `holdings`
         Non-negative, summing to 1.
     costs : TransactionCosts
+    fixed : array of bool, shape (n_assets,), optional
+        Assets that are not traded, of one portfolio: their trades are exactly 0, and the weights of
+        the others and of cash share what the others and cash are worth after costs.
 
     Returns
     -------
     array, shape (..., n_assets)
         Money; positive buys.
     """
+    if fixed is not None and fixed.any():
+        return _trades_beside(holdings, weights, costs, ~fixed)
     left = np.asarray(wealth_after_costs(holdings, weights, costs))
     trades: Floats = weights[..., 1:] * left[..., None] - holdings[..., 1:]
+    return trades
+
+
+def _trades_beside(
+    holdings: Floats, weights: Floats, costs: TransactionCosts, free: NDArray[np.bool_]
+) -> Floats:
+    """Trades of the free assets of one portfolio, and zeros."""
+    places = np.concatenate([[True], free])
+    shares, trades = weights[places], np.zeros(len(free))
+    total = float(shares.sum())
+    # Where the target is nothing but what is held fixed, all else is sold.
+    shares = shares / total if total > 0.0 else np.eye(1, len(shares))[0]
+    trades[free] = requested_trades(
+        holdings[places], shares, TransactionCosts(costs.buy[free], costs.sell[free])
+    )
     return trades
 
 
