@@ -228,9 +228,9 @@ class IncrementalForecaster:
                 f"no asset has a return on each of the {len(rows)} rows before "
                 f"{view.date:%Y-%m-%d %H:%M}; shorten the window"
             )
-        names = [name for name, k in zip(view.assets, self._known, strict=True) if k]
+        names = view.assets if self._known.all() else view.assets[self._known]
         return Forecast(
-            Moments.of(self._sums.mean, self._sums.covariance, names),
+            Moments.of(self._sums.mean, self._sums.covariance, list(names)),
             Outcomes(rows, self._probabilities(len(rows))),
             cash_return(view, 1),
         )

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +52,10 @@ class Row:
 
     def content(self) -> str:
         """The row as JSON: the same text for the same content, floats exact."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> str:
         document: dict[str, Any] = {
             "time": None if self.time is None or pd.isna(self.time) else self.time.isoformat(),
             "prices": dict(self.prices),

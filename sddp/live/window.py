@@ -50,12 +50,16 @@ class RowWindow:
         DataError
             It has a volatility index or volumes where the first row had none, or the reverse.
         """
-        cells = {
+        returns = self._returns(row.prices)
+        with np.errstate(divide="ignore"):  # a return of -1
+            logs = np.log1p(returns)
+        cells: dict[str, Any] = {
             "dates": np.datetime64(row.time.as_unit("us").to_numpy()),
             "prices": row.prices,
             "quoted": row.quoted,
             "cash_rate": row.cash_rate,
-            "returns": self._returns(row.prices),
+            "returns": returns,
+            "logs": logs,
         }
         if row.volatility_index is not None:
             cells["volatility_index"] = row.volatility_index
@@ -79,12 +83,13 @@ class RowWindow:
         self.n_rows += 1
 
     def view(self) -> View:
-        """What is known on the newest row."""
+        """What is known on the newest row; a window has a return for each of its rows."""
         if self.lookback is not None:
             self._start = max(self._start, self._stop - self.lookback)
         start, stop = self._start, self._stop
+        skipped = self.n_rows - (stop - start)
+        first = start if skipped else start + 1
         dates = pd.DatetimeIndex(self._read_only("dates", start, stop))
-        index = "volatility_index" in self._tables
 
         def series(name: str) -> pd.Series[float]:
             values = self._read_only(name, start, stop)
@@ -94,14 +99,21 @@ class RowWindow:
             values = self._read_only(name, first, stop)
             return window(values, dates[first - start :], self.columns)
 
-        return View(
+        known = View(
             prices=table("prices"),
-            returns=table("returns", start + 1),
+            returns=table("returns", first),
             quoted=table("quoted"),
             cash_rate=series("cash_rate"),
             factors=None,
-            volatility_index=series("volatility_index") if index else None,
+            volatility_index=(
+                series("volatility_index") if "volatility_index" in self._tables else None
+            ),
+            volumes=table("volumes") if "volumes" in self._tables else None,
+            skipped=skipped,
         )
+        # The logarithms that the view would compute of all its rows.
+        known.__dict__["_logs"] = self._read_only("logs", first, stop)
+        return known
 
     def _returns(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns since the row before; what is lost stays lost: 0 / 0 is a return of 0."""

@@ -11,7 +11,7 @@ from sddp.live import RowRules, RowWindow, StreamRules, market_rows
 from sddp.market import Market
 
 
-def market(n_rows=700):
+def market(n_rows=600):
     rng = np.random.default_rng(3)
     levels = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal((n_rows, 4)), axis=0))
     levels[:50, 1] = np.nan
@@ -34,9 +34,13 @@ def windows(whole, **options):
 
 def test_a_view_is_that_of_the_market_bit_for_bit():
     whole = market()
-    for date, found in zip(whole.dates, windows(whole), strict=True):
+    for row, found in enumerate(windows(whole)):
+        # Some rows, and those at which arrays grow.
+        if row % 20 and row % 256 not in (0, 255):
+            continue
+        date = whole.dates[row]
         known = whole.at(date)
-        for name in ("prices", "returns", "quoted"):
+        for name in ("prices", "returns", "quoted", "log_returns"):
             ours, theirs = getattr(found, name), getattr(known, name)
             pd.testing.assert_frame_equal(ours, theirs, check_exact=True, check_freq=False)
             # Sums over rows depend on the order in memory.
@@ -49,23 +53,24 @@ def test_a_view_is_that_of_the_market_bit_for_bit():
             pd.testing.assert_series_equal(ours, theirs, check_exact=True, check_freq=False)
         assert found.date == date
     # What depends on the order of the sums.
+    known, found = whole.at(whole.dates[-1]), list(windows(whole))[-1]
     assert (found.returns.mean() == known.returns.mean()).all()
     assert np.array_equal(np.cov(found.returns[["a", "d"]].T), np.cov(known.returns[["a", "d"]].T))
 
 
-@pytest.mark.parametrize("lookback", [1, 2, 30, 255, 256, 300])
+@pytest.mark.parametrize("lookback", [1, 30, 256, 300])
 def test_a_window_holds_the_last_rows(lookback):
     whole = market()
     for n, (date, found) in enumerate(
         zip(whole.dates, windows(whole, lookback=lookback), strict=True), start=1
     ):
         assert len(found.prices) == min(n, lookback)
-        assert len(found.returns) == min(n, lookback) - 1
-        if n % 50 == 0:
-            known = whole.at(date)
-            pd.testing.assert_frame_equal(
-                found.prices, known.prices.iloc[-lookback:], check_freq=False
-            )
+        if n % 50 == 0 or n < 5:
+            known = whole.at(date, lookback)
+            assert found.row == known.row
+            for name in ("prices", "returns", "log_returns"):
+                ours, theirs = getattr(found, name), getattr(known, name)
+                pd.testing.assert_frame_equal(ours, theirs, check_exact=True, check_freq=False)
 
 
 def test_old_views_stay_as_they_were_and_cannot_be_written_to():

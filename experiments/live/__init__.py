@@ -1,0 +1,1 @@
+"""A portfolio that runs: replays of files, studies, and a drill."""
