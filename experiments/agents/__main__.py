@@ -68,6 +68,8 @@ def run(job: StudyRun) -> dict[str, Any]:
         "claims": dict(zip(judged["claim"], judged["holds"].tolist(), strict=True)),
         "settings": len(region),
         "settings_that_lose_15_percent": len(reached),
+        "settings_in_equilibrium_that_do": int(reached["foresight"].sum()),
+        "settings_where_a_price_would_fall_below_zero": int(region["at once"].isna().sum()),
         "deepest_market_that_does": deepest,
         "wealth_of_the_agents_in_a_market_as_deep_as": (
             {} if data is None or deepest is None else (data["money per 1 %"] / deepest).to_dict()
@@ -81,7 +83,9 @@ def text(results: Mapping[str, Any]) -> str:
         f"{results['known_numbers_that_agree']} of {results['known_numbers']} known numbers agree.",
         *(f"{'holds' if held else 'FAILS'}: {claim}" for claim, held in results["claims"].items()),
         f"The agents bring the 95 % VaR to 15 % in {results['settings_that_lose_15_percent']} of "
-        f"{results['settings']} settings.",
+        f"{results['settings']} settings, none of them in equilibrium."
+        if not results["settings_in_equilibrium_that_do"]
+        else f"They do in {results['settings_in_equilibrium_that_do']} settings in equilibrium.",
     ]
     deepest = results["deepest_market_that_does"]
     if deepest is not None:

@@ -66,19 +66,21 @@ class Config:
     `n_known` scenarios are compared with known numbers, `n_crowd` drawn with other agents,
     `n_drawn` for how alike these are; `depths` are money that moves the price of real estate
     by 1 %, in shares of the agents' wealth;
-    `noise` the error of an agent's estimate of a period's mean, in volatilities of that period;
+    `foresight` tells whether agents reckon with the price move; `noise` the error of an agent's
+    estimate of a period's mean, in volatilities of that period;
     `horizons` days, of a year of 252; `data` a folder with digital_rwa/prices.csv and hourly/.
     """
 
     seed: int = 1
     n_scenarios: int = 10_000
     n_known: int = 400_000
-    n_crowd: int = 1_000
+    n_crowd: int = 2_000
     n_drawn: int = 20
     counts: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50)
-    depths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-    alikeness: tuple[float, ...] = (0.0, 0.3, 0.6, 0.9, 1.0)
+    depths: tuple[float, ...] = (0.003, 0.005, 0.01, 0.015, 0.03, 0.1, 0.3)
+    alikeness: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
     permanent: tuple[float, ...] = (0.0, 0.5, 1.0)
+    foresight: tuple[bool, ...] = (True, False)
     horizons: tuple[int, ...] = (5, 30)
     noise: float = 0.2
     risk_aversion: float = 3.0
@@ -95,6 +97,7 @@ QUICK = {
     "depths": (0.03,),
     "alikeness": (0.0, 1.0),
     "permanent": (0.5,),
+    "foresight": (True, False),
     "horizons": (30,),
     "n_agents": 2,
 }

@@ -74,15 +74,18 @@ def _crowds(files: RunFiles) -> None:
     region = _table(files, "region", None)
     days, permanent = region["days"].max(), region["permanent"].min()
     cells = region[(region["days"] == days) & (region["permanent"] == permanent)]
-    by_depth = {
-        f"alikeness {alike:g}": rows.set_index("depth").rename(columns={"at once": "value"})
-        for alike, rows in cells.groupby("alikeness")
-    }
-    figure = lines_figure(
-        by_depth,
-        x="money that moves real estate by 1 %, in shares of the agents' wealth",
-        y=f"95 % VaR over {days} days, marked at once",
-        log_x=True,
-        known={"the specification's -15 %": -CLAIM},
-    )
-    files.write_figure("region", figure)
+    for name, foresight in (("region", False), ("region_in_equilibrium", True)):
+        by_depth = {
+            f"alikeness {alike:g}": rows.dropna()
+            .set_index("depth")
+            .rename(columns={"at once": "value"})
+            for alike, rows in cells[cells["foresight"] == foresight].groupby("alikeness")
+        }
+        figure = lines_figure(
+            by_depth,
+            x="money that moves real estate by 1 %, in shares of the agents' wealth",
+            y=f"95 % VaR over {days} days, marked at once",
+            log_x=True,
+            known={"the specification's -15 %": -CLAIM},
+        )
+        files.write_figure(name, figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import NormalDist
@@ -36,6 +36,7 @@ from sddp.simulation import (
     Agent,
     BootstrapLaw,
     Crowd,
+    CrowdedOutcomes,
     FixedWeights,
     Impact,
     ImpactMarket,
@@ -46,6 +47,7 @@ from sddp.simulation import (
     SimulatedWealth,
     StudentLaw,
     cascade_table,
+    compare_risk,
     crowding,
     gain_of_knowing_impact,
     noisy_means,
@@ -154,7 +156,9 @@ def claims(config: Config, region: pd.DataFrame) -> pd.DataFrame:
     built = _followed("normal", BUILT, config.n_known, config.seed).losses
     quantile = float(risk_figures(built)["value"]["return's 5 % quantile (minus VaR)"])
     chance = "probability of losing more than 20 %"
-    worst = -float(region["at once"].max())
+    worst, foreseen = (
+        -float(region.loc[region["foresight"] == seen, "at once"].max()) for seen in (False, True)
+    )
     rows = [
         ("the 5 % quantile of return less costs is -12 %", -0.12, quantile),
         ("a 10 % chance of losing 20 %: normal law", 0.10, float(normal[chance])),
@@ -162,13 +166,15 @@ def claims(config: Config, region: pd.DataFrame) -> pd.DataFrame:
         ("fat tails raise the VaR: by how much at 95 %", 0.0, float((heavy - normal)[VAR])),
         ("fat tails raise the VaR: by how much at 99 %", 0.0, float((heavy - normal)["VaR 99 %"])),
         ("fat tails raise the CVaR: by how much at 95 %", 0.0, float((heavy - normal)[CVAR])),
-        ("ten agents make it -15 %: worst setting", CLAIM, worst),
+        ("ten agents make it -15 %: worst setting without foresight", CLAIM, worst),
+        ("ten agents make it -15 %: worst setting in equilibrium", CLAIM, foreseen),
     ]
     holds = [
         abs(quantile + 0.12) < 0.005,
         *(float(law[chance]) >= 0.095 for law in (normal, heavy)),
         *(rows[k][2] > 0.0 for k in (3, 4, 5)),
         worst <= CLAIM,
+        foreseen <= CLAIM,
     ]
     return pd.DataFrame(rows, columns=["claim", "said", "found"]).assign(holds=holds)
 
@@ -198,61 +204,104 @@ def market(
     return ImpactMarket(moments, Impact(alpha=alpha, permanent=permanent), agents)
 
 
-def crowd_cell(config: Config, moments: Moments, setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Risk of the example's portfolio among agents in one setting.
+def crowd_cells(
+    config: Config,
+    moments: Moments,
+    setting: Mapping[str, Any],
+    depths: Sequence[float],
+    permanents: Sequence[float],
+) -> list[dict[str, Any]]:
+    """Risk of the example's portfolio among agents, for some depths and permanent shares.
 
     The portfolio's own VaR is known in closed form; what agents add to it is measured on common
-    scenarios, which is more exact than either figure alone.
+    scenarios, which is more exact than either figure alone. Where a price would fall below zero
+    there are no figures.
     """
     w = np.array(list(WEIGHTS.values()))
-    volatility = np.sqrt(np.diag(moments.covariance))
     spread = float(np.sqrt(w @ moments.covariance.to_numpy() @ w))
     alone = NormalDist().inv_cdf(0.95) * spread - float(w @ moments.mean)
+    cells = [
+        {**setting, "depth": depth, "permanent": permanent, "alone": alone}
+        for depth, permanent in product(depths, permanents)
+    ]
     if setting["agents"] == 0:
-        nothing = {"standard_error": 0.0, "largest fall": 0.0}
-        return {**setting, **dict.fromkeys(("alone", "at once", "reverted"), alone), **nothing}
+        nothing = {"at once": alone, "reverted": alone, "standard_error": 0.0, "largest fall": 0.0}
+        return [cell | nothing for cell in cells]
+    if setting["foresight"]:
+        found = [_among_others(config, moments, cell) for cell in cells]
+        return [_with_figures(c, f, 1.0, c["permanent"]) for c, f in zip(cells, found, strict=True)]
+    # Who trades on the old prices trades the same in any market: moves are in proportion.
+    deep = _among_others(config, moments, cells[0] | {"depth": 1.0})
+    return [_with_figures(cell, deep, 1.0 / cell["depth"], cell["permanent"]) for cell in cells]
+
+
+def _among_others(config: Config, moments: Moments, cell: Mapping[str, Any]) -> CrowdedOutcomes:
     others = market(
-        config,
-        moments,
-        count=setting["agents"],
-        depth=setting["depth"],
-        permanent=setting["permanent"],
+        config, moments, count=cell["agents"], depth=cell["depth"], permanent=cell["permanent"]
     )
-    found = outcomes_with_others(
+    return outcomes_with_others(
         WEIGHTS,
         law_of(moments),
         others,
         n_scenarios=config.n_crowd,
-        noise=config.noise * volatility,
-        alikeness=setting["alikeness"],
+        noise=config.noise * np.sqrt(np.diag(moments.covariance)),
+        alikeness=cell["alikeness"],
         rng=config.seed,
         notion="price_taking",  # under Nash holders gain by pushing up what they hold
+        foresight=cell["foresight"],
     )
-    extra = found.compared().xs(VAR, level="figure")
-    added = {kind: alone + float(extra["difference"][kind]) for kind in ("at once", "reverted")}
-    error = float(extra["standard_error"]["at once"])
-    fall = float(-np.quantile(found.price_move[:, 1], 0.05))
-    return {**setting, "alone": alone, **added, "standard_error": error, "largest fall": fall}
+
+
+def _with_figures(
+    cell: Mapping[str, Any], found: CrowdedOutcomes, factor: float, permanent: float
+) -> dict[str, Any]:
+    """A cell with its figures, where prices move `factor` times as far as they were found to."""
+    moves, lost = factor * found.price_move[:, 1], factor * (found.at_once - found.alone)
+    if moves.min() < -1.0:
+        none = ("at once", "reverted", "standard_error", "largest fall")
+        return {**cell, **dict.fromkeys(none, np.nan)}
+    kinds = {"at once": lost, "reverted": permanent * lost}
+    extra = {
+        kind: compare_risk(-(found.alone + part), -found.alone) for kind, part in kinds.items()
+    }
+    return {
+        **cell,
+        **{kind: cell["alone"] + float(one["difference"][VAR]) for kind, one in extra.items()},
+        "standard_error": float(extra["at once"]["standard_error"][VAR]),
+        "largest fall": float(-np.quantile(moves, 0.05)),
+    }
 
 
 def crowds(config: Config, tasks: TaskPool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """VaR against the number of agents, and over all settings of the claim."""
+    """VaR against the number of agents, and over all settings of the claim.
+
+    Agents who trade on the old prices, and in equilibrium, there with temporary impact over the
+    longest horizon alone.
+    """
     middle, longest = config.depths[len(config.depths) // 2], config.horizons[-1]
-    names = ("agents", "depth", "permanent", "alikeness", "days")
-    by_count = product(config.counts, [middle], [config.permanent[0]], config.alikeness, [longest])
-    claimed = product(
-        [config.n_agents], config.depths, config.permanent, config.alikeness, config.horizons
+    names = ("agents", "alikeness", "days", "foresight")
+    first, *_ = config.permanent
+    blind = product([config.n_agents], config.alikeness, config.horizons, [False])
+    foreseen = product([config.n_agents], config.alikeness, [longest], [True])
+    by_count = product(config.counts, config.alikeness, [longest], [False])
+    asked = [
+        *((cell, [middle], [first]) for cell in by_count),
+        *((cell, config.depths, config.permanent) for cell in blind),
+        *((cell, [depth], [first]) for cell in foreseen for depth in config.depths),
+    ]
+    work = []
+    for cell, depths, permanents in asked:
+        setting = dict(zip(names, cell, strict=True))
+        arguments = (config, moments_of(setting["days"]), setting, depths, permanents)
+        work.append(Task(crowd_cells, arguments, [config, setting, depths, permanents]))
+    found = tasks.run("market", work)
+    n_first = len(config.counts) * len(config.alikeness)
+    tables = (
+        pd.DataFrame([row for rows in part for row in rows])
+        for part in (found[:n_first], found[n_first:])
     )
-    settings = [
-        [dict(zip(names, cell, strict=True)) for cell in cells] for cells in (by_count, claimed)
-    ]
-    cells = [
-        Task(crowd_cell, (config, moments_of(s["days"]), s), [config, s])
-        for s in settings[0] + settings[1]
-    ]
-    found = pd.DataFrame(tasks.run("market", cells))
-    first = len(settings[0])
-    return found.iloc[:first], found.iloc[first:].reset_index(drop=True)
+    counted, region = tables
+    return counted, region
 
 
 def crowding_table(config: Config) -> pd.DataFrame:
@@ -384,19 +433,13 @@ def real_prices(config: Config) -> dict[str, pd.DataFrame]:
     risk = pd.concat(tables, names=["law", "figure"]).reset_index()
     month = per_period(mean, covariance, periods_per_year=1.0 / 30.0)
     episodes = stress_table(WEIGHTS, month, standard_shocks({}, prices=prices))
+    setting = {"agents": config.n_agents, "days": 30, "foresight": False}
     others = [
-        crowd_cell(
-            config,
-            month,
-            {
-                "agents": config.n_agents,
-                "depth": deep,
-                "permanent": config.permanent[0],
-                "alikeness": alike,
-                "days": 30,
-            },
+        row
+        for alike in config.alikeness
+        for row in crowd_cells(
+            config, month, setting | {"alikeness": alike}, config.depths, [config.permanent[0]]
         )
-        for deep, alike in product(config.depths, config.alikeness)
     ]
     return {
         "real_prices": risk,

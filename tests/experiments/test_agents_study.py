@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.agents import study
-from experiments.agents.config import KNOWN, QUICK, Config
+from experiments.agents.config import KNOWN, QUICK, VAR, Config
 from experiments.benchmarks import simulation
 
 CONFIG = Config(**QUICK)
@@ -35,23 +36,32 @@ def test_the_known_numbers_and_claims_are_judged():
     known = study.known_numbers(CONFIG)
     assert len(known) == 5 + len(KNOWN)
     assert known["agrees"].all()
-    region = pd.DataFrame({"at once": [0.12, 0.16]})
+    region = pd.DataFrame({"at once": [0.12, 0.16, np.nan], "foresight": [True, False, False]})
     judged = study.claims(CONFIG, region).set_index("claim")["holds"]
     assert not judged["a 10 % chance of losing 20 %: normal law"]
     assert not judged["fat tails raise the VaR: by how much at 95 %"]
     assert judged["fat tails raise the CVaR: by how much at 95 %"]
-    assert judged["ten agents make it -15 %: worst setting"]
+    assert judged["ten agents make it -15 %: worst setting without foresight"]
+    assert not judged["ten agents make it -15 %: worst setting in equilibrium"]
 
 
-def cell(count, depth, permanent, alikeness, **config):
-    setting = {
-        "agents": count,
-        "depth": depth,
-        "permanent": permanent,
-        "alikeness": alikeness,
-        "days": 30,
-    }
-    return study.crowd_cell(Config(n_crowd=400, **config), study.moments_of(30), setting)
+def cell(count, depth, permanent, alikeness, foresight=True, **config):
+    setting = {"agents": count, "alikeness": alikeness, "days": 30, "foresight": foresight}
+    config = Config(n_crowd=400, **config)
+    (found,) = study.crowd_cells(config, study.moments_of(30), setting, [depth], [permanent])
+    return found
+
+
+def test_moves_are_in_proportion_where_nobody_foresees_them():
+    """The scaled outcomes against outcomes in the market itself."""
+    setting = {"agents": 2, "alikeness": 0.5, "days": 30, "foresight": False}
+    config, moments = Config(n_crowd=400), study.moments_of(30)
+    rows = study.crowd_cells(config, moments, setting, [0.02, 0.2], [0.0, 0.4])
+    for row in rows:
+        found = study._among_others(config, moments, row)
+        extra = found.compared().xs(VAR, level="figure")["difference"]
+        assert row["at once"] == pytest.approx(row["alone"] + extra["at once"], abs=1e-9)
+        assert row["reverted"] == pytest.approx(row["alone"] + extra["reverted"], abs=1e-9)
 
 
 def test_agents_who_hold_what_they_want_trade_on_changes_of_mind_only():
@@ -59,8 +69,9 @@ def test_agents_who_hold_what_they_want_trade_on_changes_of_mind_only():
     assert quiet["at once"] == pytest.approx(quiet["alone"], abs=1e-6)
     assert quiet["alone"] == pytest.approx(0.1166, abs=5e-5)
     assert cell(0, 0.03, 0.5, 0.0)["alone"] == quiet["alone"]
-    loud = cell(2, 0.01, 0.5, 1.0)
-    assert loud["at once"] > loud["alone"]
+    loud, blind = (cell(2, 0.03, 0.5, 1.0, foresight) for foresight in (True, False))
+    assert loud["alone"] < loud["at once"] < blind["at once"]
+    assert np.isnan(cell(2, 0.001, 0.5, 1.0, foresight=False)["at once"])
 
 
 def test_the_tables_on_agents_hold_what_they_say():

@@ -57,6 +57,15 @@ def test_the_portfolio_alone_is_the_law():
     np.testing.assert_array_equal(found.at_once, again.at_once)
 
 
+def test_without_foresight_prices_move_by_what_is_traded_on_the_old_ones():
+    """A move in proportion to alpha; in equilibrium it is bounded by the errors of estimates."""
+    thin, deep = (outcomes(market(3, alpha=a), foresight=False) for a in (0.5, 0.05))
+    np.testing.assert_allclose(thin.demand, deep.demand)
+    np.testing.assert_allclose(thin.price_move, 10.0 * deep.price_move)
+    foreseen = outcomes(market(3, alpha=0.5), notion="price_taking")
+    assert np.abs(foreseen.price_move).max() < 0.3 * np.abs(thin.price_move).max()
+
+
 @pytest.mark.long
 def test_crowds_that_think_alike_move_prices_more():
     spread = {

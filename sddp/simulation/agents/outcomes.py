@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -63,12 +63,17 @@ def outcomes_with_others(
     alikeness: float,
     rng: Rng,
     notion: Notion = "nash",
+    foresight: bool = True,
 ) -> CrowdedOutcomes:
     """Hold a portfolio while others change their minds, and their trades move prices.
 
     In each scenario the period's returns are drawn, every agent's estimate of the mean is the
     market's plus an error that is correlated between agents, and all trade from their current
     weights to the equilibrium. The portfolio itself does not trade and pays nothing.
+
+    In equilibrium the price falls no further than to where it makes up for the worse estimates,
+    however thin the market is. Without foresight all trade at once on the old prices, and then see
+    what they have done.
 
     Parameters
     ----------
@@ -84,13 +89,22 @@ def outcomes_with_others(
     rng : int, SeedSequence or Generator
         Markets with the same one see the same scenarios and errors (of their first agents).
     notion : {"price_taking", "nash"}
+    foresight : bool
+        Whether agents reckon with the price move; without it there is no equilibrium, and no
+        notion of one.
+
+    Raises
+    ------
+    ModelError
+        A price would fall below zero; the trade is named.
     """
     if list(law.names) != market.assets:
         raise ModelError(f"market has assets {market.assets}: must be those of law, {law.names}")
     w = target_weights(weights, market.assets)[1:]
     seed = root_seed(rng)
     returns = np.concatenate([r[:, 0] for r in law.sample(n_scenarios, 1, rng=child_seed(seed, 0))])
-    game, truth = PotentialGame(market, notion), market.moments.mean * 0.0
+    believed = market if foresight else replace(market, impact=Impact(alpha=0.0))
+    game, truth = PotentialGame(believed, notion), market.moments.mean * 0.0
     demand = np.empty_like(returns)
     for chunk, first in enumerate(range(0, n_scenarios, AT_A_TIME)):
         rows = slice(first, min(first + AT_A_TIME, n_scenarios))
