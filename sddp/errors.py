@@ -16,6 +16,10 @@ class ModelError(SddpError, ValueError):
     """A model, graph or stage problem is stated wrongly."""
 
 
+class NothingBeatsCash(ModelError):
+    """No portfolio is expected to earn more than cash: a ratio of return to risk has no optimum."""
+
+
 class SolverError(SddpError, RuntimeError):
     """The LP solver ended neither optimal nor with a usable certificate."""
 

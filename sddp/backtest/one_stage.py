@@ -12,9 +12,9 @@ import pandas as pd
 
 from sddp.backtest.trading.decisions import Solution
 from sddp.backtest.trading.events import ParametersChanged
-from sddp.errors import InfeasibleProblem, ModelError
+from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash
 from sddp.estimation.forecasts import Forecast, Forecaster
-from sddp.labels import CASH, places_of
+from sddp.labels import CASH, label_index, places_of
 from sddp.market.market import View
 from sddp.portfolio import (
     CVaRLimited,
@@ -56,9 +56,9 @@ class OneStageStrategy:
     confidence : float
         Level of the CVaR in the decision_log; an optimizer with a limit on CVaR has its own.
     if_infeasible : {"raise", "sell"}
-        What to do where no holdings keep the constraints, or none keeps a limit on CVaR
-        (such as after a loss, where trading back costs more than the limit allows): raise
-        `InfeasibleProblem`, or sell everything and say so in the decision_log.
+        What to do where no holdings keep the constraints, none keeps a limit on CVaR (such as
+        after a loss, where trading back costs more than the limit allows), or a ratio is asked for
+        and nothing beats cash: raise, or sell everything and say so in the decision_log.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class OneStageStrategy:
             if tradable:
                 weights = holdings / holdings.sum()
                 result = self._solve(view, forecast, tradable, weights, fixed)
-        except InfeasibleProblem as error:
+        except (InfeasibleProblem, NothingBeatsCash) as error:
             if self.if_infeasible == "raise":
                 raise
             failure = str(error)
@@ -295,7 +295,8 @@ def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:
     everything[:, places] = known
     return Forecast(
         Moments.of(mean, covariance, assets),
-        Outcomes(everything, probabilities),
+        # With names: what makes views from outcomes asks for them.
+        Outcomes(pd.DataFrame(everything, columns=label_index(assets)), probabilities),
         forecast.cash_return,
     )
 

@@ -30,7 +30,8 @@ class DynamicRiskParity:
 
     On each decision the covariance is forecast anew and the risk contributions of the present
     holdings are compared with their budgets. Inside the band nothing is traded. Outside, the
-    holdings move straight towards the exact budgets: up to the band's edge, or all the way.
+    holdings move straight towards the exact budgets: up to the band's edge, or all the way. The
+    edge is one of contributions: whatever cash there is beyond the center's is invested.
 
     Parameters
     ----------
@@ -137,14 +138,18 @@ class DynamicRiskParity:
         return max(float(np.abs(shares - 1.0).max()), abs(invested - 1.0))
 
     def _edge(self, covariance: Floats, weights: Floats, center: Floats) -> Floats:
-        """The first point on the way to the center that is inside the band."""
+        """The first point on the way to the center that is inside the band, as much invested."""
+        invested = float(weights.sum())
+        if invested <= ROUNDING:
+            return center
+        start = weights * (float(center.sum()) / invested)
         low, high = 0.0, 1.0
         for _ in range(HALVINGS):
             middle = (low + high) / 2.0
-            at = weights + middle * (center - weights)
+            at = start + middle * (center - start)
             if self._deviation(covariance, at, center) <= self.band:
                 high = middle
             else:
                 low = middle
-        edge: Floats = weights + high * (center - weights)
+        edge: Floats = start + high * (center - start)
         return edge

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sddp.arrays import Floats
-from sddp.errors import InfeasibleProblem, ModelError, SolverError
+from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash, SolverError
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
 from sddp.portfolio.qp.root_search import crossing
 from sddp.portfolio.qp.rows import Rows
@@ -265,8 +265,10 @@ class MaximumSharpeKernel:
 
         Raises
         ------
+        NothingBeatsCash
+            No portfolio beats cash.
         ModelError
-            No portfolio beats cash, or one without risk does.
+            One without risk beats cash.
         """
         terms, cash_return = self._search.terms, known.cash_return
         problem = terms.problem(mean, covariance, current, cash_return)
@@ -280,7 +282,7 @@ class MaximumSharpeKernel:
 
         best = excess(terms.optimum(replace(problem, risk_aversion=0.0)))
         if best <= 0.0:
-            raise ModelError(
+            raise NothingBeatsCash(
                 f"mean: no portfolio beats cash_return = {cash_return:g}, the best is {-best:g} "
                 "below it net of costs, so that no Sharpe ratio is positive; hold cash, or use "
                 "MinimumVariance"

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.errors import InfeasibleProblem, ModelError, SolverError
+from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash, SolverError
 from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.inputs import Law
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
@@ -174,14 +174,16 @@ class ReturnToCVaRKernel(_Kernel):
 
         Raises
         ------
+        NothingBeatsCash
+            No portfolio beats cash.
         ModelError
-            No portfolio beats cash, or one that does has no positive CVaR.
+            One that beats cash has no positive CVaR.
         """
         program = self._program(mean, covariance, current, known)
         found = program.solve(return_weight=1.0, risk_weight=0.0, limit=np.inf)
         excess = program.excess_return(found)
         if excess <= 0.0:
-            raise ModelError(
+            raise NothingBeatsCash(
                 f"mean: no portfolio beats cash_return = {known.cash_return:g} net of costs, the "
                 f"best is {-excess:g} below; hold cash, or use MinimumCVaR"
             )

@@ -1,0 +1,1 @@
+"""One-period optimizers beside the multi-stage policy: stocks, digital and real assets."""
