@@ -41,7 +41,7 @@ from sddp.statistics import GaussianRegimes
 SDDP, MYOPIC, EQUAL, INVERSE = "SDDP", "myopic", "equal weights", "inverse volatility"
 ERC = "equal risk contributions"
 STOCKS, DIGITAL = "20 US stocks", "digital and real assets"
-BANDS = (0.0, 0.05, 0.1, 0.2)
+BANDS = (0.0, 0.05)
 
 
 @dataclass(frozen=True)

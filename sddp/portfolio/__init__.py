@@ -13,10 +13,12 @@ from sddp.portfolio.constraints.members import (
     Turnover,
 )
 from sddp.portfolio.moments import (
+    ConstantCorrelationMoments,
     ExponentialMoments,
     LedoitWolfMoments,
     MomentEstimator,
     Moments,
+    OasMoments,
     Outcomes,
     SampleMoments,
     outcome_moments,
@@ -35,6 +37,7 @@ from sddp.portfolio.optimizers.markowitz import (
     TargetVolatility,
 )
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
+from sddp.portfolio.optimizers.online import OnlineMeanVariance
 from sddp.portfolio.optimizers.resampled import ResampledFrontier, resampled_frontier
 from sddp.portfolio.optimizers.risk_budget import RiskBudget
 from sddp.portfolio.optimizers.scenario_cvar import CVaRLimited, MaximumReturnToCVaR, MinimumCVaR
@@ -49,6 +52,7 @@ from sddp.portfolio.risk_aversion import (
 )
 from sddp.portfolio.sensitivities.sensitivity import Sensitivity, sensitivity
 from sddp.portfolio.views.generators import MomentumViews, RegimeViews, ViewGenerator
+from sddp.portfolio.views.parameter_optimizer import ParameterOptimizer
 from sddp.portfolio.views.posterior import (
     BlackLittermanProcessor,
     MarketImplied,
@@ -64,6 +68,7 @@ __all__ = [
     "CVaRLimited",
     "CVaRMatched",
     "CashBounds",
+    "ConstantCorrelationMoments",
     "Constraint",
     "ConstraintSet",
     "Duals",
@@ -87,9 +92,12 @@ __all__ = [
     "MomentEstimator",
     "Moments",
     "MomentumViews",
+    "OasMoments",
+    "OnlineMeanVariance",
     "Optimizer",
     "OptimizerType",
     "Outcomes",
+    "ParameterOptimizer",
     "PortfolioOptimizer",
     "PortfolioResult",
     "PositionLimit",

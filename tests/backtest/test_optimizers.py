@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from sddp.backtest import DynamicRiskParity, OneStageStrategy, backtest
-from sddp.errors import ModelError
+from sddp.errors import ModelError, NothingBeatsCash
 from sddp.estimation.forecasts import WindowForecaster
+from sddp.market import Market
 from sddp.portfolio import (
     ConstraintSet,
     OptimizerType,
@@ -88,6 +89,24 @@ def test_no_optimizer_looks_ahead(kind, future, data, other_data):
     assert_no_look_ahead(lambda *_: strategy(kind), data, other_data, future, 1)
 
 
+@pytest.mark.parametrize("kind", sorted(NEED_A_RISE, key=lambda k: k.name), ids=lambda k: k.name)
+def test_where_nothing_beats_cash_a_ratio_sells_or_raises(kind, data):
+    """Every price falls by another 5 % a row."""
+    falling = Market(data.prices.mul(0.95 ** np.arange(len(data.prices)), axis=0))
+
+    def trade(**options):
+        chosen = optimizer(kind, **PARAMETERS[kind])
+        tested = OneStageStrategy(chosen, WindowForecaster(10), **options)
+        return backtest(falling, {"tested": tested}, start=DATE, transaction_cost=0.002)
+
+    sold = trade(if_infeasible="sell")
+    assert (sold.ledger("tested").decisions.dropna()["cash"] == 1.0).all()
+    log = sold.strategies["tested"].decision_log_table()
+    assert log["failure"].str.contains("no portfolio beats cash_return = 0").all()
+    with pytest.raises(NothingBeatsCash, match="hold cash"):
+        trade()
+
+
 def parity(**options) -> DynamicRiskParity:
     return DynamicRiskParity(RiskBudget(), WindowForecaster(10), **options)
 
@@ -116,6 +135,8 @@ def test_the_band_decides_whether_and_how_far_to_trade(back_to, market):
         assert shares == pytest.approx(np.ones(4), abs=1e-10)
     else:
         assert np.abs(shares - 1.0).max() <= 0.05 + 1e-9
+    # All cash is invested, whichever way; the edge is one of contributions.
+    assert float(weights.sum()) == pytest.approx(1.0, abs=1e-12)
     held = pd.Series({"cash": 0.0} | dict(weights * 100.0)) / float(weights.sum())
     assert tested.decide(view, held * 1.0) is None
     # Inside the band nothing is traded; a tenth more of one asset leaves it.

@@ -10,8 +10,10 @@ import pytest
 
 from sddp.errors import DataError, ModelError
 from sddp.portfolio import (
+    ConstantCorrelationMoments,
     ExponentialMoments,
     LedoitWolfMoments,
+    OasMoments,
     Outcomes,
     SampleMoments,
     outcome_moments,
@@ -21,7 +23,13 @@ from sddp.portfolio import (
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import FactorModel, Regimes, markov_scenarios
 
-ESTIMATORS = [SampleMoments(), ExponentialMoments(half_life=20.0), LedoitWolfMoments()]
+ESTIMATORS = [
+    SampleMoments(),
+    ExponentialMoments(half_life=20.0),
+    LedoitWolfMoments(),
+    OasMoments(),
+    ConstantCorrelationMoments(),
+]
 
 
 @pytest.fixture
@@ -191,3 +199,57 @@ def test_scenarios_of_the_regimes_have_their_moments(regimes):
 def test_a_belief_is_a_law_of_the_regimes(belief, regimes):
     with pytest.raises(ModelError, match="belief over regimes: probabilities"):
         regime_moments(regimes, belief)
+
+
+def test_constant_correlation_is_that_of_the_authors_steps(returns):
+    """Sums over rows and pairs, written out as in the appendix of Ledoit and Wolf (2004).
+
+    (PyPortfolioOpt 1.6.0, run apart, mixes sums over n and over n - 1: 0.0604 for 0.0625 here.)
+    """
+    returns = returns.assign(euro=0.3 * returns["stocks"] - 0.9 * returns["gold"])
+    x = (returns - returns.mean()).to_numpy()
+    n, p = x.shape
+    s = x.T @ x / n
+    sd = np.sqrt(np.diag(s))
+    pairs = [(i, j) for i in range(p) for j in range(p) if i != j]
+    common = np.mean([s[i, j] / (sd[i] * sd[j]) for i, j in pairs])
+    f = np.array(
+        [[s[i, i] if i == j else common * sd[i] * sd[j] for j in range(p)] for i in range(p)]
+    )
+
+    def error(i, j):
+        return x[:, i] * x[:, j] - s[i, j]
+
+    pi = sum(np.mean(error(i, j) ** 2) for i in range(p) for j in range(p))
+    rho = sum(np.mean(error(i, i) ** 2) for i in range(p))
+    rho += sum(
+        common
+        / 2.0
+        * (
+            sd[j] / sd[i] * np.mean(error(i, i) * error(i, j))
+            + sd[i] / sd[j] * np.mean(error(j, j) * error(i, j))
+        )
+        for i, j in pairs
+    )
+    share = (pi - rho) / ((f - s) ** 2).sum() / n
+    assert 0.0 < share < 0.9
+    found = ConstantCorrelationMoments().estimate(returns)
+    np.testing.assert_allclose(
+        found.covariance.to_numpy(), share * f + (1.0 - share) * s, rtol=1e-12
+    )
+    still = returns.assign(gold=0.01)
+    with pytest.raises(DataError, match="'gold' do not vary"):
+        ConstantCorrelationMoments().estimate(still)
+
+
+def test_oas_is_that_of_chen_and_others(returns):
+    """Their equation (23) with the correction of the published erratum, as scikit-learn has it."""
+    x = (returns - returns.mean()).to_numpy()
+    n, p = x.shape
+    s = x.T @ x / n
+    mu, alpha = np.trace(s) / p, np.mean(s**2)
+    share = min((alpha + mu**2) / ((n + 1.0) * (alpha - mu**2 / p)), 1.0)
+    expected = share * mu * np.eye(p) + (1.0 - share) * s
+    np.testing.assert_allclose(
+        OasMoments().estimate(returns).covariance.to_numpy(), expected, rtol=1e-12
+    )

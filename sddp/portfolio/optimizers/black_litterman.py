@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,16 @@ from sddp.portfolio.result import PortfolioResult, Solved
 from sddp.portfolio.views.generators import ViewGenerator
 from sddp.portfolio.views.posterior import BlackLittermanProcessor, Posterior
 from sddp.portfolio.views.view import InvestorView
+
+
+class ParameterChoice(Protocol):
+    """Chooses parameters of a model from a window of returns; see `ParameterOptimizer`."""
+
+    def choose(
+        self, model: BlackLitterman, returns: pd.DataFrame, *, cash_return: float = 0.0
+    ) -> BlackLitterman:
+        """The model with its parameters chosen."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,9 @@ class BlackLitterman:
     optimizer : Optimizer
         Of the portfolio, its costs, bounds and constraints; by default the mean-variance one at
         the prior's risk aversion.
+    parameters : ParameterOptimizer, optional
+        Chooses tau, risk aversion and blending at each call, from the outcomes of the period:
+        the window of a `WindowForecaster`.
 
     Raises
     ------
@@ -51,6 +64,7 @@ class BlackLitterman:
     generator: ViewGenerator | None = None
     processor: BlackLittermanProcessor = field(default_factory=BlackLittermanProcessor)
     optimizer: Optimizer | None = None
+    parameters: ParameterChoice | None = None
 
     def __post_init__(self) -> None:
         if not all(isinstance(view, InvestorView) for view in self.views):
@@ -107,6 +121,18 @@ class BlackLitterman:
         as_of : date, optional
             On which the views must be held.
         """
+        if self.parameters is not None:
+            if outcomes is None or not isinstance(outcomes.returns, pd.DataFrame):
+                raise ModelError("parameters: needs outcomes as a DataFrame, oldest first; give it")
+            chosen = self.parameters.choose(self, outcomes.returns, cash_return=cash_return)
+            return chosen.solve(
+                inputs,
+                current_weights=current_weights,
+                cash_return=cash_return,
+                volatility_index=volatility_index,
+                outcomes=outcomes,
+                as_of=as_of,
+            )
         found = self.posterior(inputs, cash_return=cash_return, outcomes=outcomes, as_of=as_of)
         return self.inner.solve(
             found.moments,

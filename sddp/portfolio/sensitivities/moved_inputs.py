@@ -139,6 +139,10 @@ class MovedViews:
         mean, covariance = posterior(
             prior, self.covariance, found.rows, stated, variances, processor.tau
         )
+        share = processor.blending
+        mean = prior + share * (mean - prior)
+        without = (1.0 + processor.tau) * self.covariance
+        covariance = share * covariance + (1.0 - share) * without
         if processor.covariance == "sample":
             covariance = problem.covariance
         return replace(problem, mean=mean + self.cash_return, covariance=covariance)

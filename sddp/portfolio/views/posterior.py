@@ -134,6 +134,9 @@ class BlackLittermanProcessor:
         `variance`, or the past errors of its source.
     covariance : {"predictive", "sample"}
         ``S + M`` or ``S``, see the top of this module.
+    blending : float
+        Share of the way from the prior to the posterior, of mean and covariance: 1 is the
+        posterior, 0 the prior.
 
     Raises
     ------
@@ -145,10 +148,13 @@ class BlackLittermanProcessor:
     prior: MarketImplied = MarketImplied()
     uncertainty: Uncertainty | TrackRecord = "proportional"
     covariance: Literal["predictive", "sample"] = "predictive"
+    blending: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.tau < np.inf:
             raise ModelError(f"tau={self.tau}: must be positive, such as 0.05")
+        if not 0.0 <= self.blending <= 1.0:
+            raise ModelError(f"blending={self.blending}: must be from 0 (prior) to 1 (posterior)")
         known = get_args(Uncertainty)
         if not isinstance(self.uncertainty, TrackRecord) and self.uncertainty not in known:
             raise ModelError(f"uncertainty={self.uncertainty!r}: must be one of {known}")
@@ -200,6 +206,9 @@ class BlackLittermanProcessor:
         stated = np.array([_excess(view, row, cash_return) for view, row in pairs])
         variances = self.variances(views, rows, sigma)
         mean, cov = posterior(excess, sigma, rows, stated, variances, self.tau)
+        if self.blending < 1.0:
+            mean = excess + self.blending * (mean - excess)
+            cov = self.blending * cov + (1.0 - self.blending) * (1.0 + self.tau) * sigma
         if self.covariance == "sample":
             cov = sigma
         return Posterior(
