@@ -250,6 +250,22 @@ class LinearProgram:
         with self._options({"primal_feasibility_tolerance": tolerance}):
             return self._attempt("loosely", tolerance) or Status.FAILED
 
+    def solve_finely(self) -> Status:
+        """Solve on from a solution with costs counted in a much smaller unit.
+
+        Reduced costs within the solver's tolerance then show. Where that fails the last solution
+        stays. Returns `OPTIMAL`.
+        """
+        point, basis, costs = self._solution, self.basis(), self.model.cost
+        columns = np.arange(self.n_columns, dtype=np.int32)
+        accept(self._highs.changeColsCost(len(columns), columns, costs * FINER))
+        status = self._attempt("finer costs", finer=FINER)
+        accept(self._highs.changeColsCost(len(columns), columns, costs))
+        if status is not Status.OPTIMAL:
+            self._point = point
+            self.start_from(basis)
+        return Status.OPTIMAL
+
     def _other_means(self) -> Iterator[tuple[str, Callable[[], Status | None]]]:
         """Ways to solve where the usual one failed; each starts from what the one before left."""
         yield "refactorized", self._refactorized
@@ -259,8 +275,10 @@ class LinearProgram:
         yield "presolve", lambda: self._cold("presolve", {"presolve": "on"})
         yield "interior point", lambda: self._cold("interior point", INTERIOR_POINT)
 
-    def _attempt(self, means: str, tolerance: float = CHECK_TOLERANCE) -> Status | None:
-        """Run the solver; None where what it says cannot be confirmed."""
+    def _attempt(
+        self, means: str, tolerance: float = CHECK_TOLERANCE, finer: float = 1.0
+    ) -> Status | None:
+        """Run the solver, with costs `finer` times as large; None where that is not confirmed."""
         start = time.perf_counter()
         run(self._highs)
         self.effort.seconds += time.perf_counter() - start
@@ -269,7 +287,8 @@ class LinearProgram:
         status = claim_of(self._highs)
         if status is Status.OPTIMAL:
             solution = self._highs.getSolution()
-            return self._checked(means, solution.col_value, solution.row_dual, tolerance)
+            duals = solution.row_dual if finer == 1.0 else np.array(solution.row_dual) / finer
+            return self._checked(means, solution.col_value, duals, tolerance)
         self._claims.append((means, status, words_of(self._highs)))
         return status if self._is_proven(status) else None
 
@@ -459,6 +478,9 @@ Values = Sequence[float] | Floats
 
 # Claims of all means together that are believed without a ray.
 _WITHOUT_SOLUTION = ({Status.INFEASIBLE}, {Status.UNBOUNDED})
+
+# Costs are multiplied by it where reduced costs within the tolerance of 1e-9 may matter.
+FINER = 2.0**20
 
 INTERIOR_POINT = {"solver": "ipm", "run_crossover": "on", "presolve": "off"}
 

@@ -52,7 +52,7 @@ def portfolio(
     def build(node: sddp.Node) -> sddp.Stage:
         return portfolio_stage(node, wealth, cap=cap, declared=declared, risk_limit=risk_limit)
 
-    return sddp.Problem(sddp.linear_graph(3), build, cost_to_go_bound=100.0 * max(wealth, 1.0))
+    return sddp.Problem(sddp.linear_graph(3), build, cost_to_go_bound=100.0 * wealth)
 
 
 @pytest.mark.parametrize("cuts", CUT_FORMS, **BY_NAME)
@@ -62,6 +62,42 @@ def test_declared_or_not_the_value_is_the_same(wealth, cuts):
     for declared in (True, False):
         result = train(portfolio(wealth, declared=declared), 40, cuts=cuts)
         assert result.bound == pytest.approx(exact, rel=SOLVER)
+
+
+@pytest.mark.parametrize("share", [1.0001, 1.5, 100.0])
+@pytest.mark.parametrize("wealth", [0.01, 1.0, 1e6])
+def test_a_bound_on_the_cost_to_go_scales_with_the_initial_state(wealth, share):
+    """Valid bounds, close to the optimum 1.096356875 of wealth 1, or far from it."""
+    given = portfolio(wealth)
+    problem = sddp.Problem(
+        given.graph,
+        lambda node: portfolio_stage(node, wealth, declared=True, risk_limit=True),
+        cost_to_go_bound=1.096356875 * wealth * share,
+    )
+    assert train(problem, 15).bound == pytest.approx(1.096356875 * wealth, rel=SOLVER)
+
+
+def shrinks_then_grows(wealth: float, bound: float) -> sddp.Problem:
+    """One asset: a tenth of it is left at stage 1, twenty times that at stage 2."""
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.a_in, m.a = pyo.Var(), pyo.Var(domain=pyo.NonNegativeReals)
+        m.keep = pyo.Constraint(expr=m.a <= m.a_in)
+        m.gain = pyo.Objective(expr=m.a if node.stage == 2 else 0.0 * m.a, sense=pyo.maximize)
+        scale = [[1.0], [0.1], [20.0]][node.stage]
+        states = {"a": sddp.State(m.a_in, m.a, initial=wealth)}
+        transition = sddp.LinearTransition(scale=[scale])
+        return sddp.Stage(m, states, transition=transition, homogeneous=True)
+
+    return sddp.Problem(sddp.linear_graph(3), build, cost_to_go_bound=bound)
+
+
+@pytest.mark.parametrize("wealth", [1e-3, 1.0, 1e5])
+def test_a_bound_that_holds_where_states_have_shrunk(wealth):
+    """The bound 2.5 of wealth holds after every decision; of a state of size 1 at node 1 it is 25."""
+    problem = shrinks_then_grows(wealth, 2.5 * wealth)
+    assert train(problem, 5).bound == pytest.approx(2.0 * wealth, rel=SOLVER)
 
 
 @pytest.mark.parametrize("risk", [None, 0.5 * sddp.Expectation() + 0.5 * sddp.AVaR(0.3)])

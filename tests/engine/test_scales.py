@@ -113,12 +113,33 @@ def test_a_limit_at_the_cost_of_selling_out_is_feasible_or_not_but_no_riddle(sho
     try:
         bound = allocate(0.005 - short, {"stocks": 1.0}, cvar).bound
     except InfeasibleProblem:
-        # The solver's feasibility tolerance in units of wealth; the rows of the explicit form are
-        # solved in units of a hundredth to a five-hundredth of it.
-        assert short > (1e-13 if cvar == "lazy" else 1e-15)
+        # The solver's feasibility tolerance in units of wealth.
+        assert short > 1e-13
         return
     assert short < 1e-8
     assert bound == pytest.approx(0.99586526, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sddp.errors.RecourseWarning")
+@pytest.mark.parametrize("penalty", [1e-7, 1e-9])
+def test_a_small_penalty_costs_what_it_is_and_no_tolerance_hides_it(penalty):
+    """Prices below the solver's tolerance in the units of the rows of the explicit form.
+
+    The form lost 2.4e-9 of wealth at a penalty of 1e-7, a hundredth of which is the penalty.
+    """
+    bounds = {}
+    for cvar in ("lazy", "explicit"):
+        model = sddp.AllocationModel(transaction_cost=0.005, cvar_limit=0.0, cvar_penalty=penalty)
+        bounds[cvar] = sddp.train_allocation(
+            model,
+            scenarios(),
+            initial_holdings={"stocks": 1.0},
+            rng=np.random.default_rng(0),
+            cvar=cvar,
+            stopping=sddp.Iterations(20),
+            progress=False,
+        ).bound
+    assert bounds["explicit"] == pytest.approx(bounds["lazy"], abs=2e-10)
 
 
 def test_a_state_just_past_the_edge_is_infeasible_by_name():

@@ -29,6 +29,10 @@ from sddp.lp import Scaling
 # that HiGHS's absolute tolerances are 1e-12 of the state: daily returns need it.
 HOMOGENEOUS_ACCURACY = 2.0**-10
 
+# A given bound on the cost-to-go of a homogeneous stage is a number, which no cone holds: where it is
+# active a cut misses the origin. It only keeps the first pass bounded, so it is taken this much looser.
+LOOSENED = 1e3
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Problem(Shown):
@@ -46,7 +50,9 @@ class Problem(Shown):
         cuts aside) share their data. It may return a `ReadStage` in the place of a `Stage`.
     cost_to_go_bound : float, or mapping from node name to float, optional
         A valid bound on the cost-to-go after a node's decision: lower where the problem
-        minimises, upper where it maximises. Computed where that is possible when left out.
+        minimises, upper where it maximises. Computed where that is possible when left out. In a
+        homogeneous problem it bounds the cost-to-go from the initial state and scales with it: a
+        thousand times the bound is used, until cuts bound the cost-to-go.
 
     Raises
     ------
@@ -225,11 +231,22 @@ class Problem(Shown):
         ]
 
     def given_bound(self, name: NodeName) -> float | None:
-        """The user's bound on the cost-to-go of a node, in engine units."""
+        """The user's bound on the cost-to-go of a node, in engine units.
+
+        Where the problem is homogeneous, for states of size 1. A value that is never negative is
+        then 0 at the least; another one is loosened, see `LOOSENED`.
+        """
         bound = self.cost_to_go_bound
         if isinstance(bound, Mapping):
             bound = bound.get(name)
-        return None if bound is None else self.sign * float(bound)
+        if bound is None:
+            return None
+        given = self.sign * float(bound)
+        if not self.homogeneous:
+            return given
+        first = [self.initial_state(child) for child, _ in self.graph.children(self.graph.root)]
+        size = min(self.normalized(state)[1] for state in first)
+        return 0.0 if given >= 0.0 else LOOSENED * given / size
 
     @property
     def _first(self) -> StageData:

@@ -24,6 +24,10 @@ from sddp.lp_scaling import row_units
 # A slope below this, in units of the state, is the LP's rounding of 0.
 SLOPE_TOLERANCE = 1e-11
 
+# A state that is nearer to a feasible one than this, in units of the state, may be off by rounding:
+# rows in small units (those of a limit on losses) show a miss of 1e-14 of the state.
+NEAREST = 1e-10
+
 
 @dataclass(frozen=True, eq=False)
 class Infeasibility:
@@ -40,12 +44,15 @@ class Infeasibility:
         The state asked for.
     noise : int or None
         Realization of the noise; None: values outside the support.
+    near : bool
+        Whether a feasible state is so near that the LP may be solved with a wider tolerance.
     """
 
     cut: Cut
     shortfall: float
     incoming: Floats
     noise: int | None
+    near: bool = False
 
     @property
     def everywhere(self) -> bool:
@@ -105,7 +112,8 @@ def feasibility_cut(
         intercept = 0.0  # the shortfall of a cone is homogeneous: what is left is rounding
     shortfall = program.objective()
     cut = Cut(slope / size, intercept / size)
-    return Infeasibility(cut, shortfall, incoming, realisation)
+    near = bool(slope.any()) and cut.intercept + float(cut.slope @ incoming) <= NEAREST
+    return Infeasibility(cut, shortfall, incoming, realisation, near)
 
 
 def constraints(

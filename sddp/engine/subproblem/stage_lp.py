@@ -116,6 +116,7 @@ class StageLP:
         self._place(self._kept)
         self.offset = arrays.offset
         self._cut: Cut | None = None  # of the last solution, once it was asked for
+        self._unbounded: Ints = removable[:0]  # columns whose reduced cost no bound takes up
         self._inactive_costs = np.zeros(0)  # reduced costs of the inactive columns
         self.rows = LinearConstraints.none(len(arrays.cost))  # added, in their order there
         self._row_ages = np.zeros(0, dtype=np.int64)
@@ -220,6 +221,7 @@ class StageLP:
         `loosely`: see `LinearProgram.solve_loosely`; the rows may be missed by its tolerance.
         """
         solve = self.lp.solve_loosely if loosely else self.lp.solve
+        finely = not loosely
         while True:
             status = solve()
             if status is not Status.OPTIMAL:
@@ -233,7 +235,12 @@ class StageLP:
             self._inactive_costs = self.reduced_costs()[self._inactive]
             wanted = self._wanted(FEASIBILITY_TOLERANCE, ADDED_AT_ONCE)
             if len(wanted) == 0:
-                if self._is_tight() or loosely:
+                tight = self._is_tight()
+                if finely and len(self._unbounded) > 0:
+                    solve, finely = self.lp.solve_finely, False
+                    continue
+                self._record_free_costs()
+                if tight or loosely:
                     return status
                 # What single inactive columns offer within the tolerance adds up.
                 wanted = self._wanted(0.0, len(self._inactive))
@@ -338,6 +345,7 @@ class StageLP:
         """The dual objective at the present multipliers, as a function of the state."""
         if self._cut is None:
             self._correction, slope = 0.0, self._state_slope()
+            self._unbounded = self._inactive[:0]
             if len(self.lp.point().free):
                 self._correction, added = self._weighed_free_costs()
                 slope += added
@@ -385,20 +393,28 @@ class StageLP:
         """What reduced costs that ask for a bound far away, or for none, take from the value.
 
         The basis is solved for again; what is left is weighed with a bound that a row implies, or
-        recorded where there is none. Returns the change of the value now, and by the state.
+        noted in `_unbounded` where there is none. Returns the change of the value now, and by the state.
         """
         self.lp.refine_duals()
-        value, slope = 0.0, np.zeros(self._n_state)
+        value, slope, unbounded = 0.0, np.zeros(self._n_state), []
         free = self._active[self.lp.point().free]
         costs, primal = self.lp.reduced_costs()[self._position[free]], self.primal()[free]
-        for column, cost, at, term in zip(free, costs, primal, self._cost_terms(free), strict=True):
+        for column, cost, at in zip(free, costs, primal, strict=True):
             implied = self._implied_bound(int(column), cost)
             if implied is None:
-                self.lp.effort.free_cost = max(self.lp.effort.free_cost, abs(cost) / term)
+                unbounded.append(column)
                 continue
             value += cost * (implied.intercept + float(implied.slope @ self._state) - at)
             slope += cost * implied.slope
+        self._unbounded = np.array(unbounded, dtype=np.int64)
         return value, slope
+
+    def _record_free_costs(self) -> None:
+        """Note the reduced costs that are left on columns without a bound."""
+        if len(self._unbounded):
+            costs = np.abs(self.lp.reduced_costs()[self._position[self._unbounded]])
+            largest = float((costs / self._cost_terms(self._unbounded)).max())
+            self.lp.effort.free_cost = max(self.lp.effort.free_cost, largest)
 
     def _cost_terms(self, columns: Ints) -> Floats:
         """What the reduced costs of some columns are the sum of, in absolute values."""

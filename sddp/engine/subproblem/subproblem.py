@@ -373,7 +373,11 @@ class Subproblem:
             self._declared_scaling.finer(self._scaling.accuracy),
             where,
         )
-        if cut is None and self.stage_lp.solve(loosely=True) is not Status.OPTIMAL:
+        if cut is not None and not cut.near:
+            return cut
+        if self.stage_lp.solve(loosely=True) is Status.OPTIMAL:
+            return None
+        if cut is None:
             raise SolverError(
                 f"{where}: infeasible by the stage LP, though no row need be broken by more than "
                 f"rounding; written to {self._written(incoming)}"

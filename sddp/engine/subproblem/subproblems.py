@@ -197,7 +197,8 @@ class Subproblems:
             self.work.warnings += 1
             warnings.warn(
                 f"node {name!r}: a cut misses the origin by {miss:g} though the stage is declared "
-                "homogeneous; check that all constraints are cones",
+                "homogeneous; check that all constraints are cones, and that a cost_to_go_bound that "
+                "was given holds",
                 NumericalWarning,
                 stacklevel=2,
             )
