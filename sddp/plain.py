@@ -44,6 +44,16 @@ def _timestamp(parts: Sequence[Any]) -> pd.Timestamp:
     return stamp if zone is None else stamp.tz_convert(zone)
 
 
+def _numpy_time(parts: Sequence[Any]) -> np.datetime64:
+    count, unit, step = parts
+    return np.datetime64(count, (unit, step))
+
+
+def _numpy_timedelta(parts: Sequence[Any]) -> np.timedelta64:
+    count, unit, step = parts
+    return np.timedelta64(count, (unit, step))
+
+
 # Subclasses stand before their bases.
 LABELS: Mapping[str, Label] = {
     "timestamp": Label(
@@ -53,6 +63,12 @@ LABELS: Mapping[str, Label] = {
         datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat
     ),
     "date": Label(datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "numpy time": Label(
+        np.datetime64, lambda t: [int(t.astype(np.int64)), *np.datetime_data(t)], _numpy_time
+    ),
+    "numpy timedelta": Label(
+        np.timedelta64, lambda d: [int(d.astype(np.int64)), *np.datetime_data(d)], _numpy_timedelta
+    ),
     "pandas timedelta": Label(pd.Timedelta, lambda d: d.isoformat(), pd.Timedelta),
     "timedelta": Label(
         datetime.timedelta,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import sddp
@@ -101,6 +103,34 @@ ROOT = {("root", "a"): 1.0}
 def test_bad_graphs_are_rejected_with_node_and_number(nodes, arcs, words):
     with pytest.raises(ModelError, match=re.escape(words)):
         sddp.Graph(nodes, arcs)
+
+
+NAN, NOT_A_TIME = float("nan"), np.datetime64("NaT")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (None, "node name None: stands for no node"),
+        (NAN, "node name nan: is not equal to itself, as NaN and NaT"),
+        ((0, NAN), "node name (0, nan): is not equal to itself"),
+        (NOT_A_TIME, "is not equal to itself"),
+        (pd.NaT, "node name NaT: is not equal to itself"),
+        (Decimal("NaN"), "is not equal to itself"),
+    ],
+)
+def test_names_by_which_nothing_is_found_are_rejected(name, words):
+    words = re.escape(words) + ".*give each node a number, a text, a date or a tuple"
+    with pytest.raises(ModelError, match=words):
+        sddp.Graph(["a", name], ROOT | {("a", name): 1.0})
+    with pytest.raises(ModelError, match=words):
+        sddp.Graph(["a"], {(name, "a"): 1.0}, root=name)
+
+
+@pytest.mark.parametrize("name", [[1], ("a", {}), np.timedelta64(3)])
+def test_names_without_a_hash_are_rejected(name):
+    with pytest.raises(ModelError, match=r"node name .*: must be hashable"):
+        sddp.Graph([name], {("root", "a"): 1.0})
 
 
 @pytest.mark.parametrize(

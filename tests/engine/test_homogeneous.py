@@ -95,7 +95,7 @@ def shrinks_then_grows(wealth: float, bound: float) -> sddp.Problem:
 
 @pytest.mark.parametrize("wealth", [1e-3, 1.0, 1e5])
 def test_a_bound_that_holds_where_states_have_shrunk(wealth):
-    """The bound 2.5 of wealth holds after every decision; of a state of size 1 at node 1 it is 25."""
+    """The bound, 2.5 times wealth, holds after every decision; at size 1 it is 25 at node 1."""
     problem = shrinks_then_grows(wealth, 2.5 * wealth)
     assert train(problem, 5).bound == pytest.approx(2.0 * wealth, rel=SOLVER)
 

@@ -448,6 +448,24 @@ def test_what_a_file_cannot_hold_is_rejected_with_the_remedy(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+NUMPY_NAMES = [np.datetime64("2020-01-03"), np.timedelta64(3, "D"), np.timedelta64(2, ("m", 15))]
+
+
+@pytest.mark.parametrize("name", NUMPY_NAMES)
+def test_nodes_named_by_times_of_numpy_are_found_in_a_file(name, tmp_path):
+    """A span of days was read back as a number, by which no node was found."""
+    graph = sddp.Graph([name, "next"], {("root", name): 1.0, (name, "next"): 1.0})
+    stage = reservoir.reservoir_stage()
+    problem = sddp.Problem(graph, lambda node: stage, cost_to_go_bound=0.0)
+    policy = train(problem, 3).policy
+    policy.save(tmp_path / "policy.json")
+    loaded = sddp.load_policy(tmp_path / "policy.json")
+    assert loaded.nodes == (name, "next")
+    assert type(loaded.nodes[0]) is type(name)
+    state = dict.fromkeys(problem.labels, 10.0)
+    assert loaded.value(name, state) == policy.value(name, state)
+
+
 @pytest.mark.parametrize("label", ["x y", "L'Oreal", 3, 2.5, ("a", 1), datetime.date(2020, 1, 2)])
 def test_labels_of_nodes_and_states_are_kept(label, tmp_path):
     other = ("z", 2) if isinstance(label, tuple) else "z"

@@ -76,24 +76,24 @@ class Graph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))
-        object.__setattr__(self, "arcs", {key: _number(key, p) for key, p in self.arcs.items()})
+        object.__setattr__(self, "arcs", _numbers(self.arcs))
         self._check_names()
+        self._check_probabilities()
         children: dict[NodeName, list[tuple[NodeName, float]]] = {
             name: [] for name in (self.root, *self.nodes)
         }
         for (source, target), probability in self.arcs.items():
-            self._check_probability(source, target, probability)
             if probability > 0.0:
                 children[source].append((target, probability))
         parents: dict[NodeName, list[NodeName]] = {name: [] for name in children}
         for source, kids in children.items():
             for target, _ in kids:
                 parents[target].append(source)
-        stop = {name: _rest(kids) for name, kids in children.items()}
+        totals = {name: sum([p for _, p in kids]) for name, kids in children.items()}
         object.__setattr__(self, "_children", {n: tuple(c) for n, c in children.items()})
         object.__setattr__(self, "_parents", {n: tuple(p) for n, p in parents.items()})
-        object.__setattr__(self, "_stop", stop)
-        self._check_sums()
+        object.__setattr__(self, "_stop", {name: _rest(total) for name, total in totals.items()})
+        self._check_sums(totals)
         object.__setattr__(self, "_stages", self._distances())
         object.__setattr__(self, "_reached", self._reachable())
         self._check_stops()
@@ -147,6 +147,8 @@ class Graph:
     def _check_names(self) -> None:
         if not self.nodes:
             raise ModelError("nodes is empty; a graph needs at least one decision")
+        for name in (self.root, *self.nodes):
+            _check_name(name)
         names = list(self.nodes)
         if len(set(names)) < len(names):
             doubled = next(name for name in names if names.count(name) > 1)
@@ -154,26 +156,31 @@ class Graph:
         if self.root in names:
             raise ModelError(f"{self.root!r} is the root and cannot be a decision; rename one")
         known, targets = {self.root, *names}, {target for _, target in self.arcs}
-        for source, target in self.arcs:
-            for name in (source, target):
-                if name not in known:
-                    raise ModelError(f"arc ({source!r}, {target!r}): node {name!r} is unknown")
+        if not known.issuperset(targets) or not known.issuperset([s for s, _ in self.arcs]):
+            for source, target in self.arcs:
+                for name in (source, target):
+                    if name not in known:
+                        raise ModelError(f"arc ({source!r}, {target!r}): node {name!r} is unknown")
         for name in names:
             if name not in targets:
                 raise ModelError(f"node {name!r} has no arc leading to it; add one or remove it")
 
-    def _check_probability(self, source: NodeName, target: NodeName, value: float) -> None:
-        if not 0.0 <= value <= 1.0 + PROBABILITY_TOLERANCE:
+    def _check_probabilities(self) -> None:
+        values = np.fromiter(self.arcs.values(), dtype=float, count=len(self.arcs))
+        valid = (values >= 0.0) & (values <= 1.0 + PROBABILITY_TOLERANCE)  # NaN is not
+        if not valid.all():
+            source, target = list(self.arcs)[int(np.argmin(valid))]
+            value = self.arcs[source, target]
             raise ModelError(f"arc ({source!r}, {target!r}) has probability {value}; give 0 to 1")
-        if target == self.root:
-            raise ModelError(f"arc ({source!r}, {target!r}) leads back to the root")
+        back = [source for source, target in self.arcs if target == self.root]
+        if back:
+            raise ModelError(f"arc ({back[0]!r}, {self.root!r}) leads back to the root")
 
-    def _check_sums(self) -> None:
-        for name, kids in self._children.items():
-            total = sum(p for _, p in kids)
+    def _check_sums(self, totals: Mapping[NodeName, float]) -> None:
+        for name, total in totals.items():
             if total > 1.0 + PROBABILITY_TOLERANCE:
                 raise ModelError(f"the arcs out of node {name!r} sum to {total}, more than 1")
-        total = sum(p for _, p in self._children[self.root])
+        total = totals[self.root]
         if abs(total - 1.0) > PROBABILITY_TOLERANCE:
             raise ModelError(f"the arcs out of the root sum to {total}; they must sum to 1")
 
@@ -217,18 +224,44 @@ class Graph:
                 )
 
 
-def _number(arc: tuple[NodeName, NodeName], probability: Any) -> float:
+def _numbers(arcs: Mapping[tuple[NodeName, NodeName], Any]) -> dict[Any, float]:
+    """The arcs with their probabilities as floats."""
+    found = {}
+    arc: Any = None
     try:
-        return float(probability)
+        for arc, probability in arcs.items():
+            found[arc] = float(probability)
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"arc {arc!r} has probability {probability!r}; give a number from 0 to 1"
+            f"arc {arc!r} has probability {arcs[arc]!r}; give a number from 0 to 1"
         ) from error
+    return found
 
 
-def _rest(arcs: Sequence[tuple[NodeName, float]]) -> float:
+def _check_name(name: NodeName) -> None:
+    """Reject names by which a node is not found again, in this process or from a file."""
+    remedy = "give each node a number, a text, a date or a tuple of them"
+    if name is None:
+        raise ModelError(f"node name None: stands for no node; {remedy}")
+    try:
+        hash(name)
+        same = _equals_itself(name)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"node name {name!r}: must be hashable ({error}); {remedy}") from error
+    if not same:
+        raise ModelError(f"node name {name!r}: is not equal to itself, as NaN and NaT; {remedy}")
+
+
+def _equals_itself(name: Any) -> bool:
+    """Whether a name, and each part of a tuple, equals itself; tuples look at identity first."""
+    if isinstance(name, tuple | frozenset):
+        return all(_equals_itself(part) for part in name)
+    return bool(name == name)
+
+
+def _rest(total: float) -> float:
     """What the probabilities leave of 1; a rest that is rounding is none."""
-    rest = 1.0 - sum(p for _, p in arcs)
+    rest = 1.0 - total
     return rest if rest > PROBABILITY_TOLERANCE else 0.0
 
 
@@ -291,8 +324,8 @@ def markov_graph(
                 f"{len(sources)} rows, one for each state before it"
             )
         targets = [(stage, k) for k in range(matrix.shape[1])]
-        for i, source in enumerate(sources):
-            arcs.update({(source, target): matrix[i, k] for k, target in enumerate(targets)})
+        for source, row in zip(sources, matrix.tolist(), strict=True):
+            arcs.update({(source, target): p for target, p in zip(targets, row, strict=True)})
         nodes.extend(targets)
         sources = list(targets)
     return MarkovGraph(nodes, arcs)

@@ -29,8 +29,9 @@ from sddp.lp import Scaling
 # that HiGHS's absolute tolerances are 1e-12 of the state: daily returns need it.
 HOMOGENEOUS_ACCURACY = 2.0**-10
 
-# A given bound on the cost-to-go of a homogeneous stage is a number, which no cone holds: where it is
-# active a cut misses the origin. It only keeps the first pass bounded, so it is taken this much looser.
+# A given bound on the cost-to-go of a homogeneous stage is a number, which no cone holds: where it
+# is active a cut misses the origin. It only keeps the first pass bounded, so it is taken this much
+# looser.
 LOOSENED = 1e3
 
 

@@ -188,8 +188,9 @@ class InnerBound:
         graph = self.problem.graph
         askers: dict[NodeName, set[int]] = {name: set() for name in graph.nodes}
         for name in self._order:
+            stage = graph.node(name).stage
             for child, _ in graph.children(name):
-                askers[child].add(graph.node(name).stage)
+                askers[child].add(stage)
         return askers
 
     def _asked(self, stage: int, given: Floats | None) -> Floats:

@@ -393,7 +393,8 @@ class StageLP:
         """What reduced costs that ask for a bound far away, or for none, take from the value.
 
         The basis is solved for again; what is left is weighed with a bound that a row implies, or
-        noted in `_unbounded` where there is none. Returns the change of the value now, and by the state.
+        noted in `_unbounded` where there is none. Returns the change of the value now, and by the
+        state.
         """
         self.lp.refine_duals()
         value, slope, unbounded = 0.0, np.zeros(self._n_state), []

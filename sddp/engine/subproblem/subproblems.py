@@ -197,8 +197,8 @@ class Subproblems:
             self.work.warnings += 1
             warnings.warn(
                 f"node {name!r}: a cut misses the origin by {miss:g} though the stage is declared "
-                "homogeneous; check that all constraints are cones, and that a cost_to_go_bound that "
-                "was given holds",
+                "homogeneous; check that all constraints are cones, and that a given "
+                "cost_to_go_bound holds",
                 NumericalWarning,
                 stacklevel=2,
             )

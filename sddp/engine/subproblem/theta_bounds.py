@@ -75,18 +75,21 @@ def _acyclic(
     """From the last nodes back: the least cost of each child and of what may follow it."""
     bounds = dict(known)
     open_nodes = [n for n in problem.graph.nodes if n not in known and problem.graph.children(n)]
-    needed = dict.fromkeys(child for n in open_nodes for child, _ in problem.graph.children(n))
+    followed = {child for n in open_nodes for child, _ in problem.graph.children(n)}
+    needed = [name for name in problem.graph.nodes if name in followed]
     least = _least_costs(problem, needed)
+    money = problem.money
+    after: dict[NodeName, float] = {}  # least cost of a child and of what follows it
     for name in order:
         children = problem.graph.children(name)
-        if name in bounds or not children:
-            continue
-        for child, _ in children:
-            if bounds.get(child) == -np.inf:
-                raise _unbounded(child)
-        values = [least[c] + bounds.get(c, 0.0) for c, _ in children] + [0.0]
-        weights = [p for _, p in children] + [problem.graph.stop_probability(name)]
-        bounds[name] = _safe(risk(name).evaluate(weights, values), problem.money)
+        if name not in bounds and children:
+            values = [after[child] for child, _ in children] + [0.0]
+            if min(values) == -np.inf:
+                raise _unbounded(next(c for c, _ in children if after[c] == -np.inf))
+            weights = [p for _, p in children] + [problem.graph.stop_probability(name)]
+            bounds[name] = _safe(risk(name).evaluate(weights, values), money)
+        if name in least:
+            after[name] = least[name] + bounds.get(name, 0.0)
     return bounds
 
 

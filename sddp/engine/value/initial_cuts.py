@@ -7,7 +7,7 @@ pool of its own, and a bound on the mean says nothing about any of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Integral
 
 import numpy as np
@@ -21,10 +21,13 @@ from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure
 
 
-def value_function(
-    problem: Problem, name: NodeName, risk: Mapping[NodeName, RiskMeasure]
-) -> ValueFunction:
-    """What is known of a node before training.
+def averse_nodes(risk: Mapping[NodeName, RiskMeasure]) -> frozenset[NodeName]:
+    """Nodes whose measure is not the expectation."""
+    return frozenset(name for name, m in risk.items() if not isinstance(m, Expectation))
+
+
+def value_function(problem: Problem, name: NodeName, averse: Collection[NodeName]) -> ValueFunction:
+    """What is known of a node before training; for `averse` see `averse_nodes`.
 
     Raises
     ------
@@ -32,8 +35,7 @@ def value_function(
         An initial cut is about the mean over the noise, but each realization has cuts of its own.
     """
     noise = problem.stages[name].noise
-    parents = [parent for parent in problem.graph.parents(name) if parent != problem.graph.root]
-    neutral = all(isinstance(risk[parent], Expectation) for parent in parents)
+    neutral = not averse or not any(parent in averse for parent in problem.graph.parents(name))
     apart = any(_is_position(cut.noise) for cut in problem.initial_cuts[name])
     averaged = neutral and not apart and noise.n_realisations > 1
     weights = read_only([1.0]) if averaged else noise.probabilities

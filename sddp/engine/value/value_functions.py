@@ -19,7 +19,7 @@ from sddp.engine.value.cost_to_go import Child, Outcomes
 from sddp.engine.value.coverage import Coverage
 from sddp.engine.value.cut_updates import CutUpdates
 from sddp.engine.value.cuts import Cut, Cuts, ValueFunction
-from sddp.engine.value.initial_cuts import value_function
+from sddp.engine.value.initial_cuts import averse_nodes, value_function
 from sddp.engine.value.outcomes import first_outcomes, outcomes_after
 from sddp.errors import ModelError
 from sddp.risk import RiskMeasure, as_risk_measure
@@ -60,7 +60,8 @@ class ValueFunctions(Mapping[NodeName, ValueFunction]):
                 "homogeneous, so cuts could not be shared between states of different size; use "
                 "CVaR, or drop the declaration"
             )
-        self._functions = {name: value_function(problem, name, self.risk) for name in self.risk}
+        averse = averse_nodes(self.risk)
+        self._functions = {name: value_function(problem, name, averse) for name in self.risk}
         self.cost_to_go = {name: Cuts.none(problem.n_components) for name in self.risk}
         self.coverage = Coverage(problem)
         self._updates = CutUpdates()
