@@ -67,6 +67,56 @@ def circle(*, lazily: bool) -> sddp.Problem:
 
 
 @dataclass(frozen=True, eq=False)
+class Scaled(Circle):
+    """The tangents in other units of lengths and of rows."""
+
+    row: float = 1.0
+
+    def violated(self, values: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """See `RowGenerator`."""
+        rows, upper = super().violated(self.row * values, tolerance)
+        return self.row * rows, upper
+
+
+def scaled_circle(length: float, money: float, row: float) -> sddp.Problem:
+    """Three stages of `circle_stage` with lengths counted in `1/length`, costs in `1/money`."""
+
+    def build(node: sddp.Node) -> sddp.Stage:
+        m = pyo.ConcreteModel()
+        m.r_in, m.r = pyo.Var(), pyo.Var(bounds=(0, 3 * length))
+        m.x, m.y = (pyo.Var(bounds=(-5 * length, 5 * length)) for _ in range(2))
+        m.a, m.b = (pyo.Param(mutable=True, initialize=0.0) for _ in range(2))
+        price = money / length
+        m.cost = pyo.Objective(expr=0.8 * price * m.r - price * (m.a * m.x + m.b * m.y))
+        directions = [(1.0, 0.3), (-0.5, 0.9), (0.2, -0.4)]
+        return sddp.Stage(
+            m,
+            {"r": sddp.State(m.r_in, m.r, initial=length)},
+            noise=sddp.Noise([{"a": a, "b": b} for a, b in directions], [0.5, 0.3, 0.2]),
+            rows=Scaled(row=row),
+            row_variables=[m.x, m.y, m.r_in],
+        )
+
+    return sddp.Problem(sddp.linear_graph(3), build)
+
+
+@pytest.mark.parametrize(
+    ("length", "money", "row"),
+    [(1e-6, 1.0, 1.0), (1e9, 1e-3, 1.0), (1.0, 1e6, 1e-7), (1e-8, 1e9, 1e6), (1e6, 1.0, 1e6)],
+)
+def test_answers_do_not_depend_on_the_units_of_generated_rows(length, money, row):
+    """Tolerances in the unit of the rows let rows of a millionth be broken by a thousandth."""
+    problem = scaled_circle(length, money, row)
+    result = train(problem, 30)
+    assert result.bound / money == pytest.approx(exact(), rel=SOLVER)
+    assert sddp.extensive_form(problem).solve().value / money == pytest.approx(exact(), rel=SOLVER)
+    certificate = result.policy.certificate()
+    assert certificate.value is not None
+    assert certificate.value / money == pytest.approx(exact(), rel=2e-3)
+    assert certificate.value / money >= exact() - 1e-9 * abs(exact())
+
+
+@dataclass(frozen=True, eq=False)
 class Broken(Circle):
     """Returns a number that is none in a coefficient or on the right-hand side."""
 

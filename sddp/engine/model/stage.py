@@ -107,6 +107,8 @@ class RowGenerator(Protocol):
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """Rows ``coefficients @ variables <= upper`` that `values` breaks by more than `tolerance`.
 
+        The engine asks for every row that is broken (`tolerance` 0) and leaves out those that are
+        broken by rounding, relative to their terms: the units of rows and variables are free.
         Returns `coefficients` (n_rows, n_variables) and `upper` (n_rows,); no rows where all
         constraints hold. The right-hand side of a row must not depend on the incoming state:
         write incoming variables into the row instead.

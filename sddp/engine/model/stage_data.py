@@ -64,6 +64,13 @@ class StageData:
         """Number of Pyomo variables, incoming ones among them."""
         return len(self.cost)
 
+    def row_sizes(self, units: Floats) -> Floats:
+        """Sizes of the row generator's variables that are states, 0 for the others."""
+        at = self.generator_columns
+        states = np.isin(at, np.concatenate([self.incoming, self.outgoing]))
+        sizes: Floats = np.where(states, units[at], 0.0)
+        return sizes
+
     @cached_property
     def content(self) -> str:
         """Hash of everything but the initial state."""

@@ -20,13 +20,14 @@ from sddp.engine.model.problem import Problem
 from sddp.engine.model.stage_data import arrays_at
 from sddp.engine.model.transition import StateMap
 from sddp.engine.subproblem.feasibility import elastic
+from sddp.engine.subproblem.lazy_constraints import broken_rows
 from sddp.engine.value.value_functions import RiskChoice, risk_by_node
 from sddp.errors import InfeasibleProblem, ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Status, fitted_scaling, solve_once
 from sddp.risk import RiskMeasure, as_risk_measure
 
 MAXIMAL_VERTICES = 200_000
-# Generated rows are refined until none is broken by more than this.
+# Generated rows are refined until none is broken by more than this, relative; see `broken_rows`.
 ROW_TOLERANCE = 1e-10
 
 # A row that is missed by less than this, relative to the most missed one, is not named; and the
@@ -107,6 +108,7 @@ class ExtensiveForm:
         program = LinearProgram(arrays, scaling, presolve=True)
         if first_state is not None:
             self._fix_first(program, first_state)
+        last = np.full(1, np.nan)
         while True:
             status = program.solve()
             if status is Status.INFEASIBLE:
@@ -119,8 +121,10 @@ class ExtensiveForm:
                     f"{self._failing(program)}"
                 )
             primal = program.primal()
-            if not self._add_broken_rows(program, primal):
+            # Rows that are still broken though a solve moved nothing are within its tolerance.
+            if np.array_equal(primal, last) or not self._add_broken_rows(program, primal):
                 return self._solution(program, primal)
+            last = primal
 
     def _failing(self, program: LinearProgram) -> str:
         """Node, noise, incoming state and file of a program without a solution, for an error.
@@ -196,15 +200,28 @@ class ExtensiveForm:
             )
         return ExtensiveSolution(self.problem.sign * program.objective(), first)
 
+    def _row_sizes(self) -> dict[int, Floats]:
+        """Sizes of the generators' variables, by the identity of their stage."""
+        first = self.problem.initial_state(self.vertices[0].node)
+        size = self.problem.normalized(first)[1]  # 1 where the problem is not homogeneous
+        stages = {id(stage): stage for stage in self.problem.stages.values() if stage.rows}
+        return {
+            key: size * stage.row_sizes(self.problem.scaling(stage).columns)
+            for key, stage in stages.items()
+        }
+
     def _add_broken_rows(self, program: LinearProgram, primal: Floats) -> bool:
-        found = False
+        found, sizes = False, self._row_sizes()
         for vertex in self.vertices:
             compiled = self.problem.stages[vertex.node]
             generator = compiled.rows
             if generator is None:
                 continue
             columns = vertex.first_column + compiled.generator_columns
-            rows, upper = generator.violated(primal[columns], ROW_TOLERANCE)
+            values = primal[columns]
+            rows, upper = generator.violated(values, 0.0)
+            broken = broken_rows(rows, upper, values, ROW_TOLERANCE, sizes[id(compiled)])
+            rows, upper = rows[broken], upper[broken]
             if len(upper):
                 full = sp.lil_array((len(upper), program.n_columns))
                 full[:, columns] = rows

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.stage_data import StageData
 from sddp.engine.policy.inner_stage import StageForm, stacked
+from sddp.engine.subproblem.lazy_constraints import broken_rows
 from sddp.engine.subproblem.program_family import FormProgram, basis_sides
 from sddp.errors import SolverError
 from sddp.lp import (
@@ -26,7 +27,7 @@ from sddp.lp_model import CHECK_TOLERANCE
 if TYPE_CHECKING:
     from sddp.engine.compiled.hull_values import CompiledFamily
 
-# Generated rows are refined until none is broken by more than this, relative.
+# Generated rows are refined until none is broken by more than this, relative; see `broken_rows`.
 ROW_TOLERANCE = 1e-10
 MAXIMAL_ROUNDS = 1_000
 
@@ -80,6 +81,11 @@ class InnerProgram:
         combines = getattr(generator, "at_combinations", None)
         self._generator = None if combines else generator
         self._places = _places(compiled, form)
+        self._row_sizes = np.zeros(len(compiled.generator_columns))
+        if points is not None and len(points.values):
+            units = np.zeros(compiled.n_columns)
+            units[compiled.outgoing] = np.abs(points.states).max(axis=0)
+            self._row_sizes = compiled.row_sizes(units)
         self._ups, self._downs = _directions(points, generator is not None)
         self.program = self._program(homogeneous, combines)
         lp = self.program
@@ -152,6 +158,7 @@ class InnerProgram:
             return float(self._without_decisions(state[None, :], np.array([noise]))[0])
         self._state, self._noise = state, noise
         self._write_sides()
+        self._before = np.full(1, np.nan)
         for _ in range(MAXIMAL_ROUNDS):
             status = self._lp.solve()
             if status is Status.INFEASIBLE:
@@ -226,10 +233,12 @@ class InnerProgram:
         columns[self._places.declared[1]] = self._state
         columns[self._places.declared[2]] = outgoing
         values = columns[self._places.generator]
-        tolerance = ROW_TOLERANCE * max(1.0, float(np.abs(values).max()))
-        rows, sides = self._generator.violated(values, tolerance)
-        if len(sides) == 0:
-            return False
+        rows, sides = self._generator.violated(values, 0.0)
+        broken = broken_rows(rows, sides, values, ROW_TOLERANCE, self._row_sizes)
+        rows, sides = rows[broken], sides[broken]
+        if len(sides) == 0 or np.array_equal(self._primal, self._before):
+            return False  # none, or rows that a solve moved by its own tolerance at most
+        self._before = self._primal
         rest = self._out_block(self._places.of_outgoing(rows))
         block = sp.csr_array(np.hstack([self._places.of_own(rows), rest]))
         into = self._places.of_incoming(rows)

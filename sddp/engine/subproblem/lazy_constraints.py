@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.value.cuts import LinearConstraints
+from sddp.lp_model import HUGE
 
 
 def over_declared(rows: LinearConstraints, kept: Ints, n_columns: int) -> LinearConstraints:
@@ -18,6 +20,26 @@ def over_declared(rows: LinearConstraints, kept: Ints, n_columns: int) -> Linear
     coefficients[:, kept] = rows.coefficients[:, :n_kept]
     coefficients[:, n_columns:] = rows.coefficients[:, n_kept:]
     return replace(rows, coefficients=coefficients)
+
+
+def broken_rows(
+    rows: Floats, upper: Floats, values: Floats, tolerance: float, sizes: Floats
+) -> NDArray[np.bool_]:
+    """Which rows ``rows @ values <= upper`` are broken by more than a tolerance.
+
+    It is relative to the terms of each row, ``|upper| + sum |a_j v_j|``, and to what its states
+    would add at their typical `sizes` (0 for other variables): no unit of a row or of a variable
+    matters. A row with a number that is not finite is broken.
+    """
+    excess = rows @ values - upper
+    no_numbers = ~np.isfinite(excess)
+    broken = no_numbers | (excess > 0.0)
+    if broken.any():
+        coefficients = np.abs(rows[broken])
+        terms = np.abs(upper[broken]) + coefficients @ np.abs(values)
+        terms = np.maximum(terms, (coefficients * sizes).max(axis=1, initial=0.0))
+        broken[broken] = ~(excess[broken] <= tolerance * terms)
+    return broken | no_numbers
 
 
 class RowPool:
@@ -33,7 +55,7 @@ class RowPool:
 
     def __init__(self, n_variables: int) -> None:
         self._coefficients = np.zeros((self.CAPACITY, n_variables))
-        self._upper = np.full(self.CAPACITY, np.inf)
+        self._upper = np.full(self.CAPACITY, HUGE)  # rows that nothing breaks
         self._next = 0
         self._fresh: list[tuple[Floats, float]] = []
 
@@ -54,11 +76,12 @@ class RowPool:
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
-        """The rows that `values` breaks most, by more than `tolerance`."""
-        excess = np.dot(self._coefficients, values) - self._upper
-        if excess.max() <= tolerance:
+    def violated(self, values: Floats, tolerance: float, sizes: Floats) -> tuple[Floats, Floats]:
+        """The rows that `values` breaks most, by more than `tolerance`; see `broken_rows`."""
+        broken = broken_rows(self._coefficients, self._upper, values, tolerance, sizes)
+        if not broken.any():
             return self._coefficients[:0], self._upper[:0]
-        order = np.argsort(-excess, kind="stable")[: self.AT_ONCE]
-        chosen = order[excess[order] > tolerance]
+        at = np.flatnonzero(broken)
+        excess = self._coefficients[at] @ values - self._upper[at]
+        chosen = at[np.argsort(-excess, kind="stable")[: self.AT_ONCE]]
         return self._coefficients[chosen], self._upper[chosen]

@@ -20,7 +20,7 @@ from sddp.engine.model.stage_scaling import check_range
 from sddp.engine.subproblem.bunching import RightHandSides, responses
 from sddp.engine.subproblem.conflict import explain
 from sddp.engine.subproblem.feasibility import Infeasibility, feasibility_cut
-from sddp.engine.subproblem.lazy_constraints import RowPool, over_declared
+from sddp.engine.subproblem.lazy_constraints import RowPool, broken_rows, over_declared
 from sddp.engine.subproblem.parameters import NoiseInput
 from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
@@ -134,6 +134,7 @@ class Subproblem:
             movement if len(stage.bound_columns) else None,
         )
         self._row_pool = row_pool
+        self._row_sizes = self.compiled.row_sizes(scaling.columns)
         self._money = money
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE * accuracy
         self._far = FAR * self._scaling.money
@@ -435,16 +436,18 @@ class Subproblem:
             return None
         values = self.stage.generator_values(primal)
         if self._row_pool is not None:
-            rows, upper = self._row_pool.violated(values, tolerance)
+            rows, upper = self._row_pool.violated(values, tolerance, self._row_sizes)
             if len(upper):
                 return self.stage.generator_rows(rows, upper, self.n_theta)
-        rows, upper = generator.violated(values, tolerance)
+        rows, upper = generator.violated(values, 0.0)
+        broken = broken_rows(rows, upper, values, tolerance, self._row_sizes)
+        rows, upper = rows[broken], upper[broken]
         if len(upper) == 0:
             return None
         if self._before is not None:
             # A row made half-way to the solution before cuts deeper than one made at a corner.
             others, others_upper = generator.violated((values + self._before) / 2.0, 0.0)
-            deep = others @ values - others_upper > tolerance
+            deep = broken_rows(others, others_upper, values, tolerance, self._row_sizes)
             rows = np.concatenate([rows, others[deep]])
             upper = np.concatenate([upper, others_upper[deep]])
         self._before = values
