@@ -331,7 +331,11 @@ class LinearProgram:
     def _rescaled(self) -> Status | None:
         """Solve a copy in units fitted to the rows and columns that the program has now."""
         arrays = self.model.arrays()
-        copy = LinearProgram(arrays, fitted_scaling(arrays), self.effort)
+        try:
+            copy = LinearProgram(arrays, fitted_scaling(arrays), self.effort)
+        except SolverError as error:  # numbers beyond the solver's range in these units
+            self._claims.append(("rescaled", Status.FAILED, str(error)))
+            return None
         status = copy._attempt("rescaled")
         self._claims.extend(copy._claims)
         if status is Status.OPTIMAL:

@@ -27,6 +27,9 @@ ROUNDING = 1e-14
 # Stands for infinity; see `Sides`. A multiplier of 1e-100 is none.
 HUGE, HUGE_PRODUCT = 1e300, 1e200
 
+# A side further away than this is none: `HUGE` counted in another unit.
+FARTHEST = 1e150
+
 # Up to this many entries, zeros counted, the matrix is kept dense: its product costs 2 to 10
 # microseconds, a sparse one's bookkeeping alone twice as much.
 DENSE_SIZE = 40_000
@@ -119,8 +122,8 @@ class Sides:
 
 def clamped(both: Floats) -> Floats:
     """Lower and upper sides with HUGE for infinity, in place."""
-    np.maximum(both, -HUGE, out=both)
-    return np.minimum(both, HUGE, out=both)
+    clamped: Floats = np.copysign(HUGE, both, out=both, where=np.abs(both) > FARTHEST)
+    return clamped
 
 
 class ModelCopy:

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from sddp.errors import SolverError
 from sddp.highs import AT_LOWER, BASIC, Basis, Status
 from sddp.lp import Arrays, Effort, LinearProgram, Scaling, solve_once
+from sddp.lp_model import Sides
 from tests.oracles import solve_lp
 
 SOLVER = 1e-9
@@ -363,6 +364,30 @@ def test_a_program_recovers_from_infeasible_and_unbounded():
         program.set_costs(row, np.array([1.0]))
         assert program.solve() is Status.OPTIMAL
         assert program.objective() == pytest.approx(2.0)
+
+
+def test_a_side_that_is_not_there_is_not_there_in_any_unit():
+    """Half of what stands for infinity was a side, by which the units of a retry went mad."""
+    arrays = Arrays(
+        cost=np.ones(2),
+        matrix=sp.csr_array([[1.0, 1.0], [1.0, 0.0]]),
+        row_lower=np.array([1.0, -np.inf]),
+        row_upper=np.array([np.inf, 4.0]),
+        column_lower=np.zeros(2),
+        column_upper=np.full(2, np.inf),
+    )
+    units = Scaling(np.array([2.0, 0.25]), np.array([0.5, 0.125]), 8.0)
+    program = LinearProgram(arrays, units)
+    sides = Sides(arrays.row_lower, arrays.row_upper)
+    program.set_row_bounds(np.arange(2, dtype=INDEX), sides.lower, sides.upper)
+    bounds = Sides(arrays.column_lower, arrays.column_upper)
+    program.set_column_bounds(np.arange(2, dtype=INDEX), bounds.lower, bounds.upper)
+    there = program.arrays()
+    np.testing.assert_array_equal(there.row_lower, arrays.row_lower)
+    np.testing.assert_array_equal(there.row_upper, arrays.row_upper)
+    np.testing.assert_array_equal(there.column_upper, arrays.column_upper)
+    assert program.solve() is Status.OPTIMAL
+    assert program._rescaled() is Status.OPTIMAL
 
 
 def test_crossed_column_bounds_are_infeasible():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,6 +49,22 @@ class MovingBounds:
             return 0.0
         slope: Floats = self._back @ duals
         return slope
+
+
+class Movement(NamedTuple):
+    """Columns whose bounds move with the incoming state, and how; see `MovingBounds`."""
+
+    columns: NDArray[np.int32]
+    lower: MovingBounds
+    upper: MovingBounds
+
+    def maps(self, n_state: int) -> Floats:
+        """How the bounds move, shape (2, n_columns, n_state)."""
+        maps = np.zeros((2, len(self.columns), n_state))
+        for i, unit in enumerate(np.eye(len(self.columns))):
+            maps[0, i] += self.lower.slope(unit)
+            maps[1, i] += self.upper.slope(unit)
+        return maps
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ sign of its reduced cost asks for, so it is valid whatever the solver's toleranc
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.subproblem.implied_bounds import implied_bound
-from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, MovingBounds, as_operator
+from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, Movement, as_operator
 from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.lp import (
     AT_LOWER,
@@ -53,22 +53,6 @@ ADDED_AT_ONCE = 12
 
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
 CLOSING_TOLERANCE = 1e-9
-
-
-class Movement(NamedTuple):
-    """Columns whose bounds move with the incoming state, and how; see `MovingBounds`."""
-
-    columns: NDArray[np.int32]
-    lower: MovingBounds
-    upper: MovingBounds
-
-    def maps(self, n_state: int) -> Floats:
-        """How the bounds move, shape (2, n_columns, n_state)."""
-        maps = np.zeros((2, len(self.columns), n_state))
-        for i, unit in enumerate(np.eye(len(self.columns))):
-            maps[0, i] += self.lower.slope(unit)
-            maps[1, i] += self.upper.slope(unit)
-        return maps
 
 
 class StageLP:

@@ -22,9 +22,9 @@ from sddp.engine.subproblem.conflict import explain
 from sddp.engine.subproblem.feasibility import Infeasibility, feasibility_cut
 from sddp.engine.subproblem.lazy_constraints import RowPool, broken_rows, over_declared
 from sddp.engine.subproblem.parameters import NoiseInput
-from sddp.engine.subproblem.presolve import PresolvedStage
+from sddp.engine.subproblem.presolve import Movement, PresolvedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
-from sddp.engine.subproblem.stage_lp import Movement, StageLP
+from sddp.engine.subproblem.stage_lp import StageLP
 from sddp.engine.value.cost_to_go import CostToGo
 from sddp.engine.value.cuts import Cuts, LinearConstraints
 from sddp.errors import ModelError, SolverError
