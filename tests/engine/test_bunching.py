@@ -6,6 +6,7 @@ The oracles are scipy on plain arrays, and the engine with bunching switched off
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyomo.environ as pyo
@@ -22,13 +23,17 @@ from sddp.engine.subproblem.stage_lp import StageLP
 from sddp.engine.subproblem.subproblem import FEWEST_BUNCHED
 from sddp.engine.subproblem.subproblems import restore_subproblems
 from sddp.lp import Arrays, Effort, Scaling, Status
+from tests.engine import support
 from tests.engine.cases import reservoir
 from tests.engine.instances import Instance, random_instance
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, solve_noises, thawed, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, Reaches, solve_noises, thawed
 from tests.oracles import Mixture, StageArrays, solve_lp, state_value, tree_value
 
 MIXED: Mixture = ((0.3, 1.0), (0.4, 0.25), (0.3, 0.0))
 N_NOISES = FEWEST_BUNCHED
+
+# Compiled visits solve each realization.
+train = partial(support.train, stage_solver="highs")
 
 
 def sides_of(base: StageArrays, rng: np.random.Generator) -> StageArrays:

@@ -48,7 +48,7 @@ def test_no_path_solves_the_first_node_again(monkeypatch):
 
     monkeypatch.setattr(Subproblem, "solve", counted)
     monkeypatch.setattr(Replica, "run", running)
-    train(markov.b1(), 15, n_paths=3)
+    train(markov.b1(), 15, n_paths=3, stage_solver="highs")
     assert solved.count("node (0, 0)") == 1
     assert solved.count("node (1, 0)") > 15
 

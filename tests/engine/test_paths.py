@@ -224,7 +224,7 @@ def test_generated_rows_are_handed_over():
 def test_what_the_first_iterations_found_reaches_the_twins():
     """The twins work from the eleventh iteration on; then they are told everything at once."""
     workers = Watched()
-    train(tank(3.0), 12, n_paths=2, n_jobs=workers)
+    train(tank(3.0), 12, n_paths=2, n_jobs=workers, stage_solver="highs")
     told = [task.updates for tasks in workers.tasks for task in tasks]
     assert [len(updates) for updates in told] == [*[0] * 10, 0, 10, 0, 1]
     assert all(updates.cuts or updates.feasibility for updates in told[11])

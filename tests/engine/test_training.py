@@ -26,6 +26,7 @@ from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, Reaches
 
 COLUMNS = [
     *("bound", "simulated", "seconds", "solves", "tolerance", "warnings", "unvisited_mass"),
+    "fallbacks",
 ]
 
 
@@ -135,7 +136,7 @@ def test_ctrl_c_from_outside():
     finally:
         timer.cancel()
     assert result.stopped_because == "interrupted"
-    assert 0.1 < result.log["seconds"].iloc[-1] < 10.0
+    assert 0.0 < result.log["seconds"].iloc[-1] < 10.0
 
 
 def test_the_handler_is_restored_after_an_error():
@@ -381,7 +382,7 @@ def test_at_most_nine_calls_lead_from_the_loop_to_the_solver(monkeypatch):
         return original(program)
 
     monkeypatch.setattr(LinearProgram, "solve", solve)
-    train(reservoir.c9(), 3)
+    train(reservoir.c9(), 3, stage_solver="highs")
     assert set(depths) >= {"backward_pass", "forward_pass", "find_lower_bound"}
     assert max(depths.values()) <= 9
 
@@ -405,7 +406,7 @@ def test_declaring_compiling_and_solving_are_three_verbs(monkeypatch):
     compiled = compile_problem(problem)
     assert compile_problem(problem) is compiled
     assert solves == []
-    with sddp.start_training(problem, rng=0) as training:
+    with sddp.start_training(problem, rng=0, stage_solver="highs") as training:
         assert solves == []  # the bound on the cost-to-go is given
         training.iterate()
         assert solves

@@ -97,7 +97,9 @@ def test_the_first_path_knows_what_all_paths_found(n_jobs):
             return pool
 
     paths = sddp.SinglePathFirst(3, single=0)
-    with sddp.start_training(problem, rng=0, n_paths=paths, n_jobs=Keeping(n_jobs)) as training:
+    with sddp.start_training(
+        problem, rng=0, n_paths=paths, n_jobs=Keeping(n_jobs), stage_solver="highs"
+    ) as training:
         training.iterate()
         value_functions = training.subproblems.value_functions
     assert len(found) >= 3 * 3  # three later stages on each of three paths

@@ -1,8 +1,9 @@
 """Forward and backward pass of one path, each one compiled call.
 
 A pass that cannot go on by itself (no room for a row, a visit that was not settled, a visit that is
-to be judged) returns its status; the cursor in ``P.at`` says where it stands. The caller makes
-room, or solves that visit by the reference and leaves the result in the scratch, and calls again.
+to be judged, a pause in which the caller may stop it) returns its status; the cursor in ``P.at``
+says where it stands. The caller makes room, or solves that visit by the reference and leaves the
+result in the scratch, and calls again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from sddp.engine.compiled.simplex import OPTIMAL
 from sddp.engine.compiled.visit import visit
 
 # How a pass may end beside the statuses of a visit: the visit just made is to be solved by the
-# reference too; somebody asked to stop.
-JUDGE, STOPPED = 4, 5
+# reference too; it is time to ask whether somebody wants to stop.
+JUDGE, PAUSE = 4, 5
 
 # Places in `P.at`: step, branch, noise of the visit at hand; cuts and decisions written down;
-# visits until one is judged; whether to stop; the step whose trial point is known, plus 1.
-STEP, BRANCH, NOISE, CUTS, DECISIONS, UNTIL_JUDGED, STOP, STUDIED = 0, 1, 2, 3, 4, 5, 6, 7
+# visits until one is judged; visits until a pause; the step whose trial point is known, plus 1.
+STEP, BRANCH, NOISE, CUTS, DECISIONS, UNTIL_JUDGED, UNTIL_PAUSE, STUDIED = 0, 1, 2, 3, 4, 5, 6, 7
+
+# Visits between two pauses: the interpreter sees signals in a pause alone. The largest programs
+# take some 4 ms a visit, a pause some 10 us.
+PAUSE_EVERY = 64
 
 # A cut that lifts its pool at its own state by less than this, relative to the value, is rounding.
 IMPROVEMENT = 1e-13
@@ -60,6 +65,16 @@ def normalize(S, x):
 
 
 @kernel
+def pauses(P):
+    """Whether it is time for a pause before the next visit."""
+    P.at[UNTIL_PAUSE] -= 1
+    if P.at[UNTIL_PAUSE] >= 0:
+        return False
+    P.at[UNTIL_PAUSE] = PAUSE_EVERY
+    return True
+
+
+@kernel
 def judged(P, status):
     """The status of a visit, or JUDGE where its turn has come."""
     if status != OPTIMAL:
@@ -80,9 +95,9 @@ def forward(S, M, W, P, last, tolerance, given):
     while P.at[STEP] < last:
         t = P.at[STEP]
         k = P.node[t]
-        if P.at[STOP] != 0:
-            return STOPPED
         if not given:
+            if pauses(P):
+                return PAUSE
             status = judged(P, visit(S, M, W, k, P.noise[t], P.x[t], tolerance))
             if status != OPTIMAL:
                 return status
@@ -217,9 +232,9 @@ def backward(S, M, W, P, tolerance, averaging, most_noted, given):
                 arrive_at(S, child, e, P.trial, P.arrived)
             while P.at[NOISE] < n_noises:
                 w = P.at[NOISE]
-                if P.at[STOP] != 0:
-                    return STOPPED
                 if not given:
+                    if pauses(P):
+                        return PAUSE
                     status = judged(P, visit(S, M, W, child, w, P.arrived, tolerance))
                     if status != OPTIMAL:
                         return status

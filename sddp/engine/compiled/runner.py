@@ -16,8 +16,8 @@ from sddp.engine.compiled.passes import (
     DECISIONS,
     JUDGE,
     NOISE,
+    PAUSE,
     STEP,
-    STOPPED,
     STUDIED,
     UNTIL_JUDGED,
     backward,
@@ -26,15 +26,15 @@ from sddp.engine.compiled.passes import (
 from sddp.engine.compiled.records import path_record
 from sddp.engine.compiled.simplex import OPTIMAL
 from sddp.engine.compiled.tables import Path, new_path
-from sddp.engine.compiled.visit import FULL
+from sddp.engine.compiled.visit import FULL, VALUE, WIDTH
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.sampling import Step, position_of
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import StageSolution
+from sddp.engine.subproblem.subproblem import Subproblem
 from sddp.engine.subproblem.subproblems import MOST_NOTED
 from sddp.engine.value.cuts import Cut
 from sddp.errors import SolverError
-from sddp.lp import FEASIBILITY_TOLERANCE
 
 if TYPE_CHECKING:
     from sddp.engine.compiled.subproblems import CompiledSubproblems
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 # A visit in so many is solved again by the reference.
 JUDGED_EVERY = 1_000
 
-# Each solver refines rows to 1e-9 of the value, and HiGHS keeps them to 1e-9 times their
-# multipliers: values further apart than this are a contradiction.
-BRACKETS_APART = 4e-9
+# Intervals from the dual value to the value that is attained, of two solutions of one program,
+# that are further apart than this, relative to the value, contradict each other.
+BRACKETS_APART = 1e-9
 
 
 class Found(NamedTuple):
@@ -71,11 +71,16 @@ class PathRunner:
         self.found: list[Found] = []
 
     def follow(
-        self, path: Sequence[Step], tolerance: float, first: StageSolution | None
+        self,
+        path: Sequence[Step],
+        tolerance: float,
+        first: StageSolution | None,
+        pause: Callable[[], None],
     ) -> list[tuple[Floats, StageSolution, float]] | None:
         """Forward pass along a path that is known.
 
         Incoming state, solution and true size of each state; None where a decision is infeasible.
+        `pause` is called now and then, and may raise.
         """
         P = self._room_for(path)
         state, size = self.subproblems.problem.normalized(
@@ -97,7 +102,7 @@ class PathRunner:
             t = P.at[STEP]
             return int(P.node[t]), int(P.noise[t]), P.x[t].copy()
 
-        if self._drive(call, at_hand, tolerance, first is not None) is not None:
+        if self._drive(call, at_hand, tolerance, first is not None, pause) is not None:
             return None
         for t, step in enumerate(path):
             self.subproblems.references[step.node] = P.x[t].copy()
@@ -110,6 +115,7 @@ class PathRunner:
         rng: np.random.Generator,
         share: float | None,
         points: Sequence[Floats],
+        pause: Callable[[], None],
     ) -> float:
         """Backward pass along the path just followed; the largest unvisited mass.
 
@@ -134,10 +140,12 @@ class PathRunner:
             child = self.subproblems.visitor.stages.branch_node[first + P.at[BRANCH]]
             return int(child), int(P.at[NOISE]), P.arrived.copy()
 
-        while (cut := self._drive(call, at_hand, tolerance, False)) is not None:
-            self.subproblems.add_feasibility_cut(self.subproblems.names[at_hand()[0]], cut)
-            P.at[NOISE], P.at[BRANCH] = 0, P.at[BRANCH] + 1
-        self._note_found(P)
+        try:
+            while (cut := self._drive(call, at_hand, tolerance, False, pause)) is not None:
+                self.subproblems.add_feasibility_cut(self.subproblems.names[at_hand()[0]], cut)
+                P.at[NOISE], P.at[BRANCH] = 0, P.at[BRANCH] + 1
+        finally:  # the other paths take in what a pass found that was stopped
+            self._note_found(P)
         return float(P.unvisited[: len(path)].max(initial=0.0))
 
     def _drive(
@@ -146,20 +154,22 @@ class PathRunner:
         at_hand: Callable[[], tuple[int, int, Floats]],
         tolerance: float,
         given: bool,
+        pause: Callable[[], None],
     ) -> Infeasibility | None:
         """Go on with a pass until it ends, or until a visit turns out infeasible."""
         while (status := call(given)) != OPTIMAL:
             given = False
             if status == FULL and self.subproblems.visitor.grow_rows():
                 continue
-            if status == STOPPED:
-                raise KeyboardInterrupt
+            if status == PAUSE:
+                pause()
+                continue
             k, w, x = at_hand()
             given = True
             if status == JUDGE:
-                self._judge(k, w, x)
+                self._judge(k, w, x, tolerance)
                 continue
-            self.subproblems.fallbacks += 1
+            self.subproblems.work.fallbacks += 1
             found = self.subproblems.reference(self.subproblems.names[k]).solve(x, w, tolerance)
             if isinstance(found, Infeasibility):
                 return found
@@ -175,39 +185,36 @@ class PathRunner:
         weights = stages.weight[stages.weight_at[k] : stages.weight_at[k + 1]]
         scratch.q[: len(weights)] = weights
 
-    def _judge(self, k: int, w: int, x: Floats) -> None:
-        """Solve one visit by both solvers to the end, and compare.
+    def _judge(self, k: int, w: int, x: Floats, tolerance: float) -> None:
+        """Solve the visit that was just made by the reference too, and compare."""
+        assert self._path is not None
+        self._path.at[UNTIL_JUDGED] = self._judged_every
+        node = self.subproblems.reference(self.subproblems.names[k])
+        self.compare(node, w, x, node.solve(x, w, tolerance))
+
+    def compare(
+        self, node: Subproblem, w: int, x: Floats, found: StageSolution | Infeasibility
+    ) -> None:
+        """Compare the visit that was just made with what the node of the reference `found`.
 
         Raises
         ------
         SolverError
-            Their brackets are apart.
+            The intervals in which they have the optimal value are apart.
         """
-        assert self._path is not None
-        self._path.at[UNTIL_JUDGED] = self._judged_every
-        kept = [part.copy() for part in self._results()]
-        status = self.subproblems.visitor.visit(k, w, x, FEASIBILITY_TOLERANCE)
-        value = float(self.subproblems.visitor.scratch.result[0])
-        for part, before in zip(self._results(), kept, strict=True):
-            part[:] = before
-        if status != OPTIMAL:
-            return
-        self.subproblems.judged += 1
-        node = self.subproblems.reference(self.subproblems.names[k])
-        found = node.solve(x, w, FEASIBILITY_TOLERANCE)
+        self.subproblems.work.judged += 1
+        value, width = self.subproblems.visitor.scratch.result[[VALUE, WIDTH]].tolist()
+        known, room = np.inf, 0.0
+        if isinstance(found, StageSolution):
+            known, room = found.value, node.width(found)
         size = max(self.subproblems.problem.money, abs(value))
-        known = found.value if isinstance(found, StageSolution) else np.inf
-        if abs(known - value) > BRACKETS_APART * size:
+        if max(known - (value + width), value - (known + room)) > BRACKETS_APART * size:
             raise SolverError(
-                f"internal error, please report: node {self.subproblems.names[k]!r}, noise {w}, "
-                f"incoming state {x.tolist()}: the compiled visit gives {value!r}, HiGHS "
-                f"{known!r}; the program was written to {node.stage_lp.lp.write('sddp')}; "
-                "train with stage_solver='highs'"
+                f"internal error, please report: {node.name}, noise {w}, incoming state "
+                f"{x.tolist()}: the optimal value is between {value!r} and {value + width!r} by "
+                f"the compiled visit, between {known!r} and {known + room!r} by HiGHS; the "
+                f"program was written to {node.written(x)}; train with stage_solver='highs'"
             )
-
-    def _results(self) -> tuple[Floats, ...]:
-        scratch = self.subproblems.visitor.scratch
-        return scratch.result, scratch.slope, scratch.u, scratch.q
 
     def _room_for(self, path: Sequence[Step]) -> Path:
         """The path's steps in the flat arrays, with room for what its passes write down."""

@@ -205,7 +205,7 @@ def solve(A, c, D, d, nb, side, bs, lo, up, xn, xb, alive, mark, m, n, count):
         if not place(D, d, nb, side, bs, lo, up, xn, xb, m, n):
             return FAILED
     exact = True
-    for it in range(LIMIT * (m + n)):
+    for it in range(LIMIT * (m + n) + 1):
         bland = it > PATIENCE * (m + n)
         row = leaving(bs, lo, up, xb, m, bland)
         if row < 0:

@@ -21,7 +21,7 @@ from sddp.engine.model.sampling import Step, position_of
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
 from sddp.engine.subproblem.subproblem import Subproblem
-from sddp.engine.subproblem.subproblems import Subproblems
+from sddp.engine.subproblem.subproblems import Subproblems, restore_subproblems
 from sddp.engine.value.checkpoint import Checkpoint, NodeState
 from sddp.engine.value.cost_to_go import CostToGo
 from sddp.engine.value.cut_updates import CutUpdates
@@ -113,7 +113,6 @@ class CompiledSubproblems(Subproblems):
         # The share of each outcome that no path has followed.
         self.unseen = np.ones(len(self.visitor.stages.weight))
         self.runner = PathRunner(self)
-        self.fallbacks, self.judged = 0, 0
         self._known_tails = self.visitor.memory.n_tails.copy()
         self._counted = np.zeros(6, dtype=np.int64)
         for name in self.names:
@@ -167,7 +166,7 @@ class CompiledSubproblems(Subproblems):
         """One visit; by the reference where the compiled one settles nothing."""
         visitor, k = self.visitor, self.visitor.number[name]
         if visitor.visit(k, noise, incoming, tolerance) != OPTIMAL:
-            self.fallbacks += 1
+            self.work.fallbacks += 1
             return self.reference(name).solve(incoming, noise, tolerance)
         scratch, stage = visitor.scratch, self.compiled.stages[name]
         units = visitor.units[visitor.stages.kind[k]]
@@ -274,6 +273,25 @@ class CompiledSubproblems(Subproblems):
         self.publish()
         return super().checkpoint(root_risk, tolerance, iterations)
 
+    def judge(self, checkpoint: Checkpoint) -> None:
+        """Solve each node at its reference state by both solvers, and compare.
+
+        Raises
+        ------
+        SolverError
+            They contradict each other.
+        """
+        reference = restore_subproblems(self.problem, checkpoint)
+        for name, k in self.visitor.number.items():
+            state = checkpoint.nodes[name].reference
+            if state is None:
+                continue
+            if self.visitor.visit(k, 0, state, checkpoint.tolerance) != OPTIMAL:
+                continue
+            found = reference[name].solve(state, 0, checkpoint.tolerance)
+            self.runner.compare(reference[name], 0, state, found)
+            reference.drop(name)
+
     def count_effort(self) -> None:
         """Add what the compiled visits did since the last call to the counters of the work."""
         counts = self.visitor.memory.counts.sum(axis=0)
@@ -298,8 +316,10 @@ class CompiledSubproblems(Subproblems):
         )
 
     def _rows_of(self, name: NodeName) -> LinearConstraints:
-        """The rows added to a node's compiled program, in the engine's units."""
+        """The rows added to the program of a node, in the engine's units."""
         visitor, k = self.visitor, self.visitor.number[name]
+        if visitor.memory.closed[k] != 0 and name in self._built:  # HiGHS solves it
+            return self._built[name].stage_lp.rows
         stages, memory = visitor.stages, visitor.memory
         t = stages.kind[k]
         units, theta = visitor.units[t], stages.theta[t]

@@ -288,7 +288,7 @@ def new_scratch(stages: Stages, memory: Memory) -> Scratch:
     outcomes = max(outcomes, int(stages.tail_outcomes.max(initial=1)))
     floats = {
         "lower": n + m, "upper": n + m, "xn": n, "xb": m, "z": n, "z_before": n, "u": d, "slope": d,
-        "result": 4, "reduced": n, "row": n, "row_state": d, "gradient": d, "arrived": d * most,
+        "result": 5, "reduced": n, "row": n, "row_state": d, "gradient": d, "arrived": d * most,
         "packed_const": n_cuts, "sum": max(most, 1), "middle": d, "half": d, "value": outcomes,
         "q": outcomes, "tilted": max(outcomes, 64), "loss": outcomes, "v": d, "v_before": d, "g": d,
         "miss": POOL_SIZE,

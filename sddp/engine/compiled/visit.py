@@ -37,6 +37,10 @@ FREE = 1e-13
 # A state that misses a moving bound by rounding is not infeasible: the interval is closed.
 CLOSING = 1e-9
 
+# Places in `W.result`: value, intercept, cost-to-go column; by how much the optimal value may be
+# above the value, to first order; by how much the solution breaks its tail.
+VALUE, INTERCEPT, THETA, WIDTH, BREACH = 0, 1, 2, 3, 4
+
 # Rows of a tail pool that are taken at a time.
 AT_ONCE = 3
 # A row that held nothing for so many solutions is dropped, if it is clear of its side.
@@ -194,6 +198,7 @@ def break_tails(S, M, W, k, x, z, tolerance, again):
         W.miss[r] = base
         for i in range(n_first):
             W.miss[r] += M.tails[f, r, i] * v[i]
+    W.result[BREACH] = 0.0
     while n_added < AT_ONCE:
         best, worst = -1, room
         for r in range(n_known):
@@ -202,13 +207,15 @@ def break_tails(S, M, W, k, x, z, tolerance, again):
         if best < 0:
             break
         W.miss[best] = -np.inf
+        W.result[BREACH] = max(W.result[BREACH], worst)
         if not write_tail(S, M, W, k, f, x, M.tails[f, best]):
             return -1
         n_added += 1
     if n_added > 0:
         return n_added
     g = W.g[:n_first]
-    if tail_of(S, W, f, v, g) + base <= room:
+    W.result[BREACH] = max(tail_of(S, W, f, v, g) + base, 0.0)
+    if W.result[BREACH] <= room:
         return 0
     for way in range(2 if again else 1):
         if way == 1:
@@ -236,6 +243,7 @@ def break_tails(S, M, W, k, x, z, tolerance, again):
 def break_cost_to_go(S, M, W, k, x, u, theta, tolerance):
     """Append the row of the cost-to-go if a solution breaks it; how many, -1 without room."""
     value, offset = cost_to_go(S, M, W, k, u)
+    W.result[WIDTH] = max(value - theta, 0.0)
     if value == -np.inf:
         return 0
     if theta >= value - tolerance * max(S.money[0], abs(value)):
@@ -288,9 +296,10 @@ def certify(S, M, W, k, w, x):
 
     The cut is the dual objective as a function of the state: each row at the side, each column at
     the bound, that the sign of its multiplier or reduced cost asks for. It is a lower bound
-    whatever the rounding of the multipliers.
+    whatever the rounding of the multipliers. The optimal value is above it by no more than the gap,
+    what the cost-to-go column misses and what the broken tail would cost (``W.result[WIDTH]``).
     """
-    t, d, primal, terms = S.kind[k], len(x), 0.0, 0.0
+    t, d, primal, terms, tails = S.kind[k], len(x), 0.0, 0.0, 0.0
     n, at = S.n_columns[t], S.noise_at[t] + w
     for s in range(d):
         W.slope[s] = S.cost_state[t, s]
@@ -313,6 +322,8 @@ def certify(S, M, W, k, w, x):
                 return False
             continue
         M.age[k, i] = 0
+        if i >= S.n_rows[t] and (S.theta[t] < 0 or M.A[k, i, S.theta[t]] == 0.0):
+            tails += y
         dual += y * side
         terms += abs(y * side)
         for s in range(d):
@@ -344,10 +355,11 @@ def certify(S, M, W, k, w, x):
             W.slope[S.move_state[r]] += y * S.move_entry[r]
     if not abs(primal - dual) <= CHECK * (1.0 + terms):
         return False
-    W.result[0] = W.result[1] = S.unit[0] * dual + S.offset[at]
+    W.result[WIDTH] += S.unit[0] * (max(primal - dual, 0.0) + tails * W.result[BREACH])
+    W.result[VALUE] = W.result[INTERCEPT] = S.unit[0] * dual + S.offset[at]
     for s in range(d):
         W.slope[s] *= S.unit[0]
-        W.result[1] -= W.slope[s] * x[s]
+        W.result[INTERCEPT] -= W.slope[s] * x[s]
     return True
 
 
@@ -425,13 +437,14 @@ def break_rows(S, M, W, k, at, x, tolerance, again):
     for i in range(S.map_at[t, 1] - S.map_at[t, 0]):
         W.u[i] = min(max(W.u[i], S.outgoing_lower[at, i]), S.outgoing_upper[at, i])
     n_tails, n_cuts = 0, 0
+    W.result[WIDTH] = W.result[BREACH] = 0.0
     if S.tail[t] >= 0:
         n_tails = break_tails(S, M, W, k, x, W.z, tolerance, again)
         if n_tails < 0:
             return -1
     if S.theta[t] >= 0:
-        W.result[2] = W.z[S.theta[t]] * S.unit[0]
-        n_cuts = break_cost_to_go(S, M, W, k, x, W.u, W.result[2], tolerance)
+        W.result[THETA] = W.z[S.theta[t]] * S.unit[0]
+        n_cuts = break_cost_to_go(S, M, W, k, x, W.u, W.result[THETA], tolerance)
         if n_cuts < 0:
             return -1
     return n_tails + n_cuts
@@ -485,7 +498,7 @@ def visit(S, M, W, k, w, x, tolerance):
     if not settled:
         return UNSETTLED
     if theta >= 0:
-        M.last_theta[k], M.last_cuts[k] = W.result[2], count_cuts(S, M, k)
+        M.last_theta[k], M.last_cuts[k] = W.result[THETA], count_cuts(S, M, k)
         for s in range(d):
             M.last[k, s] = W.u[s]
     drop_idle(S, M, W, k)

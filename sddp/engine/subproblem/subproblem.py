@@ -53,13 +53,16 @@ class Work:
     Attributes
     ----------
     lp : Effort
-        Solves, simplex pivots and seconds of the linear programs.
+        Solves, simplex pivots and seconds of the linear programs (of compiled visits no seconds).
     cost_to_go_seconds, generator_seconds : float
         Time spent on evaluating the cost-to-go, and on the row generators.
     bunched : int
         Solutions read off the basis of another one instead of a solve.
     warnings : int
         Solutions accepted although a row was broken within the LP's own tolerance.
+    fallbacks, judged : int
+        Compiled visits that were not settled and went to HiGHS; those that were solved by both and
+        compared. 0 where HiGHS solves the stages.
     """
 
     lp: Effort = field(default_factory=Effort)
@@ -67,6 +70,8 @@ class Work:
     generator_seconds: float = 0.0
     bunched: int = 0
     warnings: int = 0
+    fallbacks: int = 0
+    judged: int = 0
 
     @classmethod
     def total(cls, parts: Sequence[Work]) -> Work:
@@ -78,6 +83,8 @@ class Work:
             total.generator_seconds += part.generator_seconds
             total.bunched += part.bunched
             total.warnings += part.warnings
+            total.fallbacks += part.fallbacks
+            total.judged += part.judged
         return total
 
 
@@ -188,7 +195,7 @@ class Subproblem:
             last = primal
         raise SolverError(
             f"{self._where(incoming)}: {MAXIMAL_ROUNDS} rounds of added rows did not end; "
-            f"written to {self._written(incoming)}"
+            f"written to {self.written(incoming)}"
         )
 
     def solve_all(self, incoming: Floats, tolerance: float) -> NoiseSolutions:
@@ -291,6 +298,23 @@ class Subproblem:
             self._bound_theta(self.theta_lower)
         return isinstance(again, StageSolution) and again.value < solution.value - tolerance
 
+    def width(self, solution: StageSolution) -> float:
+        """By how much the optimal value may be above that of the last solution, to first order.
+
+        Sides and generated rows that it misses, by their multipliers, and what its cost-to-go
+        column misses under all cuts.
+        """
+        width = self.stage_lp.missed()
+        if self.cost_to_go is not None and self.cost_to_go.outcomes.ready:
+            value = self.cost_to_go.outcomes.evaluate(solution.outgoing).value
+            width += max(value - solution.theta, 0.0)
+        if self.compiled.rows is not None:
+            values = self.stage.generator_values(self.stage_lp.primal())
+            rows, upper = self.compiled.rows.violated(values, 0.0)
+            breach = float((rows @ values - upper).max(initial=0.0))
+            width += breach * self.stage_lp.weight_of_rows_without(self.n_theta)
+        return width
+
     def _bound_theta(self, lower: float) -> None:
         column = np.array([len(self.stage.kept)], dtype=np.int32)
         self.stage_lp.set_column_bounds(column, np.array([lower]), np.full(1, np.inf))
@@ -328,14 +352,14 @@ class Subproblem:
         hint = "; is the cost-to-go unbounded? give a cost_to_go_bound" if unbounded else ""
         return SolverError(
             f"{self._where(incoming)}: the LP was not solved "
-            f"({self.stage_lp.lp.status_text()}){hint}; written to {self._written(incoming)}"
+            f"({self.stage_lp.lp.status_text()}){hint}; written to {self.written(incoming)}"
         )
 
     def _where(self, incoming: Floats) -> str:
         state = self.compiled.states.describe(incoming)
         return f"{self.name}, {self._noise.label()}, incoming state {state}"
 
-    def _written(self, incoming: Floats) -> str:
+    def written(self, incoming: Floats) -> str:
         """Write the stage at the present noise, with the rows added to it; the path."""
         entries = self._noise.entries(self._noise.realisation)
         return write_failure(self.model(entries, incoming), f"{self.name} {self._noise.label()}")
@@ -358,7 +382,7 @@ class Subproblem:
             raise SolverError(
                 f"{self._where(incoming)}: the cuts known so far do not bound the "
                 "cost-to-go; give Problem a cost_to_go_bound, or initial cuts that bound it; "
-                f"written to {self._written(incoming)}"
+                f"written to {self.written(incoming)}"
             )
 
     def _infeasibility(self, incoming: Floats) -> Infeasibility | None:
@@ -381,7 +405,7 @@ class Subproblem:
         if cut is None:
             raise SolverError(
                 f"{where}: infeasible by the stage LP, though no row need be broken by more than "
-                f"rounding; written to {self._written(incoming)}"
+                f"rounding; written to {self.written(incoming)}"
             )
         return cut
 

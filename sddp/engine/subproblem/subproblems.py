@@ -85,6 +85,10 @@ class Subproblems:
         self._built[name] = self._build(name, state)
         return self._built[name]
 
+    def drop(self, name: NodeName) -> None:
+        """Free the subproblem of a node; it is built anew when asked for."""
+        self._built.pop(name, None)
+
     def extra(self, stage: PresolvedStage, arcs: Arcs, risk: RiskMeasure, name: str) -> Subproblem:
         """Subproblem of a decision outside the graph that is followed by nodes of it."""
         self._check_extra(stage, arcs, name)
@@ -180,6 +184,9 @@ class Subproblems:
             nodes={name: self._state(name) for name in self.problem.graph.nodes},
             iterations=iterations,
         )
+
+    def judge(self, checkpoint: Checkpoint) -> None:
+        """Solve the programs of a checkpoint once more by HiGHS, where it did not solve these."""
 
     def _note(self, name: NodeName, incoming: Floats, solutions: NoiseSolutions) -> None:
         """Note where a node was solved, and what it decided there."""

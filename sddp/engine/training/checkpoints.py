@@ -199,6 +199,7 @@ class _UntilPartEnds(StoppingRule):
                 seconds=last.seconds + entry.seconds,
                 solves=last.solves + entry.solves,
                 warnings=last.warnings + entry.warnings,
+                fallbacks=last.fallbacks + entry.fallbacks,
             )
             for entry in log
         ]

@@ -165,6 +165,8 @@ class Training:
         tolerance, iterations = self.tolerances.final, self._n_before + len(self.log)
         with one_blas_thread():
             checkpoint = self.subproblems.checkpoint(self.root_risk, tolerance, iterations)
+            if not self.interrupt.requested:
+                self.subproblems.judge(checkpoint)
             policy = Policy(self.problem, checkpoint)
             active = self._active_bounds()
         policy.trial_states = self.certifier.latest()
@@ -313,6 +315,7 @@ class Training:
             tolerance=tolerance,
             warnings=work.warnings,
             unvisited_mass=max(unvisited, *(result.unvisited_mass for result in results)),
+            fallbacks=work.fallbacks,
         )
 
     def _refine(self) -> None:

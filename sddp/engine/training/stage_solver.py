@@ -117,32 +117,36 @@ class CompiledReplica(Replica):
         super()._follow_beside(step, solution, tolerance)
         self.subproblems.see([step])
 
-    def _passes(self, task: PathTask, interrupt: Interrupt) -> tuple[list[Visit], float]:
-        found = self._compiled_passes(task)
+    def _passes(
+        self, task: PathTask, interrupt: Interrupt, noted: bool = False
+    ) -> tuple[list[Visit], float]:
+        subproblems = self.subproblems
+        if task.rest is None and not subproblems.has_rare(task.path):
+            subproblems.value_functions.note_path(task.path)
+            subproblems.see(task.path)
+            noted = True
+        found = self._compiled_passes(task, interrupt) if noted else None
         if found is None:  # visit by visit
-            self.subproblems.publish()
-            found = super()._passes(task, interrupt)
-            self.subproblems.see([visit.step for visit in found[0]])
-        self.subproblems.count_effort()
+            subproblems.publish()
+            found = super()._passes(task, interrupt, noted)
+            subproblems.see([visit.step for visit in found[0]])
+        subproblems.count_effort()
         return found
 
-    def _compiled_passes(self, task: PathTask) -> tuple[list[Visit], float] | None:
-        """As `_passes`; None where the path is not known beforehand or was not followed."""
-        subproblems, runner = self.subproblems, self.subproblems.runner
-        if task.rest is not None or subproblems.has_rare(task.path):
-            return None
-        subproblems.value_functions.note_path(task.path)
-        subproblems.see(task.path)
-        decided = runner.follow(task.path, task.tolerance, task.first)
+    def _compiled_passes(
+        self, task: PathTask, interrupt: Interrupt
+    ) -> tuple[list[Visit], float] | None:
+        """As `_passes`, for a path that is known; None where a decision is infeasible."""
+        runner = self.subproblems.runner
+        decided = runner.follow(task.path, task.tolerance, task.first, interrupt.check)
         if decided is None:
             return None
         visits, share = _visits(task.path, decided), self._share(task.iteration)
-        points = (
-            [self._trial_point(visit, task.iteration) for visit in visits[::-1]]
-            if share is None
-            else []
-        )
-        return visits, runner.add_cuts(task.path, task.tolerance, self._rng, share, points[::-1])
+        points: list[Floats] = []
+        if share is None:
+            points = [self._trial_point(visit, task.iteration) for visit in visits[::-1]][::-1]
+        mass = runner.add_cuts(task.path, task.tolerance, self._rng, share, points, interrupt.check)
+        return visits, mass
 
     def _share(self, iteration: int) -> float | None:
         """The share of means in the trial points, None for rules that the passes do not know."""

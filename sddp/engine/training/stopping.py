@@ -44,6 +44,9 @@ class LogEntry:
         At the decisions of the iteration's paths, and before the first: the largest probability,
         as the risk measure adjusts it, of outcomes (node, noise, arrival) that no path of this
         training has followed. What happens there rests on cuts made elsewhere.
+    fallbacks : int
+        Compiled visits since training began that were not settled and went to HiGHS; 0 where HiGHS
+        solves the stages.
     """
 
     iteration: int
@@ -54,6 +57,7 @@ class LogEntry:
     tolerance: float
     warnings: int
     unvisited_mass: float = 1.0
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True, eq=False)

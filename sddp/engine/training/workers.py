@@ -140,11 +140,17 @@ class Replica:
         """Add cuts for a first decision that the path does not take."""
         follow_first(self.subproblems, step, solution, tolerance, self._rng)
 
-    def _passes(self, task: PathTask, interrupt: Interrupt) -> tuple[list[Visit], float]:
-        """Forward and backward pass, and the largest unvisited mass."""
+    def _passes(
+        self, task: PathTask, interrupt: Interrupt, noted: bool = False
+    ) -> tuple[list[Visit], float]:
+        """Forward and backward pass, and the largest unvisited mass.
+
+        `noted`: the outcomes that the path follows are counted already.
+        """
         subproblems, tolerance = self.subproblems, task.tolerance
         visits = forward_pass(subproblems, task.path, tolerance, interrupt, task.first, task.rest)
-        subproblems.value_functions.note_path([visit.step for visit in visits])
+        if not noted:
+            subproblems.value_functions.note_path([visit.step for visit in visits])
         unvisited = backward_pass(
             subproblems,
             visits,
