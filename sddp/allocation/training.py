@@ -19,6 +19,7 @@ from sddp.engine.training.checkpoints import Checkpoints
 from sddp.engine.training.loop import OnIteration
 from sddp.engine.training.result import TrainingResult
 from sddp.engine.training.schedules import PathSchedule, Tolerances, ToleranceSchedule
+from sddp.engine.training.stage_solver import StageSolver
 from sddp.engine.training.stopping import Gap, Iterations, StoppingRule
 from sddp.engine.training.train import train
 from sddp.engine.training.trial_points import TrialPoints
@@ -105,6 +106,7 @@ def train_allocation(
     start: AllocationPolicy | None = None,
     n_paths: int | PathSchedule = 2,
     n_jobs: int | Workers = 1,
+    stage_solver: StageSolver = "highs",
     progress: bool = True,
     on_iteration: OnIteration | None = None,
     checkpoints: Checkpoints | None = None,
@@ -125,6 +127,8 @@ def train_allocation(
         Replaces the expectation of terminal wealth by a nested, positively homogeneous measure.
         The one-period limit is the model's and stays.
     stopping, cuts, tolerances, trial_points, n_paths, n_jobs, progress, on_iteration :
+        As in `sddp.train`.
+    stage_solver : {"highs", "compiled", "auto"}
         As in `sddp.train`.
     cvar : {"lazy", "explicit"}
         The limit as tail rows added when broken, or as Rockafellar and Uryasev's LP: the same
@@ -171,6 +175,7 @@ def train_allocation(
         start=None if start is None else start.engine,
         n_paths=n_paths,
         n_jobs=n_jobs,
+        stage_solver=stage_solver,
         progress=progress,
         on_iteration=on_iteration,
     )

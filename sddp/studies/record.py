@@ -34,6 +34,7 @@ PACKAGES = (
     "matplotlib",
     "joblib",
     "linearmodels",
+    "numba",
     "skfolio",
 )
 # Of a checkout; installed, the package lies in a folder that is none.

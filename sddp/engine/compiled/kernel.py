@@ -22,7 +22,7 @@ def kernel(function: Any) -> Any:
     The cache is numba's: the folder that NUMBA_CACHE_DIR names, `__pycache__` beside this file, or
     the user's cache folder, whichever can be written to. Numba takes cached code for current as
     long as the file of the function is unchanged; what a kernel calls stands in other files, so
-    the stamp of all of them is put in the place of that of one.
+    the stamp of all files with kernels is put in the place of that of one.
     """
     compiled = njit(fastmath=FAST, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     try:
@@ -36,10 +36,12 @@ def kernel(function: Any) -> Any:
 
 @cache
 def _stamp() -> str:
-    """Hash of all source files of this package."""
+    """Hash of the source files that hold kernels, with the types of their arguments."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        source = path.read_bytes()
+        if b"@kernel" in source or path.name in ("kernel.py", "tables.py"):
+            digest.update(source)
     return digest.hexdigest()
 
 

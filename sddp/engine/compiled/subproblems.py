@@ -100,6 +100,8 @@ class CompiledSubproblems(Subproblems):
     solved by the reference, the subproblems of `Subproblems`.
     """
 
+    stage_solver = "compiled"
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         functions = self.value_functions

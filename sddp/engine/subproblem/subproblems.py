@@ -55,6 +55,9 @@ class Subproblems:
         would depend on earlier ones.
     """
 
+    # Who solves the programs in training; see `TrainingResult`.
+    stage_solver = "highs"
+
     def __init__(
         self,
         compiled: CompiledProblem,

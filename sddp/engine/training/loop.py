@@ -182,6 +182,7 @@ class Training:
             self.work(),
             self.certified,
             self.reference,
+            self.subproblems.stage_solver,
         )
 
     def work(self) -> Work:

@@ -45,6 +45,8 @@ class TrainingResult(Shown):
         The one that the stopping rule was given; see `certificate`.
     reference : float or None
         As given to `train`.
+    stage_solver : {"highs", "compiled"}
+        Which one was used. `Work.fallbacks` counts what the compiled visits left to HiGHS.
     """
 
     policy: Policy
@@ -55,6 +57,7 @@ class TrainingResult(Shown):
     work: Work
     certified: Certificate | None = None
     reference: float | None = None
+    stage_solver: str = "highs"
 
     @cached_property
     def certificate(self) -> Certificate:
