@@ -3,9 +3,10 @@
 ``python -m experiments.benchmarks [--quick] [--only SECTION ...]``. Sections: `base` (several runs
 of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of late
 iterations), `cores` (two processes), `growth`, `bunching`, `simulation` (scenarios, risk figures,
-equilibria), `instances` (files of the folder that SDDP_REFERENCE_DATA names). Every measurement has
-a process of its own, one after the other, whatever ``--jobs`` says; an interrupted run goes on
-after the last one that was finished. Run it on an idle machine: times on a busy one say little.
+equilibria), `live` (a running portfolio: milliseconds from a row to its events), `instances` (files
+of the folder that SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after
+the other, whatever ``--jobs`` says; an interrupted run goes on after the last one that was
+finished. Run it on an idle machine: times on a busy one say little.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.benchmark_instances import Size
-from experiments.benchmarks import bunching, figures, simulation
+from experiments.benchmarks import bunching, figures, live, simulation
 from experiments.benchmarks.measure import (
     GAP_COLUMNS,
     PARTS,
@@ -79,6 +80,7 @@ class Config:
     warehouses: tuple[int, int, int] = (12, 200, 30)
     instance_seconds: float = 8.0
     simulation_scale: int = 1
+    live_scale: int = 1
     only: tuple[str, ...] = ()
 
     @property
@@ -101,6 +103,7 @@ QUICK: Mapping[str, Any] = {
     "warehouses": (3, 10, 4),
     "instance_seconds": 0.2,
     "simulation_scale": 100,
+    "live_scale": 100,
 }
 
 
@@ -232,6 +235,14 @@ def simulated(config: Config, lab: Laboratory) -> dict[str, Any]:
     return {"rows": table.to_dict("records")}
 
 
+def running(config: Config, lab: Laboratory) -> dict[str, Any]:
+    """Milliseconds a row of a running portfolio, beside those that were asked for."""
+    runs = [lab.measure(live.measure, name, config.live_scale, config.seed) for name in live.ASKED]
+    table = pd.DataFrame(runs)
+    lab.record.write_table("live", table)
+    return {"rows": table.to_dict("records")}
+
+
 SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "base": base,
     "instances": instances,
@@ -241,6 +252,7 @@ SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "growth": growth,
     "sizes": sizes,
     "simulation": simulated,
+    "live": running,
 }
 
 

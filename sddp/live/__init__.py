@@ -1,6 +1,6 @@
 """A portfolio that runs: rows that arrive, the step of trading, state on disk, and a bus."""
 
-from sddp.live.bus import Bus, InProcessBus, Message, Subscription, matches
+from sddp.live.bus import Bus, BusRows, InProcessBus, Message, Subscription, matches
 from sddp.live.loop import Live, OutboxOverflow, replay
 from sddp.live.nats_bus import NatsBus, publish_all
 from sddp.live.observers import Observer, ProcessedRow
@@ -12,6 +12,7 @@ from sddp.live.window import RowWindow
 __all__ = [
     "AcceptedRow",
     "Bus",
+    "BusRows",
     "CsvReplay",
     "InProcessBus",
     "Live",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from sddp.errors import ModelError
+from sddp.errors import DataError, ModelError
+from sddp.live.rows import Row
 
 
 class Message(NamedTuple):
@@ -144,3 +146,56 @@ class InProcessBus:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class BusRows:
+    """Source of rows that arrive on a topic of a bus, as `Row.content` writes them.
+
+    A row is acknowledged once it is kept; one that comes again is known by its identifier. What is
+    no row is handed out as one without a time, which the rules reject.
+
+    Parameters
+    ----------
+    bus : Bus
+    topic, group : str
+    idle : float, optional
+        Seconds without a row after which the source ends; None waits for ever.
+    sleep : callable
+        Takes seconds.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        topic: str = "rows",
+        group: str = "portfolio",
+        idle: float | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.idle, self.sleep = idle, sleep
+        self._subscription = bus.subscribe(topic, group)
+
+    def rows(self, after: int) -> Iterator[Row]:
+        """Rows as they arrive; the bus knows which were taken before."""
+        heard = time.monotonic()
+        while self.idle is None or time.monotonic() - heard < self.idle:
+            # One at a time: an acknowledgement is of all that were fetched.
+            found = self._subscription.fetch(1)
+            if not found:
+                self.sleep(PAUSE)
+                continue
+            (message,) = found
+            try:
+                yield Row.of(message.body, message.identifier)
+            except DataError:
+                yield Row(None, {}, identifier=message.identifier)
+            heard = time.monotonic()
+
+    def acknowledge(self) -> None:
+        """Acknowledge the row handed out last."""
+        self._subscription.acknowledge()
+
+
+# Seconds between two looks at a bus on which nothing waits.
+PAUSE = 0.002

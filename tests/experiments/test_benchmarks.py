@@ -10,6 +10,7 @@ import pytest
 
 import sddp
 from experiments.benchmark_instances import Size
+from experiments.benchmarks import live
 from experiments.benchmarks.__main__ import main
 from experiments.benchmarks.bunching import measure, reservoir, warehouses
 from experiments.benchmarks.measure import (
@@ -94,3 +95,15 @@ def test_what_is_read_off_a_log():
 def test_slopes_of_a_power_law():
     rows = [{"axis": "n", "value": v, "per_iteration": 3.0 * v**1.5} for v in (1, 2, 4, 8)]
     assert slopes(pd.DataFrame(rows))["n"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    "name", [live.BUS, "9 assets, nothing fires, many rows", "9 assets, optimized, with a disk"]
+)
+def test_a_running_portfolio_is_measured(name):
+    found = live.measure(name, 5_000, 1)
+    assert 0.0 < found["median_ms"] <= found["p95_ms"]
+    assert found["asked_ms"] == live.ASKED[name]
+    assert (found["times_bare_qp"] is not None) == ("optimized" in name)
+    if name != live.BUS:
+        assert found["late_over_early"] > 0.0
