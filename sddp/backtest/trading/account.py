@@ -24,6 +24,7 @@ from sddp.backtest.trading.execution import (
     target_weights,
 )
 from sddp.backtest.trading.messages import AcceptAll, Envelope, Verifier
+from sddp.backtest.trading.time_limit import time_limit
 from sddp.backtest.trading.venue import PaperVenue, Quotes, Venue
 from sddp.backtest.triggers.breaker import CircuitBreaker
 from sddp.backtest.triggers.trigger import Trigger, lookback_of
@@ -99,6 +100,14 @@ class Rules:
         the exception is raised.
     verifier : Verifier
         Who may send messages.
+    seconds : float, optional
+        Time limit of a decision, see `time_limit`: one that takes longer has failed. It depends on
+        the machine: a run in which one was stopped need not be repeated by another.
+
+    Raises
+    ------
+    ModelError
+        `seconds` is not positive.
     """
 
     costs: TransactionCosts
@@ -108,6 +117,11 @@ class Rules:
     breaker: CircuitBreaker | None = None
     keep_on_failure: bool = False
     verifier: Verifier = AcceptAll()  # noqa: RUF009 - frozen and without state
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not self.seconds > 0.0:
+            raise ModelError(f"seconds={self.seconds}: must be a positive number, or None")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,11 +238,12 @@ class Account:
         """The strategy's answer where only some assets may be traded."""
         started = time.perf_counter()
         fixed = np.array([name not in free for name in self.assets])
-        if fixed.any() and isinstance(self.strategy, HoldsFixed):
-            still = frozenset(self.assets) - free
-            answer = self.strategy.decide_fixed(view, holdings, still)
-        else:
-            answer = self.strategy.decide(view, holdings)
+        with time_limit(self.rules.seconds):
+            if fixed.any() and isinstance(self.strategy, HoldsFixed):
+                still = frozenset(self.assets) - free
+                answer = self.strategy.decide_fixed(view, holdings, still)
+            else:
+                answer = self.strategy.decide(view, holdings)
         weights = None if answer is None else target_weights(answer, self.assets)
         held: Floats = np.asarray(holdings, dtype=float)
         costs = quotes.costs
