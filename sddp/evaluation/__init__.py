@@ -9,6 +9,7 @@ from sddp.evaluation.comparison import (
 from sddp.evaluation.deflated_sharpe import deflated_sharpe
 from sddp.evaluation.estimates import mean_interval, optimality_gap
 from sddp.evaluation.inference import Resampling, Sample, differences, intervals
+from sddp.evaluation.reports.trigger_table import trigger_table
 from sddp.evaluation.summary import return_backtest, risk_backtest, sample, summary
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "smallest_not_worse",
     "smallest_stable",
     "summary",
+    "trigger_table",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -493,3 +494,23 @@ def test_a_strategy_that_declares_its_lookback_sees_a_window():
             return {}
 
     backtest(market, {"u": Unbounded()}, start=DATES[5], transaction_cost=0.0)
+
+
+@pytest.mark.parametrize("lookback", [None, 50])
+def test_a_view_takes_the_same_memory_however_many_rows_there_are(lookback):
+    """Nothing is copied: ten times the rows, the same memory, and so the same time."""
+    dates = pd.date_range("2000-01-01", periods=20_000, freq="h")
+    market = Market(pd.DataFrame(np.linspace(1.0, 2.0, 200_000).reshape(-1, 10), dates))
+    market.at(dates[0])  # what is computed once
+
+    def memory(row: int) -> int:
+        tracemalloc.start()
+        view = market.at(dates[row], lookback)
+        assert len(view.log_returns) == min(row, lookback or row)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    memory(500)
+    few, many = memory(1_000), memory(19_000)
+    assert many < 1.2 * few < 100_000
