@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.subproblem.implied_bounds import implied_bound
-from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, Movement, as_operator
+from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, as_operator
+from sddp.engine.subproblem.presolve import Movement as Movement
 from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.lp import (
     AT_LOWER,
