@@ -30,7 +30,7 @@ def write_figures(record: Run, job: Job, found: Evaluated, terminal: Any) -> Non
         terminal_wealth_figure(terminal, 1.0, policy.bound, settings.cvar_confidence, horizon),
     )
     note = f"{result.timing}; {caveat}" if caveat else result.timing
-    record.write_figure("wealth", wealth_figure(result.wealth, note))
+    record.write_figure("wealth", wealth_figure(result.wealth, note, found.data.featured))
     record.write_figure("allocation", allocation_figure({found.main: result.weights(found.main)}))
     beliefs = found.data.decision_logs[found.main].filter(regex=r"^regime \d+$")
     index = found.data.options.market

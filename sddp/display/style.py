@@ -5,7 +5,7 @@ Okabe and Ito's colors stay apart for color-blind readers; yellow is too pale fo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 AREA_COLORS = (*COLORS[:6], "#F0E442", *COLORS[7:9], "#A6D854", "#1B4F72", "#F4A6A6")
 CASH_COLOR, OTHER_COLOR = "#E4E4E4", "#9A9A9A"
+# Of strategies that stand behind those a figure is about.
+GRAY = "#B4B4B4"
 
 # Color and marker by the beginning of a strategy's name; the longest beginning decides.
 STRATEGIES = {
@@ -36,6 +38,9 @@ STRATEGIES = {
     "costs ignored": ("#CC79A7", "D"),
     "one regime": ("#E69F00", "P"),
     "myopic": ("#009E73", "^"),
+    "held to the horizon": ("#D55E00", "s"),
+    "predictive control": ("#7B5EA7", "h"),
+    "equal weights at the limit": ("#CC79A7", "d"),
     "one-step": ("#009E73", "^"),
     "one-step, cost-free future": ("#D55E00", "s"),
     "one step, cost-free future": ("#D55E00", "s"),
@@ -78,6 +83,22 @@ def styles(names: Iterable[Any]) -> dict[Any, Style]:
         if name not in found:
             found[name] = _dashed(Style(next(left), next(markers)), found)
     return {name: found[name] for name in asked}
+
+
+def featured_styles(names: Iterable[Any], featured: Sequence[Any]) -> dict[Any, Style]:
+    """Style by name: some strategies in color, each in one of its own, and the others gray.
+
+    The colors are those of `styles`; where one is gray, or another featured strategy has it, the
+    next one that is left takes its place.
+    """
+    known, chosen, taken = styles(featured), {}, {"#000000", GRAY}
+    for name in featured:
+        color = known[name].color
+        if color in taken or color == "#8A8A8A":
+            color = next((c for c in COLORS if c not in taken and c != "#8A8A8A"), color)
+        taken.add(color)
+        chosen[name] = replace(known[name], color=color, dash="-")
+    return {name: chosen.get(name, Style(GRAY)) for name in names}
 
 
 def draw_interval_line(

@@ -133,6 +133,48 @@ def maximum_drawdown(wealth: pd.Series[float]) -> Drawdown:
     return Drawdown(float(falls[trough]), dates[peak], dates[trough], recovery)
 
 
+def deepest_falls(wealth: pd.Series[float], n_falls: int) -> list[Drawdown]:
+    """Deepest falls that do not overlap, deepest first; each lasts from a peak to its recovery."""
+    dates = pd.DatetimeIndex(wealth.index)
+    found: list[Drawdown] = []
+    stretches = [(0, len(wealth))]
+    while stretches and len(found) < n_falls:
+        falls = [maximum_drawdown(wealth.iloc[low:high]) for low, high in stretches]
+        place = int(np.argmin([fall.depth for fall in falls]))
+        fall, (low, high) = falls[place], stretches.pop(place)
+        if fall.depth == 0.0:
+            break
+        found.append(fall)
+        # Before the peak another fall may lie, and after the recovery.
+        peak = int(dates.searchsorted(fall.peak))
+        stretches.append((low, peak + 1))
+        if not pd.isna(fall.recovery):
+            stretches.append((int(dates.searchsorted(fall.recovery)), high))
+    return found
+
+
+def calendar_returns(wealth: pd.DataFrame) -> pd.DataFrame:
+    """Return in each calendar year, the first and the last as far as they are covered.
+
+    Parameters
+    ----------
+    wealth : DataFrame, shape (n_rows, n_strategies)
+        Money.
+
+    Returns
+    -------
+    DataFrame, shape (n_years, n_strategies)
+        From the last row of the year before, or the first row, to the last row of the year.
+    """
+    years = pd.DatetimeIndex(wealth.index).year
+    last = wealth.groupby(years).last()
+    base = last.shift(1)
+    base.iloc[0] = wealth.iloc[0]
+    table = (last / base - 1.0).rename_axis("year")
+    # A first year of one row earned nothing.
+    return table.iloc[1:] if (years == years[0]).sum() == 1 and len(table) > 1 else table
+
+
 def trailing_return(wealth: pd.DataFrame, *, months: int) -> pd.DataFrame:
     """``W_t / W_s - 1`` with s the last row at least `months` before t; rows without s left out."""
     dates = pd.DatetimeIndex(wealth.index)

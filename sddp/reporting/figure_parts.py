@@ -16,7 +16,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from sddp.arrays import Ints
 from sddp.display.fonts import show
-from sddp.display.style import AREA_COLORS, CASH_COLOR, OTHER_COLOR, styles
+from sddp.display.style import (
+    AREA_COLORS,
+    CASH_COLOR,
+    OTHER_COLOR,
+    featured_styles,
+    styles,
+)
 from sddp.labels import label_index
 
 OTHER = "other"
@@ -65,15 +71,37 @@ def outer_label(ax: Axes, text: str) -> None:
         ax.set_ylabel(text)
 
 
-def draw_lines(ax: Axes, table: pd.DataFrame, ranking: pd.Series[float]) -> list[Entry]:
-    """One line per column, drawn and listed from the highest in `ranking` to the lowest."""
-    style = styles(table.columns)
+def draw_lines(
+    ax: Axes,
+    table: pd.DataFrame,
+    ranking: pd.Series[float],
+    featured: Sequence[str] | None = None,
+) -> list[Entry]:
+    """One line per column, drawn and listed from the highest in `ranking` to the lowest.
+
+    With some of them `featured` the others are gray, behind them, and one entry of the list.
+    """
+    shown = list(table.columns) if featured is None else [n for n in featured if n in table.columns]
+    style = styles(shown) if featured is None else featured_styles(table.columns, shown)
     entries: list[Entry] = []
+    others: list[Artist] = []
     for name in ranking.sort_values(ascending=False, kind="stable").index:
-        color, dash = style[name].color, style[name].dash
-        (line,) = ax.plot(table.index, table[name], color=color, linestyle=dash, lw=1.1)
+        in_color = name in shown
+        (line,) = ax.plot(
+            table.index,
+            table[name],
+            color=style[name].color,
+            linestyle=style[name].dash,
+            lw=1.1 if featured is None else 1.5 if in_color else 0.7,
+            zorder=2.0 if in_color else 1.8,
+        )
         line.set_label(str(name))
-        entries.append((line, str(name)))
+        if in_color:
+            entries.append((line, str(name)))
+        else:
+            others.append(line)
+    if others:
+        entries.append((others[0], f"{len(others)} more" if len(others) > 1 else "one more"))
     return entries
 
 

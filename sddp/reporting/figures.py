@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from matplotlib.markers import TICKUP
 from matplotlib.patches import Patch
 
 from sddp.display.fonts import drawable, families, show
+from sddp.display.style import featured_styles
 from sddp.evaluation import metrics
 from sddp.reporting import figure_parts as parts
 from sddp.reporting.figure_parts import Entry
@@ -24,7 +25,9 @@ LARGEST_SHARPE = 10.0
 FORECAST, REALIZED, LIMIT = "#0072B2", "#D55E00", "black"
 
 
-def wealth_figure(wealth: pd.DataFrame, timing: str) -> Figure:
+def wealth_figure(
+    wealth: pd.DataFrame, timing: str, featured: Sequence[str] | None = None
+) -> Figure:
     """Wealth on a log scale, and below it the fall from the running maximum.
 
     Parameters
@@ -33,11 +36,13 @@ def wealth_figure(wealth: pd.DataFrame, timing: str) -> Figure:
         Money.
     timing : str
         How decisions were executed, written under the axis.
+    featured : sequence of str, optional
+        Strategies in color, the others gray; default: all in color.
     """
     figure, (top, bottom) = parts.panels((2.2, 1.0))
     ranking = wealth.iloc[-1]
-    entries = parts.draw_lines(top, wealth, ranking)
-    parts.draw_lines(bottom, wealth.apply(metrics.drawdowns), ranking)
+    entries = parts.draw_lines(top, wealth, ranking, featured)
+    parts.draw_lines(bottom, wealth.apply(metrics.drawdowns), ranking, featured)
     top.set_ylabel(f"wealth (from {parts.money(float(wealth.to_numpy()[0, 0]))}, log scale)")
     parts.log_scale(top, wealth)
     bottom.set_ylabel("drawdown")
@@ -47,11 +52,13 @@ def wealth_figure(wealth: pd.DataFrame, timing: str) -> Figure:
     return figure
 
 
-def trailing_figure(wealth: pd.DataFrame, months: int, timing: str) -> Figure:
+def trailing_figure(
+    wealth: pd.DataFrame, months: int, timing: str, featured: Sequence[str] | None = None
+) -> Figure:
     """Return over the trailing `months`; `wealth` is money, shape (n_rows, n_strategies)."""
     figure, (ax,) = parts.panels((1.0,))
     trailing = metrics.trailing_return(wealth, months=months)
-    entries = parts.draw_lines(ax, trailing, wealth.iloc[-1])
+    entries = parts.draw_lines(ax, trailing, wealth.iloc[-1], featured)
     ax.axhline(0.0, color="black", linewidth=0.8)
     ax.set_ylabel(f"return over {months} months")
     parts.percent(ax)
@@ -61,7 +68,11 @@ def trailing_figure(wealth: pd.DataFrame, months: int, timing: str) -> Figure:
 
 
 def rolling_figure(
-    sharpe: pd.DataFrame, volatility: pd.DataFrame, months: int, timing: str
+    sharpe: pd.DataFrame,
+    volatility: pd.DataFrame,
+    months: int,
+    timing: str,
+    featured: Sequence[str] | None = None,
 ) -> Figure:
     """Sharpe ratio over the trailing `months`, and below it volatility.
 
@@ -74,11 +85,13 @@ def rolling_figure(
         Length of the window, for the labels.
     timing : str
         How decisions were executed, written under the axis.
+    featured : sequence of str, optional
+        As in `wealth_figure`.
     """
     figure, (top, bottom) = parts.panels((1.0, 1.0))
     ranking = volatility.iloc[-1]
-    entries = parts.draw_lines(top, sharpe, ranking)
-    parts.draw_lines(bottom, volatility, ranking)
+    entries = parts.draw_lines(top, sharpe, ranking, featured)
+    parts.draw_lines(bottom, volatility, ranking, featured)
     top.axhline(0.0, color="black", linewidth=0.8)
     low, high = top.get_ylim()
     top.set_ylim(max(low, -LARGEST_SHARPE), min(high, LARGEST_SHARPE))
@@ -91,7 +104,12 @@ def rolling_figure(
     return figure
 
 
-def trading_figure(turnover: pd.DataFrame, costs: pd.DataFrame, timing: str) -> Figure:
+def trading_figure(
+    turnover: pd.DataFrame,
+    costs: pd.DataFrame,
+    timing: str,
+    featured: Sequence[str] | None = None,
+) -> Figure:
     """Cumulative turnover, and below it cumulative costs.
 
     Parameters
@@ -100,11 +118,13 @@ def trading_figure(turnover: pd.DataFrame, costs: pd.DataFrame, timing: str) -> 
         Purchases plus sales, and costs, at each row as fractions of wealth.
     timing : str
         How decisions were executed, written under the axis.
+    featured : sequence of str, optional
+        As in `wealth_figure`.
     """
     figure, (top, bottom) = parts.panels((1.0, 1.0))
     ranking = turnover.sum()
-    entries = parts.draw_lines(top, turnover.cumsum(), ranking)
-    parts.draw_lines(bottom, costs.cumsum(), ranking)
+    entries = parts.draw_lines(top, turnover.cumsum(), ranking, featured)
+    parts.draw_lines(bottom, costs.cumsum(), ranking, featured)
     top.set_ylabel("turnover so far\n(multiples of wealth)")
     bottom.set_ylabel("costs so far\n(% of wealth)")
     parts.percent(bottom)
@@ -222,7 +242,7 @@ def _draw_tail(ax: Axes, table: pd.DataFrame) -> None:
     parts.percent(ax)
 
 
-def risk_forecast_figure(table: pd.DataFrame) -> Figure:
+def risk_forecast_figure(table: pd.DataFrame, featured: Sequence[str] | None = None) -> Figure:
     """Mean one-period CVaR of the model's decisions and realized CVaR, by strategy.
 
     Parameters
@@ -231,14 +251,24 @@ def risk_forecast_figure(table: pd.DataFrame) -> Figure:
         Index strategy; fractions of wealth: ``model_cvar``, ``realized_cvar``, ``cvar_limit``
         (NaN where there is none), and where they are known ``low`` and ``high`` of the realized
         CVaR's interval.
+    featured : sequence of str, optional
+        As in `wealth_figure`; default: all realized CVaRs in one color.
     """
     figure, ax, rows = _by_strategy(table.index)
+    colors = _colors(table.index, featured, REALIZED)
     if {"low", "high"} <= set(table.columns):
-        ax.hlines(rows, table["low"], table["high"], color=REALIZED, lw=1.6)
+        ax.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
+    ax.scatter(table["realized_cvar"], rows, color=colors, zorder=3.0)
     entries: list[Entry] = [
-        (ax.plot(table["realized_cvar"], rows, "o", color=REALIZED)[0], "realized CVaR"),
+        (ax.plot([], [], "o", color=REALIZED if featured is None else "0.35")[0], "realized CVaR"),
         (
-            ax.plot(table["model_cvar"], rows, "D", color=FORECAST, markerfacecolor="white")[0],
+            ax.plot(
+                table["model_cvar"],
+                rows,
+                "D",
+                color=FORECAST if featured is None else "0.35",
+                markerfacecolor="none",
+            )[0],
             "model's CVaR,\nmean of the decisions",
         ),
         (ax.plot(table["cvar_limit"], rows, "|", color=LIMIT, markersize=16.0)[0], "limit"),
@@ -251,7 +281,9 @@ def risk_forecast_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def interval_figure(table: pd.DataFrame, heading: str, label: str) -> Figure:
+def interval_figure(
+    table: pd.DataFrame, heading: str, label: str, featured: Sequence[str] | None = None
+) -> Figure:
     """A number of each strategy with its interval, and a line at 0.
 
     Parameters
@@ -260,14 +292,24 @@ def interval_figure(table: pd.DataFrame, heading: str, label: str) -> Figure:
         Index strategy; ``value``, ``low`` and ``high``. NaN draws nothing.
     heading, label : str
         Title, and what the number is.
+    featured : sequence of str, optional
+        As in `wealth_figure`.
     """
     figure, ax, rows = _by_strategy(table.index)
-    ax.hlines(rows, table["low"], table["high"], color=FORECAST, lw=1.6)
-    ax.plot(table["value"], rows, "o", color=FORECAST)
+    colors = _colors(table.index, featured, FORECAST)
+    ax.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
+    ax.scatter(table["value"], rows, color=colors, zorder=3.0)
     ax.axvline(0.0, color="black", linewidth=0.8)
     show(ax.xaxis.label, label)
     parts.title(ax, heading)
     return figure
+
+
+def _colors(names: pd.Index[str], featured: Sequence[str] | None, alike: str) -> list[str]:
+    if featured is None:
+        return [alike] * len(names)
+    style = featured_styles(names, list(featured))
+    return [style[name].color for name in names]
 
 
 def _by_strategy(names: pd.Index[str]) -> tuple[Figure, Axes, list[int]]:

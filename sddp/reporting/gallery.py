@@ -68,17 +68,17 @@ def write_figures(
 
 def gallery(data: ReportData) -> dict[str, list[Picture]]:
     """Pictures by section of the page; a section without data has none."""
-    result, options = data.result, data.options
+    options = data.options
     return {
-        "wealth": [_wealth(result)],
+        "wealth": [_wealth(data)],
         "metrics": list(_sharpe_intervals(data)),
         "differences": list(_sharpe_differences(data)),
         "risk_forecasts": list(_forecasts(data)),
-        "trailing": list(_trailing(result, options.trailing_months)),
-        "rolling": list(_rolling(result, options.rolling_months)),
+        "trailing": list(_trailing(data, options.trailing_months)),
+        "rolling": list(_rolling(data, options.rolling_months)),
         "allocation": list(_allocation(data)),
         "regimes": list(_regimes(data)),
-        "trading": [_trading(result)],
+        "trading": [_trading(data)],
     }
 
 
@@ -90,23 +90,26 @@ def _written(picture: Picture, folder: Path) -> Path:
 
 def _sharpe_intervals(data: ReportData) -> Iterator[Picture]:
     if data.uncertainty is not None:
-        table, level = data.uncertainty.intervals, data.options.level
-        yield _interval_picture("sharpe_intervals", table, "Sharpe ratio", level)
+        table = data.uncertainty.intervals
+        yield _interval_picture(data, "sharpe_intervals", table, "Sharpe ratio")
 
 
 def _sharpe_differences(data: ReportData) -> Iterator[Picture]:
     if data.uncertainty is not None and data.uncertainty.differences is not None:
-        table, level = data.uncertainty.differences, data.options.level
+        table = data.uncertainty.differences
         what = f"Sharpe ratio less that of {table['reference'].iloc[0]}"
-        yield _interval_picture("sharpe_differences", table, what, level)
+        yield _interval_picture(data, "sharpe_differences", table, what)
 
 
-def _interval_picture(name: str, tidy: pd.DataFrame, what: str, level: float) -> Picture:
+def _interval_picture(data: ReportData, name: str, tidy: pd.DataFrame, what: str) -> Picture:
+    level = data.options.level
     table = tidy[tidy["metric"] == "sharpe"].set_index("strategy")
     said = [f"{strategy} {_with_interval(row)}" for strategy, row in table.iterrows()]
     return Picture(
         name,
-        figures.interval_figure(table[["value", "low", "high"]], what, f"{what}, annualized"),
+        figures.interval_figure(
+            table[["value", "low", "high"]], what, f"{what}, annualized", data.featured
+        ),
         f"{what}, with its {percent(level, 0)} interval.",
         f"Dots with bars. {what}: {', '.join(said)}.",
     )
@@ -117,11 +120,12 @@ def _with_interval(row: pd.Series[Any]) -> str:
     return f"{number(row['value'], 2)} ({ends})" if ends else number(row["value"], 2)
 
 
-def _wealth(result: BacktestResult) -> Picture:
+def _wealth(data: ReportData) -> Picture:
+    result = data.result
     final = result.wealth.iloc[-1].sort_values(ascending=False, kind="stable")
     return Picture(
         "wealth",
-        figures.wealth_figure(result.wealth, result.timing),
+        figures.wealth_figure(result.wealth, result.timing, data.featured),
         "Wealth after costs at each row's quotes, before its trades, and its fall from the highest "
         "value so far. The legend goes from the highest final wealth to the lowest.",
         f"Lines of wealth on a log scale from {span(result)}, drawdowns below. "
@@ -129,27 +133,29 @@ def _wealth(result: BacktestResult) -> Picture:
     )
 
 
-def _trailing(result: BacktestResult, months: int) -> Iterator[Picture]:
+def _trailing(data: ReportData, months: int) -> Iterator[Picture]:
+    result = data.result
     trailing = metrics.trailing_return(result.wealth, months=months)
     if trailing.empty:
         return
     yield Picture(
         "trailing_return",
-        figures.trailing_figure(result.wealth, months, result.timing),
+        figures.trailing_figure(result.wealth, months, result.timing, data.featured),
         f"Compound return of the {months} months that end at each row, not annualized.",
         f"Lines of the return over the trailing {months} months. "
         f"Lowest values: {_listed(trailing.min(), lambda value: percent(value, 1))}.",
     )
 
 
-def _rolling(result: BacktestResult, months: int) -> Iterator[Picture]:
+def _rolling(data: ReportData, months: int) -> Iterator[Picture]:
+    result = data.result
     volatility = metrics.rolling_volatility(result.returns, months=months)
     sharpe = metrics.rolling_sharpe(result.returns, result.cash_returns, months=months)
     if volatility.empty:
         return
     yield Picture(
         "rolling",
-        figures.rolling_figure(sharpe, volatility, months, result.timing),
+        figures.rolling_figure(sharpe, volatility, months, result.timing, data.featured),
         f"Sharpe ratio (excess over cash) and volatility of the {months} months that end at each "
         "row, annualized. A Sharpe ratio of so few months is uncertain by about "
         f"{number((12.0 / months) ** 0.5, 1)} (standard error): read the swings with that in mind.",
@@ -204,11 +210,12 @@ def _detailed(data: ReportData) -> list[str]:
     return [name for name in data.detail if name in data.decision_logs]
 
 
-def _trading(result: BacktestResult) -> Picture:
+def _trading(data: ReportData) -> Picture:
+    result = data.result
     turnover = result.turnover.sum()
     return Picture(
         "trading",
-        figures.trading_figure(result.turnover, result.costs, result.timing),
+        figures.trading_figure(result.turnover, result.costs, result.timing, data.featured),
         "Purchases plus sales of assets, and costs charged, summed over rows, each as a share of "
         "the wealth at its row: exchanging all of one asset for another is a turnover of 2.",
         "Lines of turnover so far and, below, of costs so far. Total turnover in multiples of "
@@ -223,7 +230,7 @@ def _forecasts(data: ReportData) -> Iterator[Picture]:
     bars = "" if data.uncertainty is None else " with its interval"
     yield Picture(
         "risk_forecasts",
-        figures.risk_forecast_figure(table),
+        figures.risk_forecast_figure(table, data.featured),
         "The CVaR of one period that the model computed for its own decisions (mean over them), "
         f"the one that was realized{bars}, and the limit. Strategies without a model have no "
         "forecast.",

@@ -15,6 +15,7 @@ import sddp
 from sddp.backtest.result import BacktestResult
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
+from sddp.evaluation.reports import findings
 from sddp.evaluation.reports.report_data import ReportData, ReportOptions, collect
 from sddp.evaluation.risk_forecasts import SMALLEST_FORECAST
 from sddp.evaluation.summary import summary
@@ -24,6 +25,7 @@ from sddp.reporting.gallery import gallery, span
 from sddp.reporting.html_elements import (
     ABSENT,
     Facts,
+    Opening,
     Picture,
     Section,
     facts,
@@ -47,9 +49,11 @@ def write_html(
 ) -> Path:
     """Write the report on a backtest as one self-contained HTML file.
 
-    Wealth, metrics, differences, forecast and realized risk, trailing and rolling measures,
-    allocations, regimes, trading and provenance; a section without data is left out. The file is
-    replaced in one step at the end, never half-written. `sddp.reporting.write_figures` writes
+    It opens with the finding, key figures and wealth; strategies, metrics, differences, forecast
+    and realized risk, falls and years, holdings, trailing and rolling measures, allocations,
+    regimes, trading and provenance follow; a section without data is left out. Figures are vectors
+    (pixels where these are lighter), for wide and for narrow screens. The file is replaced in one
+    step at the end, never half-written. `sddp.reporting.write_figures` writes
     the same figures as PNG.
 
     Parameters
@@ -122,10 +126,12 @@ def page(
     """HTML text of the page; see `write_html`. A section without data is left out."""
     pictures = gallery(data)
     sections = [
-        Section("wealth", "Wealth and drawdown", pictures["wealth"]),
+        Section("strategies", "Strategies", tables=[html_tables.strategy_table(data)]),
         _metrics(data, pictures["metrics"]),
         *_differences(data, pictures["differences"]),
         *_forecasts(data, pictures["risk_forecasts"]),
+        _years(data),
+        Section("holdings", "Holdings and last trades", tables=html_tables.holding_tables(data)),
         Section("trailing", "Trailing return", pictures["trailing"]),
         Section("rolling", "Rolling Sharpe ratio and volatility", pictures["rolling"]),
         Section("allocation", "Allocation", pictures["allocation"]),
@@ -134,7 +140,37 @@ def page(
         _provenance(data, provenance),
     ]
     shown = [section for section in sections if not section.empty]
-    return render(title, _lead(data), [*_own_caveats(data), *caveats], shown)
+    return render(
+        title,
+        _lead(data),
+        [*_own_caveats(data), *caveats],
+        shown,
+        finding=findings.finding(data),
+        opening=_opening(data, pictures["wealth"][0]),
+    )
+
+
+def _opening(data: ReportData, picture: Picture) -> Opening:
+    """Key figures, and whether forecasts held."""
+    name = data.featured[0]
+    said = [findings.risk_sentence(data, name), findings.return_sentence(data, name)]
+    table = html_tables.check_table(data)
+    return Opening(
+        key_figures=findings.key_figures(data),
+        sentences=[sentence for sentence in said if sentence],
+        checks=table if table.rows else None,
+        picture=picture,
+    )
+
+
+def _years(data: ReportData) -> Section:
+    """Deepest falls and calendar years."""
+    tables = [html_tables.fall_table(data), html_tables.year_table(data)]
+    return Section(
+        "years",
+        "Deepest falls and calendar years",
+        tables=[table for table in tables if table.rows],
+    )
 
 
 def _lead(data: ReportData) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +13,22 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from sddp.display.png import png
+from sddp.display.vector import narrowed, svg
+from sddp.evaluation.reports.findings import KeyFigure
 from sddp.tables import day
 
 TEMPLATE = "report.html.j2"
 
+# Bytes: areas of thousands of days are heavier as vectors than as pixels.
+HEAVIEST_VECTOR = 400_000
+PIXELS = 96  # of CSS, an inch
+
 NBSP, MINUS, ABSENT = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Picture:
     """A figure with its caption and its text alternative."""
 
@@ -36,21 +41,48 @@ class Picture:
         """The figure as PNG."""
         return png(self.figure)
 
+    def sources(self) -> tuple[str, str]:
+        """Data URLs of the figure, for wide and for narrow screens; the figure ends as narrow.
+
+        Vectors, but pixels where a figure has so many points that these are lighter.
+        """
+        wide = self._source()
+        self.figure = narrowed(self.figure)
+        return wide, self._source()
+
+    def _source(self) -> str:
+        drawn = svg(self.figure).encode()
+        if len(drawn) <= HEAVIEST_VECTOR:
+            return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode("ascii")
+        return "data:image/png;base64," + base64.b64encode(self.png()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """First screen of a page about a backtest, between its finding and its caveats."""
+
+    key_figures: Sequence[KeyFigure]
+    sentences: Sequence[str]
+    checks: Table | None
+    picture: Picture
+
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a table cell with a detail in small print beneath."""
+    """Text of a table cell with a detail in small print beneath; words are set to the left."""
 
     text: str
     detail: str = ""
+    words: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table."""
+    """A row of a table; the color of its name in figures, where it has one."""
 
     name: str
     cells: Sequence[Cell]
+    color: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +105,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under one heading: pictures, then tables, then facts, then notes."""
+    """A part of the page under one heading: sentences, pictures, tables, facts, then notes."""
 
     anchor: str
     heading: str
@@ -81,6 +113,7 @@ class Section:
     tables: Sequence[Table] = ()
     facts: Sequence[Facts] = ()
     notes: Sequence[str] = ()
+    sentences: Sequence[str] = ()
 
     @property
     def empty(self) -> bool:
@@ -88,26 +121,60 @@ class Section:
         return not (self.pictures or self.tables or self.facts)
 
 
-def render(title: str, lead: str, caveats: Sequence[str], sections: Sequence[Section]) -> str:
-    """Render a self-contained HTML page; all text is escaped."""
+def render(
+    title: str,
+    lead: str,
+    caveats: Sequence[str],
+    sections: Sequence[Section],
+    *,
+    finding: str = "",
+    opening: Opening | None = None,
+) -> str:
+    """Render a self-contained HTML page; all text is escaped.
+
+    Parameters
+    ----------
+    title, lead : str
+        Heading, and what the page is about.
+    caveats : sequence of str
+        After the opening.
+    sections : sequence of Section
+    finding : str
+        The most important sentence, above `lead`.
+    opening : Opening, optional
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sddp.reporting"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["image"] = _image
+    environment.filters["typeset"] = typeset
     return environment.get_template(TEMPLATE).render(
-        title=title, lead=lead, caveats=caveats, sections=sections
+        title=title,
+        lead=lead,
+        caveats=caveats,
+        sections=sections,
+        finding=finding,
+        opening=opening,
     )
 
 
 def _image(picture: Picture) -> dict[str, Any]:
-    """Data URL and size in pixels of a picture."""
-    drawn = picture.png()
-    # matplotlib rounds a size that falls between two pixels by its version: ask the file.
-    width, height = Image.open(io.BytesIO(drawn)).size
-    source = "data:image/png;base64," + base64.b64encode(drawn).decode("ascii")
-    return {"src": source, "width": width, "height": height}
+    """Data URLs of a picture and its size in pixels of CSS."""
+    width, height = (round(PIXELS * float(inches)) for inches in picture.figure.get_size_inches())
+    wide, narrow = picture.sources()
+    return {"src": wide, "narrow": narrow, "width": width, "height": height}
+
+
+def typeset(text: str) -> str:
+    """Text with true minus signs and percent signs that stay with their numbers.
+
+    >>> typeset("from -0.5 % to +1") == f"from {MINUS}0.5{NBSP}% to +1"
+    True
+    """
+    minus = re.sub(r"(?<![\w-])-(?=\d)", MINUS, text)
+    return re.sub(r"(?<=\d) %", f"{NBSP}%", minus)
 
 
 def number(value: float, digits: int) -> str:

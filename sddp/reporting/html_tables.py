@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from sddp.display.style import featured_styles
+from sddp.evaluation import metrics
+from sddp.evaluation.reports.report_data import ReportData
 from sddp.reporting.html_elements import (
     ABSENT,
     Cell,
@@ -97,6 +100,8 @@ COMPARED = {
     "mean_excess_return": Measure("Mean excess return, a year", _percent(1)),
 }
 COUNTED = {"refit": "Trainings", "failure": "Failures", "seconds": "Seconds"}
+# Falls shown, and the smallest share of wealth that counts as held or traded.
+N_FALLS, SMALLEST_WEIGHT = 5, 5e-4
 DIFFERENCE = ("value", "low", "high", "p_value", "adjusted_p_value")
 # Said elsewhere on the page, or shown beneath another number.
 ELSEWHERE = {"confidence", "execution", "drawdown_peak", "drawdown_trough", "drawdown_recovery"}
@@ -254,6 +259,110 @@ def tests_table(tests: pd.DataFrame) -> Table:
         rows.append(Row(str(name), cells))
     header = ["Strategy", *(measure.label for measure in TESTS.values())]
     return Table("Tests of the forecast VaR and CVaR", header, rows)
+
+
+def check_table(data: ReportData) -> Table:
+    """Forecast against realized risk, and expected against earned return, of one period."""
+    checks = data.checks().dropna(subset=["forecast_cvar"])
+    ahead = [name for name in data.featured if name in checks.index]
+    names = [*ahead, *(name for name in checks.index if name not in ahead)]
+    rows = [
+        Row(str(name), _check_cells(checks.loc[[name]].iloc[0]), _color(data, name))
+        for name in names
+    ]
+    header = [
+        *("Strategy", "CVaR forecast", "CVaR realized", "Realized over forecast"),
+        *("p: tail losses as forecast", "Return expected", "Return earned", "Difference"),
+    ]
+    return Table("Did forecasts of one period hold?", header, rows)
+
+
+def _check_cells(values: pd.Series[Any]) -> list[Cell]:
+    two, fine = _number(2), _percent(2)
+    return [
+        Cell(fine(values["forecast_cvar"])),
+        Cell(fine(values["realized_cvar"])),
+        Cell(two(values["ratio"]), interval((values["ratio_low"], values["ratio_high"]), two)),
+        Cell(p_value(values["tail_p_value"])),
+        Cell(fine(values["expected"])),
+        Cell(fine(values["realized"])),
+        Cell(
+            fine(values["difference"]),
+            interval((values["difference_low"], values["difference_high"]), fine),
+        ),
+    ]
+
+
+def _color(data: ReportData, name: str) -> str:
+    """Color of a strategy in figures; empty for one that is gray there."""
+    featured = data.featured
+    return featured_styles(featured, featured)[name].color if name in featured else ""
+
+
+def strategy_table(data: ReportData) -> Table:
+    """What each strategy is."""
+    rows = [
+        Row(str(name), [Cell(data.description(name), words=True)], _color(data, name))
+        for name in data.result.ledgers
+    ]
+    return Table("Strategies, with their colors in figures", ["Strategy", "What it does"], rows)
+
+
+def year_table(data: ReportData) -> Table:
+    """Return of the featured strategies in each calendar year, the latest first."""
+    table = metrics.calendar_returns(data.result.wealth[data.featured])
+    rows = [
+        Row(str(year), [Cell(percent(float(value), 1)) for value in values])
+        for year, values in zip(table.index[::-1], table.to_numpy()[::-1], strict=True)
+    ]
+    first, last = data.result.wealth.index[[0, -1]]
+    note = f"The first year begins on {day(first)} and the last ends on {day(last)}."
+    return Table("Return by calendar year, net of costs", ["Year", *data.featured], rows, [note])
+
+
+def fall_table(data: ReportData) -> Table:
+    """Deepest falls of the strategy that the report is about, and what the others did then."""
+    name, *others = data.featured
+    wealth = data.result.wealth
+    rows = []
+    for fall in metrics.deepest_falls(wealth[name], N_FALLS):
+        ended = "not yet" if pd.isna(fall.recovery) else day(fall.recovery)
+        meanwhile = [
+            Cell(percent(float(wealth[other][fall.trough] / wealth[other][fall.peak] - 1.0), 1))
+            for other in others
+        ]
+        cells = [Cell(day(fall.trough)), Cell(ended), Cell(percent(fall.depth, 1)), *meanwhile]
+        rows.append(Row(day(fall.peak), cells))
+    header = ["From", "To", "Recovered", name, *others]
+    return Table(f"Deepest falls of {name}", header, rows)
+
+
+def holding_tables(data: ReportData) -> list[Table]:
+    """Present holdings of the featured strategies, and the last trades of the first of them."""
+    ledger, last = data.result.ledgers[data.featured[0]], data.result.cash_rate.index[-1]
+    weights = pd.DataFrame({name: data.result.weights(name).iloc[-1] for name in data.featured})
+    traded = ledger.executed[ledger.executed.abs().sum(axis=1) > 0.0]
+    header = ["Position", *data.featured]
+    share = pd.Series(0.0, index=weights.index)
+    if len(traded):
+        date = traded.index[-1]
+        moved = traded.iloc[-1] / float(ledger.holdings_before.loc[date].sum())
+        share = moved.reindex(weights.index, fill_value=0.0)
+        share.iloc[0] = -float(moved.sum())
+        header.append(f"Traded by {data.featured[0]} on {day(date)}")
+    held = weights.abs().max(axis=1) > SMALLEST_WEIGHT
+    shown = weights[held | (share.abs() > SMALLEST_WEIGHT)]
+    rows = [
+        Row(
+            str(position),
+            [
+                *(Cell(percent(float(weight), 1)) for weight in row),
+                *([Cell(percent(float(share[position]), 1))] if len(traded) else []),
+            ],
+        )
+        for position, row in zip(shown.index, shown.to_numpy(), strict=True)
+    ]
+    return [Table(f"Shares of wealth on {day(last)}", header, rows)]
 
 
 def decision_table(logs: Mapping[str, pd.DataFrame]) -> Table:

@@ -11,6 +11,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sddp.backtest import BuyAndHold, EqualWeight, HoldCash, backtest
+from sddp.display.style import GRAY
+from sddp.display.vector import narrowed, svg
 from sddp.errors import DataError
 from sddp.evaluation import metrics, summary
 from sddp.market import Market
@@ -347,21 +349,22 @@ def test_tails_show_forecast_outcome_limit_and_violations():
 
 def test_forecasts_are_dots_beside_their_limits():
     (ax,) = figures.risk_forecast_figure(FORECASTS).axes
-    realized, forecast, limit = ax.get_lines()
-    assert realized.get_xdata() == pytest.approx([0.015, 0.020, -0.001])
+    _, forecast, limit = ax.get_lines()
+    realized = ax.collections[1].get_offsets()[:, 0]
+    assert np.asarray(realized) == pytest.approx([0.015, 0.020, -0.001])
     assert forecast.get_xdata() == pytest.approx([0.010, np.nan, 0.012], nan_ok=True)
     assert limit.get_xdata() == pytest.approx([0.011, np.nan, np.nan], nan_ok=True)
     bars = [segment[:, 0] for segment in ax.collections[0].get_segments()]
     assert np.array(bars) == pytest.approx(FORECASTS[["low", "high"]].to_numpy())
     assert ax.get_xlim()[0] < -0.001
     without = figures.risk_forecast_figure(FORECASTS.drop(columns=["low", "high"]))
-    assert not without.axes[0].collections
+    assert len(without.axes[0].collections) == 1  # dots without bars
 
 
 def test_intervals_are_drawn_from_the_top():
     (ax,) = figures.interval_figure(INTERVALS, "Sharpe ratio", "a year").axes
-    dots = ax.get_lines()[0]
-    assert dots.get_xdata() == pytest.approx([0.3, np.nan, -0.2], nan_ok=True)
+    dots = np.ma.filled(ax.collections[1].get_offsets()[:, 0], np.nan)
+    assert dots == pytest.approx([0.3, np.nan, -0.2], nan_ok=True)
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
     assert len(ax.get_yticklabels()) == 3
     FigureCanvasAgg(ax.figure).draw()
@@ -409,3 +412,27 @@ def test_a_folder_that_cannot_be_made_is_named(report, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"folder = '.*file' cannot be written to"):
         write_figures(report, tmp_path / "file")
+
+
+def test_vectors_are_the_same_each_time_and_narrow_ones_keep_their_legend():
+    table = random_table(3, ("u", "v", "a < b"))
+    first, second = (svg(figures.wealth_figure(table, "lag 1")) for _ in range(2))
+    assert first == second
+    assert "a &lt; b" in first
+    assert "prefers-color-scheme: dark" in first
+    figure = narrowed(figures.wealth_figure(table, "lag 1"))
+    FigureCanvasAgg(figure).draw()
+    assert figure.get_size_inches()[0] < 5.0
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {"u", "v", "a < b"}
+    assert not any(ax.get_tightbbox().overlaps(legend.get_window_extent()) for ax in figure.axes)
+
+
+def test_featured_strategies_have_colors_and_the_others_are_one_entry():
+    table = random_table(4, ("SDDP", "equal weights", "u", "v"))
+    figure = figures.wealth_figure(table, "", ["SDDP", "equal weights"])
+    colors = {line.get_label(): line.get_color() for line in figure.axes[0].get_lines()}
+    assert colors["u"] == colors["v"] == GRAY
+    assert len({colors["SDDP"], colors["equal weights"], GRAY}) == 3
+    names = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert names == {"SDDP", "equal weights", "2 more"}

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import os
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from sddp.backtest import BacktestResult, BuyAndHold, EqualWeight, HoldCash, Led
 from sddp.display.png import DPI
 from sddp.errors import DataError, ModelError
 from sddp.evaluation import summary
+from sddp.evaluation.reports import findings
 from sddp.evaluation.reports.report_data import collect
 from sddp.market import Market
 from sddp.reporting import ReportOptions
@@ -28,14 +31,15 @@ from sddp.reporting.html_elements import (
     p_value,
     percent,
     plain,
+    typeset,
 )
 from tests.backtest.modeled import Modeled
 
 HOSTILE = "<script>alert('1')</script> & \"co\" $x$"
 NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SECTIONS = [
-    *("wealth", "metrics", "differences", "risk_forecasts", "trailing", "rolling"),
-    *("allocation", "regimes", "trading", "provenance"),
+    *("strategies", "metrics", "differences", "risk_forecasts", "years", "holdings"),
+    *("trailing", "rolling", "allocation", "regimes", "trading", "provenance"),
 ]
 
 
@@ -152,7 +156,7 @@ def test_every_section_is_there_and_in_the_contents(page):
 
 
 def test_nothing_is_fetched_and_nothing_runs(page, text):
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert all(link.startswith(("#", "data:image/")) for link in page.links)
     assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
     assert "http://" not in text
     assert "https://" not in text
@@ -165,12 +169,55 @@ def test_pictures_are_embedded_and_described(page):
     assert len(page.images) == 10
     for image in page.images:
         data = base64.b64decode(image["src"].partition(",")[2], validate=True)
-        assert data.startswith(b"\x89PNG")
-        # Width and height stand at fixed places of a PNG's header.
-        size = (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-        assert size == (int(image["width"]), int(image["height"]))
+        drawing = ElementTree.fromstring(data)
+        size = [float(drawing.get(side).removesuffix("pt")) for side in ("width", "height")]
+        # Points of a drawing are 3/4 of a pixel of CSS.
+        wanted = [0.75 * int(image[side]) for side in ("width", "height")]
+        np.testing.assert_allclose(size, wanted, atol=0.4)
+        assert b"prefers-color-scheme: dark" in data
         assert len(image["alt"]) > 40
     assert any(HOSTILE in image["alt"] for image in page.images)
+
+
+def test_a_narrow_screen_gets_pictures_of_its_own(page):
+    narrow = [
+        link
+        for link in page.links
+        if link.startswith("data:") and link not in {i["src"] for i in page.images}
+    ]
+    assert len(narrow) == len(page.images)
+    for link in narrow:
+        drawing = ElementTree.fromstring(base64.b64decode(link.partition(",")[2]))
+        assert float(drawing.get("width").removesuffix("pt")) < 330.0
+
+
+def test_the_page_opens_with_its_finding_and_caveats_follow(text, report_data):
+    said = findings.finding(report_data)
+    assert said.startswith("From 2018-01-04 to ")
+    assert "of -" in said or "of +" in said  # the difference from the reference
+    opening, _, rest = text.partition('class="caveats"')
+    assert html.escape(typeset(said), quote=False)[:60] in opening.replace("&#39;", "'")
+    assert (
+        opening.index('class="finding"') < opening.index('class="figures"') < opening.index("<img")
+    )
+    assert "Mind the &amp; gap" in rest
+    assert "Mind the &amp; gap" not in opening
+
+
+def test_forecasts_are_set_beside_what_came_of_them(report_data, page):
+    checks = report_data.checks()
+    tests = report_data.uncertainty.risk_tests
+    for name in checks.index:
+        expected = tests.loc[name, "realized_cvar"] / tests.loc[name, "forecast_cvar"]
+        assert checks.loc[name, "ratio"] == pytest.approx(expected, nan_ok=True)
+    table = page.table("Realized over forecast")
+    shown = float(table["Realized over forecast"].iloc[0].partition("|")[0])
+    assert shown == pytest.approx(checks["ratio"].iloc[0], abs=0.005)
+
+
+def test_strategies_say_what_they_are(page):
+    table = page.table("What it does")
+    assert (table["What it does"].str.len() > 5).all()
 
 
 def test_names_are_escaped(text, page):
@@ -278,7 +325,9 @@ def test_what_has_no_data_has_no_section(market, tmp_path):
         lag=0,
     )
     shown = Page(write_html(report, tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert shown.identifiers == ["wealth", "metrics", "allocation", "trading", "provenance"]
+    assert shown.identifiers == [
+        *("strategies", "metrics", "years", "holdings", "allocation", "trading", "provenance")
+    ]
     words = "".join(shown.words)
     assert "No intervals were asked for" in words
     assert "nobody could have done so" in words  # lag 0
@@ -295,9 +344,11 @@ def test_one_strategy_with_one_asset_and_a_model_has_all_it_can(tmp_path):
     rng = np.random.default_rng(1)
     page = write_html(report, tmp_path / "a.html", options=ReportOptions(n_draws=100), rng=rng)
     expected = [
-        "wealth",
+        "strategies",
         "metrics",
         "risk_forecasts",
+        "years",
+        "holdings",
         "allocation",
         "regimes",
         "trading",

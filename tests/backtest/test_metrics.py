@@ -317,3 +317,26 @@ def test_trailing_return_looks_back_by_calendar_months():
     # 2020-04-10 looks back to 2020-02-10, where 2020-01-30 is the last row; 04-30 to 02-29.
     assert trailing["s"].tolist() == pytest.approx([5.0, 2.0])
     assert trailing.index.equals(dates[3:])
+
+
+def test_the_deepest_falls_do_not_overlap():
+    levels = [1.0, 0.9, 1.0, 1.2, 0.6, 0.9, 1.2, 1.1, 1.3, 1.04]
+    wealth = pd.Series(levels, pd.date_range("2020-01-31", periods=10, freq="ME"))
+    falls = metrics.deepest_falls(wealth, 9)
+    np.testing.assert_allclose([f.depth for f in falls], [-0.5, -0.2, -0.1, 1.1 / 1.2 - 1.0])
+    months = [(f.peak.month, f.trough.month) for f in falls]
+    assert months == [(4, 5), (9, 10), (1, 2), (7, 8)]
+    assert falls[0].recovery == pd.Timestamp("2020-07-31")
+    assert pd.isna(falls[1].recovery)
+    assert metrics.deepest_falls(wealth, 1) == falls[:1]
+    assert metrics.deepest_falls(wealth.cummax(), 3) == []
+
+
+def test_calendar_years_chain_to_the_whole_return():
+    dates = pd.DatetimeIndex(["2019-12-31", "2020-06-30", "2020-12-31", "2021-03-31"])
+    wealth = pd.DataFrame({"s": [1.0, 1.1, 1.2, 0.9]}, dates)
+    found = metrics.calendar_returns(wealth)
+    assert list(found.index) == [2020, 2021]
+    np.testing.assert_allclose(found["s"], [0.2, 0.9 / 1.2 - 1.0])
+    inside = metrics.calendar_returns(wealth.iloc[1:])
+    np.testing.assert_allclose(inside["s"], [1.2 / 1.1 - 1.0, -0.25])

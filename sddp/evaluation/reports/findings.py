@@ -104,10 +104,9 @@ def return_sentence(data: ReportData, name: str) -> str:
     )
     if math.isnan(row["slope"]):
         return f"{said}."
-    return (
-        f"{said}; a return expected to be 1 % higher came out {percent(row['slope'] / 100.0, 2)} "
-        f"higher{_ends(row['slope_low'] / 100.0, row['slope_high'] / 100.0, percents=True)}."
-    )
+    slope = percent(row["slope"] / 100.0, 2)
+    ends = _ends(row["slope_low"] / 100.0, row["slope_high"] / 100.0, percents=True)
+    return f"{said}; where 1 % more was expected {slope} more was earned{ends}."
 
 
 def key_figures(data: ReportData) -> list[KeyFigure]:

@@ -151,6 +151,12 @@ class ReportData:
             chosen = [*first, *([reference] if reference and reference not in first else [])]
         return list(chosen)
 
+    def description(self, name: str) -> str:
+        """What a strategy is: as given, or the first sentence of its documentation."""
+        given = self.options.descriptions.get(name)
+        documented = (type(self.result.strategies[name]).__doc__ or "").strip()
+        return given if given is not None else " ".join(documented.partition("\n\n")[0].split())
+
     def checks(self) -> pd.DataFrame:
         """Forecast against realized risk, and expected against realized return, by strategy.
 
