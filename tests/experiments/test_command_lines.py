@@ -22,6 +22,7 @@ STUDIES = {
     "french": ("--only", "rolling", "--rows", "6"),
     "fuzz": ("engine", "--problems", "2"),
     "inner_bound": (),
+    "live": ("--rows", "80"),
     "one_period": ("--data", "nowhere"),
 }
 # The main job with the data of the study, and one command under another name: `sddp` tests them.

@@ -1,0 +1,199 @@
+"""The loop over replayed rows, the same rows in a backtest, and how often to update."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.live.config import STRATEGIES, Config, source_of, triggers
+from sddp.arrays import Floats
+from sddp.backtest import EveryPeriods, backtest
+from sddp.backtest.simulator import trading_rules
+from sddp.backtest.trading.account import Account
+from sddp.backtest.trading.events import Event, canonical
+from sddp.dates import periods_per_year
+from sddp.evaluation import metrics
+from sddp.live import Live, NatsBus, RowRejected, RowRepaired
+from sddp.live.alerts import Alert, Alerts
+from sddp.live.analytics import Analytics, PortfolioAnalytics, quantiles
+from sddp.live.dashboard import Dashboard
+from sddp.market.market import Market
+from sddp.simulation.resampling import optimal_block_length, standard_error_of_mean
+
+LAG = 1
+# Half a 95 % interval in standard errors.
+WIDTH = 1.96
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What a run is connected to; no number depends on it but the run times."""
+
+    speed: float | None = None
+    state: str | None = None
+    bus: str | None = None
+    dashboard: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """What a loop left behind."""
+
+    events: list[Event]
+    seconds: list[float]
+    figures: list[PortfolioAnalytics]
+    page: Dashboard
+
+    def counts(self) -> pd.DataFrame:
+        """Events by name."""
+        found = Counter(type(event).__name__ for event in self.events)
+        return pd.DataFrame(sorted(found.items()), columns=["event", "count"])
+
+    def latency(self) -> pd.DataFrame:
+        """Milliseconds from a row to its events, kept on disk where there is a state file."""
+        rows = {"row to events": self.seconds}
+        table = {
+            name: {"rows": len(seconds)} | {k: 1e3 * v for k, v in quantiles(seconds).items()}
+            for name, seconds in rows.items()
+        }
+        return pd.DataFrame.from_dict(table, orient="index").rename_axis("milliseconds")
+
+
+def market_of(config: Config) -> Market:
+    """All rows of the run as a market."""
+    source, assets = source_of(config, None)
+    rows = list(source.rows(0))
+    times = pd.DatetimeIndex([row.time for row in rows])
+    prices = pd.DataFrame(
+        [[row.prices.get(name, math.nan) for name in assets] for row in rows],
+        index=times,
+        columns=list(assets),
+    )
+    cash = pd.Series([row.cash_rate or 0.0 for row in rows], index=times)
+    known = [row.volatility_index is not None for row in rows]
+    index = pd.Series([row.volatility_index for row in rows], index=times) if all(known) else None
+    return Market(prices, cash_rate=cash, volatility_index=index, missing="carry")
+
+
+def run_loop(config: Config, market: Market, connections: Connections) -> Ran:
+    """Take all rows of the source, one transaction each."""
+    start = market.dates[min(config.history, len(market.dates) - 3)]
+    rules, _ = trading_rules(
+        market,
+        start=start,
+        end=None,
+        transaction_cost=config.cost,
+        lag=LAG,
+        initial_wealth=1.0,
+        rebalance=EveryPeriods(1),
+        breaker=None,
+    )
+    source, assets = source_of(config, connections.speed)
+    analytics = Analytics()
+    alerts = Alerts(analytics)
+    page = Dashboard(analytics, alerts, title=f"{config.strategy}, {config.replay or 'drawn rows'}")
+    events: list[Event] = []
+    seconds: list[float] = []
+    figures: list[PortfolioAnalytics] = []
+    with ExitStack() as open_things:
+        bus = None
+        if connections.bus is not None:
+            bus = NatsBus(connections.bus)
+            open_things.callback(bus.close)
+        live = Live(
+            Account(STRATEGIES[config.strategy](config.cost), assets, rules),
+            start=start,
+            state=connections.state,
+            bus=bus,
+            observers=(analytics, alerts, page),
+        )
+        open_things.callback(live.close)
+        if connections.dashboard is not None:
+            address = open_things.enter_context(page.served(connections.dashboard))
+            print(f"page: {address}", flush=True)
+        for told in live.run(source):
+            events += told
+            for event in told:
+                if isinstance(event, PortfolioAnalytics):
+                    figures.append(event)
+                    seconds.append(page.shown().seconds[-1])
+    return Ran(events, seconds, figures, page)
+
+
+def equal_to_backtest(config: Config, market: Market, ran: Ran) -> pd.DataFrame:
+    """Events of the loop beside those of a backtest of the same rows, but for its last rows."""
+    start = market.dates[min(config.history, len(market.dates) - 3)]
+    found = backtest(
+        market,
+        {"same": STRATEGIES[config.strategy](config.cost)},
+        start=start,
+        transaction_cost=config.cost,
+        lag=LAG,
+        keep_events=True,
+    )
+    last = market.dates[-(LAG + 2)]
+    aside = (RowRejected, RowRepaired, PortfolioAnalytics, Alert)
+    ours = [canonical(e) for e in ran.events if e.time <= last and not isinstance(e, aside)]
+    theirs = [canonical(e) for e in found.events["same"] if e.time <= last]
+    wealth = pd.Series({figures.time: figures.wealth for figures in ran.figures})
+    held = found.ledgers["same"].holdings_after.sum(axis=1)
+    held = held[held.index <= last]
+    same = int((wealth.reindex(held.index) == held).sum())
+    return pd.DataFrame(
+        [
+            ("events", len(theirs), len(ours), ours == theirs),
+            ("wealth after trades, rows", len(held), same, same == len(held)),
+        ],
+        columns=["what", "backtest", "loop", "equal"],
+    )
+
+
+def updating(config: Config, market: Market, cost: float, rule: str) -> dict[str, Any]:
+    """What one rule of updating is worth at one cost, with a 95 % interval.
+
+    The interval is that of the mean excess return a year, from blocks of the rows' own length of
+    memory; rules are compared by the difference to that of every row elsewhere.
+    """
+    index = market.at(market.dates[-1]).volatility_index is not None
+    trigger = triggers([str(name) for name in market.assets], index=index)[rule]
+    found = backtest(
+        market,
+        {rule: STRATEGIES[config.strategy](cost)},
+        start=market.dates[min(config.history, len(market.dates) - 3)],
+        transaction_cost=cost,
+        lag=LAG,
+        rebalance=trigger,
+    )
+    returns = found.returns[rule].to_numpy()
+    cash = found.cash_rate.to_numpy()[1:]
+    pace = periods_per_year(pd.DatetimeIndex(found.wealth.index))
+    excess: Floats = np.asarray(returns - cash, dtype=float)
+    error = float(
+        standard_error_of_mean(excess[:, None], block_length=optimal_block_length(excess))[0]
+    )
+    return {
+        "rule": rule,
+        "cost": cost,
+        "wealth": float(found.wealth[rule].iloc[-1]),
+        "excess return a year": float(excess.mean()) * pace,
+        "half of its 95 % interval": WIDTH * error * pace,
+        "sharpe": metrics.sharpe_ratio(returns, cash, pace),
+        "turnover": float(found.turnover[rule].sum()),
+        "rows traded": int((found.turnover[rule] > 0.0).sum()),
+    }
+
+
+def updating_table(config: Config, market: Market) -> pd.DataFrame:
+    """Rules of updating by cost."""
+    index = market.at(market.dates[-1]).volatility_index is not None
+    rules = triggers([str(name) for name in market.assets], index=index)
+    return pd.DataFrame(
+        [updating(config, market, cost, rule) for rule, cost in product(rules, config.costs)]
+    )
