@@ -432,7 +432,7 @@ def real_prices(config: Config) -> dict[str, pd.DataFrame]:
         tables[name] = risk_figures(found.losses, larger_than=[0.2])
     risk = pd.concat(tables, names=["law", "figure"]).reset_index()
     month = per_period(mean, covariance, periods_per_year=1.0 / 30.0)
-    episodes = stress_table(WEIGHTS, month, standard_shocks({}, prices=prices))
+    episodes = stress_table(WEIGHTS, month, standard_shocks(GROUPS, prices=prices), groups=GROUPS)
     setting = {"agents": config.n_agents, "days": 30, "foresight": False}
     others = [
         row

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from sddp.display.fonts import show
 from sddp.display.style import COLORS
 
 # Inches: 440 pixels of a browser, so that text is as large on a telephone as it is set here.
@@ -91,15 +90,14 @@ def _panels(n: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def _dates(ax: Axes) -> None:
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    locator = mdates.AutoDateLocator(minticks=2, maxticks=5)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _names(ax: Axes, names: Sequence[str]) -> None:
-    ax.set_yticks(range(len(names)))
-    for label, name in zip(ax.set_yticklabels([""] * len(names)), names, strict=True):
-        show(label, name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}")
+    shown = [name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}" for name in names]
+    ax.set_yticks(range(len(shown)), shown, parse_math=False)
     ax.invert_yaxis()
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
 

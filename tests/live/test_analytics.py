@@ -199,6 +199,6 @@ def test_an_alert_is_raised_once_and_ends_once(market, caplog):
         lambda: Alerts(Analytics(), [AlertRule(name="x", figure="wealth", above=1.0)] * 2),
     ],
 )
-def test_bad_input_is_refused(make):
+def test_bad_input_is_named(make):
     with pytest.raises(ModelError):
         make()

@@ -21,6 +21,7 @@ from sddp.errors import ModelError
 from sddp.live.alerts import AlertRule, Alerts
 from sddp.live.analytics import Analytics
 from sddp.live.dashboard import MOST_POINTS, Dashboard, texts
+from sddp.live.dashboard_figures import weights_svg
 from sddp.live.observers import ProcessedRow
 from sddp.market.market import Market
 
@@ -127,6 +128,12 @@ def test_figures_are_drawn_at_most_every_ten_seconds(board, monkeypatch):
     again = board.pictures()
     assert again is not first
     assert again["weights-figure"] == first["weights-figure"]  # the same bytes for the same numbers
+
+
+def test_bars_have_the_names_of_their_positions():
+    one, other = (weights_svg({name: 0.5, "cash": 0.5}, {}) for name in ("coin", "$x_1$"))
+    assert one != other
+    assert one == weights_svg({"coin": 0.5, "cash": 0.5}, {})
 
 
 def test_a_long_run_keeps_few_points():
