@@ -8,6 +8,7 @@ so two labels of one table may neither be equal nor have the same text.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -50,7 +51,12 @@ def checked_labels(labels: Iterable[Any], what: str, *, reserved: str | None = N
         (``1``, ``1.0`` and ``True`` are) or have the same text (``7203`` and ``"7203"``), or one
         has the reserved text.
     """
-    given = tuple(_plain(label) for label in labels)
+    given = tuple(labels)
+    distinct = set(given) if all(type(label) is str for label in given) else set()
+    if distinct and len(distinct) == len(given) and reserved not in distinct:
+        # What nearly all tables have passes the checks of all kinds.
+        return given
+    given = tuple(_plain(label) for label in given)
     positions: dict[Hashable, int] = {}
     texts: dict[str, int] = {}
     for i, label in enumerate(given):
@@ -78,14 +84,20 @@ def label_index(labels: Iterable[Hashable], name: Hashable = None) -> pd.Index[A
 
     Labels that are all text get the index that pandas gives to text.
     """
-    given = list(labels)
+    given = tuple(labels)
     if all(isinstance(label, str) for label in given):
-        return pd.Index(given, name=name)
+        return _text_index(given) if name is None else pd.Index(list(given), name=name)
     # Filled one by one: numpy would make a table of tuples of one length.
     values = np.empty(len(given), dtype=object)
     for i, label in enumerate(given):
         values[i] = label
     return pd.Index(values, dtype=object, name=name, tupleize_cols=False)
+
+
+@lru_cache(maxsize=256)
+def _text_index(labels: tuple[Hashable, ...]) -> pd.Index[Any]:
+    """Index of texts: an index never changes, and loops ask for the same one again and again."""
+    return pd.Index(list(labels))
 
 
 def same_labels(left: Sequence[Hashable], right: Sequence[Hashable]) -> bool:

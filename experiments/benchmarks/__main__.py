@@ -3,10 +3,11 @@
 ``python -m experiments.benchmarks [--quick] [--only SECTION ...]``. Sections: `base` (several runs
 of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of late
 iterations), `cores` (two processes), `growth`, `bunching`, `simulation` (scenarios, risk figures,
-equilibria), `live` (a running portfolio: milliseconds from a row to its events), `instances` (files
-of the folder that SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after
-the other, whatever ``--jobs`` says; an interrupted run goes on after the last one that was
-finished. Run it on an idle machine: times on a busy one say little.
+equilibria), `live` (a running portfolio: milliseconds from a row to its events), `one-period`
+(optimizers beside PIQP alone, skfolio and PyPortfolioOpt), `instances` (files of the folder that
+SDDP_REFERENCE_DATA names). Every measurement has a process of its own, one after the other,
+whatever ``--jobs`` says; an interrupted run goes on after the last one that was finished. Run it on
+an idle machine: times on a busy one say little.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.benchmark_instances import Size
-from experiments.benchmarks import bunching, figures, live, simulation
+from experiments.benchmarks import bunching, figures, live, one_period, simulation
 from experiments.benchmarks.measure import (
     GAP_COLUMNS,
     PARTS,
@@ -81,6 +82,8 @@ class Config:
     instance_seconds: float = 8.0
     simulation_scale: int = 1
     live_scale: int = 1
+    optimizer_sizes: tuple[int, ...] = one_period.SIZES
+    repetitions: int = 200
     only: tuple[str, ...] = ()
 
     @property
@@ -104,6 +107,8 @@ QUICK: Mapping[str, Any] = {
     "instance_seconds": 0.2,
     "simulation_scale": 100,
     "live_scale": 100,
+    "optimizer_sizes": (10,),
+    "repetitions": 5,
 }
 
 
@@ -243,6 +248,19 @@ def running(config: Config, lab: Laboratory) -> dict[str, Any]:
     return {"rows": table.to_dict("records")}
 
 
+def optimizers(config: Config, lab: Laboratory) -> dict[str, Any]:
+    """Median CPU milliseconds of one-period optimizers, as multiples of PIQP alone and of asked."""
+    sizes = [
+        lab.measure(one_period.measure, n, config.repetitions, config.seed)
+        for n in config.optimizer_sizes
+    ]
+    table = pd.concat([pd.DataFrame(run["rows"]) for run in sizes])
+    lab.record.write_table("one_period", table)
+    sparse = lab.measure(one_period.sparsity, max(config.optimizer_sizes), config.seed)
+    lab.record.write_table("sparse_correlations", pd.DataFrame([sparse]))
+    return {"rows": table.to_dict("records"), "sparse_correlations": sparse}
+
+
 SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "base": base,
     "instances": instances,
@@ -253,6 +271,7 @@ SECTIONS: Mapping[str, Callable[[Config, Laboratory], dict[str, Any]]] = {
     "sizes": sizes,
     "simulation": simulated,
     "live": running,
+    "one-period": optimizers,
 }
 
 

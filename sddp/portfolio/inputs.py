@@ -45,11 +45,16 @@ def read_moments(mean: ArrayLike, covariance: ArrayLike) -> ReadMoments:
         has a negative eigenvalue (named).
     """
     names = _asset_names(mean, covariance)
-    if isinstance(covariance, pd.DataFrame):
+    if isinstance(covariance, pd.DataFrame) and not _in_order(covariance, mean):
         _check_same_names(covariance.index, names, "rows")
         _check_same_names(covariance.columns, names, "columns")
         order = (places_of(names, list(axis)) for axis in (covariance.index, covariance.columns))
         covariance = covariance.to_numpy()[np.ix_(*order)]
+    # Conversions that pandas leaves to numpy take five times as long.
+    if isinstance(covariance, pd.DataFrame):
+        covariance = covariance.to_numpy()
+    if isinstance(mean, pd.Series):
+        mean = mean.to_numpy()
     values = _finite(mean, (len(names),), "mean")
     matrix = _finite(covariance, (len(names), len(names)), "covariance")
     return ReadMoments(names, values, _positive_semidefinite(matrix, names, _rounding(covariance)))
@@ -172,7 +177,7 @@ def leaves_something(problem: TransactionCostQp) -> bool:
 
 def _asset_names(mean: ArrayLike, covariance: ArrayLike) -> list[Hashable]:
     if isinstance(mean, pd.Series):
-        names = list(mean.index)
+        names = mean.index.tolist()
     elif isinstance(covariance, pd.DataFrame):
         names = list(covariance.columns)
     else:
@@ -180,6 +185,14 @@ def _asset_names(mean: ArrayLike, covariance: ArrayLike) -> list[Hashable]:
     if not names:
         raise DataError("mean is empty; give one expected return per asset")
     return list(checked_labels(names, "mean", reserved=CASH))
+
+
+def _in_order(covariance: pd.DataFrame, mean: ArrayLike) -> bool:
+    """Whether rows and columns are named as the mean, in its order."""
+    if not isinstance(mean, pd.Series):
+        return False
+    axes = (covariance.index, covariance.columns)
+    return all(axis is mean.index or axis.equals(mean.index) for axis in axes)
 
 
 def _check_same_names(given: pd.Index[Any], names: Sequence[Hashable], what: str) -> None:

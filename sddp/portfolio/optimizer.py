@@ -62,6 +62,9 @@ class Known(NamedTuple):
     law: Law | None = None
 
 
+# Nobody holds more than all wealth without a loan; a percentage is far above.
+LARGEST_WEIGHT: Final = 2.0
+
 NOTHING_MORE: Final = Known()
 
 
@@ -263,6 +266,7 @@ class Terms:
         )
         self.lower = read_per_asset(o.min_weights, names, "min_weights", default=0.0)
         self.upper = read_per_asset(o.max_weights, names, "max_weights", default=1.0)
+        _check_unit(o, names, self.lower, self.upper)
         self._optimizer = o
         self.rows = ConstraintRows(o.constraints, names)
         self._last: TransactionCostSolution | None = None
@@ -346,3 +350,13 @@ class Terms:
             error = explain(problem, self.rows, self.names)
         if error is not None:
             raise error
+
+
+def _check_unit(o: Optimizer, names: Sequence[Hashable], lower: Floats, upper: Floats) -> None:
+    """Refuse a percentage for a share of wealth, where neither loans nor short sales explain it."""
+    i = int(upper.argmax())
+    if upper[i] > LARGEST_WEIGHT and o.min_cash >= 0.0 and lower.min() >= 0.0:
+        raise ModelError(
+            f"max_weights of {names[i]!r} = {upper[i]:g}: must be a share of wealth; give 0.1 for "
+            "10 % (above 1 only with loans, min_cash below 0, or short sales)"
+        )

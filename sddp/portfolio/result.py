@@ -26,6 +26,12 @@ from sddp.risk import tail_probabilities, weighted_cvar
 # Tail weights below this are what rounding leaves of the next outcome.
 ROUNDING = 1e-12
 
+# `PortfolioResult.constraints` where there are none.
+NO_CONSTRAINTS = pd.DataFrame(
+    {"breach": np.zeros(0), "multiplier": np.zeros(0)},
+    index=pd.Index([], dtype=str, name="constraint"),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Duals:
@@ -221,13 +227,13 @@ def result_of(solved: Solved) -> PortfolioResult:
 
 def _constraints(solved: Solved) -> pd.DataFrame:
     rows, problem, found = solved.rows, solved.problem, solved.solution
-    columns = {"breach": np.zeros(0), "multiplier": np.zeros(0)}
-    if rows.constraints:
-        multipliers = np.full(len(rows.constraints), np.nan)
-        if solved.has_duals:
-            pull, _ = _pull(problem, found)
-            multipliers = rows.multipliers(problem, found, pull)
-        columns = {"breach": rows.breaches(problem, found), "multiplier": multipliers}
+    if not rows.constraints:
+        return NO_CONSTRAINTS.copy()
+    multipliers = np.full(len(rows.constraints), np.nan)
+    if solved.has_duals:
+        pull, _ = _pull(problem, found)
+        multipliers = rows.multipliers(problem, found, pull)
+    columns = {"breach": rows.breaches(problem, found), "multiplier": multipliers}
     names = pd.Index([c.name for c in rows.constraints], dtype=str, name="constraint")
     return pd.DataFrame(columns, index=names)
 

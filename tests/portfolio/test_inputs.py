@@ -81,6 +81,7 @@ def test_without_cash_its_return_means_nothing():
         ({"min_weights": {"cash": 0.1}}, r"min_weights: unknown assets \['cash'\]"),
         ({"min_weights": [0.0, 0.0]}, "min_weights has shape"),
         ({"max_weights": np.inf}, "max_weights = inf: must hold finite numbers"),
+        ({"max_weights": 10.0}, "max_weights of 'gold' = 10: must be a share of wealth"),
         ({"transaction_cost": -0.001}, "transaction_cost = -0.001: must be"),
         (
             {"sale_cost": {"gold": 0.0, "stocks": 1.0, "euro": 0.0}},

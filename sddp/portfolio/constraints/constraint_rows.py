@@ -137,6 +137,12 @@ class ConstraintRows:
 
     def _sort_rows(self) -> None:
         rows = self.all_rows
+        if not len(rows):
+            nothing: Ints = np.zeros(0, dtype=np.int64)
+            self._on_weight = self._on_trade = self._on_cash = nothing
+            self._asset_of_weight = self._asset_of_trade = self._rest = nothing
+            self._rest_rows = rows
+            return
         hard = ~rows.soft
         of_weights = (rows.weights != 0.0).sum(axis=1)
         of_trades = ((rows.bought != 0.0) | (rows.sold != 0.0)).sum(axis=1)
@@ -147,9 +153,9 @@ class ConstraintRows:
         trade &= ((rows.bought == rows.sold) & np.isin(rows.bought, (0.0, 1.0))).all(axis=1)
         self._on_weight, self._on_trade = np.flatnonzero(alone), np.flatnonzero(trade)
         self._on_cash = np.flatnonzero(cash)
-        self._asset_of_weight: Ints = np.argmax(rows.weights[self._on_weight] != 0.0, axis=1)
-        self._asset_of_trade: Ints = np.argmax(rows.bought[self._on_trade] != 0.0, axis=1)
-        self._rest: Ints = np.flatnonzero(~(alone | cash | trade))
+        self._asset_of_weight = np.argmax(rows.weights[self._on_weight] != 0.0, axis=1)
+        self._asset_of_trade = np.argmax(rows.bought[self._on_trade] != 0.0, axis=1)
+        self._rest = np.flatnonzero(~(alone | cash | trade))
         self._rest_rows = rows.chosen(self._rest)
 
     def _tracking_of(self, assets: Sequence[Hashable]) -> Tracking:
