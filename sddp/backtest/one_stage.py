@@ -109,9 +109,10 @@ class OneStageStrategy:
         started = time.perf_counter()
         refit = self.forecaster.due
         own = self.forecaster.forecast(view)
-        quoted = dict(zip(view.assets, view.quoted.to_numpy()[-1], strict=True))
-        tradable = [name for name in own.moments.mean.index if quoted[name]]
-        forecast = _of_all(own, list(view.assets))
+        assets = view.assets.tolist()
+        quoted = dict(zip(assets, view.quoted.to_numpy()[-1], strict=True))
+        tradable = [name for name in own.moments.mean.index.tolist() if quoted[name]]
+        forecast = _of_all(own, assets)
         result, failure = None, "" if tradable else "no asset is quoted and forecast today"
         try:
             if tradable:
@@ -205,7 +206,7 @@ class OneStageStrategy:
         weights: pd.Series[float],
         fixed: frozenset[Hashable],
     ) -> PortfolioResult:
-        index, assets = view.volatility_index, list(view.assets)
+        index, assets = view.volatility_index, view.assets.tolist()
         optimizer = self.optimizer.restricted(tradable, assets)
         if view.costs is not None or view.limits is not None or fixed:
             optimizer = _of_the_row(optimizer, view, weights, fixed)

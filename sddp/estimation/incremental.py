@@ -230,7 +230,7 @@ class IncrementalForecaster:
             )
         names = view.assets if self._known.all() else view.assets[self._known]
         return Forecast(
-            Moments.of(self._sums.mean, self._sums.covariance, list(names)),
+            Moments.of(self._sums.mean, self._sums.covariance, names.tolist()),
             Outcomes(rows, self._probabilities(len(rows))),
             cash_return(view, 1),
         )

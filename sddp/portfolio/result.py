@@ -144,7 +144,7 @@ class PortfolioResult(Shown):
         return float(losses[tail > ROUNDING].min())
 
     def _losses(self, outcomes: Outcomes) -> tuple[Floats, Floats]:
-        law = read_outcomes(outcomes, list(self.trades.index))
+        law = read_outcomes(outcomes, self.trades.index.tolist())
         held: Floats = np.asarray(self.holdings, dtype=float)
         losses = losses_of(law.returns, held[1:], self.cash_return * held[0] - self.cost)
         return losses, law.probabilities

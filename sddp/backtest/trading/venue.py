@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -49,7 +49,7 @@ class RebalanceInstruction:
 
     def plain(self) -> dict[str, Any]:
         """Fields as JSON holds them."""
-        return asdict(self) | {
+        return vars(self) | {
             "time": self.time.isoformat(),
             "weights": dict(self.weights),
             "legs": dict(self.legs),
