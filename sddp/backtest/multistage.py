@@ -263,6 +263,15 @@ class MultistageStrategy:
         assert estimate is not None
         self._train(estimate, view.until(estimate.date), self._trained_limit, self._trained_from)
 
+    def state(self) -> dict[str, Any]:
+        """State after any row, see `Stateful`; the decision log is not in it."""
+        return {"policy": self.final_state()}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`: the policy in use is looked up, or trained again."""
+        if state["policy"] is not None:
+            self.restore_policy(state["policy"], view)
+
     def refit(self, view: View, holdings: pd.Series[float] | None = None) -> str:
         """Estimate and train anew, from holdings or else from cash.
 

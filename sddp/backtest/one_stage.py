@@ -224,7 +224,7 @@ class OneStageStrategy:
         return Solution(
             optimizer=type(self.optimizer).__name__,
             constraint_set=None if constraints is None else constraints.version,
-            iterations=getattr(result, "iterations", None),
+            iterations=None if result is None else result.iterations,
             moments=forecast.moments,
             cash_return=forecast.cash_return,
             risk_aversion=None if result is None else result.risk_aversion,

@@ -103,6 +103,8 @@ class PortfolioResult(Shown):
         ``breach``, the largest of a soft constraint, in its own unit (of a score: times the weight
         that it is an average over), 0 where it is kept; ``multiplier``, the rise of the objective
         per unit by which the constraint is relaxed, NaN where there are no duals.
+    iterations : int
+        Of the interior-point method in the last problem solved; 0 where it was not needed.
     """
 
     weights: pd.Series[float]
@@ -118,6 +120,7 @@ class PortfolioResult(Shown):
     residual: float
     cash_return: float
     constraints: pd.DataFrame
+    iterations: int = 0
 
     def cvar(self, outcomes: Outcomes, *, confidence: float) -> float:
         """CVaR of one period's loss, the cost of trading included.
@@ -222,6 +225,7 @@ def result_of(solved: Solved) -> PortfolioResult:
         residual=solution.kkt_residual,
         cash_return=problem.cash_return,
         constraints=_constraints(solved),
+        iterations=solution.iterations,
     )
 
 

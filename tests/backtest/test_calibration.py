@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from sddp.backtest import (
 from sddp.backtest.limits import Calibration
 from sddp.backtest.run import Run, simulate
 from sddp.backtest.simulator import trading_rules
+from sddp.backtest.trading.account import Account
+from sddp.backtest.trading.step import step
 from sddp.errors import CalibrationWarning, ModelError
 from sddp.evaluation.risk_forecasts import forecasts_and_losses
 from sddp.market import Market
@@ -273,6 +276,34 @@ def test_a_run_that_is_cut_goes_on_to_the_same_bits():
     mine, theirs = (r.account.strategy.decision_log_table() for r in (whole, again))
     assert mine.drop(columns="seconds").equals(theirs.drop(columns="seconds"))
     assert whole.ledger().wealth.tolist() == again.ledger().wealth.tolist()
+
+
+@pytest.mark.parametrize("refit_every", [1, 3])
+def test_an_account_goes_on_from_its_state_within_a_window(refit_every):
+    """The state goes through JSON on every row; a fresh account has the same holdings."""
+    market = two_regime_market()
+    rules, dates = trading_rules(
+        market,
+        start=market.dates[-12],
+        end=None,
+        transaction_cost=0.002,
+        lag=1,
+        initial_wealth=1.0,
+        rebalance=EveryPeriods(1),
+    )
+    whole, cut = (
+        Account(calibrated(refit_every=refit_every), market.assets, rules) for _ in range(2)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for date in dates[:7]:
+            step(whole, market.at(date))
+            step(cut, market.at(date))
+            state = json.loads(json.dumps(cut.state()))
+            cut = Account(calibrated(refit_every=refit_every), market.assets, rules)
+            cut.restore(state, market.at(date))
+            assert cut.holdings.tobytes() == whole.holdings.tobytes()
+    assert whole.strategy.decision_log[-1]["calibration"] != 1.0
 
 
 @pytest.mark.long

@@ -149,6 +149,7 @@ def test_a_decision_says_what_decided():
     assert (decision.optimizer, decision.constraint_set) == ("MeanVariance", "2.1.0")
     assert decision.reasons == ("first row",)
     assert decision.seconds > 0.0
+    assert decision.iterations > 0
 
 
 def test_a_backtest_keeps_its_events_and_they_add_up():
@@ -332,7 +333,8 @@ def test_parameters_are_exchanged_between_two_rows_and_replayed():
         (DATES[40], "n3"),
     ]
     rejected = [e for e in found.events["o"] if isinstance(e, MessageRejected)]
-    assert [(e.nonce, "speed" in e.reason) for e in rejected] == [("n4", True)]
+    assert [(e.nonce, "speed" in e.reason) for e in rejected] == [("n3", False), ("n4", True)]
+    assert rejected[0].reason == "the nonce was used before"
     decided = {e.time: e for e in found.events["o"] if isinstance(e, PortfolioOptimized)}
     assert decided[DATES[34]].constraint_set == "1.0.0"
     assert decided[DATES[36]].constraint_set == "3.0.0"

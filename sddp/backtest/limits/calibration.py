@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from sddp.backtest.trading.account import Resumable
+from sddp.backtest.trading.account import Resumable, restore_strategy, strategy_state
 from sddp.errors import CalibrationWarning, ModelError
 from sddp.market.market import View
 
@@ -311,7 +311,19 @@ class CalibratedStrategy:
         """Go on from a checkpoint, to the same bits."""
         assert isinstance(self.strategy, Resumable)
         self.strategy.resume(state["strategy"], view)
-        kept = dict(state["calibration"])
+        self._take(state["calibration"])
+
+    def state(self) -> dict[str, Any]:
+        """State after any row, see `Stateful`."""
+        return {"strategy": strategy_state(self.strategy), "calibration": self._plain()}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`."""
+        restore_strategy(self.strategy, state["strategy"], view)
+        self._take(state["calibration"])
+
+    def _take(self, calibration: Mapping[str, Any]) -> None:
+        kept = dict(calibration)
         self._pending = [dict(told) for told in kept.pop("pending")]
         self._wealth, self._lag = kept.pop("wealth"), kept.pop("lag")
         self._state = Calibration(self.calibration, **kept)
@@ -326,4 +338,5 @@ class CalibratedStrategy:
         """The calibration in words of JSON."""
         state = asdict(self._state)
         del state["settings"]
-        return state | {"pending": self._pending, "wealth": self._wealth, "lag": self._lag}
+        pending = [dict(told) for told in self._pending]
+        return state | {"pending": pending, "wealth": self._wealth, "lag": self._lag}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -183,6 +183,7 @@ class Account:
         self.orders: list[Order] = []
         self.n_instructions = 0
         self.inbox: list[Envelope] = []
+        self.waiting: list[Envelope] = []
         self.seen: list[str] = []
         self.trigger_state: State = None
         self.breaker_state: State = None
@@ -238,8 +239,11 @@ class Account:
         """The strategy's answer where only some assets may be traded."""
         started = time.perf_counter()
         fixed = np.array([name not in free for name in self.assets])
+        answer: Any = None
         with time_limit(self.rules.seconds):
-            if fixed.any() and isinstance(self.strategy, HoldsFixed):
+            if fixed.all():
+                pass  # nothing may be traded: nobody is asked
+            elif fixed.any() and isinstance(self.strategy, HoldsFixed):
                 still = frozenset(self.assets) - free
                 answer = self.strategy.decide_fixed(view, holdings, still)
             else:
@@ -298,6 +302,7 @@ class Account:
             "orders": [[o.identifier, o.weights.tolist(), o.fixed.tolist()] for o in self.orders],
             "n_instructions": self.n_instructions,
             "inbox": [vars(envelope) for envelope in self.inbox],
+            "waiting": [vars(envelope) for envelope in self.waiting],
             "seen": list(self.seen),
             "trigger": self.trigger_state,
             "breaker": self.breaker_state,
@@ -322,6 +327,7 @@ class Account:
             for name, weights, fixed in state["orders"]
         ]
         self.inbox = [Envelope(**told) for told in state["inbox"]]
+        self.waiting = [Envelope(**told) for told in state["waiting"]]
         self.seen = list(state["seen"])
         self.trigger_state, self.breaker_state = state["trigger"], state["breaker"]
         self.venue.restore(state["venue"])
@@ -363,7 +369,7 @@ def order_executed(
     return execute(holdings, requested, costs, quoted).holdings
 
 
-def strategy_state(strategy: Strategy) -> dict[str, Any] | None:
+def strategy_state(strategy: object) -> dict[str, Any] | None:
     """State of a strategy; None where it has none.
 
     Raises
@@ -373,7 +379,8 @@ def strategy_state(strategy: Strategy) -> dict[str, Any] | None:
     """
     if isinstance(strategy, Stateful):
         return strategy.state()
-    if is_dataclass(strategy) and strategy.__dataclass_params__.frozen:
+    settings: Any = getattr(strategy, "__dataclass_params__", None)
+    if settings is not None and settings.frozen:
         return None
     raise ModelError(
         f"strategy={strategy!r}: must be a frozen dataclass, or have state() and "
@@ -381,7 +388,7 @@ def strategy_state(strategy: Strategy) -> dict[str, Any] | None:
     )
 
 
-def restore_strategy(strategy: Strategy, state: Mapping[str, Any] | None, view: View) -> None:
+def restore_strategy(strategy: object, state: Mapping[str, Any] | None, view: View) -> None:
     """Restore what `strategy_state` gave."""
     if state is not None:
         assert isinstance(strategy, Stateful)

@@ -86,25 +86,24 @@ def step(account: Account, view: View, *, decide: bool = True) -> list[Event]:
 
 def _read_messages(account: Account, view: View, events: list[Event]) -> None:
     """Verify what arrived; leave to the trigger what is for it."""
-    kept = []
     for envelope in account.inbox:
         if envelope.nonce in account.seen:
-            kept.append(envelope)  # verified on an earlier row, and not read yet
-            continue
-        reason = account.rules.verifier.rejection(envelope)
+            reason: str | None = "the nonce was used before"
+        else:
+            reason = account.rules.verifier.rejection(envelope)
         if reason is None:
             account.seen = [*account.seen, envelope.nonce][-REMEMBERED:]
             if envelope.topic == PARAMETERS:
                 reason = _change(account, view, envelope, events)
             else:
-                kept.append(envelope)
+                account.waiting.append(envelope)
         if reason is not None:
             events.append(
                 MessageRejected(
                     time=view.date, topic=envelope.topic, nonce=envelope.nonce, reason=reason
                 )
             )
-    account.inbox = kept
+    account.inbox = []
 
 
 def _change(account: Account, view: View, envelope: Envelope, events: list[Event]) -> str | None:
@@ -134,8 +133,8 @@ def _earn(account: Account, view: View) -> Floats:
 def _watch(account: Account, view: View, events: list[Event]) -> None:
     """Ask the breaker, and read the messages that release it."""
     breaker, acts = account.rules.breaker, []
-    for envelope in [e for e in account.inbox if e.topic == RELEASE]:
-        account.inbox.remove(envelope)
+    for envelope in [e for e in account.waiting if e.topic == RELEASE]:
+        account.waiting.remove(envelope)
         acts.append(envelope)
     if breaker is None:
         return
@@ -194,7 +193,7 @@ def _decide(account: Account, view: View, quotes: Quotes, events: list[Event]) -
             asked[free] = account.propose(view, held, quotes, free)
         return asked[free]
 
-    messages, account.inbox = tuple(account.inbox), []
+    messages, account.waiting = tuple(account.waiting), []
     last = Decision(view.date, None) if account.decision is None else account.decision
     question = Question(view, account.row, account.assets, held, last, messages, propose)
     try:

@@ -166,6 +166,8 @@ class UtilityGain(Combinable):
 
     def fires(self, question: Question, state: State) -> tuple[Fired | None, State]:
         """See `Trigger.fires`; no state."""
+        if not question.free:
+            return None, state
         proposal = question.proposal()
         if not proposal.trades.any():
             return None, state

@@ -128,6 +128,8 @@ class Both(Combinable):
         joined = _joined([first, second], " and ")
         assert joined is not None
         kept = _among(_among(question, first.tradable), second.tradable).tradable
+        if kept is not None and not kept:
+            return None, states  # nothing is left that may be traded
         return replace(joined, tradable=kept), states
 
     @property

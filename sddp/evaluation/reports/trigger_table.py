@@ -16,6 +16,8 @@ from sddp.backtest.trading.events import (
 from sddp.errors import DataError
 from sddp.market.market import Market
 
+COLUMNS = ["firings", "trades", "turnover", "cost", "benefit"]
+
 
 def trigger_table(result: BacktestResult, name: str, market: Market) -> pd.DataFrame:
     """Firings, trades, cost and benefit by trigger.
@@ -57,11 +59,10 @@ def trigger_table(result: BacktestResult, name: str, market: Market) -> pd.DataF
             fills.setdefault(event.time, []).append(event)
     rows = [int(dates.searchsorted(time)) for time in fills]
     before, after = ledger.holdings_before.to_numpy(), ledger.holdings_after.to_numpy()
-    columns = ["firings", "trades", "turnover", "cost", "benefit"]
-    table = pd.DataFrame(0.0, _names(events), columns)
+    sums: dict[str, Floats] = {}
     for event in events:
         if isinstance(event, TriggerFired):
-            table.loc[event.trigger, "firings"] += 1.0
+            sums.setdefault(event.trigger, np.zeros(len(COLUMNS)))[0] += 1.0
     for row, until, time in zip(rows, [*rows[1:], len(dates) - 1], fills, strict=True):
         wealth = float(before[row].sum())
         grown = growth[row + 1 : until + 1].prod(axis=0)
@@ -71,8 +72,10 @@ def trigger_table(result: BacktestResult, name: str, market: Market) -> pd.DataF
         for fill, size in zip(fills[time], sizes, strict=True):
             share = size / sum(sizes) if sum(sizes) else 0.0
             cost = sum(fill.costs.values()) / wealth
-            found = [0.0, float(len(fill.trades)), size / wealth, cost, share * benefit]
-            table.loc[told[fill.identifier]] += found
+            found = np.array([0.0, float(len(fill.trades)), size / wealth, cost, share * benefit])
+            sums[told[fill.identifier]] += found
+    names = pd.Index(list(sums), name="trigger")
+    table = pd.DataFrame(np.array(list(sums.values())), names, COLUMNS)
     return table.astype({"firings": int, "trades": int})
 
 
@@ -85,11 +88,6 @@ def _triggers_of_instructions(events: tuple[Event, ...]) -> dict[str, str]:
         elif isinstance(event, RebalanceInstructionIssued):
             found[event.instruction["identifier"]] = last
     return found
-
-
-def _names(events: tuple[Event, ...]) -> pd.Index[str]:
-    names = (event.trigger for event in events if isinstance(event, TriggerFired))
-    return pd.Index(list(dict.fromkeys(names)), name="trigger")
 
 
 def _growth(market: Market, dates: pd.Index[pd.Timestamp]) -> Floats:

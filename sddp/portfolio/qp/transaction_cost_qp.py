@@ -182,12 +182,15 @@ class TransactionCostSolution(NamedTuple):
     """Optimal weights, the cash beside them, multipliers, and the error in the conditions.
 
     `kkt_residual` is the largest error in the optimality conditions, see the function.
+    `iterations` are those of the interior-point method; 0 where none was needed or they are not
+    known.
     """
 
     weights: Floats
     cash: float
     prices: Prices
     kkt_residual: float
+    iterations: int = 0
 
 
 class Columns(NamedTuple):
@@ -245,12 +248,13 @@ def solve_transaction_cost_qp(
     qp = row_qp(problem, columns)
     nothing = Prices(0.0, np.zeros(len(problem.rows)), problem.tracking.prices)
     best = TransactionCostSolution(columns.base, 0.0, nothing, np.inf)
-    status = "not asked"
+    status, iterations = "not asked", 0
     if near is not None:
         best = _best(problem, columns, polish(qp, *start_at(problem, columns, near)), best)
     if best.kkt_residual > NEGLIGIBLE:
         for tolerance, trusts_rows in ATTEMPTS:
-            z, duals, status = _interior_point(qp, tolerance)
+            z, duals, status, made = _interior_point(qp, tolerance)
+            iterations += made
             best = _best(problem, columns, iter([(z, duals)]), best)
             polished = polish(qp, z, duals if trusts_rows else np.zeros_like(duals))
             best = _best(problem, columns, polished, best)
@@ -263,7 +267,7 @@ def solve_transaction_cost_qp(
             f"optimality conditions by {best.kkt_residual:.1e} (PIQP: {status}); look for numbers "
             "of very different size in mean, covariance, costs and bounds"
         )
-    return best
+    return best._replace(iterations=iterations) if iterations else best
 
 
 def kkt_residual(problem: TransactionCostQp, weights: Floats, cash: float, prices: Prices) -> float:
@@ -363,10 +367,10 @@ def row_qp(problem: TransactionCostQp, columns: Columns) -> RowQp:
     )
 
 
-def _interior_point(qp: RowQp, tolerance: float) -> tuple[Floats, Floats, str]:
-    """Columns, duals of the rows, and PIQP's word on them."""
+def _interior_point(qp: RowQp, tolerance: float) -> tuple[Floats, Floats, str, int]:
+    """Columns, duals of the rows, PIQP's word on them, and its iterations."""
     if not len(qp.gradient):
-        return np.zeros(0), np.zeros(len(qp.row_lower)), "nothing can be traded"
+        return np.zeros(0), np.zeros(len(qp.row_lower)), "nothing can be traded", 0
     solver = piqp.DenseSolver()
     settings = solver.settings
     settings.eps_abs = settings.eps_duality_gap_abs = tolerance
@@ -385,7 +389,8 @@ def _interior_point(qp: RowQp, tolerance: float) -> tuple[Floats, Floats, str]:
     duals[equal] = found.y
     duals[~equal] = found.z_u - found.z_l
     # Where it broke down, Newton's method begins from nothing; the conditions are checked anyway.
-    return np.nan_to_num(found.x), np.nan_to_num(duals), str(status.name)
+    iterations = int(found.info.iter)
+    return np.nan_to_num(found.x), np.nan_to_num(duals), str(status.name), iterations
 
 
 def _best(
