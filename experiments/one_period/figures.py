@@ -68,7 +68,7 @@ def shock_figure(table: pd.DataFrame) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True)
     for ax, column, label in (
         (top, "loss", "loss by real estate alone"),
-        (bottom, "comoving loss", "with what follows it"),
+        (bottom, "comoving loss", "with what follows (normal law, no floor)"),
     ):
         for k, name in enumerate(SHOWN):
             rows = table.loc[[name]]
