@@ -1,4 +1,4 @@
-"""What follows a decision, compiled: arrivals, largest cuts, adjusted probabilities, tails."""
+"""After a decision, compiled: states, arrivals, largest cuts, adjusted probabilities, tails."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def arrive(kind, E, d, data, at, shift, sh, u, x, live):
             for e in range(E):
                 x[base + e] += shift[sh + e * d + i]
     return n_live
+
+
+@kernel
+def combine(S, t, part, x, z, out):
+    """Values of some declared columns (`part`) from the state and the columns of the program."""
+    first, d = S.map_at[t, part], len(x)
+    for i in range(S.map_at[t, part + 1] - first):
+        total = S.map_const[first + i]
+        for r in range(S.map_row[first + i], S.map_row[first + i + 1]):
+            c = S.map_column[r]
+            total += S.map_entry[r] * (x[c] if c < d else z[c - d])
+        out[i] = total
 
 
 @kernel
@@ -302,6 +314,16 @@ def cost_to_go(S, M, W, k, u):
     if at < S.weight_at[k + 1] - S.weight_at[k]:  # the process may stop: an outcome of value 0
         W.value[at] = 0.0
     return adjust(S, W, k)
+
+
+@kernel
+def count_cuts(S, M, k):
+    """Cuts of all pools after node `k`."""
+    total = 0
+    for b in range(S.branch_at[k], S.branch_at[k + 1]):
+        for p in range(S.branch_pool[b], S.branch_pool[b] + S.branch_pools[b]):
+            total += M.n_cuts[p]
+    return total
 
 
 @kernel

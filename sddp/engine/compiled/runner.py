@@ -29,6 +29,7 @@ from sddp.engine.compiled.tables import Path, new_path
 from sddp.engine.compiled.visit import FULL, VALUE, WIDTH
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.sampling import Step, position_of
+from sddp.engine.subproblem import interval
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.solutions import StageSolution
 from sddp.engine.subproblem.subproblem import Subproblem
@@ -206,7 +207,7 @@ class PathRunner:
         value, width = self.subproblems.visitor.scratch.result[[VALUE, WIDTH]].tolist()
         known, room = np.inf, 0.0
         if isinstance(found, StageSolution):
-            known, room = found.value, node.width(found)
+            known, room = found.value, interval.width(node, found)
         size = max(self.subproblems.problem.money, abs(value))
         if max(known - (value + width), value - (known + room)) > BRACKETS_APART * size:
             raise SolverError(

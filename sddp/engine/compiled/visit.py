@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from sddp.engine.compiled.kernel import kernel
-from sddp.engine.compiled.outcomes import cost_to_go, support, tail_weights
+from sddp.engine.compiled.outcomes import combine, cost_to_go, count_cuts, support, tail_weights
 from sddp.engine.compiled.simplex import (
     AT_LOWER,
     INFEASIBLE,
@@ -84,18 +84,6 @@ def set_bounds(S, M, W, k, w, x):
         else:
             lower[n + i], upper[n + i] = M.rhs[k, i] - taken, np.inf
     return True
-
-
-@kernel
-def combine(S, t, part, x, z, out):
-    """Values of some declared columns (`part`) from the state and the columns of the program."""
-    first, d = S.map_at[t, part], len(x)
-    for i in range(S.map_at[t, part + 1] - first):
-        total = S.map_const[first + i]
-        for r in range(S.map_row[first + i], S.map_row[first + i + 1]):
-            c = S.map_column[r]
-            total += S.map_entry[r] * (x[c] if c < d else z[c - d])
-        out[i] = total
 
 
 @kernel
@@ -255,16 +243,6 @@ def break_cost_to_go(S, M, W, k, x, u, theta, tolerance):
 
 
 @kernel
-def count_cuts(S, M, k):
-    """Cuts of all pools after node `k`."""
-    total = 0
-    for b in range(S.branch_at[k], S.branch_at[k + 1]):
-        for p in range(S.branch_pool[b], S.branch_pool[b] + S.branch_pools[b]):
-            total += M.n_cuts[p]
-    return total
-
-
-@kernel
 def refresh(S, M, W, k, x, tolerance):
     """Write what cuts that have come since the last solution say of it; False without room."""
     n_cuts = count_cuts(S, M, k)
@@ -291,6 +269,19 @@ def rows_hold(M, W, k, n):
 
 
 @kernel
+def widen(S, M, W, k, gap):
+    """Add to the width the gap and what the broken tail would cost by its multipliers; True."""
+    t, tails = S.kind[k], 0.0
+    n, theta = S.n_columns[t], S.theta[t]
+    for j in range(n):
+        i = M.nonbasic[k, j] - n
+        if i >= S.n_rows[t] and (theta < 0 or M.A[k, i, theta] == 0.0):
+            tails += abs(M.d[k, j])
+    W.result[WIDTH] += S.unit[0] * (max(gap, 0.0) + tails * W.result[BREACH])
+    return True
+
+
+@kernel
 def certify(S, M, W, k, w, x):
     """Verify the solution and make its cut; False where it misses by more than `CHECK`.
 
@@ -299,7 +290,7 @@ def certify(S, M, W, k, w, x):
     whatever the rounding of the multipliers. The optimal value is above it by no more than the gap,
     what the cost-to-go column misses and what the broken tail would cost (``W.result[WIDTH]``).
     """
-    t, d, primal, terms, tails = S.kind[k], len(x), 0.0, 0.0, 0.0
+    t, d, primal, terms = S.kind[k], len(x), 0.0, 0.0
     n, at = S.n_columns[t], S.noise_at[t] + w
     for s in range(d):
         W.slope[s] = S.cost_state[t, s]
@@ -322,8 +313,6 @@ def certify(S, M, W, k, w, x):
                 return False
             continue
         M.age[k, i] = 0
-        if i >= S.n_rows[t] and (S.theta[t] < 0 or M.A[k, i, S.theta[t]] == 0.0):
-            tails += y
         dual += y * side
         terms += abs(y * side)
         for s in range(d):
@@ -355,12 +344,11 @@ def certify(S, M, W, k, w, x):
             W.slope[S.move_state[r]] += y * S.move_entry[r]
     if not abs(primal - dual) <= CHECK * (1.0 + terms):
         return False
-    W.result[WIDTH] += S.unit[0] * (max(primal - dual, 0.0) + tails * W.result[BREACH])
     W.result[VALUE] = W.result[INTERCEPT] = S.unit[0] * dual + S.offset[at]
     for s in range(d):
         W.slope[s] *= S.unit[0]
         W.result[INTERCEPT] -= W.slope[s] * x[s]
-    return True
+    return widen(S, M, W, k, primal - dual)
 
 
 @kernel

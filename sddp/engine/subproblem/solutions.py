@@ -1,9 +1,9 @@
-"""Solutions of a node's LP: one, or one for each realisation of the noise."""
+"""Solutions of a node's LP: one, or one for each realisation of the noise; and what they took."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from sddp.arrays import Floats, Ints
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.value.cuts import Cut, Cuts
+from sddp.lp import Effort
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +107,45 @@ class NoiseSolutions(Sequence["StageSolution | Infeasibility"]):
             self._outgoing[at],
             Cut(self.slopes[at], float(self.intercepts[at])),
         )
+
+
+@dataclass
+class Work:
+    """Counters shared by all nodes of a training or policy.
+
+    Attributes
+    ----------
+    lp : Effort
+        Solves, simplex pivots and seconds of the linear programs (of compiled visits no seconds).
+    cost_to_go_seconds, generator_seconds : float
+        Time spent on evaluating the cost-to-go, and on the row generators.
+    bunched : int
+        Solutions read off the basis of another one instead of a solve.
+    warnings : int
+        Solutions accepted although a row was broken within the LP's own tolerance.
+    fallbacks, judged : int
+        Compiled visits that were not settled and went to HiGHS; those that were solved by both and
+        compared. 0 where HiGHS solves the stages.
+    """
+
+    lp: Effort = field(default_factory=Effort)
+    cost_to_go_seconds: float = 0.0
+    generator_seconds: float = 0.0
+    bunched: int = 0
+    warnings: int = 0
+    fallbacks: int = 0
+    judged: int = 0
+
+    @classmethod
+    def total(cls, parts: Sequence[Work]) -> Work:
+        """The sum of several."""
+        total = cls()
+        for part in parts:
+            total.lp.add(part.lp)
+            total.cost_to_go_seconds += part.cost_to_go_seconds
+            total.generator_seconds += part.generator_seconds
+            total.bunched += part.bunched
+            total.warnings += part.warnings
+            total.fallbacks += part.fallbacks
+            total.judged += part.judged
+        return total

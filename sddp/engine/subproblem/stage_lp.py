@@ -35,7 +35,7 @@ from sddp.lp import (
     Scaling,
     Status,
 )
-from sddp.lp_model import CHECK_TOLERANCE, HUGE, Sides, clamped
+from sddp.lp_model import CHECK_TOLERANCE, Sides, clamped
 
 # A row, or a column, that mattered to none of this many solutions in a row is removed; it comes
 # back when it is needed (docs/decisions/002-lazy_constraints.md).
@@ -257,20 +257,6 @@ class StageLP:
         slope: Floats = self._cost[:n] - duals[self._n_static :] @ self.rows.coefficients[:, :n]
         slope -= duals[self._moved] @ self._moved_entries
         return slope
-
-    def missed(self) -> float:
-        """What the sides that the last solution misses are worth, by their multipliers."""
-        point, sides = self.lp.point(), self.lp.model.sides
-        active = np.where(point.weights > 0.0, sides.lower, sides.upper)
-        used = (point.weights != 0.0) & (np.abs(active) < HUGE)
-        misses = np.abs(point.values - active)[used]
-        return float(np.abs(point.weights[used]) @ misses) * self._scaling.money
-
-    def weight_of_rows_without(self, n_theta: int) -> float:
-        """Sum of the multipliers of the added rows that hold none of the last `n_theta` columns."""
-        duals, n = self.lp.row_duals()[self._n_static :], self.rows.coefficients.shape[1]
-        without = ~np.any(self.rows.coefficients[:, n - n_theta :], axis=1)
-        return float(np.abs(duals[without]).sum())
 
     def value_of_sides(self, rows: NDArray[np.int32], lower: Floats, upper: Floats) -> Floats:
         """What these sides of some rows of `arrays`, a line per realisation, add to dual values."""

@@ -7,8 +7,7 @@ columns and written, when a solution breaks them, in those that the reduction ke
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,12 +22,12 @@ from sddp.engine.subproblem.feasibility import Infeasibility, feasibility_cut
 from sddp.engine.subproblem.lazy_constraints import RowPool, broken_rows, over_declared
 from sddp.engine.subproblem.parameters import NoiseInput
 from sddp.engine.subproblem.presolve import Movement, PresolvedStage
-from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
+from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution, Work
 from sddp.engine.subproblem.stage_lp import StageLP
 from sddp.engine.value.cost_to_go import CostToGo
 from sddp.engine.value.cuts import Cuts, LinearConstraints
 from sddp.errors import ModelError, SolverError
-from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Effort, Scaling, Status
+from sddp.lp import FEASIBILITY_TOLERANCE, Arrays, Basis, Scaling, Status
 
 # To see whether an assumed bound holds the result it is lowered by this, relative to itself.
 LOWERED_BOUND = 1e3
@@ -44,48 +43,6 @@ FAR = 1e10
 
 # Rounds of "solve, find broken rows, solve": a guard on a loop that ends by itself.
 MAXIMAL_ROUNDS = 1_000
-
-
-@dataclass
-class Work:
-    """Counters shared by all nodes of a training or policy.
-
-    Attributes
-    ----------
-    lp : Effort
-        Solves, simplex pivots and seconds of the linear programs (of compiled visits no seconds).
-    cost_to_go_seconds, generator_seconds : float
-        Time spent on evaluating the cost-to-go, and on the row generators.
-    bunched : int
-        Solutions read off the basis of another one instead of a solve.
-    warnings : int
-        Solutions accepted although a row was broken within the LP's own tolerance.
-    fallbacks, judged : int
-        Compiled visits that were not settled and went to HiGHS; those that were solved by both and
-        compared. 0 where HiGHS solves the stages.
-    """
-
-    lp: Effort = field(default_factory=Effort)
-    cost_to_go_seconds: float = 0.0
-    generator_seconds: float = 0.0
-    bunched: int = 0
-    warnings: int = 0
-    fallbacks: int = 0
-    judged: int = 0
-
-    @classmethod
-    def total(cls, parts: Sequence[Work]) -> Work:
-        """The sum of several."""
-        total = cls()
-        for part in parts:
-            total.lp.add(part.lp)
-            total.cost_to_go_seconds += part.cost_to_go_seconds
-            total.generator_seconds += part.generator_seconds
-            total.bunched += part.bunched
-            total.warnings += part.warnings
-            total.fallbacks += part.fallbacks
-            total.judged += part.judged
-        return total
 
 
 class Subproblem:
@@ -297,23 +254,6 @@ class Subproblem:
         finally:
             self._bound_theta(self.theta_lower)
         return isinstance(again, StageSolution) and again.value < solution.value - tolerance
-
-    def width(self, solution: StageSolution) -> float:
-        """By how much the optimal value may be above that of the last solution, to first order.
-
-        Sides and generated rows that it misses, by their multipliers, and what its cost-to-go
-        column misses under all cuts.
-        """
-        width = self.stage_lp.missed()
-        if self.cost_to_go is not None and self.cost_to_go.outcomes.ready:
-            value = self.cost_to_go.outcomes.evaluate(solution.outgoing).value
-            width += max(value - solution.theta, 0.0)
-        if self.compiled.rows is not None:
-            values = self.stage.generator_values(self.stage_lp.primal())
-            rows, upper = self.compiled.rows.violated(values, 0.0)
-            breach = float((rows @ values - upper).max(initial=0.0))
-            width += breach * self.stage_lp.weight_of_rows_without(self.n_theta)
-        return width
 
     def _bound_theta(self, lower: float) -> None:
         column = np.array([len(self.stage.kept)], dtype=np.int32)

@@ -15,8 +15,8 @@ from sddp.engine.subproblem.compile import CompiledProblem, compile_problem
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.lazy_constraints import RowPool
 from sddp.engine.subproblem.presolve import PresolvedStage
-from sddp.engine.subproblem.solutions import NoiseSolutions
-from sddp.engine.subproblem.subproblem import Subproblem, Work
+from sddp.engine.subproblem.solutions import NoiseSolutions, Work
+from sddp.engine.subproblem.subproblem import Subproblem
 from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds
 from sddp.engine.value.checkpoint import Checkpoint, NodeState
 from sddp.engine.value.cost_to_go import CostToGo, CutForm

@@ -26,8 +26,7 @@ from sddp.engine.model.sampling import (
 )
 from sddp.engine.policy.certificate import Certificate, Certifier
 from sddp.engine.policy.policy import Policy
-from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution
-from sddp.engine.subproblem.subproblem import Work
+from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution, Work
 from sddp.engine.subproblem.subproblems import (
     Subproblems,
 )

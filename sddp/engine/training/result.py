@@ -12,7 +12,7 @@ from sddp.display.shown import Shown, number
 from sddp.engine.model.graph import NodeName
 from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.policy import Policy
-from sddp.engine.subproblem.subproblem import Work
+from sddp.engine.subproblem.solutions import Work
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

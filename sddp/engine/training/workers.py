@@ -30,8 +30,7 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.sampling import AdaptivePath, Step
-from sddp.engine.subproblem.solutions import StageSolution
-from sddp.engine.subproblem.subproblem import Work
+from sddp.engine.subproblem.solutions import StageSolution, Work
 from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.interrupt import Interrupt
 from sddp.engine.training.passes import Visit, backward_pass, follow_first, forward_pass, path_cost
