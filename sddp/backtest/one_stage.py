@@ -17,6 +17,7 @@ from sddp.estimation.forecasts import Forecast, Forecaster
 from sddp.labels import CASH, label_index, places_of
 from sddp.market.market import View
 from sddp.portfolio import (
+    BlackLitterman,
     CVaRLimited,
     CVaRMatched,
     MeanVariance,
@@ -86,6 +87,17 @@ class OneStageStrategy:
         if not 0.0 < self.confidence < 1.0:
             raise ModelError(f"confidence = {self.confidence}; give a number between 0 and 1")
 
+    @property
+    def cvar_limit(self) -> float | None:
+        """The optimizer's limit on CVaR; None where it has none."""
+        limited = _limited(self.optimizer)
+        return None if limited is None else limited.limit
+
+    @property
+    def period(self) -> int:
+        """Rows of the period that the forecast and the limit are about."""
+        return self.forecaster.period
+
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
         """Weights of the wealth after costs.
 
@@ -94,7 +106,7 @@ class OneStageStrategy:
         ModelError
             The risk aversion follows an index that the market does not have.
         """
-        return self.decide_fixed(view, holdings, frozenset())
+        return self._decide(view, holdings, frozenset(), self.cvar_limit)
 
     def decide_fixed(
         self, view: View, holdings: pd.Series[float], fixed: frozenset[Hashable]
@@ -106,6 +118,21 @@ class OneStageStrategy:
         ModelError
             As `decide`.
         """
+        return self._decide(view, holdings, fixed, self.cvar_limit)
+
+    def decide_within(
+        self, view: View, holdings: pd.Series[float], limit: float | None
+    ) -> pd.Series[float]:
+        """Weights of the wealth after costs, under another limit on CVaR than the optimizer's."""
+        return self._decide(view, holdings, frozenset(), limit)
+
+    def _decide(
+        self,
+        view: View,
+        holdings: pd.Series[float],
+        fixed: frozenset[Hashable],
+        limit: float | None,
+    ) -> pd.Series[float]:
         started = time.perf_counter()
         refit = self.forecaster.due
         own = self.forecaster.forecast(view)
@@ -117,13 +144,13 @@ class OneStageStrategy:
         try:
             if tradable:
                 weights = holdings / holdings.sum()
-                result = self._solve(view, forecast, tradable, weights, fixed)
+                result = self._solve(view, forecast, tradable, weights, fixed, limit)
         except (InfeasibleProblem, NothingBeatsCash) as error:
             if self.if_infeasible == "raise":
                 raise
             failure = str(error)
         self.solution = self._solution(result, forecast)
-        note = {"date": view.date, "refit": refit} | self._forecast(result, forecast)
+        note = {"date": view.date, "refit": refit} | self._forecast(result, forecast, limit)
         seconds = time.perf_counter() - started
         self.decision_log.append(note | {"failure": failure, "seconds": seconds})
         return pd.Series({CASH: 1.0}) if result is None else result.weights
@@ -137,8 +164,9 @@ class OneStageStrategy:
             ``refit``, whether the forecast was estimated anew; ``risk_aversion``;
             ``model_var`` and ``model_cvar``, one-period, of the portfolio after trading and with
             the cost of the trade as the model sees it, as fractions of wealth before it, on the
-            forecast's outcomes at the level ``confidence``; ``cvar_limit`` and ``limit_binds`` of
-            an optimizer with a limit on CVaR; ``cash``, its weight; ``failure`` in words;
+            forecast's outcomes at the level ``confidence``; ``cvar_limit``, ``limit_used`` (which
+            differs where the limit is calibrated) and ``limit_binds`` of an optimizer with a limit
+            on CVaR; ``cash``, its weight; ``failure`` in words;
             ``seconds`` the decision took. NaN where nothing was found or no limit is set, and
             ``risk_aversion`` where the answer is no mean-variance portfolio.
         """
@@ -205,9 +233,10 @@ class OneStageStrategy:
         tradable: list[Hashable],
         weights: pd.Series[float],
         fixed: frozenset[Hashable],
+        limit: float | None,
     ) -> PortfolioResult:
         index, assets = view.volatility_index, view.assets.tolist()
-        optimizer = self.optimizer.restricted(tradable, assets)
+        optimizer = _within(self.optimizer, limit).restricted(tradable, assets)
         if view.costs is not None or view.limits is not None or fixed:
             optimizer = _of_the_row(optimizer, view, weights, fixed)
         return optimizer.solve(
@@ -230,12 +259,15 @@ class OneStageStrategy:
             risk_aversion=None if result is None else result.risk_aversion,
         )
 
-    def _forecast(self, result: PortfolioResult | None, forecast: Forecast) -> dict[str, Any]:
+    def _forecast(
+        self, result: PortfolioResult | None, forecast: Forecast, used: float | None
+    ) -> dict[str, Any]:
         """Risk of the next period by the model."""
         limited = _limited(self.optimizer)
         confidence = self.confidence if limited is None else limited.confidence
         limit = MISSING if limited is None else limited.limit
-        stated = {"confidence": confidence, "cvar_limit": limit}
+        within = MISSING if used is None else used
+        stated = {"confidence": confidence, "cvar_limit": limit, "limit_used": within}
         if result is None:
             nothing = dict.fromkeys(("risk_aversion", "model_var", "model_cvar"), MISSING)
             return stated | nothing | {"limit_binds": True, "cash": 1.0}
@@ -248,7 +280,7 @@ class OneStageStrategy:
             "model_var": result.var(outcomes, confidence=confidence),
             "model_cvar": cvar,
             "limit_binds": matched
-            or (isinstance(limited, CVaRLimited) and cvar >= limit - BINDING),
+            or (isinstance(limited, CVaRLimited) and cvar >= within - BINDING),
             "cash": float(result.weights.iloc[0]),
         }
 
@@ -302,8 +334,22 @@ def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:
     )
 
 
+def _within(optimizer: PortfolioOptimizer, limit: float | None) -> PortfolioOptimizer:
+    """The optimizer under a limit on CVaR of this size, where it has one."""
+    limited = _limited(optimizer)
+    if limited is None or limit is None or limit == limited.limit:
+        return optimizer
+    if isinstance(optimizer, BlackLitterman):
+        return replace(optimizer, optimizer=_within(optimizer.inner, limit))
+    if isinstance(optimizer, MeanVariance):
+        return replace(optimizer, risk_aversion=replace(limited, limit=limit))
+    return replace(limited, limit=limit)
+
+
 def _limited(optimizer: PortfolioOptimizer) -> CVaRMatched | CVaRLimited | None:
     """What limits the CVaR of an optimizer's portfolios."""
+    if isinstance(optimizer, BlackLitterman):
+        return _limited(optimizer.inner)
     if isinstance(optimizer, CVaRLimited):
         return optimizer
     wanted = optimizer.risk_aversion if isinstance(optimizer, MeanVariance) else None

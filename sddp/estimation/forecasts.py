@@ -50,6 +50,11 @@ class Forecaster(Protocol):
     """
 
     @property
+    def period(self) -> int:
+        """Rows of the period that is forecast."""
+        ...
+
+    @property
     def due(self) -> bool:
         """Whether the next forecast needs a new estimate."""
         ...
@@ -243,6 +248,11 @@ class RegimeForecaster:
 
     def __post_init__(self) -> None:
         self._rolling = RollingEstimate(self.estimator, self.refit_every)
+
+    @property
+    def period(self) -> int:
+        """Rows of the period that is forecast."""
+        return self.estimator.period
 
     @property
     def due(self) -> bool:

@@ -14,13 +14,16 @@ from sddp.backtest import (
     CalibratedStrategy,
     HeldToHorizon,
     MultistageStrategy,
+    OneStageStrategy,
     PredictiveControl,
     ScaledToLimit,
     backtest,
 )
 from sddp.backtest.limits import LimitedStrategy
 from sddp.errors import ModelError
-from sddp.estimation import GivenScenarios
+from sddp.estimation import GivenScenarios, RegimeForecaster
+from sddp.evaluation.risk_forecasts import forecasts_and_losses
+from sddp.portfolio import BlackLitterman, CVaRLimited, CVaRMatched, MeanVariance
 from sddp.risk import weighted_cvar
 from sddp.scenarios import MarkovScenarios
 from tests.backtest.test_estimation import two_regimes
@@ -188,3 +191,58 @@ def test_opponents_know_no_future(kind, future, data, other_data):
 def test_settings_that_make_no_sense_raise(make, message):
     with pytest.raises(ModelError, match=message):
         make(small_estimator())
+
+
+def one_stage(optimizer) -> OneStageStrategy:
+    return OneStageStrategy(optimizer, RegimeForecaster(estimator(), 3), if_infeasible="sell")
+
+
+def matched() -> MeanVariance:
+    return MeanVariance(risk_aversion=CVaRMatched(limit=LIMIT), transaction_cost=0.0002)
+
+
+LIMITED = {
+    **{kind: (lambda kind=kind: made(kind, refit_every=3)) for kind in KINDS},
+    "one stage": lambda: one_stage(
+        CVaRLimited(limit=LIMIT, confidence=0.9, transaction_cost=0.0002)
+    ),
+    "one stage, matched": lambda: one_stage(matched()),
+    "one stage, views": lambda: one_stage(
+        BlackLitterman(market_weights={"bold": 0.5, "meek": 0.5}, optimizer=matched())
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sddp.errors.CalibrationWarning")
+@pytest.mark.parametrize("kind", LIMITED)
+def test_the_identity_of_calibration_holds_for_one_period_strategies(market, kind):
+    """``step * sum x = log(c_0 / c_n) + clipped``, x from the ledger's losses and the forecasts."""
+    settings = CalibratedLimit(step=0.2, bounds=(0.5, 1.2), warm_up=0)
+    result, strategy = ran(market, CalibratedStrategy(LIMITED[kind](), settings), n_rows=30)
+    log = strategy.decision_log_table()
+    period, wealth = strategy.strategy.period, result.ledger("tested").wealth
+    told = forecasts_and_losses(wealth, log, lag=1, period=period)
+    known = told.iloc[: len(log) - period - 1]  # by the last decision
+    sizes = known[known["model_cvar"] > 0.0]
+    tails = sizes["model_var"] + (sizes["loss"] - sizes["model_var"]).clip(lower=0.0) / 0.1
+    total = settings.step * float((tails / sizes["model_cvar"] - 1.0).sum())
+    last = log.iloc[-1]
+    moved = -np.log(last["calibration"]) + last["clipped_low"] - last["clipped_high"]
+    assert moved == pytest.approx(total, abs=1e-10)
+    assert log["calibration"].nunique() > 3
+    held = log["failure"] == ""
+    assert (log["model_cvar"] <= log["limit_used"] + 1e-8)[held].all()
+    np.testing.assert_allclose(log["limit_used"], log["calibration"] * LIMIT, rtol=1e-12)
+    # Where a limit holds the decision back it is the one used, not the one asked.
+    binding = held & log["limit_binds"] & (log["model_cvar"] > 1e-9)
+    assert binding.any()
+    np.testing.assert_allclose(
+        log["model_cvar"][binding], log["limit_used"][binding], rtol=1e-5, atol=1e-9
+    )
+
+
+def test_a_one_stage_strategy_without_a_limit_cannot_be_calibrated():
+    free = one_stage(MeanVariance(risk_aversion=2.0))
+    assert free.cvar_limit is None
+    with pytest.raises(ModelError, match="cvar_limit=None: must be a number to calibrate"):
+        CalibratedStrategy(free)

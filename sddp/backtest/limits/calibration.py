@@ -196,6 +196,8 @@ class CalibratedStrategy:
     Parameters
     ----------
     strategy : LimitedStrategy
+        `MultistageStrategy`, `HeldToHorizon`, `PredictiveControl`, `ScaledToLimit`, or a
+        `OneStageStrategy` whose optimizer has a limit on CVaR.
     calibration : CalibratedLimit
 
     Raises
