@@ -10,8 +10,7 @@ import numpy as np
 
 from experiments.autoregressive import policies
 from experiments.autoregressive.config import N_NODES, Config, Purpose
-from experiments.autoregressive.process import START, brown_smith
-from experiments.autoregressive.regimes import RegimeModel
+from experiments.autoregressive.process import START
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.model import AllocationModel
@@ -22,6 +21,7 @@ from sddp.bounds.frictionless import FrictionlessPolicy, factor_grid, solve_fric
 from sddp.bounds.information_relaxation import information_relaxation, laws_along
 from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.engine.training.stopping import Iterations
+from sddp.estimation.process_regimes import RegimeModel
 from sddp.evaluation.rollout import (
     PolicyRule,
     Rollout,
@@ -30,7 +30,7 @@ from sddp.evaluation.rollout import (
     rollout,
     within_limit,
 )
-from sddp.statistics import Shocks
+from sddp.statistics import Shocks, brown_smith
 from sddp.statistics.paths import Pairing
 from sddp.studies.streams import stream
 

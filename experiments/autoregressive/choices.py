@@ -25,13 +25,14 @@ from experiments.autoregressive.cells import (
     sampled_program,
 )
 from experiments.autoregressive.config import N_NODES, Config, Purpose
-from experiments.autoregressive.process import START, brown_smith
+from experiments.autoregressive.process import START
 from experiments.autoregressive.reference import CELL_OF_ORACLE
 from sddp.arrays import Floats
 from sddp.bounds.frictionless import follow
 from sddp.bounds.martingales import controlled_wealth, value_differences
 from sddp.evaluation import compare_draws, smallest_not_worse, smallest_stable
 from sddp.evaluation.comparison import Selection
+from sddp.statistics import brown_smith
 from sddp.studies.streams import stream
 
 # Of the gain: differences below it do not matter.

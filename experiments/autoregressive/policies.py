@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.autoregressive.config import N_NODES
-from experiments.autoregressive.one_step import (
+from experiments.autoregressive.sample import Sample
+from sddp.arrays import Floats
+from sddp.bounds.frictionless import FrictionlessPolicy
+from sddp.bounds.one_step import (
     best_holdings,
     cost_free_rewards,
     held_rewards,
     myopic_rewards,
 )
-from experiments.autoregressive.sample import Sample
-from sddp.arrays import Floats
-from sddp.bounds.frictionless import FrictionlessPolicy
 from sddp.evaluation.rollout import Rule
 
 

@@ -28,11 +28,11 @@ from experiments.autoregressive.process import (
     START,
     TERMINAL,
     Reference,
-    brown_smith,
 )
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tables import difference, frame, summary
 from sddp.bounds.frictionless import FrictionlessPolicy, factor_grid, follow, solve_frictionless
+from sddp.statistics import brown_smith
 from sddp.studies.streams import stream
 
 # The authors' T of 12 dates, and 12 decisions.

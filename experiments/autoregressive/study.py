@@ -18,9 +18,10 @@ from experiments.autoregressive.cells import (
     relax,
 )
 from experiments.autoregressive.config import Config, Purpose
-from experiments.autoregressive.process import brown_smith
-from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
 from experiments.autoregressive.tail import TrueTail
+from sddp.estimation.process_regimes import RegimeModel, fit_regimes, histories
+from sddp.statistics import brown_smith
+from sddp.statistics.paths import Pairing, ReturnPaths
 from sddp.studies.streams import stream
 from sddp.studies.tasks import Task, TaskPool
 
@@ -75,11 +76,17 @@ def _parts(key: Any) -> tuple[Any, ...]:
 def prepare(config: Config, pool: TaskPool) -> World:
     """Paths, regimes and the table of true tails."""
     process = brown_smith()
-    past = histories(process, config)
+    past = histories(
+        process,
+        config.n_histories,
+        config.n_history,
+        n_discarded=config.n_discarded,
+        rng=stream(config.seed, Purpose.HISTORIES),
+    )
     numbers = sorted({1, config.n_states, *config.state_numbers})
     keys: list[tuple[int, Any]] = [(n, "same date") for n in numbers]
     keys.append((config.n_states, "predicted"))
-    tasks = [Task(fit_regimes, (past, *key, config.seed), [config, key]) for key in keys]
+    tasks = [Task(_fit, (past, *key, config.seed), [config, key]) for key in keys]
     fits: list[RegimeModel] = pool.run("fit of regimes", tasks)
     tail = TrueTail(
         process,
@@ -88,6 +95,10 @@ def prepare(config: Config, pool: TaskPool) -> World:
         rng=stream(config.seed, Purpose.TAIL),
     )
     return World(config, out_of_sample(config), tail, dict(zip(keys, fits, strict=True)))
+
+
+def _fit(past: ReturnPaths, n_states: int, pairing: Pairing, seed: int) -> RegimeModel:
+    return fit_regimes(past, n_states, pairing, rng=stream(seed, Purpose.FIT, n_states))
 
 
 def regime_table(world: World) -> pd.DataFrame:

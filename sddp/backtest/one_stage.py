@@ -339,11 +339,14 @@ def _within(optimizer: PortfolioOptimizer, limit: float | None) -> PortfolioOpti
     limited = _limited(optimizer)
     if limited is None or limit is None or limit == limited.limit:
         return optimizer
-    if isinstance(optimizer, BlackLitterman):
-        return replace(optimizer, optimizer=_within(optimizer.inner, limit))
+    changed: Any = replace(limited, limit=limit)
     if isinstance(optimizer, MeanVariance):
-        return replace(optimizer, risk_aversion=replace(limited, limit=limit))
-    return replace(limited, limit=limit)
+        changed = replace(optimizer, risk_aversion=changed)
+    elif isinstance(optimizer, BlackLitterman):
+        inner: Any = _within(optimizer.inner, limit)
+        changed = replace(optimizer, optimizer=inner)
+    found: PortfolioOptimizer = changed
+    return found
 
 
 def _limited(optimizer: PortfolioOptimizer) -> CVaRMatched | CVaRLimited | None:

@@ -29,7 +29,7 @@ class Rollout:
     holdings : array, shape (n_paths, n_decisions, 1 + n_assets)
         After trading, cash first.
     wealth : array, shape (n_paths, n_decisions + 1)
-        Before trading, from 1 in cash; in excess of what cash earns. The last is marked at quoted
+        Before trading; in excess of what cash earns. The last is marked at quoted
         values: nothing is sold at the end.
     """
 
@@ -48,8 +48,10 @@ class Rollout:
         return paid
 
 
-def rollout(rule: Rule, returns: Floats, n_decisions: int) -> Rollout:
-    """Follow a rule from one unit of cash.
+def rollout(
+    rule: Rule, returns: Floats, n_decisions: int, *, start: ArrayLike | None = None
+) -> Rollout:
+    """Follow a rule from one unit of cash, or from other holdings.
 
     Parameters
     ----------
@@ -57,12 +59,17 @@ def rollout(rule: Rule, returns: Floats, n_decisions: int) -> Rollout:
     returns : array, shape (n_paths, at least n_decisions, n_assets)
         Simple returns in excess of cash.
     n_decisions : int
+    start : array, shape (1 + n_assets,), optional
+        Money, cash first.
     """
     growth = 1.0 + returns
     n_paths, _, n = growth.shape
     before = np.zeros((n_paths, n + 1))
     before[:, 0] = 1.0
-    holdings, wealth = np.empty((n_paths, n_decisions, n + 1)), np.ones((n_paths, n_decisions + 1))
+    if start is not None:
+        before[:] = np.asarray(start, dtype=float)
+    holdings, wealth = np.empty((n_paths, n_decisions, n + 1)), np.empty((n_paths, n_decisions + 1))
+    wealth[:, 0] = before.sum(axis=1)
     for t in range(n_decisions):
         holdings[:, t] = rule(t, before)
         before = holdings[:, t].copy()

@@ -1,6 +1,10 @@
 """Statistics: regimes, factor model, autoregression, sampling, comparison; arrays in and out."""
 
-from sddp.statistics.autoregression import ReturnAutoregression, fit_autoregression
+from sddp.statistics.autoregression import (
+    ReturnAutoregression,
+    brown_smith,
+    fit_autoregression,
+)
 from sddp.statistics.factors import FactorModel, FittedFactorModel
 from sddp.statistics.paths import RegimePaths, ReturnPaths, Shocks, simulate_regimes
 from sddp.statistics.regimes import FittedRegimes, GaussianRegimes, Regimes
@@ -30,6 +34,7 @@ __all__ = [
     "ReturnPaths",
     "Shocks",
     "asset_moments",
+    "brown_smith",
     "choose_n_states",
     "fit_autoregression",
     "historical_scenarios",

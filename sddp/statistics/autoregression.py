@@ -255,6 +255,28 @@ class ReturnAutoregression:
         return np.asarray(np.broadcast_to(given, (n_paths, self.n_factors)))
 
 
+def brown_smith() -> ReturnAutoregression:
+    """Monthly returns of three assets predicted by one factor (Brown and Smith 2011).
+
+    The constants are those of ``parametersAR.jl`` in the code of Valladao, Silva and Poggi (2019),
+    github.com/Thuener/MSDDP at commit 94c3cd1.
+    """
+    covariance = [
+        [0.002894, 0.003532, 0.003910, -0.000115],
+        [0.003532, 0.004886, 0.005712, -0.000144],
+        [0.003910, 0.005712, 0.007259, -0.000163],
+        [-0.000115, -0.000144, -0.000163, 0.0529],
+    ]
+    return ReturnAutoregression(
+        return_intercepts=np.array([0.0053, 0.0067, 0.0072]),
+        return_loadings=np.array([[0.0028], [0.0049], [0.0061]]),
+        factor_intercepts=np.array([0.0]),
+        factor_transition=np.array([[0.97]]),
+        covariance=np.array(covariance),
+        cash_return=0.00042,
+    )
+
+
 def fit_autoregression(paths: ReturnPaths) -> ReturnAutoregression:
     """Fit the process by least squares on pooled paths.
 

@@ -14,7 +14,8 @@ from experiments.autoregressive.__main__ import TABLES, main
 from experiments.autoregressive.cells import ONE_STEP, ORACLE, out_of_sample
 from experiments.autoregressive.config import Config
 from experiments.autoregressive.figures import FIGURES
-from experiments.autoregressive.process import START, brown_smith
+from experiments.autoregressive.process import START
+from sddp.statistics import brown_smith
 from tests.brown_smith import PROCESS
 
 

@@ -22,20 +22,20 @@ from experiments.autoregressive.cells import (
     program,
 )
 from experiments.autoregressive.config import N_NODES, Config
-from experiments.autoregressive.one_step import best_holdings
 from experiments.autoregressive.policies import held_to_horizon
-from experiments.autoregressive.process import START, brown_smith
-from experiments.autoregressive.regimes import RegimeModel, fit_regimes, histories
+from experiments.autoregressive.process import START
 from experiments.autoregressive.sample import Sample
 from experiments.autoregressive.tail import TrueTail
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
 from sddp.bounds.frictionless import conditional_law, follow, solve_frictionless
 from sddp.bounds.martingales import controlled_wealth, value_differences
+from sddp.bounds.one_step import best_holdings
 from sddp.engine.training.stopping import Iterations
+from sddp.estimation.process_regimes import RegimeModel, fit_regimes, histories
 from sddp.evaluation.rollout import PolicyRule, paying_costs, rollout, within_limit
 from sddp.evaluation.true_risk import towards_cash
-from sddp.statistics import Regimes
+from sddp.statistics import Regimes, brown_smith
 from sddp.studies.tasks import Task, TaskPool
 
 CHAIN = np.array([[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.0, 0.2, 0.8]])
@@ -125,10 +125,14 @@ def test_known_moments_of_one_regime_are_those_of_the_long_run():
         np.testing.assert_allclose(found.covariances[0], expected, atol=1e-12)
 
 
+def fitted(n_histories: int, n_discarded: int) -> RegimeModel:
+    past = histories(brown_smith(), n_histories, 120, n_discarded=n_discarded, rng=2)
+    return fit_regimes(past, 3, "same date", rng=1)
+
+
 @pytest.mark.long
 def test_known_moments_are_what_a_fit_tends_to():
-    config = replace(Config(), n_histories=800, n_discarded=60)
-    model = fit_regimes(histories(brown_smith(), config), 3, "same date", 1)
+    model = fitted(800, 60)
     known = model.with_known_moments(brown_smith()).regimes
     errors = np.sqrt(np.diagonal(COVARIANCE)[:3] / (800 * 120 / 3))
     assert (np.abs(known.means - model.regimes.means)[:, :3] < 4.0 * errors).all()
@@ -137,8 +141,7 @@ def test_known_moments_are_what_a_fit_tends_to():
 
 
 def test_regimes_are_slots_of_the_factor():
-    config = replace(Config(), n_histories=60, n_discarded=24)
-    model = fit_regimes(histories(brown_smith(), config), 3, "same date", 1)
+    model = fitted(60, 24)
     z = np.sort(model.regimes.means[:, 3])
     assert z[0] < -0.6
     assert abs(z[1]) < 0.4

@@ -1,4 +1,4 @@
-"""One period with costs under the exact law given the factor: the paper's benchmark policies.
+"""One decision with costs under the exact law given the factor: rules that multi-stage must beat.
 
 The future is worth 1 per unit of wealth (one-step), or what the dynamic program without costs
 makes of it. Both see costs in the present trade and in the present limit.
@@ -11,6 +11,9 @@ from collections import deque
 import numpy as np
 import scipy.sparse as sp
 
+from sddp.allocation.model import Terms
+from sddp.allocation.one_period import OnePeriodDistribution
+from sddp.allocation.planning import Plan, planned_holdings
 from sddp.arrays import Floats
 from sddp.bounds.frictionless import FrictionlessPolicy, conditional_law, expected_growth
 from sddp.errors import SolverError
@@ -40,21 +43,60 @@ def cost_free_rewards(
 def held_rewards(process: ReturnAutoregression, factors: Floats, n_left: int) -> Rewards:
     """What money is worth that is held for the periods left: 1 plus its summed excess returns.
 
-    Conditional means given the factor today, not compounded: of the period h they are those of
-    ``E[exp(a + b z + e)]`` with z the factor of h - 1 periods later, normal around its own mean.
+    Conditional means given the factor today, not compounded.
     """
-    total: Floats = np.ones((len(factors), process.n_assets))
+    total: Floats = 1.0 + expected_ahead(process, factors, n_left).sum(axis=0)
+    return np.ones(len(factors)), total
+
+
+def expected_ahead(process: ReturnAutoregression, factors: Floats, n_periods: int) -> Floats:
+    """Expected excess returns of each coming period, given the factor today.
+
+    Of the period h they are those of ``E[exp(a + b z + e)]`` with z the factor of h - 1 periods
+    later, normal around its own mean.
+
+    Returns
+    -------
+    array, shape (n_periods, n, n_assets)
+    """
+    means = np.empty((n_periods, len(factors), process.n_assets))
     expected, variance = np.asarray(factors, dtype=float)[:, None], np.zeros((1, 1))
     transition = process.factor_transition
     noise = process.covariance[process.n_assets :, process.n_assets :]
     loadings = process.return_loadings
-    for _ in range(n_left):
+    for h in range(n_periods):
         spread = np.einsum("nf,fg,ng->n", loadings, variance, loadings)
         gross = 1.0 + process.cash_return + process.expected_returns(expected)
-        total += gross * np.exp(spread / 2.0) - 1.0 - process.cash_return
+        means[h] = gross * np.exp(spread / 2.0) - 1.0 - process.cash_return
         expected = process.expected_factors(expected)
         variance = transition @ variance @ transition.T + noise
-    return np.ones(len(factors)), total
+    return means
+
+
+def planned(
+    before: Floats, factors: Floats, program: FrictionlessPolicy, cost: float, n_left: int
+) -> Floats:
+    """Holdings after the first of trades planned on conditional means, path by path.
+
+    Model-predictive control: every planned trade pays its cost, the limit of the program is on the
+    first period. Parameters and result as in `best_holdings`.
+    """
+    process, shocks = program.process, program.shocks
+    assert shocks.probabilities is not None
+    n = process.n_assets
+    costs: Floats = np.full(n, cost)
+    terms = Terms(costs, costs, np.zeros(n_left), None)
+    means = expected_ahead(process, factors, n_left)
+    growth = np.concatenate([np.ones((n_left, len(factors), 1)), 1.0 + means], axis=2)
+    after = np.empty_like(before)
+    for p, factor in enumerate(factors):
+        returns, _ = process.outcomes(np.array([factor]), shocks)
+        ahead = OnePeriodDistribution(returns, shocks.probabilities, 0.0)
+        plans = [Plan(growth[h, p], ahead if h == 0 else None) for h in range(n_left)]
+        after[p] = planned_holdings(
+            before[p], plans, terms, confidence=program.cvar_confidence, limit=program.cvar_limit
+        )
+    return after
 
 
 def best_holdings(

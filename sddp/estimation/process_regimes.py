@@ -1,4 +1,4 @@
-"""Regimes of (returns, factor), fitted on simulated histories: beliefs and scenarios from them."""
+"""Regimes that stand for a process with a predicting factor, fitted on its simulated histories."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiments.autoregressive.config import Config, Purpose
 from sddp.arrays import Floats
+from sddp.rng import Rng
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import (
     GaussianRegimes,
@@ -17,7 +17,6 @@ from sddp.statistics import (
     markov_scenarios,
 )
 from sddp.statistics.paths import Pairing
-from sddp.studies.streams import stream
 
 # Of a log-likelihood of some hundred thousand: below it no mean moves by its standard error.
 EM_TOLERANCE = 0.1
@@ -163,20 +162,28 @@ class RegimeModel:
         return law
 
 
-def histories(process: ReturnAutoregression, config: Config) -> ReturnPaths:
-    """Simulated histories, their first months discarded."""
-    rng = stream(config.seed, Purpose.HISTORIES)
-    n, discarded = config.n_discarded + config.n_history, config.n_discarded
-    paths = process.simulate(config.n_histories, n, rng=rng)
+def histories(
+    process: ReturnAutoregression, n_histories: int, n_periods: int, *, n_discarded: int, rng: Rng
+) -> ReturnPaths:
+    """Simulated histories of so many periods, those before them discarded."""
+    paths = process.simulate(n_histories, n_discarded + n_periods, rng=rng)
     return ReturnPaths(
-        paths.log_returns[:, discarded:], paths.factors[:, discarded:], paths.cash_return
+        paths.log_returns[:, n_discarded:], paths.factors[:, n_discarded:], paths.cash_return
     )
 
 
-def fit_regimes(paths: ReturnPaths, n_states: int, pairing: Pairing, seed: int) -> RegimeModel:
+def fit_regimes(paths: ReturnPaths, n_states: int, pairing: Pairing, *, rng: Rng) -> RegimeModel:
     """Maximum likelihood from a start in slots of the factor, as the authors start theirs.
 
     Their slots are of equal width; these hold equally many rows, so that none is empty.
+
+    Parameters
+    ----------
+    paths : ReturnPaths
+        With one factor.
+    n_states : int
+    pairing : {"same date", "predicted"}
+    rng : int, SeedSequence or Generator
     """
     rows = paths.observations(pairing)
     n_series, length, d = rows.shape
@@ -184,7 +191,7 @@ def fit_regimes(paths: ReturnPaths, n_states: int, pairing: Pairing, seed: int) 
         rows.reshape(-1, d),
         lengths=[length] * n_series,
         start=_slots(rows, n_states),
-        rng=stream(seed, Purpose.FIT, n_states),
+        rng=rng,
     )
     return RegimeModel(fitted, pairing, paths.cash_return)
 

@@ -1,0 +1,1 @@
+"""What a horizon is worth, where the truth is known."""
