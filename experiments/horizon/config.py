@@ -43,28 +43,34 @@ class Config:
         Of a replicate, and those that the planned trades and the upper bound are computed on.
     invested : tuple of float
         Cash and three assets, of the start that is not cash.
-    others :
-        Settings beside the three costs, of one change each.
+    costs, half_lives, months :
+        The settings: all costs, then one change each at the middle cost.
+    term_stages, term_scenarios, term_iterations, term_paths : int
+        Of the part with payments and other terms that one decision does not see.
     """
 
     seed: int = 1
-    n_draws: int = 4
-    n_paths: int = 50
-    n_few: int = 15
+    n_draws: int = 3
+    n_paths: int = 20
+    n_few: int = 6
     n_decisions: int = 11
     cvar_limit: float = 0.05
     confidence: float = 0.9
     n_states: int = 3
-    n_scenarios: int = 750
-    iterations: int = 15
-    n_histories: int = 300
+    n_scenarios: int = 250
+    iterations: int = 10
+    n_histories: int = 100
     n_history: int = 120
-    law_points: int = 2**12
+    law_points: int = 2**11
     n_grid: int = 29
     costs: tuple[float, ...] = (0.005, 0.013, 0.02)
     half_lives: tuple[float, ...] = (3.0, 8.0)
     months: tuple[int, ...] = (600, 240, 120)
     invested: tuple[float, ...] = (0.55, 0.15, 0.15, 0.15)
+    term_stages: int = 9
+    term_scenarios: int = 64
+    term_iterations: int = 40
+    term_paths: int = 100
 
     @property
     def settings(self) -> list[Setting]:
@@ -77,6 +83,21 @@ class Config:
             Setting(middle, start="invested"),
         ]
 
+
+# Over nine months: what one decision does not look at. Quarters end after three of them.
+TERMS: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "1 % of wealth paid each quarter": {"payment_share": [0, 0, 0, 0.01, 0, 0, 0.01, 0, 0, 0.01]},
+    "a third of the first wealth paid each quarter": {
+        "payment": [0, 0, 0, 0.33, 0, 0, 0.33, 0, 0, 0.33],
+        "shortfall_price": 2.0,
+    },
+    "a floor at 98 % of the first wealth": {"wealth_floor": 0.98, "shortfall_price": 2.0},
+    "a limit that falls to a fifth after six months": {
+        "cvar_limit_scale": [1, 1, 1, 1, 1, 1, 0.2, 0.2, 0.2]
+    },
+    "an exit that costs": {"terminal_value": "liquidated"},
+}
 
 QUICK: Mapping[str, Any] = {
     "n_draws": 2,
@@ -91,6 +112,9 @@ QUICK: Mapping[str, Any] = {
     "costs": (0.013,),
     "half_lives": (3.0,),
     "months": (240,),
+    "term_scenarios": 8,
+    "term_iterations": 8,
+    "term_paths": 4,
 }
 
 

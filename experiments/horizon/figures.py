@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -55,7 +57,7 @@ def differences_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def label(row: pd.Series[float]) -> str:
+def label(row: pd.Series[Any]) -> str:
     """A setting in words, by what differs from the paper's."""
     parts = [f"cost {100.0 * row['cost']:g} %"]
     if row["half_life"] != PAPER_HALF_LIFE:

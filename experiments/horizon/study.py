@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from experiments.horizon.config import Config, Purpose, Setting
+from experiments.horizon.config import TERMS, Config, Purpose, Setting
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.training import train_allocation
 from sddp.arrays import Floats
@@ -25,10 +26,18 @@ from sddp.bounds import (
 from sddp.bounds.one_step import best_holdings, held_rewards, myopic_rewards, planned
 from sddp.engine.training.stopping import Iterations
 from sddp.estimation.process_regimes import fit_regimes, histories
+from sddp.evaluation.dues import follow_with_dues, planned_rule, policy_rule
 from sddp.evaluation.estimates import mean_interval
 from sddp.evaluation.rollout import PolicyRule, Rule, rollout
 from sddp.labels import CASH
-from sddp.statistics import ReturnAutoregression, ReturnPaths, brown_smith, fit_autoregression
+from sddp.scenarios import MarkovScenarios
+from sddp.statistics import (
+    ReturnAutoregression,
+    ReturnPaths,
+    brown_smith,
+    fit_autoregression,
+    sobol_normal,
+)
 from sddp.studies.streams import stream
 from sddp.studies.tasks import Task, TaskPool
 
@@ -95,9 +104,9 @@ def cell(config: Config, setting: Setting, draw: int) -> dict[str, Floats]:
     few = _first(paths, config.n_few)
     rules: dict[str, tuple[Rule, ReturnPaths]] = {
         MULTI: (_multi_stage(config, setting, belief, draw, paths, start), paths),
-        ONE_STEP: (_one_step(law, setting, paths), paths),
-        HELD: (_held(law, setting, paths, n), paths),
-        PLANNED: (_planned(law, setting, few, n), few),
+        ONE_STEP: (_simple(ONE_STEP, law, setting.cost, paths, n), paths),
+        HELD: (_simple(HELD, law, setting.cost, paths, n), paths),
+        PLANNED: (_simple(PLANNED, law, setting.cost, few, n), few),
     }
     nodes = truth.quadrature(N_NODES)
     found = {}
@@ -121,27 +130,18 @@ def _first(paths: ReturnPaths, n: int) -> ReturnPaths:
     return ReturnPaths(paths.log_returns[:n], paths.factors[:n], paths.cash_return)
 
 
-def _one_step(law: FrictionlessPolicy, setting: Setting, paths: ReturnPaths) -> Rule:
+def _simple(name: str, law: FrictionlessPolicy, cost: float, paths: ReturnPaths, n: int) -> Rule:
+    """A rule of one linear program a decision, under the law and limit of a program."""
+
     def rule(stage: int, before: Floats) -> Floats:
         factors = paths.factors[:, stage, 0]
-        rewards = myopic_rewards(law.process, factors)
-        return best_holdings(before, factors, rewards, law, setting.cost)
-
-    return rule
-
-
-def _held(law: FrictionlessPolicy, setting: Setting, paths: ReturnPaths, n: int) -> Rule:
-    def rule(stage: int, before: Floats) -> Floats:
-        factors = paths.factors[:, stage, 0]
-        rewards = held_rewards(law.process, factors, n - stage)
-        return best_holdings(before, factors, rewards, law, setting.cost)
-
-    return rule
-
-
-def _planned(law: FrictionlessPolicy, setting: Setting, paths: ReturnPaths, n: int) -> Rule:
-    def rule(stage: int, before: Floats) -> Floats:
-        return planned(before, paths.factors[:, stage, 0], law, setting.cost, n - stage)
+        if name == PLANNED:
+            return planned(before, factors, law, cost, n - stage)
+        if name == HELD:
+            return best_holdings(
+                before, factors, held_rewards(law.process, factors, n - stage), law, cost
+            )
+        return best_holdings(before, factors, myopic_rewards(law.process, factors), law, cost)
 
     return rule
 
@@ -210,7 +210,74 @@ def run(config: Config, pool: TaskPool) -> dict[str, pd.DataFrame]:
     tasks = [Task(cell, (config, s, draw), [config, s, draw]) for s, draw in keys]
     answers = dict(zip(keys, pool.run("setting", tasks), strict=True))
     by_setting = {s: [answers[s, d] for d in range(config.n_draws)] for s in config.settings}
-    return {"gains": gains(by_setting), "differences": differences(by_setting)}
+    asked = [Task(with_terms, (config, name), [config, name]) for name in TERMS]
+    return {
+        "gains": gains(by_setting),
+        "differences": differences(by_setting),
+        "terms": pd.concat(pool.run("terms", asked), ignore_index=True),
+    }
+
+
+def with_terms(config: Config, name: str) -> pd.DataFrame:
+    """Rules under terms that a rule of one decision does not look at; the truth is the model's.
+
+    Two assets, whose means change at different speeds; mean value less that of cash, in percent of
+    the initial wealth, and the share of paths with a shortfall.
+    """
+    model = AllocationModel(
+        transaction_cost=config.costs[len(config.costs) // 2],
+        cvar_confidence=config.confidence,
+        cvar_limit=config.cvar_limit,
+        **TERMS[name],
+    )
+    policy = train_allocation(
+        model,
+        _two_speeds(config),
+        initial_holdings={CASH: 1.0},
+        initial_regime=0,
+        stopping=Iterations(config.term_iterations),
+        rng=stream(config.seed, Purpose.TRAINING),
+        progress=False,
+    ).policy
+    problem, cash = policy.problem, policy.problem.cash_value
+    rules = {
+        MULTI: policy_rule(policy),
+        ONE_STEP: planned_rule(problem, held=True, n_ahead=1),
+        HELD: planned_rule(problem, held=True),
+        PLANNED: planned_rule(problem, held=False),
+    }
+    runs = {
+        rule: follow_with_dues(
+            own, problem, n_paths=config.term_paths, rng=stream(config.seed, Purpose.PATHS)
+        )
+        for rule, own in rules.items()
+    }
+    rows = []
+    for rule, run in runs.items():
+        row = {"terms": name, "rule": rule, "paths": config.term_paths}
+        row |= _interval(100.0 * (run.value - cash), "gain")
+        row["shortfall_probability"] = float((run.shortfall > 1e-9).mean())
+        if rule != MULTI:
+            row |= _interval(100.0 * (runs[MULTI].value - run.value), "below_multi_stage")
+        rows.append(row)
+    return pd.DataFrame(rows).assign(bound=100.0 * (policy.bound - cash))
+
+
+def _two_speeds(config: Config) -> MarkovScenarios:
+    """Means of two assets that turn from good to bad after 1.5 and 10 months on average."""
+    slow, fast = (np.array([[1.0 - p, p], [p, 1.0 - p]]) for p in (0.1, 2.0 / 3.0))
+    means = [(a, b) for a in (0.012, -0.008) for b in (0.02, -0.016)]
+    noise = sobol_normal(
+        np.zeros(2),
+        np.array([[0.0016, 0.0004], [0.0004, 0.0016]]),
+        config.term_scenarios,
+        rng=stream(config.seed, Purpose.SCENARIOS),
+    )
+    noise -= noise.mean(axis=0)
+    returns = np.array([noise + np.array(mean) for mean in means])
+    return MarkovScenarios(
+        returns, np.kron(slow, fast), n_stages=config.term_stages, asset_names=["slow", "fast"]
+    )
 
 
 Found = Mapping[Setting, Sequence[Mapping[str, Floats]]]
@@ -244,6 +311,6 @@ def differences(found: Found) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _interval(values: Sequence[float], name: str) -> dict[str, float]:
+def _interval(values: ArrayLike, name: str) -> dict[str, float]:
     known = mean_interval(values)
     return {name: known.mean, f"{name}_low": known.low, f"{name}_high": known.high}

@@ -123,7 +123,10 @@ def _stage(
     if belief is None:
         belief = np.full(problem.scenarios.n_states, 1.0 / problem.scenarios.n_states)
     distribution = problem.distribution(stage, belief)
-    inputs = StageInputs(model, problem.terms, distribution, problem.cvar)
+    terms = problem.terms
+    if model.cvar_limit is not None and model.cvar_limit != problem.model.cvar_limit:
+        terms = model.on(problem.scenarios)
+    inputs = StageInputs(model, terms, distribution, problem.cvar, stage)
     return decision_stage(inputs, None, np.zeros(len(problem.positions)))
 
 
@@ -228,6 +231,11 @@ def nearest_decision(
     if not 0.0 <= within <= 1.0:
         raise ModelError(f"within={within}: must be a share of the gain from 0 to 1; give 0.05")
     problem = policy.problem
+    if problem.model.pays:
+        raise ModelError(
+            "model has payments or a floor on wealth: the nearest decision is found without them; "
+            "use AllocationPolicy.decide"
+        )
     before, wanted = (money(problem.positions, given) for given in (holdings, nearest))
     policy.decide(stage=stage, regime=regime, holdings=holdings)  # checks what it is given
     wealth = float(before.sum())
@@ -285,7 +293,7 @@ class _Search:
 
     def _decide(self, price: float) -> Decision:
         problem, name = self._policy.problem, f"stage {self._stage}"
-        inputs = StageInputs(problem.model, problem.terms, self.ahead, problem.cvar)
+        inputs = StageInputs(problem.model, problem.terms, self.ahead, problem.cvar, self._stage)
         declared = decision_stage(inputs, None, np.zeros(len(problem.positions)))
         return self._policy.engine.decide_before(
             presolve_stage(self._near(declared, price), name),

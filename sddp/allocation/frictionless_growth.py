@@ -29,11 +29,13 @@ def frictionless_growth(model: AllocationModel, terms: Terms, scenarios: MarkovS
     Returns
     -------
     array, shape (n_stages + 1, n_states)
-        Expected terminal wealth per unit of wealth; the last row is 1.
+        Expected terminal wealth per unit of wealth; the last row is 1, less what is paid as a
+        share. Payments and floors in money only make it less: it stays a bound with them.
     """
     n_stages = scenarios.returns.shape[0]
     growth = np.ones((n_stages + 1, scenarios.n_states))
-    same = scenarios.stationary and float(np.ptp(terms.cash_return)) == 0.0
+    growth[-1] -= terms.due(n_stages).share
+    same = scenarios.stationary and terms.stationary
     programs: dict[tuple[int, int], _OneStep] = {}
     for stage in reversed(range(n_stages)):
         cash_return = float(terms.cash_return[stage])
@@ -44,7 +46,7 @@ def frictionless_growth(model: AllocationModel, terms: Terms, scenarios: MarkovS
                 view = one_period_distribution(
                     scenarios, stage, belief, cash_return, margin=terms.margin
                 )
-                programs[key] = _OneStep(model, terms, view)
+                programs[key] = _OneStep(model, terms, view, stage)
             rewards = _rewards(scenarios, stage, regime, cash_return, growth[stage + 1])
             growth[stage, regime] = programs[key].best(rewards)
     return growth
@@ -66,8 +68,10 @@ class _OneStep:
     Other rewards start from the last basis and from the tails already found.
     """
 
-    def __init__(self, model: AllocationModel, terms: Terms, view: OnePeriodDistribution) -> None:
-        self._model, self._view = model, view
+    def __init__(
+        self, model: AllocationModel, terms: Terms, view: OnePeriodDistribution, stage: int
+    ) -> None:
+        self._model, self._view, self._limit = model, view, terms.limit(stage)
         n = len(terms.purchase_cost) + 1
         upper = np.full(n + 1, np.inf)
         if terms.weight_limit is not None:
@@ -78,7 +82,7 @@ class _OneStep:
             np.append(np.zeros(n), model.cvar_penalty or 0.0),
             budget,
             np.full(1, -np.inf),
-            np.ones(1),
+            np.full(1, 1.0 - terms.due(stage).share),
             np.zeros(n + 1),
             upper,
         )
@@ -96,20 +100,24 @@ class _OneStep:
                     f"cost-free growth: {lp.status_text()}; written to {lp.write('sddp')}"
                 )
             value = -lp.objective()
-            if model.cvar_limit is None or not _cut_off(lp, model, self._view, lp.primal()):
+            limit = self._limit
+            if limit is None or not _cut_off(lp, model, limit, self._view, lp.primal()):
                 return value
 
 
 def _cut_off(
-    lp: LinearProgram, model: AllocationModel, view: OnePeriodDistribution, primal: Floats
+    lp: LinearProgram,
+    model: AllocationModel,
+    limit: float,
+    view: OnePeriodDistribution,
+    primal: Floats,
 ) -> bool:
     """Add the violated tail constraint; False if the solution meets the limit."""
-    assert model.cvar_limit is not None
     cash, assets, breach = primal[0], primal[1:-1], primal[-1]
     losses = view.losses(cash, assets)
     tail = view.tail(losses, model.cvar_confidence)
-    if float(tail @ losses) - breach <= model.cvar_limit + LIMIT_TOLERANCE:
+    if float(tail @ losses) - breach <= limit + LIMIT_TOLERANCE:
         return False
     row = np.concatenate([[-view.cash_return], -view.mean_return_under(tail), [-1.0]])
-    lp.add_rows(row[None, :], np.full(1, -np.inf), np.full(1, model.cvar_limit))
+    lp.add_rows(row[None, :], np.full(1, -np.inf), np.full(1, limit))
     return True

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,18 @@ class AllocationModel:
         taken lower by so many standard deviations: 0.015 at confidence 0.9 takes 0.15 off. Cash and
         costs are certain. Exact as long as no return falls below -1 by it; an upper bound beyond.
         0, the default, changes nothing.
+    cvar_limit_scale : float, or sequence with one number per stage
+        The limit of a stage is `cvar_limit` times this: 0.5 from the date on which it tightens.
+    payment : float, or sequence with one number per stage and one for the horizon
+        Money to be paid before trading, at least 0. What is not paid is shortfall.
+    payment_share : float, or sequence as for `payment`
+        The same as a share of the wealth on arrival, below 1; it keeps decisions proportional to
+        wealth, which money does not.
+    wealth_floor : float, or sequence as for `payment`
+        Money below which wealth on arrival is shortfall.
+    shortfall_price : float
+        What a unit of money of shortfall costs in units of terminal wealth. At least 1: at less,
+        not to pay would pay.
 
     Raises
     ------
@@ -82,9 +94,15 @@ class AllocationModel:
     weight_limit: PerAsset | None = None
     terminal_value: Literal["marked", "liquidated"] = "marked"
     robustness: float = 0.0
+    cvar_limit_scale: float | Sequence[float] = 1.0
+    payment: float | Sequence[float] = 0.0
+    payment_share: float | Sequence[float] = 0.0
+    wealth_floor: float | Sequence[float] = 0.0
+    shortfall_price: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("cvar_confidence", "cvar_limit", "cvar_penalty", "robustness"):
+        numbers = ("cvar_confidence", "cvar_limit", "cvar_penalty", "robustness", "shortfall_price")
+        for name in numbers:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Real):
                 raise ModelError(f"{name} = {value!r}: must be a number")
@@ -108,6 +126,10 @@ class AllocationModel:
                 f"robustness={self.robustness}: must be the radius of a ball, at least 0; give "
                 "0.01, or 0 for none"
             )
+        if not 1.0 <= self.shortfall_price < np.inf:
+            raise ModelError(
+                f"shortfall_price={self.shortfall_price}: must be at least 1 and finite; give 10"
+            )
         if self.terminal_value not in ("marked", "liquidated"):
             raise ModelError(
                 f"terminal_value = {self.terminal_value!r}; give 'marked' or 'liquidated'"
@@ -129,7 +151,28 @@ class AllocationModel:
         if self.weight_limit is not None:
             weights = per_asset(self.weight_limit, names, "weight_limit", default=np.inf)
         cash_return = _vector(self.cash_return, n_stages, "cash_return")
-        return Terms(purchase, sale, cash_return, weights, self._margin(scenarios))
+        scale = _vector(self.cvar_limit_scale, n_stages, "cvar_limit_scale")
+        return Terms(
+            purchase,
+            sale,
+            cash_return,
+            weights,
+            self._margin(scenarios),
+            cvar_limit=None if self.cvar_limit is None else self.cvar_limit * scale,
+            payment=_vector(self.payment, n_stages + 1, "payment"),
+            payment_share=_vector(self.payment_share, n_stages + 1, "payment_share"),
+            wealth_floor=_vector(self.wealth_floor, n_stages + 1, "wealth_floor"),
+        )
+
+    @property
+    def pays(self) -> bool:
+        """Whether there are payments or a floor on wealth, in money or as a share of wealth."""
+        return self.in_money or bool(np.any(np.asarray(self.payment_share) != 0.0))
+
+    @property
+    def in_money(self) -> bool:
+        """Whether a payment or floor is in money: decisions are then not proportional to wealth."""
+        return any(np.any(np.asarray(own) != 0.0) for own in (self.payment, self.wealth_floor))
 
     def _margin(self, scenarios: MarkovScenarios) -> Floats | None:
         """What robustness takes off each return in the limit."""
@@ -164,6 +207,9 @@ class Terms:
         Infinite for an asset without a limit.
     margin : array, shape (n_assets,), or None
         What robustness takes off each return where the CVaR limit measures losses.
+    cvar_limit : array, shape (n_stages,), or None
+    payment, payment_share, wealth_floor : array, shape (n_stages + 1,), or None
+        The last is at the horizon. None: there is none.
     """
 
     purchase_cost: Floats
@@ -171,6 +217,36 @@ class Terms:
     cash_return: Floats
     weight_limit: Floats | None
     margin: Floats | None = None
+    cvar_limit: Floats | None = None
+    payment: Floats | None = None
+    payment_share: Floats | None = None
+    wealth_floor: Floats | None = None
+
+    def limit(self, stage: int) -> float | None:
+        """Of the one-period CVaR, as a fraction of the wealth before the decision of a stage."""
+        return None if self.cvar_limit is None else float(self.cvar_limit[stage])
+
+    def due(self, stage: int) -> Due:
+        """Payment and floor of a stage."""
+        values = (self.payment, self.payment_share, self.wealth_floor)
+        return Due(*(0.0 if own is None else float(own[stage]) for own in values))
+
+    @property
+    def stationary(self) -> bool:
+        """Whether all stages are alike but for their returns."""
+        by_stage = (
+            *(self.cash_return, self.cvar_limit),
+            *(self.payment, self.payment_share, self.wealth_floor),
+        )
+        return all(own is None or float(np.ptp(own)) == 0.0 for own in by_stage)
+
+
+class Due(NamedTuple):
+    """What a stage owes: money, a share of the wealth on arrival, and the floor on that wealth."""
+
+    money: float
+    share: float
+    floor: float
 
 
 def warn_about_recourse(model: AllocationModel, terms: Terms) -> None:
@@ -179,12 +255,13 @@ def warn_about_recourse(model: AllocationModel, terms: Terms) -> None:
     After selling everything the loss is the cost of it less the interest on cash, at most
     ``sale_cost (1 + r_f) - r_f`` of wealth.
     """
-    if model.cvar_limit is None or model.cvar_penalty is not None:
+    if terms.cvar_limit is None or model.cvar_penalty is not None:
         return
     needed = (terms.sale_cost[:, None] * (1.0 + terms.cash_return) - terms.cash_return).max()
-    if model.cvar_limit < needed:
+    least = float(terms.cvar_limit.min())
+    if least < needed:
         warnings.warn(
-            f"cvar_limit = {model.cvar_limit:g} is below {needed:g}, what selling out can cost: "
+            f"cvar_limit = {least:g} is below {needed:g}, what selling out can cost: "
             "some states may have no feasible decision; feasibility cuts keep the policy away "
             "from them, but a policy asked there will raise InfeasibleState",
             RecourseWarning,
@@ -229,6 +306,8 @@ def _is_cost(numbers: Floats) -> NDArray[np.bool_]:
 
 _COST = (_is_cost, "at least 0 and below 1; give 0.005 for half a percent")
 
+_MONEY = (lambda numbers: (numbers >= 0.0) & (numbers < np.inf), "money of at least 0, and finite")
+
 # What a number of each parameter must be, whatever the scenarios.
 _RANGES: dict[str, tuple[Callable[[Floats], NDArray[np.bool_]], str]] = {
     "transaction_cost": _COST,
@@ -237,6 +316,16 @@ _RANGES: dict[str, tuple[Callable[[Floats], NDArray[np.bool_]], str]] = {
         lambda numbers: (numbers > -1.0) & (numbers <= 1.0),
         "a decimal return above -1 and at most 1; give 0.0005 for 0.05 %",
     ),
+    "cvar_limit_scale": (
+        lambda numbers: (numbers >= 0.0) & (numbers < np.inf),
+        "a finite factor of at least 0; give 0.5 for half of the limit",
+    ),
+    "payment": _MONEY,
+    "payment_share": (
+        lambda numbers: (numbers >= 0.0) & (numbers < 1.0),
+        "a share of wealth of at least 0 and below 1; give 0.01 for 1 %",
+    ),
+    "wealth_floor": _MONEY,
     "weight_limit": (
         lambda numbers: (numbers >= 0.0) & (numbers <= 1.0),
         "a share of wealth from 0 to 1; give 0.2 for 20 %, and leave out what has no limit",

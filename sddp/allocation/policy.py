@@ -176,9 +176,14 @@ class AllocationPolicy(Shown):
             Index (path, stage), stages 0 to n_stages; the last row of a path is the end.
             Columns: ``regime`` (name), ``wealth`` (on arrival, in money; at the last stage the
             terminal wealth), ``cost`` (of trading), and ``holdings[<position>]``, with the text
-            of each position's label, after trading (at the end: on arrival).
+            of each position's label, after trading (at the end: on arrival). With payments in
+            money or a floor, ``shortfall``, what was not paid and what wealth was below the floor.
         """
-        raw = self.engine.simulate(n_paths, rng=rng, record=["purchases", "sales"])
+        named = {"unpaid": self.problem.terms.payment, "below": self.problem.terms.wealth_floor}
+        short = [name for name, due in named.items() if due is not None and due.any()]
+        raw = self.engine.simulate(n_paths, rng=rng, record=["purchases", "sales", *short])
+        shortfall = raw[short].fillna(0.0).sum(axis=1).to_numpy()
+        ended = raw["objective"] + self.problem.model.shortfall_price * shortfall
         positions, components = self.problem.positions, self.problem.engine.labels
         arrived = raw[[f"{component}.in" for component in components]].to_numpy()
         traded = raw[[f"{component}.out" for component in components]].to_numpy()
@@ -189,14 +194,27 @@ class AllocationPolicy(Shown):
         table = pd.DataFrame(
             {
                 "regime": [names[k] for _, k in raw["node"]],
-                "wealth": np.where(last, raw["objective"], arrived.sum(axis=1)),
+                "wealth": np.where(last, ended, arrived.sum(axis=1)),
                 "cost": self._costs(raw, last),
             },
             index=raw.index,
         )
+        if short:
+            table["shortfall"] = shortfall
         return table.join(
             pd.DataFrame(held, index=raw.index, columns=[f"holdings[{p!s}]" for p in positions])
         )
+
+    def shortfall_probability(self, n_paths: int, *, rng: Rng) -> float:
+        """Share of simulated paths on which a payment is not made or wealth is below its floor.
+
+        Parameters as for `simulate`; 0 where nothing is owed in money.
+        """
+        table = self.simulate(n_paths, rng=rng)
+        if "shortfall" not in table:
+            return 0.0
+        by_path = table["shortfall"].groupby(level="path").max()
+        return float((by_path > SEEN * table["wealth"].iloc[0]).mean())
 
     def plot(
         self,
@@ -311,7 +329,7 @@ class AllocationPolicy(Shown):
 
     def _check_learned(self, stage: int, belief: Floats) -> None:
         """Check that training could reach the regimes that may follow."""
-        if stage + 1 == self.problem.n_stages:
+        if stage + 1 == self.problem.n_stages and not self.problem.model.in_money:
             return  # terminal wealth is known exactly
         scenarios, graph = self.problem.scenarios, self.problem.engine.graph
         arrival = belief @ scenarios.transition_matrix[stage]

@@ -69,10 +69,15 @@ class AllocationProblem(Shown):
 
     @property
     def cash_value(self) -> float:
-        """The initial wealth left in cash: what gains are counted over."""
+        """The initial wealth left in cash, payments made: what gains are counted over."""
         first = next(name for name, _ in self.engine.graph.children(self.engine.graph.root))
-        start = self.engine.initial_state(first)
-        return float(start.sum() * np.prod(1.0 + self.terms.cash_return))
+        wealth = float(self.engine.initial_state(first).sum())
+        for stage in range(self.n_stages + 1):
+            due = self.terms.due(stage)
+            wealth = max(wealth * (1.0 - due.share) - due.money, 0.0)
+            if stage < self.n_stages:
+                wealth *= 1.0 + float(self.terms.cash_return[stage])
+        return wealth
 
     def distribution(
         self, stage: int, belief: Floats, *, in_limit: bool = True
@@ -97,7 +102,7 @@ class AllocationProblem(Shown):
         """
         ready = self._prepared.get(stage)
         if ready is None:
-            inputs = StageInputs(self.model, self.terms, distribution, self.cvar)
+            inputs = StageInputs(self.model, self.terms, distribution, self.cvar, stage)
             declared = decision_stage(inputs, None, np.zeros(len(self.positions)))
             ready = presolve_stage(declared, f"stage {stage}")
             if self.cvar == "lazy":
@@ -177,7 +182,7 @@ class _Builder:
     ) -> None:
         self._model, self._scenarios, self._terms = model, scenarios, terms
         self._growth, self._cvar, self._initial = growth, cvar, initial
-        self._shared = scenarios.stationary and bool(np.ptp(terms.cash_return) == 0.0)
+        self._shared = scenarios.stationary and terms.stationary
         self._stages: dict[tuple[int, int, bool], StageData] = {}
 
     def __call__(self, node: Node) -> ReadStage:
@@ -189,7 +194,9 @@ class _Builder:
             declared = self._terminal(stage, regime) if last else self._decision(stage, regime)
             self._stages[key] = read_stage(declared, f"node {node.name!r}")
         slope = np.full(self._scenarios.n_assets + 1, self._growth[stage, regime])
-        return ReadStage(self._stages[key], () if last else (InitialCut(slope),))
+        # Terminal wealth is known exactly but for what a payment or floor in money takes off.
+        known = last and not self._model.in_money
+        return ReadStage(self._stages[key], () if known else (InitialCut(slope),))
 
     def _decision(self, stage: int, regime: int) -> Stage:
         belief = np.eye(self._scenarios.n_states)[regime]
@@ -197,7 +204,7 @@ class _Builder:
         view = one_period_distribution(
             self._scenarios, stage, belief, cash_return, margin=self._terms.margin
         )
-        inputs = StageInputs(self._model, self._terms, view, self._cvar)
+        inputs = StageInputs(self._model, self._terms, view, self._cvar, stage)
         # The first stage is entered from the root, where no transition is applied, so a shared
         # model may hold the one that the later stages need.
         arrived_at = 1 if self._shared else stage

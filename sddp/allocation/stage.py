@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pyomo.environ as pyo
 
-from sddp.allocation.model import AllocationModel, Terms
+from sddp.allocation.model import AllocationModel, Due, Terms
 from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
@@ -33,12 +33,20 @@ class StageInputs:
     distribution : OnePeriodDistribution
         Outcomes until the next decision, for the risk limit.
     cvar : {"lazy", "explicit"}
+    stage : int
+        Whose payments, floor and limit count.
     """
 
     model: AllocationModel
     terms: Terms
     distribution: OnePeriodDistribution
     cvar: CvarForm
+    stage: int = 0
+
+    @property
+    def limit(self) -> float | None:
+        """On one-period CVaR, as a fraction of wealth."""
+        return None if self.model.cvar_limit is None else self.terms.limit(self.stage)
 
 
 def decision_stage(
@@ -50,7 +58,7 @@ def decision_stage(
     """
     m = _trading_model(inputs)
     rows, row_variables = None, []
-    if inputs.model.cvar_limit is not None:
+    if inputs.limit is not None:
         if inputs.cvar == "explicit":
             _add_explicit_limit(m, inputs)
         else:
@@ -61,7 +69,7 @@ def decision_stage(
         transition=transition,
         rows=rows,
         row_variables=row_variables,
-        homogeneous=True,
+        homogeneous=not inputs.model.in_money,
     )
 
 
@@ -74,15 +82,36 @@ def terminal_stage(model: AllocationModel, terms: Terms, transition: LinearTrans
     keeps = [1.0] * (n + 1)
     if model.terminal_value == "liquidated":
         keeps[1:] = (1.0 - terms.sale_cost).tolist()
-    m.wealth = pyo.Objective(
-        expr=pyo.quicksum(keeps[i] * m.incoming[i] for i in m.positions), sense=pyo.maximize
-    )
+    worth = pyo.quicksum(keeps[i] * m.incoming[i] for i in m.positions)
+    due = terms.due(len(terms.cash_return))
+    paid, short = _add_due(m, due)
+    if due.money > 0.0:
+        m.payable = pyo.Constraint(expr=paid <= worth)
+    m.wealth = pyo.Objective(expr=worth - paid - model.shortfall_price * short, sense=pyo.maximize)
     return Stage(
         m,
         states={"holdings": State(incoming=m.incoming)},
         transition=transition,
-        homogeneous=True,
+        homogeneous=not model.in_money,
     )
+
+
+def _add_due(m: Any, due: Due) -> tuple[Any, Any]:
+    """Payment and floor of a stage: what is paid, and the shortfall; 0 where nothing is due."""
+    paid: Any = 0.0
+    short: Any = 0.0
+    wealth = pyo.quicksum(m.incoming[i] for i in m.positions)
+    if due.share > 0.0:
+        paid += due.share * wealth
+    if due.money > 0.0:
+        m.unpaid = pyo.Var(bounds=(0.0, due.money))
+        paid += due.money - m.unpaid
+        short += m.unpaid
+    if due.floor > 0.0:
+        m.below = pyo.Var(domain=pyo.NonNegativeReals)
+        m.floor = pyo.Constraint(expr=m.below >= due.floor - wealth)
+        short += m.below
+    return paid, short
 
 
 def _trading_model(inputs: StageInputs) -> Any:
@@ -102,6 +131,7 @@ def _trading_model(inputs: StageInputs) -> Any:
     m.breach = pyo.Var(domain=pyo.NonNegativeReals)  # of the risk limit, where it is soft
 
     m.wealth = pyo.Expression(expr=pyo.quicksum(m.incoming[i] for i in m.positions))
+    paid, short = _add_due(m, terms.due(inputs.stage))
     m.trading_cost = pyo.Expression(
         expr=pyo.quicksum(
             purchase_cost[i] * m.purchases[i] + sale_cost[i] * m.sales[i] for i in m.assets
@@ -116,6 +146,7 @@ def _trading_model(inputs: StageInputs) -> Any:
         == m.incoming[CASH_POSITION]
         - pyo.quicksum((1.0 + purchase_cost[i]) * m.purchases[i] for i in m.assets)
         + pyo.quicksum((1.0 - sale_cost[i]) * m.sales[i] for i in m.assets)
+        - paid
     )
     m.no_short_sale = pyo.Constraint(
         m.assets, rule={i: m.sales[i] <= m.incoming[i] for i in assets}
@@ -129,7 +160,10 @@ def _trading_model(inputs: StageInputs) -> Any:
     penalty = inputs.model.cvar_penalty
     if penalty is None:
         m.breach.fix(0.0)
-    m.objective = pyo.Objective(expr=-float(penalty or 0.0) * m.breach, sense=pyo.maximize)
+    m.objective = pyo.Objective(
+        expr=-float(penalty or 0.0) * m.breach - inputs.model.shortfall_price * short,
+        sense=pyo.maximize,
+    )
     return m
 
 
@@ -155,8 +189,8 @@ def _add_explicit_limit(m: Any, inputs: StageInputs) -> None:
         expr=m.quantile
         + pyo.quicksum(float(p) / tail * m.excess[o] for o, p in enumerate(view.probabilities))
     )
-    assert model.cvar_limit is not None
-    m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= float(model.cvar_limit) * m.wealth)
+    assert inputs.limit is not None
+    m.risk_limit = pyo.Constraint(expr=m.cvar - m.breach <= inputs.limit * m.wealth)
 
 
 def _traded(m: Any) -> list[Any]:
@@ -172,11 +206,11 @@ def _traded(m: Any) -> list[Any]:
 
 def _tail_rows(inputs: StageInputs) -> TailRows:
     """CVaR limit as lazy constraints, one for each violated tail."""
-    assert inputs.model.cvar_limit is not None
+    assert inputs.limit is not None
     return TailRows(
         distribution=inputs.distribution,
         purchase_cost=inputs.terms.purchase_cost,
         sale_cost=inputs.terms.sale_cost,
         confidence=inputs.model.cvar_confidence,
-        limit=inputs.model.cvar_limit,
+        limit=inputs.limit,
     )

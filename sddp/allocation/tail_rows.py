@@ -41,8 +41,8 @@ class TailRows:
 
     @property
     def pool_key(self) -> Hashable:
-        """Key under which stages of the same distribution share constraints."""
-        return self.distribution.digest
+        """Key under which stages of the same distribution and limit share constraints."""
+        return self.distribution.digest, self.limit
 
     def violated(self, values: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """See `RowGenerator`; the tolerance is relative to wealth."""

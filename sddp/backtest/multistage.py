@@ -143,6 +143,11 @@ class MultistageStrategy:
                 f"refit_every = {self.refit_every} runs through more than the n_stages = "
                 f"{self.n_stages} of the policy; refit sooner, or use mode='receding'"
             )
+        if self.model.pays:
+            raise ModelError(
+                "model has payments or a floor on wealth, which the accounts of a backtest do not "
+                "pay; leave payment, payment_share and wealth_floor out"
+            )
         seed_sequence(self.seed)
         self._rolling = RollingEstimate(self.estimator, self.refit_every)
         self._limit = self._trained_limit = self.model.cvar_limit

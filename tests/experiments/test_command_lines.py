@@ -21,6 +21,7 @@ STUDIES = {
     "brazil": ("--rows", "6"),
     "french": ("--only", "rolling", "--rows", "6"),
     "fuzz": ("engine", "--problems", "2"),
+    "horizon": (),
     "inner_bound": (),
     "live": ("--rows", "80"),
     "one_period": ("--data", "nowhere"),
