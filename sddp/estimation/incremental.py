@@ -190,6 +190,11 @@ class IncrementalForecaster:
             )
 
     @property
+    def period(self) -> int:
+        """Rows of the period that is forecast: one."""
+        return 1
+
+    @property
     def due(self) -> bool:
         """True: every forecast uses the newest row."""
         return True
