@@ -26,9 +26,9 @@ from sddp.bounds import (
 from sddp.bounds.one_step import best_holdings, held_rewards, myopic_rewards, planned
 from sddp.engine.training.stopping import Iterations
 from sddp.estimation.process_regimes import fit_regimes, histories
-from sddp.evaluation.dues import follow_with_dues, planned_rule, policy_rule
 from sddp.evaluation.estimates import mean_interval
 from sddp.evaluation.rollout import PolicyRule, Rule, rollout
+from sddp.evaluation.rollouts.dues import follow_with_dues, planned_rule, policy_rule
 from sddp.labels import CASH
 from sddp.scenarios import MarkovScenarios
 from sddp.statistics import (

@@ -17,7 +17,7 @@ from sddp.backtest import MultistageStrategy
 from sddp.engine.policy.extensive_form import extensive_form
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import ModelError
-from sddp.evaluation.dues import follow_with_dues, planned_rule, policy_rule
+from sddp.evaluation.rollouts.dues import follow_with_dues, planned_rule, policy_rule
 from sddp.scenarios import MarkovScenarios
 
 HELD = {"cash": 0.6, "asset1": 0.4}
