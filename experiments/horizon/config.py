@@ -93,8 +93,8 @@ TERMS: Mapping[str, Mapping[str, Any]] = {
         "shortfall_price": 2.0,
     },
     "a floor at 98 % of the first wealth": {"wealth_floor": 0.98, "shortfall_price": 2.0},
-    "a limit that falls to a fifth after six months": {
-        "cvar_limit_scale": [1, 1, 1, 1, 1, 1, 0.2, 0.2, 0.2]
+    "a limit that falls to 1.5 % after six months": {
+        "cvar_limit_scale": [1, 1, 1, 1, 1, 1, 0.3, 0.3, 0.3]
     },
     "an exit that costs": {"terminal_value": "liquidated"},
 }
