@@ -36,6 +36,7 @@ from sddp.engine.subproblem.subproblem import Subproblem
 from sddp.engine.subproblem.subproblems import MOST_NOTED
 from sddp.engine.value.cuts import Cut
 from sddp.errors import SolverError
+from sddp.lp import FEASIBILITY_TOLERANCE
 
 if TYPE_CHECKING:
     from sddp.engine.compiled.subproblems import CompiledSubproblems
@@ -168,7 +169,7 @@ class PathRunner:
             k, w, x = at_hand()
             given = True
             if status == JUDGE:
-                self._judge(k, w, x, tolerance)
+                self._judge(k, w, x)
                 continue
             self.subproblems.work.fallbacks += 1
             found = self.subproblems.reference(self.subproblems.names[k]).solve(x, w, tolerance)
@@ -186,12 +187,24 @@ class PathRunner:
         weights = stages.weight[stages.weight_at[k] : stages.weight_at[k + 1]]
         scratch.q[: len(weights)] = weights
 
-    def _judge(self, k: int, w: int, x: Floats, tolerance: float) -> None:
-        """Solve the visit that was just made by the reference too, and compare."""
+    def _judge(self, k: int, w: int, x: Floats) -> None:
+        """Solve the visit that was just made by both solvers to the end, and compare.
+
+        To the end, for a width is of first order: what a loosely kept row costs is more than its
+        multiplier says.
+        """
         assert self._path is not None
         self._path.at[UNTIL_JUDGED] = self._judged_every
-        node = self.subproblems.reference(self.subproblems.names[k])
-        self.compare(node, w, x, node.solve(x, w, tolerance))
+        kept = [part.copy() for part in self._results()]
+        if self.subproblems.visitor.visit(k, w, x, FEASIBILITY_TOLERANCE) == OPTIMAL:
+            node = self.subproblems.reference(self.subproblems.names[k])
+            self.compare(node, w, x, node.solve(x, w, FEASIBILITY_TOLERANCE))
+        for part, before in zip(self._results(), kept, strict=True):
+            part[:] = before
+
+    def _results(self) -> tuple[Floats, ...]:
+        scratch = self.subproblems.visitor.scratch
+        return scratch.result, scratch.slope, scratch.u, scratch.q
 
     def compare(
         self, node: Subproblem, w: int, x: Floats, found: StageSolution | Infeasibility
