@@ -50,6 +50,17 @@ class Arrays:
     column_upper: Floats
     offset: float = 0.0
 
+    def of_columns(self, columns: Ints) -> Arrays:
+        """Those of some columns, without the offset."""
+        return Arrays(
+            self.cost[columns],
+            self.matrix[:, columns],
+            self.row_lower,
+            self.row_upper,
+            self.column_lower[columns],
+            self.column_upper[columns],
+        )
+
 
 class Point(NamedTuple):
     """A primal and a dual solution and what follows from them.
@@ -124,6 +135,13 @@ def clamped(both: Floats) -> Floats:
     """Lower and upper sides with HUGE for infinity, in place."""
     clamped: Floats = np.copysign(HUGE, both, out=both, where=np.abs(both) > FARTHEST)
     return clamped
+
+
+def weighted(sides: Floats, weights: Floats) -> Floats:
+    """``sides @ weights`` where 0 times infinity is 0."""
+    used = weights != 0.0
+    product: Floats = sides[:, used] @ weights[used]
+    return product
 
 
 class ModelCopy:

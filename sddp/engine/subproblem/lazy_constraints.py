@@ -23,13 +23,18 @@ def over_declared(rows: LinearConstraints, kept: Ints, n_columns: int) -> Linear
 
 
 def broken_rows(
-    rows: Floats, upper: Floats, values: Floats, tolerance: float, sizes: Floats
+    rows: Floats,
+    upper: Floats,
+    values: Floats,
+    tolerance: float,
+    sizes: Floats,
+    least: float = 0.0,
 ) -> NDArray[np.bool_]:
     """Which rows ``rows @ values <= upper`` are broken by more than a tolerance.
 
     It is relative to the terms of each row, ``|upper| + sum |a_j v_j|``, and to what its states
     would add at their typical `sizes` (0 for other variables): no unit of a row or of a variable
-    matters. A row with a number that is not finite is broken.
+    matters. Terms below `least` count as that. A row with a number that is not finite is broken.
     """
     excess = rows @ values - upper
     no_numbers = ~np.isfinite(excess)
@@ -37,7 +42,7 @@ def broken_rows(
     if broken.any():
         coefficients = np.abs(rows[broken])
         terms = np.abs(upper[broken]) + coefficients @ np.abs(values)
-        terms = np.maximum(terms, (coefficients * sizes).max(axis=1, initial=0.0))
+        terms = np.maximum(terms, (coefficients * sizes).max(axis=1, initial=least))
         broken[broken] = ~(excess[broken] <= tolerance * terms)
     return broken | no_numbers
 
@@ -76,9 +81,11 @@ class RowPool:
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def violated(self, values: Floats, tolerance: float, sizes: Floats) -> tuple[Floats, Floats]:
+    def violated(
+        self, values: Floats, tolerance: float, sizes: Floats, least: float = 0.0
+    ) -> tuple[Floats, Floats]:
         """The rows that `values` breaks most, by more than `tolerance`; see `broken_rows`."""
-        broken = broken_rows(self._coefficients, self._upper, values, tolerance, sizes)
+        broken = broken_rows(self._coefficients, self._upper, values, tolerance, sizes, least)
         if not broken.any():
             return self._coefficients[:0], self._upper[:0]
         at = np.flatnonzero(broken)

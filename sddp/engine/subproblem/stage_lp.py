@@ -35,7 +35,7 @@ from sddp.lp import (
     Scaling,
     Status,
 )
-from sddp.lp_model import CHECK_TOLERANCE, Sides, clamped
+from sddp.lp_model import CHECK_TOLERANCE, Sides, clamped, weighted
 
 # A row, or a column, that mattered to none of this many solutions in a row is removed; it comes
 # back when it is needed (docs/decisions/002-lazy_constraints.md).
@@ -106,7 +106,7 @@ class StageLP:
         self.rows = LinearConstraints.none(len(arrays.cost))  # added, in their order there
         self._row_ages = np.zeros(0, dtype=np.int64)
         self.lp = LinearProgram(
-            _restricted(arrays, self._kept), scaling.of_columns(self._kept), effort
+            arrays.of_columns(self._kept), scaling.of_columns(self._kept), effort
         )
 
     def set_state(self, state: Floats) -> None:
@@ -262,7 +262,7 @@ class StageLP:
         """What these sides of some rows of `arrays`, a line per realisation, add to dual values."""
         duals = self.lp.row_duals()[rows]
         above, below = np.maximum(duals, 0.0), np.minimum(duals, 0.0)
-        value: Floats = _weighted(lower, above) + _weighted(upper, below)
+        value: Floats = weighted(lower, above) + weighted(upper, below)
         return value
 
     def sides(self, rows: NDArray[np.int32]) -> tuple[Floats, Floats]:
@@ -475,23 +475,5 @@ class StageLP:
         self.lp.set_row_bounds(rows, self._rows.lower[rows] - taken, self._rows.upper[rows] - taken)
 
 
-def _weighted(sides: Floats, weights: Floats) -> Floats:
-    """``sides @ weights`` where 0 times infinity is 0."""
-    used = weights != 0.0
-    product: Floats = sides[:, used] @ weights[used]
-    return product
-
-
 def _dense(matrix: Any) -> Floats:
     return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
-
-
-def _restricted(arrays: Arrays, columns: Ints) -> Arrays:
-    return Arrays(
-        arrays.cost[columns],
-        arrays.matrix[:, columns],
-        arrays.row_lower,
-        arrays.row_upper,
-        arrays.column_lower[columns],
-        arrays.column_upper[columns],
-    )

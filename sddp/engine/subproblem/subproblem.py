@@ -99,6 +99,10 @@ class Subproblem:
         )
         self._row_pool = row_pool
         self._row_sizes = self.compiled.row_sizes(scaling.columns)
+        tail_form = getattr(
+            self.compiled.rows, "tail_form", None
+        )  # its rows are relative to wealth
+        self._size = tail_form().size if tail_form else np.zeros(len(self._row_sizes))
         self._money = money
         self._least_breach = 2.0 * FEASIBILITY_TOLERANCE * accuracy
         self._far = FAR * self._scaling.money
@@ -399,19 +403,20 @@ class Subproblem:
         if generator is None:
             return None
         values = self.stage.generator_values(primal)
+        scale = self._row_sizes, float(self._size @ values)
         if self._row_pool is not None:
-            rows, upper = self._row_pool.violated(values, tolerance, self._row_sizes)
+            rows, upper = self._row_pool.violated(values, tolerance, *scale)
             if len(upper):
                 return self.stage.generator_rows(rows, upper, self.n_theta)
         rows, upper = generator.violated(values, 0.0)
-        broken = broken_rows(rows, upper, values, tolerance, self._row_sizes)
+        broken = broken_rows(rows, upper, values, tolerance, *scale)
         rows, upper = rows[broken], upper[broken]
         if len(upper) == 0:
             return None
         if self._before is not None:
             # A row made half-way to the solution before cuts deeper than one made at a corner.
             others, others_upper = generator.violated((values + self._before) / 2.0, 0.0)
-            deep = broken_rows(others, others_upper, values, tolerance, self._row_sizes)
+            deep = broken_rows(others, others_upper, values, tolerance, *scale)
             rows = np.concatenate([rows, others[deep]])
             upper = np.concatenate([upper, others_upper[deep]])
         self._before = values
