@@ -19,8 +19,9 @@ import sys
 from collections.abc import Sequence
 
 from sddp import cli
-from sddp.cli import backtest, market_input
+from sddp.cli import backtest
 from sddp.cli import options as opt
+from sddp.cli.inputs import market as market_input
 from sddp.cli.output import Result
 
 OUT = "results/case_study"
@@ -59,7 +60,7 @@ def industries() -> market_input.PriceTables:
 def stocks() -> market_input.PriceTables:
     """Prices of the stocks, and of factor funds."""
     from experiments.stocks import factor_fund_prices, stock_prices
-    from sddp.cli.prices import align
+    from sddp.cli.inputs.prices import align
 
     tables = align(stock_prices(), factor_fund_prices())
     return market_input.PriceTables(

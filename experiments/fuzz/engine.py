@@ -12,7 +12,7 @@ import sddp
 from experiments.fuzz.instances import Instance, in_units, random_instance
 from experiments.fuzz.oracle import Exact, exact_value
 from experiments.fuzz.statement import stated_measure, stated_problem
-from sddp.engine.policy.certificate import Certificate
+from sddp.engine.certificate.certificate import Certificate
 from sddp.engine.training.train import DEFAULT_STOPPING
 from sddp.engine.value.cost_to_go import CutForm
 from sddp.errors import InfeasibleProblem, SddpError

@@ -21,7 +21,7 @@ from sddp.backtest import (
     TrainingCache,
     variants,
 )
-from sddp.cli.prices import align
+from sddp.cli.inputs.prices import align
 from sddp.engine.training.stopping import Iterations
 from sddp.estimation import FitCache, RegimeEstimator, RegimeForecaster, WindowForecaster
 from sddp.market import Market

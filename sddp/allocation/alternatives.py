@@ -17,9 +17,9 @@ from sddp.allocation.policy import AllocationPolicy, Regime, belief_over_regimes
 from sddp.allocation.problem import money
 from sddp.allocation.stage import StageInputs, decision_stage
 from sddp.arrays import Floats
-from sddp.engine.model.stage import Stage
 from sddp.engine.policy.policy import Decision
-from sddp.engine.subproblem.compile import presolve_stage
+from sddp.engine.presolve.compile import presolve_stage
+from sddp.engine.stage.declaration import Stage
 from sddp.errors import InfeasibleState, ModelError
 from sddp.labels import label_index
 

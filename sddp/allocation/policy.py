@@ -15,7 +15,7 @@ from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.problem import AllocationProblem, money
 from sddp.arrays import Floats
 from sddp.display.shown import Shown, listed, number
-from sddp.engine.policy.certificate import Certificate
+from sddp.engine.certificate.certificate import Certificate
 from sddp.engine.policy.files import load_file, save_policy
 from sddp.engine.policy.policy import Decision, Policy
 from sddp.errors import DataError, InfeasibleState, ModelError, PolicyFileError

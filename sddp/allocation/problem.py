@@ -16,12 +16,12 @@ from sddp.arrays import Floats
 from sddp.display.shown import Shown, listed
 from sddp.engine.model.graph import Node, markov_graph
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage import InitialCut, Stage
-from sddp.engine.model.stage_data import ReadStage, StageData
-from sddp.engine.model.transition import LinearTransition
-from sddp.engine.model.translation import read_stage
-from sddp.engine.subproblem.compile import presolve_stage
-from sddp.engine.subproblem.presolve import PresolvedStage
+from sddp.engine.presolve.compile import presolve_stage
+from sddp.engine.presolve.presolve import PresolvedStage
+from sddp.engine.stage.declaration import InitialCut, Stage
+from sddp.engine.stage.stage_data import ReadStage, StageData
+from sddp.engine.stage.transition import LinearTransition
+from sddp.engine.stage.translation import read_stage
 from sddp.errors import ModelError
 from sddp.labels import CASH, Labels, numbers_by_label
 from sddp.scenarios import MarkovScenarios

@@ -12,8 +12,8 @@ from sddp.allocation.model import AllocationModel, Due, Terms
 from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.tail_rows import TailRows
 from sddp.arrays import Floats
-from sddp.engine.model.stage import Stage, State
-from sddp.engine.model.transition import LinearTransition
+from sddp.engine.stage.declaration import Stage, State
+from sddp.engine.stage.transition import LinearTransition
 
 CvarForm = Literal["lazy", "explicit"]
 

@@ -12,7 +12,7 @@ from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import allocation_problem
 from sddp.allocation.stage import CvarForm
 from sddp.display.shown import Shown
-from sddp.engine.policy.certificate import Certificate
+from sddp.engine.certificate.certificate import Certificate
 from sddp.engine.policy.policy import Policy
 from sddp.engine.subproblem.subproblems import build_subproblems
 from sddp.engine.training.checkpoints import Checkpoints

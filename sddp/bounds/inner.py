@@ -1,12 +1,12 @@
 """Inner bound of an allocation policy: a deterministic interval around the optimum.
 
 The outer bound of a trained policy says that no policy of the sampled problem does better. The
-inner bound (`sddp.engine.policy.inner_bound`) is built backwards from portfolios that the policy
-holds. ``q`` of a portfolio ``u`` is the mean (or the nested risk measure) of what the next stage
-guarantees from ``R u`` over all outcomes, and each stage guarantees the best feasible combination
-of its portfolios, whose CVaR is at most that combination of theirs. Every guaranteed value is
-attained: the policy that holds these combinations (`InnerBound.decide`) earns at least the inner
-bound in expectation, by induction from the end,
+inner bound (`sddp.engine.certificate.inner_bound`) is built backwards from portfolios that the
+policy holds. ``q`` of a portfolio ``u`` is the mean (or the nested risk measure) of what the next
+stage guarantees from ``R u`` over all outcomes, and each stage guarantees the best feasible
+combination of its portfolios, whose CVaR is at most that combination of theirs. Every guaranteed
+value is attained: the policy that holds these combinations (`InnerBound.decide`) earns at least the
+inner bound in expectation, by induction from the end,
 
     earned_t(x) = E earned_{t+1}(R u) >= E I_{t+1}(R u) >= sum_i l_i E I_{t+1}(R u_i)
                 >= sum_i l_i q_i = I_t(x),     u = sum_i l_i u_i,
@@ -26,8 +26,8 @@ import pandas as pd
 from sddp.allocation.model import Holdings
 from sddp.allocation.policy import AllocationPolicy
 from sddp.allocation.problem import AllocationProblem, money
-from sddp.engine.policy import inner_bound as engine
-from sddp.engine.policy.inner_points import visited_states
+from sddp.engine.certificate import inner_bound as engine
+from sddp.engine.certificate.inner_points import visited_states
 from sddp.errors import DataError, InfeasibleState, ModelError
 from sddp.labels import label_index
 from sddp.rng import Rng, generator

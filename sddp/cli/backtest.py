@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
-from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
+from sddp.cli.inputs.market import Notes, PriceTables, add_price_options, read_tables
 from sddp.cli.output import Result
 from sddp.cli.settings import Settings
 
@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> Result:
 def walk_forward(options: argparse.Namespace, tables: PriceTables) -> Result:
     """The main job: walk forward, and write what came of it."""
     from sddp.backtest import run_study
-    from sddp.cli import backtest_results
+    from sddp.cli.results import backtest_results
     from sddp.studies.record import Run
 
     job = prepare(options, tables)

@@ -9,8 +9,8 @@ from typing import Any
 
 from sddp.cli import options as opt
 from sddp.cli.exit_codes import say
+from sddp.cli.inputs.reading import add_reading_options, read_as_given
 from sddp.cli.output import Result, shown_log
-from sddp.cli.reading import add_reading_options, read_as_given
 
 # Files that continue the series that the central bank of Brazil has ended; see its module.
 CONTINUED = {"ibov": "index points", "gold": "BRL per gram"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
 from sddp.cli.extras import can_draw, not_drawn
-from sddp.cli.holdings import Holdings, read_holdings
-from sddp.cli.market_input import Notes, PriceTables, read_tables
+from sddp.cli.inputs.holdings import Holdings, read_holdings
+from sddp.cli.inputs.market import Notes, PriceTables, read_tables
 from sddp.cli.output import Result
 from sddp.cli.settings import Settings
 from sddp.cli.train import add_training_options, settings_for, today, trained_model
@@ -75,7 +75,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Read, train or load, decide, report."""
-    from sddp.cli import decision_report
+    from sddp.cli.results import decision_report
 
     _check_holdings(options)
     tables = read_tables(options)

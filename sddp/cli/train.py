@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sddp.cli import options as opt
 from sddp.cli import settings as model_settings
 from sddp.cli.extras import can_draw
-from sddp.cli.market_input import Notes, PriceTables, add_price_options, read_tables
+from sddp.cli.inputs.market import Notes, PriceTables, add_price_options, read_tables
 from sddp.cli.output import Result, filled, shown_iterations
 from sddp.cli.settings import Settings
 

@@ -18,11 +18,11 @@ from sddp.allocation.model import AllocationModel, Terms
 from sddp.allocation.one_period import OnePeriodDistribution
 from sddp.allocation.stage import StageInputs, decision_stage
 from sddp.bounds.inner import inner_bound
-from sddp.engine.model.translation import read_stage
-from sddp.engine.policy.inner_hull import InnerHull
-from sddp.engine.policy.inner_points import visited_states
-from sddp.engine.policy.inner_program import KnownPoints
-from sddp.engine.policy.inner_stage import stage_forms
+from sddp.engine.certificate.inner_hull import InnerHull
+from sddp.engine.certificate.inner_points import visited_states
+from sddp.engine.certificate.inner_program import KnownPoints
+from sddp.engine.certificate.inner_stage import stage_forms
+from sddp.engine.stage.translation import read_stage
 from sddp.errors import InfeasibleState, ModelError, RecourseWarning
 from sddp.lp import Effort
 from tests.allocation.asking import CASES, converged, random_states

@@ -87,6 +87,6 @@ def test_a_field_that_json_cannot_hold_is_an_error(figures):
 
 
 def test_only_run_times_are_measured():
-    kinds = [k for k in Event.__subclasses__() if k.__module__.startswith("sddp")]
+    kinds = [k for k in Event.__subclasses__() if k.__module__.startswith("sddp.backtest.")]
     measured = {f.name for k in kinds for f in fields(k) if f.metadata.get("measured")}
     assert measured == {"seconds"}

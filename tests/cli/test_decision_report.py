@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from sddp.backtest.today import TodaysDecision
-from sddp.cli import decision_page, decision_report
 from sddp.cli.output import as_json
+from sddp.cli.results import decision_page, decision_report
 
 ODD = '<b>A&B</b> 100 % of "x" 🙂'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sddp.cli.holdings import read_holdings
+from sddp.cli.inputs.holdings import read_holdings
 from sddp.errors import DataError
 
 PRICES = {"A": 10.0, "B, Inc": 4.0, "7203": 2.0}

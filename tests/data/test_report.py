@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sddp import cli
-from sddp.cli.market_input import read_tables
+from sddp.cli.inputs.market import read_tables
 from sddp.data import DataReport, read_factors, read_numbers, read_prices, read_returns
 
 N = 60

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sddp.engine.policy.inner_bound import InnerBound
-from sddp.engine.policy.inner_points import visited_states
+from sddp.engine.certificate.inner_bound import InnerBound
+from sddp.engine.certificate.inner_points import visited_states
 from tests.engine.support import train
 from tests.engine.test_random_trees import COMBINATIONS
 from tests.oracles import tree_value

@@ -9,8 +9,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.model.stage_data import ReadStage
-from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds
+from sddp.engine.presolve.theta_bounds import cost_to_go_bounds
+from sddp.engine.stage.stage_data import ReadStage
 from sddp.errors import BoundWarning, ModelError
 from tests.engine.cases import markov, reservoir, stagewise
 from tests.engine.instances import TRANSITIONS, random_instance

@@ -13,11 +13,11 @@ import pytest
 
 import sddp
 from sddp.allocation.tail_rows import TailRows
-from sddp.engine.model.stage_data import arrays_at
-from sddp.engine.policy.certificate import Certificate, Known, stated
-from sddp.engine.policy.evaluation import policy_cost, tree_size
-from sddp.engine.policy.inner_bound import InnerBound
-from sddp.engine.policy.inner_points import visited_states
+from sddp.engine.certificate.certificate import Certificate, Known, stated
+from sddp.engine.certificate.evaluation import policy_cost, tree_size
+from sddp.engine.certificate.inner_bound import InnerBound
+from sddp.engine.certificate.inner_points import visited_states
+from sddp.engine.stage.stage_data import arrays_at
 from sddp.engine.training.stopping import LogEntry, Progress, StoppingRule
 from sddp.errors import InfeasibleState, ModelError
 from sddp.risk import Expectation

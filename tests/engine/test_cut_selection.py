@@ -9,8 +9,8 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.model import transition
-from sddp.engine.model.transition import ScaleMap
+from sddp.engine.stage import transition
+from sddp.engine.stage.transition import ScaleMap
 from sddp.engine.value.cut_selection import RecentlyLargest, SelectedCuts
 from sddp.engine.value.cuts import Cut, Cuts
 from tests.engine.cases import reservoir

@@ -9,7 +9,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.subproblem import theta_bounds as bounds
+from sddp.engine.presolve import theta_bounds as bounds
 from sddp.engine.subproblem.subproblems import build_subproblems
 from tests.engine.instances import random_instance
 

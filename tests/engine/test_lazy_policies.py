@@ -16,7 +16,7 @@ import pytest
 
 import sddp
 from sddp.engine.policy.policy import Decision, Policy
-from sddp.engine.subproblem.compile import presolve_stage
+from sddp.engine.presolve.compile import presolve_stage
 from tests.engine.cases import markov
 from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, train
 from tests.engine.test_generated_rows import TANGENTS, Circle, circle, circle_stage

@@ -10,9 +10,9 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.model.stage_data import arrays_at
-from sddp.engine.subproblem.compile import compile_problem
-from sddp.engine.subproblem.elimination import Elimination
+from sddp.engine.presolve.compile import compile_problem
+from sddp.engine.presolve.elimination import Elimination
+from sddp.engine.stage.stage_data import arrays_at
 from sddp.errors import InfeasibleProblem
 from tests.engine.equality_chains import miss
 from tests.engine.instances import random_instance

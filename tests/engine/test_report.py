@@ -10,7 +10,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.model.stage_data import arrays_at
+from sddp.engine.stage.stage_data import arrays_at
 from tests.engine.instances import GRAPHS, random_instance
 
 

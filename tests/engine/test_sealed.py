@@ -14,8 +14,8 @@ import pytest
 from pyomo.core.expr.relational_expr import RangedExpression
 
 import sddp
-from sddp.engine.model.stage_data import arrays_at, noise_values
-from sddp.engine.model.translation import read_stage
+from sddp.engine.stage.stage_data import arrays_at, noise_values
+from sddp.engine.stage.translation import read_stage
 from sddp.errors import ModelError
 from tests.engine.support import SOLVER, Reaches, train
 from tests.engine.test_generated_rows import Circle, circle_stage

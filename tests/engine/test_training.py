@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 import pytest
 
 import sddp
-from sddp.engine.subproblem.compile import compile_problem
+from sddp.engine.presolve.compile import compile_problem
 from sddp.engine.subproblem.subproblems import Subproblems
 from sddp.engine.training.progress import ProgressLines
 from sddp.engine.training.stopping import Progress, StoppingRule
@@ -401,7 +401,7 @@ def test_declaring_compiling_and_solving_are_three_verbs(monkeypatch):
 
     monkeypatch.setattr(LinearProgram, "solve", solve)
     with monkeypatch.context() as patch:
-        patch.setattr("sddp.engine.subproblem.compile.presolve", rejected)
+        patch.setattr("sddp.engine.presolve.compile.presolve", rejected)
         problem = reservoir.c9()
     compiled = compile_problem(problem)
     assert compile_problem(problem) is compiled

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import sddp
-from sddp.engine.model.transition import IdentityMap, compile_transition
+from sddp.engine.stage.transition import IdentityMap, compile_transition
 from sddp.errors import ModelError
 
 SIZES = {"a": 1, "b": 2}

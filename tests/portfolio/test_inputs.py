@@ -196,7 +196,10 @@ def test_where_wasting_wealth_would_pay_it_is_said():
 
 def test_an_answer_that_misses_the_conditions_is_not_handed_out(monkeypatch):
     """Neither solver gets anywhere: the check after them is what stands between."""
-    stuck = lambda qp, _: (np.zeros(len(qp.gradient)), np.zeros(len(qp.rows)), "STUCK")  # noqa: E731
+
+    def stuck(qp, tolerance):
+        return np.zeros(len(qp.gradient)), np.zeros(len(qp.rows)), "STUCK", 1
+
     monkeypatch.setattr(transaction_cost_qp, "_interior_point", stuck)
     monkeypatch.setattr(transaction_cost_qp, "polish", lambda *_: iter(()))
     with pytest.raises(SolverError, match=r"risk_aversion = 4 misses .* by .* \(PIQP: STUCK\)"):

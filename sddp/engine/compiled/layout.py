@@ -14,11 +14,11 @@ from sddp.engine.compiled.simplex import AT_LOWER, AT_UPPER
 from sddp.engine.compiled.tables import Stages
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage_data import StageData
 from sddp.engine.model.tail_form import TailForm
-from sddp.engine.model.transition import IdentityMap, ScaleMap, StateMap
-from sddp.engine.subproblem.compile import compile_problem
-from sddp.engine.subproblem.presolve import PresolvedStage
+from sddp.engine.presolve.compile import compile_problem
+from sddp.engine.presolve.presolve import PresolvedStage
+from sddp.engine.stage.stage_data import StageData
+from sddp.engine.stage.transition import IdentityMap, ScaleMap, StateMap
 from sddp.engine.subproblem.stage_lp import Movement
 from sddp.engine.value.cost_to_go import Outcomes
 from sddp.lp import Scaling

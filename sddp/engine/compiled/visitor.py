@@ -18,7 +18,7 @@ from sddp.engine.compiled.tables import Scratch, new_memory, new_scratch, with_r
 from sddp.engine.compiled.visit import FULL, visit
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.subproblem.compile import compile_problem
+from sddp.engine.presolve.compile import compile_problem
 from sddp.engine.value.cost_to_go import CutForm
 from sddp.engine.value.cut_forms import LazyAggregation
 from sddp.risk import RiskMeasure

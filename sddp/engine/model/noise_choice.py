@@ -7,7 +7,7 @@ from numbers import Integral
 
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
-from sddp.engine.model.stage_data import StageData, noise_values
+from sddp.engine.stage.stage_data import StageData, noise_values
 from sddp.errors import ModelError
 
 NoiseChoice = int | Mapping[str, float] | None

@@ -17,11 +17,11 @@ from sddp.display.shown import Shown, listed
 from sddp.engine.model.graph import Graph, Node, NodeName
 from sddp.engine.model.noise_choice import NoiseChoice, noise_entries
 from sddp.engine.model.report import ProblemReport, problem_report
-from sddp.engine.model.stage import InitialCut, Stage
-from sddp.engine.model.stage_data import ReadStage, StageData
-from sddp.engine.model.stage_file import checked_path, stage_model
-from sddp.engine.model.stage_scaling import cone_units, stage_scaling, state_sizes
-from sddp.engine.model.translation import read_stage
+from sddp.engine.stage.declaration import InitialCut, Stage
+from sddp.engine.stage.file import checked_path, stage_model
+from sddp.engine.stage.scaling import cone_units, stage_scaling, state_sizes
+from sddp.engine.stage.stage_data import ReadStage, StageData
+from sddp.engine.stage.translation import read_stage
 from sddp.errors import ModelError
 from sddp.lp import Scaling
 

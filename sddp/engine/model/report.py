@@ -13,7 +13,7 @@ import pandas as pd
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import Graph, NodeName
-from sddp.engine.model.stage_data import StageData
+from sddp.engine.stage.stage_data import StageData
 from sddp.lp import Scaling
 
 # The solver's tolerance is 1e-9, and it takes entries up to 1e-9 for rounding: where the numbers

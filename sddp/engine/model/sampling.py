@@ -14,7 +14,7 @@ import numpy as np
 from sddp.arrays import Floats, checked_probabilities
 from sddp.engine.model.graph import Node, NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.transition import LinearTransition
+from sddp.engine.stage.transition import LinearTransition
 from sddp.errors import ModelError
 
 # A discounted cycle stops by itself; this many decisions means the discount was forgotten.

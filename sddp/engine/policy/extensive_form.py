@@ -17,8 +17,8 @@ import scipy.sparse as sp
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage_data import arrays_at
-from sddp.engine.model.transition import StateMap
+from sddp.engine.stage.stage_data import arrays_at
+from sddp.engine.stage.transition import StateMap
 from sddp.engine.subproblem.feasibility import elastic
 from sddp.engine.subproblem.lazy_constraints import broken_rows
 from sddp.engine.value.value_functions import RiskChoice, risk_by_node

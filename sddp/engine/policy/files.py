@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sddp.engine.model.graph import Graph, MarkovGraph
-from sddp.engine.model.noise_table import Entries, NoiseTable
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage import InitialCut
-from sddp.engine.model.stage_data import ReadStage, StageData
-from sddp.engine.model.state_space import StateSpace
-from sddp.engine.model.transition import IdentityMap, MatrixMap, ScaleMap
+from sddp.engine.stage.declaration import InitialCut
+from sddp.engine.stage.noise_table import Entries, NoiseTable
+from sddp.engine.stage.stage_data import ReadStage, StageData
+from sddp.engine.stage.state_space import StateSpace
+from sddp.engine.stage.transition import IdentityMap, MatrixMap, ScaleMap
 from sddp.engine.value.checkpoint import Checkpoint, NodeState
 from sddp.engine.value.cut_forms import AverageCut, LazyAggregation, MultiCut
 from sddp.engine.value.cut_selection import RecentlyLargest

@@ -14,20 +14,20 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.display.shown import Shown, number
+from sddp.engine.certificate.certificate import Certificate, certify
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.noise_choice import NoiseChoice, noise_entries, noise_position
 from sddp.engine.model.problem import Problem
 from sddp.engine.model.sampling import InSample, SamplingScheme, Successors
-from sddp.engine.model.stage import Stage
-from sddp.engine.model.stage_data import StageData, noise_values
-from sddp.engine.model.stage_file import checked_path
-from sddp.engine.policy.certificate import Certificate, certify
 from sddp.engine.policy.contradiction import warn_of_contradiction
 from sddp.engine.policy.files import load_file, save_policy
 from sddp.engine.policy.simulation import simulate
-from sddp.engine.subproblem.compile import presolve_stage
+from sddp.engine.presolve.compile import presolve_stage
+from sddp.engine.presolve.presolve import PresolvedStage
+from sddp.engine.stage.declaration import Stage
+from sddp.engine.stage.file import checked_path
+from sddp.engine.stage.stage_data import StageData, noise_values
 from sddp.engine.subproblem.feasibility import Infeasibility
-from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.solutions import StageSolution
 from sddp.engine.subproblem.subproblem import Subproblem
 from sddp.engine.subproblem.subproblems import restore_subproblems

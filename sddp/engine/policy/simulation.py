@@ -18,7 +18,7 @@ from sddp.engine.model.sampling import (
     Successors,
     begin_path,
 )
-from sddp.engine.model.transition import LinearTransition, compile_transition
+from sddp.engine.stage.transition import LinearTransition, compile_transition
 from sddp.engine.subproblem.solutions import StageSolution
 from sddp.errors import ModelError
 from sddp.rng import Rng, generator

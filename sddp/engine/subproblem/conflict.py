@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_data import StageData
-from sddp.engine.model.stage_file import StageModel, added_row_names, write_failure
+from sddp.engine.stage.file import StageModel, added_row_names, write_failure
+from sddp.engine.stage.stage_data import StageData
 from sddp.engine.subproblem.feasibility import Infeasibility, constraints, elastic
 from sddp.engine.subproblem.lazy_constraints import over_declared
 from sddp.engine.value.cuts import LinearConstraints

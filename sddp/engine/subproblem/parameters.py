@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_data import StageData
+from sddp.engine.presolve.presolve import PresolvedStage
+from sddp.engine.stage.stage_data import StageData
 from sddp.engine.subproblem.bunching import RightHandSides
-from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.stage_lp import StageLP
 
 

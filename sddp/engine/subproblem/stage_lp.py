@@ -21,9 +21,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.presolve.presolve import DENSE_PARTS_SIZE, as_operator
+from sddp.engine.presolve.presolve import Movement as Movement
 from sddp.engine.subproblem.implied_bounds import implied_bound
-from sddp.engine.subproblem.presolve import DENSE_PARTS_SIZE, as_operator
-from sddp.engine.subproblem.presolve import Movement as Movement
 from sddp.engine.value.cuts import Cut, LinearConstraints
 from sddp.lp import (
     AT_LOWER,

@@ -14,14 +14,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_file import StageModel, stage_model, write_failure
-from sddp.engine.model.stage_scaling import check_range
+from sddp.engine.presolve.presolve import Movement, PresolvedStage
+from sddp.engine.stage.file import StageModel, stage_model, write_failure
+from sddp.engine.stage.scaling import check_range
 from sddp.engine.subproblem.bunching import RightHandSides, responses
 from sddp.engine.subproblem.conflict import explain
 from sddp.engine.subproblem.feasibility import Infeasibility, feasibility_cut
 from sddp.engine.subproblem.lazy_constraints import RowPool, broken_rows, over_declared
 from sddp.engine.subproblem.parameters import NoiseInput
-from sddp.engine.subproblem.presolve import Movement, PresolvedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution, Work
 from sddp.engine.subproblem.stage_lp import StageLP
 from sddp.engine.value.cost_to_go import CostToGo

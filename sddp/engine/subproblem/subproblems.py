@@ -11,13 +11,13 @@ import numpy as np
 from sddp.arrays import PROBABILITY_TOLERANCE, Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.subproblem.compile import CompiledProblem, compile_problem
+from sddp.engine.presolve.compile import CompiledProblem, compile_problem
+from sddp.engine.presolve.presolve import PresolvedStage
+from sddp.engine.presolve.theta_bounds import cost_to_go_bounds
 from sddp.engine.subproblem.feasibility import Infeasibility
 from sddp.engine.subproblem.lazy_constraints import RowPool
-from sddp.engine.subproblem.presolve import PresolvedStage
 from sddp.engine.subproblem.solutions import NoiseSolutions, Work
 from sddp.engine.subproblem.subproblem import Subproblem
-from sddp.engine.subproblem.theta_bounds import cost_to_go_bounds
 from sddp.engine.value.checkpoint import Checkpoint, NodeState
 from sddp.engine.value.cost_to_go import CostToGo, CutForm
 from sddp.engine.value.cut_forms import LazyAggregation

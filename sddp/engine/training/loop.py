@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sddp.arrays import Floats
+from sddp.engine.certificate.certificate import Certificate, Certifier
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.sampling import (
     InSample,
@@ -24,7 +25,6 @@ from sddp.engine.model.sampling import (
     check_path,
     position_of,
 )
-from sddp.engine.policy.certificate import Certificate, Certifier
 from sddp.engine.policy.policy import Policy
 from sddp.engine.subproblem.solutions import NoiseSolutions, StageSolution, Work
 from sddp.engine.subproblem.subproblems import (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sddp.display.shown import Shown, number
+from sddp.engine.certificate.certificate import Certificate
 from sddp.engine.model.graph import NodeName
-from sddp.engine.policy.certificate import Certificate
 from sddp.engine.policy.policy import Policy
 from sddp.engine.subproblem.solutions import Work
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from sddp.arrays import Floats
-from sddp.engine.policy.certificate import Certificate
+from sddp.engine.certificate.certificate import Certificate
 from sddp.errors import ModelError
 
 # The reason of `BoundStalling`.

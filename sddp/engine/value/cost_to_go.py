@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import NodeName
-from sddp.engine.model.transition import StateMap
+from sddp.engine.stage.transition import StateMap
 from sddp.engine.value.cuts import Cut, Cuts, LinearConstraints, ValueFunction
 from sddp.engine.value.outcomes import Outcome
 from sddp.errors import ModelError

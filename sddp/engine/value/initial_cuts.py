@@ -15,7 +15,7 @@ import numpy as np
 from sddp.arrays import read_only
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage import InitialCut
+from sddp.engine.stage.declaration import InitialCut
 from sddp.engine.value.cuts import Cut, Cuts, ValueFunction
 from sddp.errors import ModelError
 from sddp.risk import Expectation, RiskMeasure

@@ -10,8 +10,8 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage_data import StageData
-from sddp.engine.model.transition import MatrixMap, ScaleMap, StateMap
+from sddp.engine.stage.stage_data import StageData
+from sddp.engine.stage.transition import MatrixMap, ScaleMap, StateMap
 from sddp.risk import RiskMeasure
 
 NOTHING: Floats = np.zeros(0)

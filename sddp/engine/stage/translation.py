@@ -19,9 +19,10 @@ import pyomo.environ as pyo
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints, checked_probabilities, read_only
-from sddp.engine.model.expressions import Coefficient, Value, add, multiply
-from sddp.engine.model.linear_forms import Form, FormReader, NotLinear
-from sddp.engine.model.noise_table import (
+from sddp.engine.stage.declaration import Noise, RowGenerator, Stage, State
+from sddp.engine.stage.expressions import Coefficient, Value, add, multiply
+from sddp.engine.stage.linear_forms import Form, FormReader, NotLinear
+from sddp.engine.stage.noise_table import (
     PLACES,
     SIDES,
     Entries,
@@ -31,10 +32,9 @@ from sddp.engine.model.noise_table import (
     noise_label,
     values_at,
 )
-from sddp.engine.model.stage import Noise, RowGenerator, Stage, State
-from sddp.engine.model.stage_data import StageData, with_entries
-from sddp.engine.model.state_space import StateSpace
-from sddp.engine.model.transition import compile_transition
+from sddp.engine.stage.stage_data import StageData, with_entries
+from sddp.engine.stage.state_space import StateSpace
+from sddp.engine.stage.transition import compile_transition
 from sddp.errors import ModelError
 from sddp.lp import Arrays
 

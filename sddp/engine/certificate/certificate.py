@@ -9,11 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sddp.arrays import Floats
-from sddp.engine.model.graph import NodeName
-from sddp.engine.model.problem import Problem
-from sddp.engine.policy.evaluation import MOST_NODES, policy_cost, tree_size
-from sddp.engine.policy.inner_bound import InnerBound
-from sddp.engine.policy.inner_points import (
+from sddp.engine.certificate.evaluation import MOST_NODES, policy_cost, tree_size
+from sddp.engine.certificate.inner_bound import InnerBound
+from sddp.engine.certificate.inner_points import (
     ByStage,
     Trained,
     distinct,
@@ -21,6 +19,8 @@ from sddp.engine.policy.inner_points import (
     normal,
     visited_states,
 )
+from sddp.engine.model.graph import NodeName
+from sddp.engine.model.problem import Problem
 from sddp.engine.subproblem.solutions import StageSolution
 from sddp.errors import ModelError, SolverError
 from sddp.risk import RiskMeasure

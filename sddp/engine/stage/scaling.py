@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
-from sddp.engine.model.stage_data import StageData
+from sddp.engine.stage.stage_data import StageData
 from sddp.errors import ModelError
 from sddp.lp import Arrays, Scaling
 from sddp.lp_scaling import observed

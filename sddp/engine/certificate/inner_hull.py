@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_data import StageData
-from sddp.engine.policy.inner_program import InnerProgram, KnownPoints
-from sddp.engine.policy.inner_stage import StageForm
+from sddp.engine.certificate.inner_program import InnerProgram, KnownPoints
+from sddp.engine.certificate.inner_stage import StageForm
+from sddp.engine.stage.stage_data import StageData
 from sddp.lp import Effort
 
 

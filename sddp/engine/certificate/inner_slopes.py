@@ -17,10 +17,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
+from sddp.engine.certificate.inner_stage import StageForm, stacked
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.transition import StateMap
-from sddp.engine.policy.inner_stage import StageForm, stacked
+from sddp.engine.stage.transition import StateMap
 from sddp.engine.value.outcomes import outcomes_after
 from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
 from sddp.risk import RiskMeasure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sddp.cli.backtest_results import Evaluated
+from sddp.cli.results.backtest_results import Evaluated
 from sddp.display.training_figures import bound_figure, terminal_wealth_figure
 from sddp.reporting import allocation_figure, wealth_figure
 from sddp.reporting.figures import regime_figure

@@ -17,9 +17,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage import RowGenerator
-from sddp.engine.model.stage_data import StageData
-from sddp.engine.subproblem.elimination import Elimination, Row, add_to
+from sddp.engine.presolve.elimination import Elimination, Row, add_to
+from sddp.engine.stage.declaration import RowGenerator
+from sddp.engine.stage.stage_data import StageData
 from sddp.engine.value.cuts import LinearConstraints
 from sddp.lp import Arrays, Scaling
 

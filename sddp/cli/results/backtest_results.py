@@ -208,7 +208,7 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
         "warnings": {name: list(texts) for name, texts in found.study.warnings.items() if texts},
     }
     if can_draw():
-        from sddp.cli import backtest_page
+        from sddp.cli.results import backtest_page
 
         backtest_page.write_figures(record, job, found, terminal)
         backtest_page.write_page(record, job, found, results)

@@ -11,10 +11,10 @@ import scipy.sparse.linalg
 from sddp.arrays import Floats
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage_data import StageData
-from sddp.engine.model.stage_file import stage_model, write_failure
-from sddp.engine.model.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
-from sddp.engine.subproblem.compile import compile_problem
+from sddp.engine.presolve.compile import compile_problem
+from sddp.engine.stage.file import stage_model, write_failure
+from sddp.engine.stage.stage_data import StageData
+from sddp.engine.stage.transition import IdentityMap, MatrixMap, ScaleMap, StateMap
 from sddp.engine.value.initial_cuts import bounded_beforehand
 from sddp.errors import ModelError, SolverError
 from sddp.lp import Arrays, LinearProgram, Status

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats
-from sddp.engine.model.stage_data import StageData, arrays_at
+from sddp.engine.stage.stage_data import StageData, arrays_at
 from sddp.errors import ModelError, SolverError
 from sddp.lp import Arrays, write_model
 

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.certificate.inner_hull import GuaranteedStep, InnerHull, missing_direction
+from sddp.engine.certificate.inner_points import ByStage, corners, distinct
+from sddp.engine.certificate.inner_program import KnownPoints
+from sddp.engine.certificate.inner_slopes import Slopes
+from sddp.engine.certificate.inner_stage import StageForm, stage_forms
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.transition import ScaleMap, StateMap
-from sddp.engine.policy.inner_hull import GuaranteedStep, InnerHull, missing_direction
-from sddp.engine.policy.inner_points import ByStage, corners, distinct
-from sddp.engine.policy.inner_program import KnownPoints
-from sddp.engine.policy.inner_slopes import Slopes
-from sddp.engine.policy.inner_stage import StageForm, stage_forms
+from sddp.engine.stage.transition import ScaleMap, StateMap
 from sddp.engine.value.outcomes import first_outcomes, outcomes_after
 from sddp.errors import ModelError
 from sddp.lp import Effort

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_data import StageData, arrays_at
+from sddp.engine.stage.stage_data import StageData, arrays_at
 from sddp.lp import Arrays
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.model.stage import Stage
-from sddp.engine.model.translation import read_stage
-from sddp.engine.subproblem.presolve import PresolvedStage, presolve
+from sddp.engine.presolve.presolve import PresolvedStage, presolve
+from sddp.engine.stage.declaration import Stage
+from sddp.engine.stage.translation import read_stage
 from sddp.engine.value.cuts import Cuts
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.stage_data import StageData
-from sddp.engine.policy.inner_stage import StageForm, stacked
+from sddp.engine.certificate.inner_stage import StageForm, stacked
+from sddp.engine.stage.stage_data import StageData
 from sddp.engine.subproblem.lazy_constraints import broken_rows
 from sddp.engine.subproblem.program_family import FormProgram, basis_sides
 from sddp.errors import SolverError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sddp.arrays import Floats, Ints, read_only
-from sddp.engine.model.expressions import Code, Coefficient, evaluate
+from sddp.engine.stage.expressions import Code, Coefficient, evaluate
 from sddp.errors import ModelError
 
 # Places where noise can enter a linear program.

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sddp.arrays import Floats
+from sddp.engine.certificate.inner_points import Trained
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.policy.inner_points import Trained
 from sddp.engine.value.outcomes import first_outcomes, outcomes_after
 from sddp.errors import InfeasibleState
 from sddp.risk import RiskMeasure

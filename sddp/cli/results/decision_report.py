@@ -178,6 +178,6 @@ def write(record: Run, decision: TodaysDecision, notes: Sequence[str]) -> None:
         as_json(data(decision, notes)) + "\n", encoding="utf-8"
     )
     if can_draw():
-        from sddp.cli.decision_page import page
+        from sddp.cli.results.decision_page import page
 
         (record.out / "decision.html").write_text(page(decision, notes), encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import ArrayLike
 
 from sddp.arrays import Floats
-from sddp.engine.model.transition import LinearTransition
+from sddp.engine.stage.transition import LinearTransition
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sddp.cli.reading import (
+from sddp.cli.inputs.reading import (
     add_missing_options,
     add_reading_options,
     read_as_given,
@@ -203,7 +203,7 @@ def read_tables(
     DataError
         A file cannot be read, or factors are given without prices.
     """
-    from sddp.cli import prices as tables
+    from sddp.cli.inputs import prices as tables
     from sddp.errors import DataError
 
     if options.prices is None:
@@ -270,7 +270,7 @@ def _factors(options: argparse.Namespace) -> Reading:
 
 def made_up() -> PriceTables:
     """Tables for trying a command without a file."""
-    from sddp.cli import prices as tables
+    from sddp.cli.inputs import prices as tables
 
     prices = tables.example_prices()
     aligned = tables.align(prices, tables.market_factor(prices))

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from sddp.arrays import Floats, Ints
-from sddp.engine.model.noise_table import NoiseTable, entry_label, noise_label, values_at
-from sddp.engine.model.stage import InitialCut, RowGenerator
-from sddp.engine.model.state_space import StateSpace
-from sddp.engine.model.transition import MatrixMap, ScaleMap, StateMap
+from sddp.engine.stage.declaration import InitialCut, RowGenerator
+from sddp.engine.stage.noise_table import NoiseTable, entry_label, noise_label, values_at
+from sddp.engine.stage.state_space import StateSpace
+from sddp.engine.stage.transition import MatrixMap, ScaleMap, StateMap
 from sddp.errors import ModelError
 from sddp.imports import class_path
 from sddp.lp import Arrays

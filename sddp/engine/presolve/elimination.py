@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 
-from sddp.engine.model.stage_data import StageData
+from sddp.engine.stage.stage_data import StageData
 from sddp.lp import FEASIBILITY_TOLERANCE
 
 Row = dict[int, float]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sddp.backtest.today import TodaysDecision
-from sddp.cli.decision_report import SHOWN, regimes_of, sentences
+from sddp.cli.results.decision_report import SHOWN, regimes_of, sentences
 from sddp.reporting.html_elements import Cell, Facts, Row, Section, Table, number, percent, render
 
 # Of columns that are no money; shares may be fractions of a coin.

@@ -14,7 +14,7 @@ import pyomo.environ as pyo
 from pyomo.core.expr import numeric_expr as numeric
 from pyomo.core.expr import relational_expr as relational
 
-from sddp.engine.model.expressions import UNARY, Value, add, apply, divide, multiply, noise
+from sddp.engine.stage.expressions import UNARY, Value, add, apply, divide, multiply, noise
 
 NUMBERS = (int, float)
 

@@ -11,8 +11,8 @@ import numpy as np
 from sddp.arrays import Floats, Ints
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
+from sddp.engine.presolve.theta_bounds import outgoing_box
 from sddp.engine.subproblem.solutions import StageSolution
-from sddp.engine.subproblem.theta_bounds import outgoing_box
 from sddp.errors import InfeasibleState
 from sddp.risk import Expectation, RiskMeasure
 

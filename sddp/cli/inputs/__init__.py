@@ -1,0 +1,1 @@
+"""What commands read: prices, markets, holdings."""

@@ -1,0 +1,1 @@
+"""How far a policy can be from the optimum: inner bounds, exact evaluation, certificates."""

@@ -1,0 +1,1 @@
+"""One stage: declared in Pyomo, read once, kept as numbers."""
