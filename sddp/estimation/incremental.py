@@ -1,11 +1,10 @@
 """Moments that are updated row by row: over a rolling window of days, or with decaying weights.
 
 A new row is a rank-one change of the covariance, O(n_assets^2), where the batch estimate on a
-window of m rows is O(m n_assets^2). Measured with a window of 480 rows, in CPU microseconds for one
-update against one batch estimate: 10 assets 11 against 74, 50 assets 14 against 143, 500 assets
-480 against 5,600. Below some 50 assets the rest of a decision hides the difference; the update is
-worth its code for hundreds of assets, and for decaying weights, whose batch estimate reads all
-rows.
+window of m rows is O(m n_assets^2). Measured with a window of 480 rows, in CPU microseconds: the
+update takes 2 at 50 assets and 76 at 500, the covariance of the window 121 and 5,500. Below some 50
+assets the rest of a decision hides the difference; the update is worth its code for hundreds of
+assets, and for decaying weights, whose batch estimate reads all rows.
 """
 
 from __future__ import annotations

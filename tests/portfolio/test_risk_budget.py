@@ -199,3 +199,14 @@ def test_bad_input_is_rejected():
 def test_one_asset_and_the_registry():
     assert solve(np.array([[0.04]])).holdings["asset1"] == 1.0
     assert isinstance(optimizer(OptimizerType.ERC), RiskBudget)
+
+
+def test_weights_that_are_all_fixed_are_the_answer():
+    """The program without a free column once ended in an error of numpy."""
+    rng = np.random.default_rng(7)
+    root = rng.standard_normal((3, 3))
+    names = ["a", "b", "c"]
+    moments = Moments.of(rng.standard_normal(3) / 100.0, root @ root.T / 100.0, names)
+    held = dict(zip(names, (0.2, 0.3, 0.5), strict=True))
+    result = RiskBudget(min_weights=held, max_weights=held).solve(moments, current_weights=held)
+    assert result.weights[names].to_dict() == pytest.approx(held, abs=1e-12)

@@ -82,7 +82,7 @@ def active_sides(qp: RowQp, z: Floats, row_duals: Floats) -> tuple[Ints, Ints]:
     level = qp.rows @ z
     at_upper = (qp.row_upper == qp.row_lower) | (qp.row_upper - level < row_duals)
     row_sides = np.where(at_upper, 1, np.where(level - qp.row_lower < -row_duals, -1, 0))
-    if row_sides.any() and sides.all():
+    if len(sides) and row_sides.any() and sides.all():
         # Something must be free to keep the rows: what is nearest to being free.
         sides[np.argmin(np.abs(slope))] = 0
     return sides, row_sides
