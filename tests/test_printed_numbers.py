@@ -14,14 +14,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results" / "case_study_stocks" / "run.json"
+INDUSTRIES = ROOT / "experiments" / "results" / "case_study" / "run.json"
 # The packages that numbers come from; the others only draw, read or test.
 COMPUTING = ("numpy", "scipy", "pandas", "pyomo", "highspy", "hmmlearn", "scikit-learn", "skfolio")
 
 
-def readme_row() -> str:
-    """The README's row about the stocks."""
+def readme_row(start: str = "| Twenty stocks:") -> str:
+    """The README's row about a study."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (row,) = [line for line in text.splitlines() if line.startswith("| Twenty stocks:")]
+    (row,) = [line for line in text.splitlines() if line.startswith(start)]
     return row
 
 
@@ -59,6 +60,32 @@ def test_the_lock_names_every_package_that_numbers_come_from():
 
 def test_the_readme_prints_the_committed_results():
     assert printed(json.loads(RESULTS.read_text(encoding="utf-8"))["results"]) == in_readme()
+
+
+def test_the_readme_prints_the_committed_results_of_the_industries():
+    found = json.loads(INDUSTRIES.read_text(encoding="utf-8"))["results"]
+    row = readme_row("| Twelve industries,")
+    names = ("SDDP", "held to the horizon", "one-step")
+    calibrated, plain = [f"{name}, calibrated" for name in names], list(names)
+    ratio = {name: f"{check['ratio']:.2f}" for name, check in found["checks"].items()}
+    sharpe = {
+        name: f"{line['sharpe']:.2f}" for name, line in found["summary"].items() if line["sharpe"]
+    }
+    several = "{} and {}".format
+    for texts in (
+        several(", ".join(ratio[n] for n in calibrated[:2]), ratio[calibrated[2]]) + " times",
+        "without " + several(", ".join(ratio[n] for n in plain[:2]), ratio[plain[2]]),
+        "Sharpe ratios "
+        + several(", ".join(sharpe[n] for n in calibrated[:2]), sharpe[calibrated[2]]),
+        f"equal weights {sharpe['equal weights']}",
+        f"and {sharpe['equal weights at the limit, calibrated']} at the same limit",
+        f"expected {100 * found['checks']['SDDP, calibrated']['expected']:.2f} % a month",
+        f"earned {100 * found['checks']['SDDP, calibrated']['realized']:.2f} %",
+    ):
+        assert texts in row, texts
+    assert "a difference in Sharpe ratio of -0.14 (-0.24 to -0.04)" in found["finding"]
+    assert "by 0.14 (0.04 to 0.24)" in row
+    assert found["decisions"] == 578
 
 
 def test_the_committed_results_come_from_the_locked_versions():
