@@ -76,7 +76,8 @@ class Hull:
         n = weights.shape[1] - 1
         costs = np.full(n, model.transaction_cost)
         limit = None if model.weight_limit is None else np.full(n, model.weight_limit)
-        terms = Terms(costs, costs, np.zeros(1), limit)
+        risk = None if model.cvar_limit is None else np.full(1, model.cvar_limit)
+        terms = Terms(costs, costs, np.zeros(1), limit, cvar_limit=risk)
         view = OnePeriodDistribution(np.zeros((1, n)), np.ones(1), 0.0)
         stage = decision_stage(StageInputs(model, terms, view, "lazy"), None, np.ones(n + 1))
         compiled = read_stage(stage, "test")
