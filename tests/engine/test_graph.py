@@ -105,7 +105,7 @@ def test_bad_graphs_are_rejected_with_node_and_number(nodes, arcs, words):
         sddp.Graph(nodes, arcs)
 
 
-NAN, NOT_A_TIME = float("nan"), np.datetime64("NaT")
+NAN, NOT_A_TIME = float("nan"), np.datetime64("NaT", "ns")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_names_by_which_nothing_is_found_are_rejected(name, words):
         sddp.Graph(["a"], {(name, "a"): 1.0}, root=name)
 
 
-@pytest.mark.parametrize("name", [[1], ("a", {}), np.timedelta64(3)])
+@pytest.mark.parametrize("name", [[1], ("a", {})])
 def test_names_without_a_hash_are_rejected(name):
     with pytest.raises(ModelError, match=r"node name .*: must be hashable"):
         sddp.Graph([name], {("root", "a"): 1.0})
