@@ -15,7 +15,7 @@ from sddp.arrays import Floats
 from sddp.engine.certificate.inner_points import Trained
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
-from sddp.engine.value.outcomes import first_outcomes, outcomes_after
+from sddp.engine.value.outcomes import first_outcomes, outcomes_after_node
 from sddp.errors import InfeasibleState
 from sddp.risk import RiskMeasure
 
@@ -86,6 +86,11 @@ def _evaluate(
     assert order is not None
     place = {name: i for i, name in enumerate(order)}
     values: dict[tuple[NodeName, bytes, int], float] = {}
+    # Once for a node, whatever the number of its states.
+    seen = {
+        name: outcomes_after_node(risk[name], problem, name)
+        for name in {reached.node for reached in known.values()}
+    }
     for key in sorted(known, key=lambda k: place[k[0]]):
         reached = known[key]
         later = [values[k] for k in reached.later]
@@ -94,9 +99,8 @@ def _evaluate(
         if later and stop > 0.0:
             later.append(0.0)
             weights.append(stop)
-        measure, names = risk[reached.node], [n for n, _ in problem.graph.children(reached.node)]
-        seen = outcomes_after(measure, problem.stages, names, stop > 0.0)
-        follows = measure.evaluate(weights, later, "min", seen) if later else 0.0
+        measure, outcomes = risk[reached.node], seen[reached.node]
+        follows = measure.evaluate(weights, later, "min", outcomes) if later else 0.0
         values[key] = reached.cost + follows
     first, weights = [], []
     for name, noise, probability in problem.first_outcomes():

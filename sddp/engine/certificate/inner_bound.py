@@ -23,7 +23,7 @@ from sddp.engine.certificate.inner_stage import StageForm, stage_forms
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.stage.transition import ScaleMap, StateMap
-from sddp.engine.value.outcomes import first_outcomes, outcomes_after
+from sddp.engine.value.outcomes import first_outcomes, outcomes_after_node
 from sddp.errors import ModelError
 from sddp.lp import Effort
 from sddp.risk import RiskMeasure
@@ -238,8 +238,7 @@ class InnerBound:
         outcomes, chances = np.hstack(tables), np.concatenate(weights)
         usable = np.isfinite(outcomes).all(axis=1)
         risk = self._risk[name]
-        names = [child for child, _ in graph.children(name)]
-        seen = outcomes_after(risk, stages, names, stop > 0.0)
+        seen = outcomes_after_node(risk, self.problem, name)
         rows = [risk.evaluate(chances, row, "min", seen) for row in outcomes[usable]]
         values = np.array(rows, dtype=float)
         up, down = self._slopes.of(name)

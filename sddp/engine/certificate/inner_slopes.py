@@ -21,7 +21,7 @@ from sddp.engine.certificate.inner_stage import StageForm, stacked
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
 from sddp.engine.stage.transition import StateMap
-from sddp.engine.value.outcomes import outcomes_after
+from sddp.engine.value.outcomes import outcomes_after_node
 from sddp.lp import Arrays, Effort, LinearProgram, Status, fitted_scaling
 from sddp.risk import RiskMeasure
 
@@ -92,9 +92,7 @@ class Slopes:
             slopes.append(np.zeros(1))
         risk, each = self._risk[name], np.concatenate(slopes)
         if risk.positively_homogeneous:  # and so subadditive: rho(Z + t D) <= rho(Z) + t rho(D)
-            names = [child for child, _ in graph.children(name)]
-            stops = graph.stop_probability(name) > 0.0
-            seen = outcomes_after(risk, stages, names, stops)
+            seen = outcomes_after_node(risk, self._problem, name)
             return risk.evaluate(np.concatenate(weights), each, "min", seen)
         return float(each.max())
 

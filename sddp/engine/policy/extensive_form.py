@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -200,6 +201,7 @@ class ExtensiveForm:
             )
         return ExtensiveSolution(self.problem.sign * program.objective(), first)
 
+    @cached_property
     def _row_sizes(self) -> dict[int, Floats]:
         """Sizes of the generators' variables, by the identity of their stage."""
         first = self.problem.initial_state(self.vertices[0].node)
@@ -211,7 +213,7 @@ class ExtensiveForm:
         }
 
     def _add_broken_rows(self, program: LinearProgram, primal: Floats) -> bool:
-        found, sizes = False, self._row_sizes()
+        found, sizes = False, self._row_sizes
         for vertex in self.vertices:
             compiled = self.problem.stages[vertex.node]
             generator = compiled.rows

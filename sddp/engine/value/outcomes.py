@@ -53,6 +53,17 @@ def outcomes_after(
     return [*found, Outcome(None, NOTHING, NOTHING)] if stops else found
 
 
+def outcomes_after_node(
+    risk: RiskMeasure, problem: Problem, name: NodeName
+) -> list[Outcome] | None:
+    """Outcomes after the decision of a node, see `outcomes_after`."""
+    if not risk.looks_at_outcomes:
+        return None
+    graph = problem.graph
+    children = [child for child, _ in graph.children(name)]
+    return outcomes_after(risk, problem.stages, children, graph.stop_probability(name) > 0.0)
+
+
 def first_outcomes(risk: RiskMeasure, problem: Problem) -> list[Outcome] | None:
     """Outcomes before the first decision; None where the measure does not look at them."""
     if not risk.looks_at_outcomes:
