@@ -34,7 +34,11 @@ from sddp.market.market import View
 
 @dataclass(eq=False)
 class _Shadow:
-    """The account of one policy; `start` and `own_start` are wealth when its first order is due."""
+    """The account of one policy.
+
+    `start` and `own_start` are wealth when its first order is due; `closes` is the row on which its
+    horizon has come, once it is known.
+    """
 
     date: pd.Timestamp
     policy: AllocationPolicy
@@ -44,7 +48,7 @@ class _Shadow:
     bound: float
     stage: int = 0
     orders: list[tuple[int, Floats]] = field(default_factory=list)
-    measured: list[int] = field(default_factory=list)
+    closes: int | None = None
     start: float = np.nan
     own_start: float = np.nan
 
@@ -115,8 +119,8 @@ class ShadowedStrategy:
                 weights = target_weights(self._decided(shadow, view), list(view.assets))
                 shadow.orders.append((self._row + self._lag, weights))
                 shadow.stage += 1
-            elif not shadow.measured:
-                shadow.measured.append(self._row + self._lag)
+            elif shadow.closes is None:
+                shadow.closes = self._row + self._lag
         for shadow in list(self._open):
             self._settle(shadow, view)
         return answer
@@ -165,7 +169,7 @@ class ShadowedStrategy:
             trades = requested_trades(shadow.holdings, weights, costs)
             quoted = view.quoted.to_numpy()[-1]
             shadow.holdings = execute(shadow.holdings, trades, costs, quoted).holdings
-        if shadow.measured and self._row >= shadow.measured[0]:
+        if shadow.closes is not None and self._row >= shadow.closes:
             self._open.remove(shadow)
             self._closed.append(
                 {

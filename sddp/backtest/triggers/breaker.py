@@ -113,10 +113,10 @@ class CircuitBreaker:
         state : mapping or None
         """
         told = {**AT_FIRST, **(state or {})}
-        found = self.figures(view, holdings, told)
         told["peak"] = max(told["peak"], float(holdings.sum()))
         if told["halted"]:
             return None, told
+        found = self.figures(view, holdings, told)
         over = {name: x for name, x in found.items() if x > getattr(self, name)}
         if not over:
             return None, told

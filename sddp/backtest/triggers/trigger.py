@@ -69,11 +69,27 @@ class Combinable:
 
 
 @dataclass(frozen=True)
-class Either(Combinable):
-    """Fires where one of two triggers does; then what one of them leaves may be traded."""
+class _Pair(Combinable):
+    """Two triggers that are asked together."""
 
     left: Trigger
     right: Trigger
+
+    @property
+    def lookback(self) -> int | None:  # type: ignore[override]
+        """The longer one."""
+        one, other = lookback_of(self.left), lookback_of(self.right)
+        return None if one is None or other is None else max(one, other)
+
+    @property
+    def asks_strategy(self) -> bool:  # type: ignore[override]
+        """Whether one of the two needs the strategy's answer."""
+        return asks_strategy(self.left) or asks_strategy(self.right)
+
+
+@dataclass(frozen=True)
+class Either(_Pair):
+    """Fires where one of two triggers does; then what one of them leaves may be traded."""
 
     def fires(self, question: Question, state: State) -> tuple[Fired | None, State]:
         """See `Trigger.fires`."""
@@ -88,27 +104,14 @@ class Either(Combinable):
             answers += [answer] if answer is not None else []
         return _joined(answers, " or "), states
 
-    @property
-    def lookback(self) -> int | None:  # type: ignore[override]
-        """The longer one."""
-        return _longer(self.left, self.right)
-
-    @property
-    def asks_strategy(self) -> bool:  # type: ignore[override]
-        """Whether one of the two needs the strategy's answer."""
-        return asks_strategy(self.left) or asks_strategy(self.right)
-
 
 @dataclass(frozen=True)
-class Both(Combinable):
+class Both(_Pair):
     """Fires where both of two triggers do; what both of them leave may be traded.
 
     Of two triggers the one that needs the strategy's answer is asked last, and only where the
     other one has fired.
     """
-
-    left: Trigger
-    right: Trigger
 
     def fires(self, question: Question, state: State) -> tuple[Fired | None, State]:
         """See `Trigger.fires`."""
@@ -131,16 +134,6 @@ class Both(Combinable):
         if kept is not None and not kept:
             return None, states  # nothing is left that may be traded
         return replace(joined, tradable=kept), states
-
-    @property
-    def lookback(self) -> int | None:  # type: ignore[override]
-        """The longer one."""
-        return _longer(self.left, self.right)
-
-    @property
-    def asks_strategy(self) -> bool:  # type: ignore[override]
-        """Whether one of the two needs the strategy's answer."""
-        return asks_strategy(self.left) or asks_strategy(self.right)
 
 
 @dataclass(frozen=True)
@@ -179,11 +172,6 @@ def asks_strategy(trigger: Trigger) -> bool:
 def _trigger(thing: Any) -> Trigger:
     assert isinstance(thing, Trigger)
     return thing
-
-
-def _longer(left: Trigger, right: Trigger) -> int | None:
-    one, other = lookback_of(left), lookback_of(right)
-    return None if one is None or other is None else max(one, other)
 
 
 def _cheap_first(left: Trigger, right: Trigger) -> tuple[int, int]:
