@@ -22,6 +22,7 @@ from sddp.errors import DataError, ModelError
 from sddp.estimation.forecasts import Forecast, cash_return
 from sddp.market.market import View
 from sddp.portfolio import Moments, Outcomes
+from sddp.portfolio.moments import check_half_life, decaying_weights
 
 # Half-lives after which a weight, 2^-60, is lost in the rounding of a sum.
 HALF_LIVES = 60.0
@@ -134,8 +135,7 @@ class ExponentialDecay:
     half_life: float
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.half_life < np.inf:
-            raise ModelError(f"half_life = {self.half_life}; give a positive number of rows")
+        check_half_life(self.half_life)
 
     @property
     def factor(self) -> float:
@@ -311,7 +311,7 @@ class IncrementalForecaster:
 
     def _weights(self, n_rows: int) -> Floats:
         if isinstance(self.weights, ExponentialDecay):
-            return np.asarray(np.exp2(-np.arange(n_rows)[::-1] / self.weights.half_life))
+            return decaying_weights(n_rows, self.weights.half_life)
         return np.ones(n_rows)
 
     def _probabilities(self, n_rows: int) -> Floats | None:

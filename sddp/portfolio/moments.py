@@ -6,7 +6,7 @@ portfolio earns: ``w'r`` is its return for simple returns only.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -128,14 +128,12 @@ class ExponentialMoments:
     half_life: float
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.half_life < np.inf:
-            raise ModelError(f"half_life = {self.half_life}; give a positive number of rows")
+        check_half_life(self.half_life)
 
     def estimate(self, returns: TableLike) -> Moments:
         """See `MomentEstimator.estimate`."""
         values, names = _window(returns)
-        age = np.arange(len(values))[::-1]
-        weights = np.exp2(-age / self.half_life)
+        weights = decaying_weights(len(values), self.half_life)
         weights /= weights.sum()
         mean, covariance = _weighted(values, weights)
         return Moments.of(mean, covariance / (1.0 - weights @ weights), names)
@@ -153,9 +151,7 @@ class LedoitWolfMoments:
         """See `MomentEstimator.estimate`."""
         from sklearn.covariance import ledoit_wolf  # 0.7 s to import
 
-        values, names = _window(returns)
-        covariance, _ = ledoit_wolf(values)
-        return Moments.of(values.mean(axis=0), np.asarray(covariance, dtype=float), names)
+        return _shrunk(returns, ledoit_wolf)
 
 
 @dataclass(frozen=True)
@@ -169,9 +165,7 @@ class OasMoments:
         """See `MomentEstimator.estimate`."""
         from sklearn.covariance import oas  # 0.7 s to import
 
-        values, names = _window(returns)
-        covariance, _ = oas(values)
-        return Moments.of(values.mean(axis=0), np.asarray(covariance, dtype=float), names)
+        return _shrunk(returns, oas)
 
 
 @dataclass(frozen=True)
@@ -300,6 +294,31 @@ def _log_normal(mean: Floats, covariance: Floats) -> tuple[Floats, Floats]:
     """Moments of ``exp(z) - 1`` where ``z`` is normal."""
     growth = np.exp(mean + covariance.diagonal() / 2.0)
     return growth - 1.0, np.outer(growth, growth) * np.expm1(covariance)
+
+
+def check_half_life(half_life: float) -> None:
+    """Check that a half-life in rows is a positive number.
+
+    Raises
+    ------
+    ModelError
+        It is not.
+    """
+    if not 0.0 < half_life < np.inf:
+        raise ModelError(f"half_life = {half_life}; give a positive number of rows")
+
+
+def decaying_weights(n_rows: int, half_life: float) -> Floats:
+    """Weights that halve every `half_life` rows into the past, 1 for the last; shape (n_rows,)."""
+    weights: Floats = np.exp2(-np.arange(n_rows)[::-1] / half_life)
+    return weights
+
+
+def _shrunk(returns: TableLike, estimate: Callable[[Floats], tuple[ArrayLike, float]]) -> Moments:
+    """Sample mean, and the covariance that a function of scikit-learn shrinks."""
+    values, names = _window(returns)
+    covariance, _ = estimate(values)
+    return Moments.of(values.mean(axis=0), np.asarray(covariance, dtype=float), names)
 
 
 def _weighted(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
