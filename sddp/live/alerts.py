@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 from sddp.backtest.trading.events import Event
@@ -87,7 +86,7 @@ class AlertRule:
     def value(self, figures: PortfolioAnalytics) -> float:
         """The figure; NaN where it does not exist."""
         name, _, key = self.figure.partition(".")
-        found = attrgetter(name)(figures)
+        found = getattr(figures, name)
         if key:
             found = found.get(key, math.nan)
         return float(found) if isinstance(found, (int, float)) else float(len(found))

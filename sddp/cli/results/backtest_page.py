@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sddp.studies.record import Run
 
 
-def write_figures(record: Run, job: Job, found: Evaluated, terminal: Any) -> None:
+def write_figures(record: Run, job: Job, found: Evaluated) -> None:
     """Figures of a finished walk-forward."""
     settings, trained, result = job.settings, found.trained, found.result
     policy = trained.policy
@@ -27,7 +27,9 @@ def write_figures(record: Run, job: Job, found: Evaluated, terminal: Any) -> Non
     record.write_figure("bound", bound_figure(trained.training_log, initial_wealth=1.0))
     record.write_figure(
         "terminal_wealth",
-        terminal_wealth_figure(terminal, 1.0, policy.bound, settings.cvar_confidence, horizon),
+        terminal_wealth_figure(
+            found.terminal, 1.0, policy.bound, settings.cvar_confidence, horizon
+        ),
     )
     note = f"{result.timing}; {caveat}" if caveat else result.timing
     record.write_figure("wealth", wealth_figure(result.wealth, note, found.data.featured))

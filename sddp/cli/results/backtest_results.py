@@ -11,13 +11,14 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from sddp.arrays import Floats
 from sddp.backtest import BacktestResult, CalibratedStrategy, MultistageStrategy, Study
 from sddp.cli import backtest
 from sddp.cli import settings as model_settings
 from sddp.cli.extras import can_draw, not_drawn
 from sddp.cli.output import filled
 from sddp.evaluation import summary
-from sddp.evaluation.checks import stability
+from sddp.evaluation.checks.stability import SOURCES, stability
 from sddp.evaluation.reports import findings
 from sddp.evaluation.reports.report_data import ReportData, ReportOptions, collect
 from sddp.risk import weighted_cvar
@@ -60,6 +61,8 @@ class Evaluated:
         Distances between decisions that differ by chance, see `sddp.evaluation.checks.stability`.
     steps : DataFrame or None
         Checks of calibrated limits by their step.
+    terminal : array, shape (n_paths,)
+        Wealth at the horizon of the last policy, simulated in sample.
     """
 
     study: Study
@@ -68,6 +71,7 @@ class Evaluated:
     data: ReportData
     stability: pd.DataFrame
     steps: pd.DataFrame | None
+    terminal: Floats
 
     @property
     def result(self) -> BacktestResult:
@@ -76,21 +80,25 @@ class Evaluated:
 
 
 def evaluate(job: Job, study: Study, *, n_jobs: int) -> Evaluated:
-    """Intervals, tests of forecasts, and how far decisions hang on chance."""
+    """Intervals, tests of forecasts, how far decisions hang on chance, and a simulation."""
     settings = job.settings
     others = {name for name in study.ledgers if " in steps of " in name}
     result = study.result([name for name in study.ledgers if name not in others])
     main = backtest.SDDP if settings.cvar_limit is None else backtest.calibrated(backtest.SDDP)
-    first, second, third, _ = np.random.default_rng(settings.seed).spawn(4)
+    first, second, third, fourth = np.random.default_rng(settings.seed).spawn(4)
     options = _options(job, result, main)
     data = collect(result, options, first)
+    trained = _trained(job, study, main)
+    assert trained.policy is not None
+    paths = trained.policy.simulate(job.n_paths, rng=fourth)
     return Evaluated(
         study=study,
         main=main,
-        trained=_trained(job, study, main),
+        trained=trained,
         data=data,
         stability=_stability(job, result, second, n_jobs),
         steps=_by_step(job, study, options, third) if job.steps else None,
+        terminal=paths.groupby(level="path")["wealth"].last().to_numpy(),
     )
 
 
@@ -123,8 +131,6 @@ def _stability(
     job: Job, result: BacktestResult, rng: np.random.Generator, n_jobs: int
 ) -> pd.DataFrame:
     """Distances on dates spread over the backtest; each source has its own stream of draws."""
-    from sddp.evaluation.checks.stability import SOURCES
-
     dates = result.ledgers[backtest.SDDP].decisions.index
     places = np.linspace(0, len(dates) - 1, job.n_dates + 1).round().astype(int)[1:]
     strategy = model_settings.strategy(job.settings, store=None)
@@ -168,7 +174,7 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
     """Tables, and where they can be drawn figures and page; returns the headline numbers."""
     result, settings, data = found.result, job.settings, found.data
     log = data.decision_logs[found.main]
-    trained = found.trained
+    trained, terminal, checks = found.trained, found.terminal, data.checks()
     assert trained.training_log is not None
     assert trained.policy is not None
     metrics = summary(result, confidence=settings.cvar_confidence)
@@ -178,7 +184,7 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
     # How long a decision took differs from run to run; the results do not.
     record.write_table("decisions", log.drop(columns="seconds"))
     record.write_table("training", trained.training_log)
-    record.write_table("checks", data.checks())
+    record.write_table("checks", checks)
     record.write_table("stability", found.stability)
     if found.steps is not None:
         record.write_table("steps", found.steps)
@@ -187,9 +193,6 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
     assert data.uncertainty.differences is not None
     record.write_table("differences", data.uncertainty.differences.set_index("strategy"))
 
-    rng = np.random.default_rng(settings.seed).spawn(4)[3]
-    paths = trained.policy.simulate(job.n_paths, rng=rng)
-    terminal = paths.groupby(level="path")["wealth"].last().to_numpy()
     error = float(terminal.std(ddof=1) / np.sqrt(len(terminal))) if len(terminal) > 1 else None
     results = {
         "finding": findings.finding(data),
@@ -202,7 +205,7 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
         "simulated_standard_error": error,
         "period_cvar": period_cvar(job, result).to_dict(),
         "summary": metrics[list(HEADLINE)].to_dict("index"),
-        "checks": data.checks().to_dict("index"),
+        "checks": checks.to_dict("index"),
         "stability": found.stability["distance"].to_dict(),
         "notes": job.notes.lines,
         "warnings": {name: list(texts) for name, texts in found.study.warnings.items() if texts},
@@ -210,7 +213,7 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
     if can_draw():
         from sddp.cli.results import backtest_page
 
-        backtest_page.write_figures(record, job, found, terminal)
+        backtest_page.write_figures(record, job, found)
         backtest_page.write_page(record, job, found, results)
     return results
 
