@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-# Months after which the factor of Brown and Smith (0.97 a month) has lost half of its news.
+# Months in which the factor of Brown and Smith (0.97 a month) comes half-way back to its mean.
 PAPER_HALF_LIFE = 22.76
 
 
