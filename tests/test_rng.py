@@ -18,7 +18,7 @@ from sddp.evaluation import inference, sample
 from sddp.evaluation.risk_tests import shortfall_test
 from sddp.market import Market
 from sddp.rng import generator, seed_sequence
-from sddp.simulation.resampling import stationary_blocks
+from sddp.statistics.resampling import stationary_blocks
 
 
 @cache

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sddp.statistics import GaussianRegimes, fitting
-from sddp.statistics.starts import windows
+from sddp.statistics import GaussianRegimes
+from sddp.statistics.hidden_markov import fitting
+from sddp.statistics.hidden_markov.starts import windows
 from sddp.threads import one_blas_thread
 from tests.statistics.models import two_volatilities
 

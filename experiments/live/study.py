@@ -25,7 +25,7 @@ from sddp.live.alerts import Alert, Alerts
 from sddp.live.analytics import Analytics, PortfolioAnalytics, quantiles
 from sddp.live.dashboard import Dashboard
 from sddp.market.market import Market
-from sddp.simulation.resampling import optimal_block_length, standard_error_of_mean
+from sddp.statistics.resampling import optimal_block_length, standard_error_of_mean
 
 LAG = 1
 # Half a 95 % interval in standard errors.

@@ -66,9 +66,9 @@ def shock_figure(table: pd.DataFrame) -> Figure:
     """Loss through time under the fall of real estate with all correlations at 0.9."""
     figure = Figure(figsize=(10.0, 6.0), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    for ax, column, label in (
-        (top, "loss", "loss by real estate alone"),
-        (bottom, "comoving loss", "with what follows (normal law, no floor)"),
+    for ax, column, title in (
+        (top, "loss", "Real estate falls by 30 %: loss by real estate alone"),
+        (bottom, "comoving loss", "With what follows, correlations 0.9, by a normal law"),
     ):
         for k, name in enumerate(SHOWN):
             rows = table.loc[[name]]
@@ -82,9 +82,9 @@ def shock_figure(table: pd.DataFrame) -> Figure:
                 label=name,
             )
         ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
-        ax.set_ylabel(label)
+        ax.set_ylabel("loss, share of wealth")
+        ax.set_title(title)
         ax.grid(alpha=0.3)
-    top.set_title("Real estate falls by 30 %, correlations 0.9: loss of each strategy's holdings")
     handles, names = top.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     return figure

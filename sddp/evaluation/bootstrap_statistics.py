@@ -14,7 +14,7 @@ import numpy as np
 
 from sddp.arrays import Floats
 from sddp.evaluation.metrics import NO_SPREAD, tail_rank
-from sddp.simulation.resampling import Blocks
+from sddp.statistics.resampling import Blocks
 
 
 class Estimate(NamedTuple):

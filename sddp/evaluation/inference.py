@@ -1,6 +1,6 @@
 """Bootstrap intervals for the metrics of a backtest, and tests of differences.
 
-Realized returns are resampled in blocks (`sddp.simulation.resampling`), the same rows for every
+Realized returns are resampled in blocks (`sddp.statistics.resampling`), the same rows for every
 strategy. Each statistic is studentized: a draw's deviation from the estimate is divided by the
 draw's own standard error, and the quantile of its absolute value times the estimate's standard
 error is the half width of the interval (Ledoit and Wolf 2008). The standard error of the estimate
@@ -26,7 +26,7 @@ from sddp.errors import DataError, ModelError
 from sddp.evaluation import bootstrap_statistics as estimators
 from sddp.evaluation.bootstrap_statistics import Estimator
 from sddp.rng import Rng, generator
-from sddp.simulation.resampling import (
+from sddp.statistics.resampling import (
     Blocks,
     optimal_block_length,
     standard_error_of_mean,

@@ -22,7 +22,7 @@ from sddp.errors import DataError, ModelError
 from sddp.evaluation.inference import MINIMUM_PERIODS, Resampling, mean_interval
 from sddp.evaluation.risk_forecasts import forecasts_and_losses
 from sddp.rng import generator
-from sddp.simulation.resampling import optimal_block_length, stationary_blocks
+from sddp.statistics.resampling import optimal_block_length, stationary_blocks
 
 # Fewer horizons that do not overlap carry no interval, no slope and no p-value.
 MINIMUM_HORIZONS = 20

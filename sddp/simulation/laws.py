@@ -23,8 +23,8 @@ from sddp.labels import CASH, Labels, checked_labels
 from sddp.portfolio.moments import Moments, asset_labels
 from sddp.rng import Rng, child_seed, root_seed
 from sddp.scenarios import MarkovScenarios
-from sddp.simulation.resampling import draw_blocks, optimal_block_length
 from sddp.statistics import FittedFactorModel, Regimes, simulate_regimes
+from sddp.statistics.resampling import draw_blocks, optimal_block_length
 from sddp.statistics.tables import TableLike, read_table
 from sddp.threads import one_blas_thread
 

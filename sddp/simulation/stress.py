@@ -304,9 +304,9 @@ def stress_table(
     -------
     DataFrame
         One row a shock, the first without any: ``instantaneous loss``; ``conditional loss`` (with
-        what the normal law expects of the assets that are not shocked); ``volatility``, ``VaR``,
-        ``CVaR`` of the period after it; ``loss and CVaR`` together; ``cost of selling all``;
-        ``periods to sell all``.
+        what the normal law expects of the assets that are not shocked, none below -1);
+        ``volatility``, ``VaR``, ``CVaR`` of the period after it; ``loss and CVaR`` together;
+        ``cost of selling all``; ``periods to sell all``.
     """
     names = list(moments.mean.index)
     w = target_weights(weights, names)[1:]
@@ -319,6 +319,8 @@ def stress_table(
         jump = shock_returns(shock, names, groups)
         shocked = _spread(shock.returns, names, groups, shock.name)
         expected = conditional_moments(moments, shocked).mean if shocked else 0.0 * moments.mean
+        # The normal law has no floor, prices have: nothing loses more than all of itself.
+        following = np.maximum(np.asarray(expected, dtype=float), -1.0)
         after = stressed_moments(moments, shock, groups)
         held = w * (1.0 + jump)
         mean = float(held @ np.asarray(after.mean))
@@ -326,7 +328,7 @@ def stress_table(
         loss = -float(w @ jump)
         rows[shock.name] = {
             "instantaneous loss": loss,
-            "conditional loss": -float(w @ np.asarray(expected)),
+            "conditional loss": -float(w @ following),
             "volatility": volatility,
             "VaR": z * volatility - mean,
             "CVaR": shortfall * volatility - mean,

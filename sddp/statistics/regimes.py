@@ -16,8 +16,14 @@ from sddp.display.shown import Shown, listed
 from sddp.errors import DataError, FitWarning, ModelError
 from sddp.labels import Labels, checked_labels, label_index
 from sddp.rng import Rng, generator
-from sddp.statistics.fitting import Climb, Criteria, FitProblem, search_starts, standardize
-from sddp.statistics.hmm import (
+from sddp.statistics.hidden_markov.fitting import (
+    Climb,
+    Criteria,
+    FitProblem,
+    search_starts,
+    standardize,
+)
+from sddp.statistics.hidden_markov.hmm import (
     EMSettings,
     Parameters,
     count_parameters,

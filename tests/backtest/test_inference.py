@@ -18,7 +18,7 @@ from sddp.evaluation.inference import (
     intervals,
     mean_interval,
 )
-from sddp.simulation.resampling import Blocks, stationary_blocks
+from sddp.statistics.resampling import Blocks, stationary_blocks
 
 PPY = 252.0
 

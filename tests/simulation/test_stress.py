@@ -96,6 +96,15 @@ def test_reverse_stress_is_the_likeliest_scenario():
     assert found.probability == pytest.approx(loss.sf(0.2), rel=1e-9)
 
 
+def test_nothing_is_expected_to_lose_more_than_all_of_itself():
+    """``.9 * .05 / .01 * -.3`` is -1.35; land loses its 30 %."""
+    moments = Moments.of([0.0, 0.0], [[0.0025, 0.00045], [0.00045, 0.0001]], ["bitcoin", "land"])
+    fall = Shock("fall", {"land": -0.3})
+    for weights, loss in (({"bitcoin": 1.0}, 1.0), ({"bitcoin": 0.5, "land": 0.5}, 0.65)):
+        table = stress_table(weights, moments, [fall])
+        assert table.loc["fall", "conditional loss"] == pytest.approx(loss, rel=1e-12)
+
+
 def test_the_table_of_shocks():
     shocks = standard_shocks(GROUPS)
     table = stress_table(

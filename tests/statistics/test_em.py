@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from hmmlearn.hmm import GaussianHMM
 
-from sddp.statistics import em
-from sddp.statistics.em import run_em
-from sddp.statistics.hmm import DegenerateStart, EMSettings, Parameters, covariance_penalty
-from sddp.statistics.starts import KINDS, softened, windows
+from sddp.statistics.hidden_markov import em
+from sddp.statistics.hidden_markov.em import run_em
+from sddp.statistics.hidden_markov.hmm import (
+    DegenerateStart,
+    EMSettings,
+    Parameters,
+    covariance_penalty,
+)
+from sddp.statistics.hidden_markov.starts import KINDS, softened, windows
 from tests.statistics.models import random_regimes, two_volatilities
 
 

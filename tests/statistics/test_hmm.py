@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from sddp.statistics.hmm import (
+from sddp.statistics.hidden_markov.hmm import (
     count_parameters,
     covariance_penalty,
     filtered_probabilities,

@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from sddp.statistics.hmm import Parameters
-from sddp.statistics.starts import KINDS, softened, spread_centers, volatility_bands, windows
+from sddp.statistics.hidden_markov.hmm import Parameters
+from sddp.statistics.hidden_markov.starts import (
+    KINDS,
+    softened,
+    spread_centers,
+    volatility_bands,
+    windows,
+)
 from tests.statistics.models import two_volatilities
 
 

@@ -19,7 +19,7 @@ from sddp.estimation.regimes import RegimeEstimator
 from sddp.labels import CASH, label_index, numbers_by_label
 from sddp.market.market import Market, View
 from sddp.rng import Rng, generator
-from sddp.simulation.resampling import stationary_blocks
+from sddp.statistics.resampling import stationary_blocks
 
 Table = TypeVar("Table", pd.DataFrame, "pd.Series[float]")
 

@@ -17,6 +17,7 @@ from sddp.portfolio.inputs import Weights, read_weights
 from sddp.portfolio.moments import MomentEstimator, SampleMoments
 from sddp.portfolio.optimizer import Optimizer, Terms
 from sddp.portfolio.optimizers.frontier import Frontier, trace
+from sddp.statistics.resampling import draw_blocks
 from sddp.statistics.tables import TableLike, read_table
 
 Redraw = Literal["normal", "bootstrap"]
@@ -71,7 +72,7 @@ def resampled_frontier(
     n_resamples: int = 500,
     n_points: int = 20,
     redraw: Redraw = "normal",
-    block: int = 1,
+    block: float = 1.0,
     moments: MomentEstimator | None = None,
 ) -> ResampledFrontier:
     """Redraw the sample, trace the frontier of each draw, take means by rank.
@@ -89,9 +90,10 @@ def resampled_frontier(
     n_resamples, n_points : int
         Draws, and ranks at equal steps of each draw's expected return.
     redraw : {"normal", "bootstrap"}
-        Rows from the normal law of the sample's moments, or blocks of rows of the sample.
-    block : int
-        Rows a block of the bootstrap.
+        Rows from the normal law of the sample's moments, or blocks of rows of the sample (the
+        stationary bootstrap of Politis and Romano, 1994).
+    block : float
+        Mean number of rows in a block of the bootstrap, at least 1.
     moments : MomentEstimator, optional
         `SampleMoments` by default.
 
@@ -112,7 +114,7 @@ def resampled_frontier(
     rows, n = table.values.shape
     if rows <= n:
         raise DataError(f"returns has {rows} rows for {n} assets: give more rows than assets")
-    if n_resamples < 1 or n_points < 2 or block < 1 or redraw not in get_args(Redraw):
+    if n_resamples < 1 or n_points < 2 or not block >= 1.0 or redraw not in get_args(Redraw):
         raise ModelError(
             f"n_resamples={n_resamples}, n_points={n_points}, block={block}, redraw={redraw!r}: "
             "must be at least 1, 2, 1, and 'normal' or 'bootstrap'"
@@ -128,7 +130,8 @@ def resampled_frontier(
         if redraw == "normal":
             sample = law[0] + generator.standard_normal((rows, n)) @ law[1]
         else:
-            sample = table.values[_blocks(generator, rows, block)]
+            blocks = draw_blocks(rows, rows, block_length=block, n_draws=1, rng=generator)
+            sample = table.values[blocks.rows()[0]]
         problem = terms.problem(*_estimated(sample, moments), current, cash_return)
         points = Frontier(names, problem, trace(terms, problem)).points(n_points)
         total += points
@@ -152,11 +155,6 @@ def _estimated(sample: Floats, moments: MomentEstimator | None) -> tuple[Floats,
         return sample.mean(axis=0), np.atleast_2d(np.cov(sample.T))
     found = moments.estimate(sample)
     return np.asarray(found.mean, dtype=float), np.asarray(found.covariance, dtype=float)
-
-
-def _blocks(generator: np.random.Generator, rows: int, block: int) -> np.ndarray:
-    starts = generator.integers(0, rows, -(-rows // block))
-    return ((starts[:, None] + np.arange(block)) % rows).ravel()[:rows]
 
 
 def _root(covariance: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sddp.arrays import Floats
+from sddp.statistics.resampling import stationary_blocks
 from sddp.statistics.tables import TableLike, read_table
 
 # Mean length of the blocks of the stationary bootstrap, and draws.
@@ -26,17 +27,11 @@ def sampling_errors(returns: TableLike, rng: int) -> dict[str, Floats]:
     rng : int
     """
     values = read_table(returns, "returns").values
-    rows = len(values)
-    generator = np.random.default_rng(rng)
-    drawn = []
-    for _ in range(DRAWS):
-        fresh = np.asarray(generator.random(rows) < 1.0 / BLOCK)
-        fresh[0] = True
-        starts = generator.integers(0, rows, size=(rows,))
-        place = np.arange(rows)
-        last = np.flatnonzero(fresh)[np.cumsum(fresh) - 1]
-        sample = values[(starts[last] + place - last) % rows]
-        drawn.append([sample.mean(axis=0), sample.std(axis=0, ddof=1), _coupling(sample)])
+    drawn = [
+        [sample.mean(axis=0), sample.std(axis=0, ddof=1), _coupling(sample)]
+        for blocks in stationary_blocks(len(values), block_length=BLOCK, n_draws=DRAWS, rng=rng)
+        for sample in values[blocks.rows()]
+    ]
     mean, volatility, correlation = np.std(np.array(drawn), axis=0, ddof=1)
     correlation /= np.maximum(np.abs(_coupling(values)), LEAST_COUPLING)
     return {"mean": mean, "volatility": volatility, "correlation": correlation}

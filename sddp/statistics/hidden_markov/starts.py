@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sddp.arrays import Floats, Ints
-from sddp.statistics.hmm import Parameters
+from sddp.statistics.hidden_markov.hmm import Parameters
 
 Start = Callable[[Floats, int, np.random.Generator], Parameters]
 

@@ -10,7 +10,7 @@ from hmmlearn.base import ConvergenceMonitor
 from hmmlearn.hmm import GaussianHMM
 
 from sddp.arrays import Floats, Ints
-from sddp.statistics.hmm import (
+from sddp.statistics.hidden_markov.hmm import (
     DegenerateStart,
     EMResult,
     EMSettings,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sddp.arrays import Floats, Ints
 from sddp.errors import DataError
-from sddp.statistics.hmm import (
+from sddp.statistics.hidden_markov.hmm import (
     DegenerateStart,
     EMResult,
     EMSettings,
@@ -21,7 +21,7 @@ from sddp.statistics.hmm import (
     least_eigenvalue_ratio,
     log_densities,
 )
-from sddp.statistics.starts import KINDS, softened
+from sddp.statistics.hidden_markov.starts import KINDS, softened
 from sddp.statistics.tables import Table, split
 
 # Correlations whose least eigenvalue is smaller than this cannot be told from linear dependence.
@@ -250,7 +250,8 @@ def _outcomes(
     problem: FitProblem, n_states: int, rng: np.random.Generator
 ) -> Iterator[tuple[dict[str, object], Climb | None]]:
     """Yield each start's row of the log, and its climb where that is usable."""
-    from sddp.statistics.em import run_em  # imports hmmlearn: 0.6 s that only a fit needs
+    # hmmlearn takes 0.6 s to import, which only a fit needs.
+    from sddp.statistics.hidden_markov.em import run_em
 
     for number, stream in enumerate(rng.spawn(problem.n_starts)):
         kind, start = _start(problem, n_states, number, stream)

@@ -7,7 +7,7 @@ import pytest
 from arch.bootstrap import StationaryBootstrap
 from arch.bootstrap import optimal_block_length as automatic_length
 
-from sddp.simulation.resampling import (
+from sddp.statistics.resampling import (
     CHUNK_ROWS,
     Blocks,
     optimal_block_length,

@@ -1,0 +1,1 @@
+"""Hidden Markov models: parameters, starting points, expectation maximization, the search."""
