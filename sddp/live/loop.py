@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sddp.backtest.trading.events import (
     RebalanceInstructionIssued,
     canonical,
 )
+from sddp.backtest.trading.external_venue import ExternalVenue
 from sddp.backtest.trading.messages import Envelope
 from sddp.backtest.trading.step import step
 from sddp.cache.fingerprint import describe
@@ -63,10 +64,13 @@ class Live:
     over the same rows both do the same, bit for bit. Trading is on paper unless the account's venue
     is another.
 
-    Every input (a row, a message) is one transaction of the state file: the input, its events, its
-    instructions and the state after it. A process that is killed is followed by one that goes on
-    after the last input that was kept. An account whose strategy keeps no state goes on by taking
-    all steps of the file again.
+    Every input (a row, a message, fills of a venue) is one transaction of the state file: the
+    input, its events, its instructions and the state after it. A process that is killed is followed
+    by one that goes on after the last input that was kept. An account whose strategy keeps no state
+    goes on by taking all steps of the file again.
+
+    A venue outside of the process is told of an instruction once its row is kept, and after a
+    restart again of what it may not have been told: see `Venue`.
 
     Parameters
     ----------
@@ -112,9 +116,13 @@ class Live:
         self._rules = StreamRules(assets, rules)
         self._window = RowWindow(assets, account.lookback)
         self.n_inputs, self.n_rows, self.n_events = 0, 0, 0
+        self.settings = self._described(rules)
+        self._outside: ExternalVenue | None = None
+        if not getattr(account.venue, "simulated", False):  # who does not say so is outside
+            self._outside = ExternalVenue(account.venue, len(assets))
+            account.venue = self._outside
         self._unsent: list[LoggedEvent] = []
         self._sent, self._broken = 0, False
-        self.settings = self._described(rules)
         self._keeps_state = _keeps_state(account)
         self._file = None if state is None else StateFile(state, self.settings)
         if self._file is not None:
@@ -160,7 +168,12 @@ class Live:
             yield events
 
     def poll(self) -> None:
-        """Take the messages that wait on the bus."""
+        """Take the messages that wait on the bus, and what the venue has executed."""
+        if self._outside is not None and self._window.n_rows:
+            self._outside.send()
+            told = self._outside.arrived(self.account.quotes(self._window.view()))
+            if told is not None:
+                self._transact("fills", None, json.dumps(told), lambda: self._filled(told))
         for subscription in self._inbound:
             for message in subscription.fetch():
                 self._message(message, message.identifier)
@@ -234,6 +247,8 @@ class Live:
         if self.bus is not None:
             self._unsent += logged
         self._broken = False
+        if self._outside is not None:
+            self._outside.send()
         return events
 
     def _again(self, entry: Input) -> list[Event]:
@@ -242,6 +257,8 @@ class Live:
             return self._row(Row.of(entry.body, entry.identifier))
         if entry.kind == "message":
             return self._deliver(Message(*json.loads(entry.body)))
+        if entry.kind == "fills":
+            return self._filled(json.loads(entry.body))
         return [self._overflow(*json.loads(entry.body))]
 
     def _row(self, row: Row) -> list[Event]:
@@ -282,6 +299,12 @@ class Live:
             return [said]
         return []
 
+    def _filled(self, told: Mapping[str, Any]) -> list[Event]:
+        """Hand the venue's fills to the account, which books them with the next row."""
+        assert self._outside is not None
+        self._outside.receive(told)
+        return []
+
     def _overflow(self, first: int, last: int) -> OutboxOverflow:
         return OutboxOverflow(time=self._time, first=first, last=last)
 
@@ -303,6 +326,7 @@ class Live:
             "assets": [str(asset) for asset in self.account.assets],
             "strategy": _describe(self.account.strategy),
             "trading rules": _describe(self.account.rules),
+            "venue": type(self.account.venue).__qualname__,
             "row rules": describe(rules),
             "start": None if self.start is None else self.start.isoformat(),
             "name": self.name,
@@ -318,6 +342,8 @@ class Live:
         at, state = file.checkpoint()
         if state is None:
             replayed(self, file.inputs(), file.events())
+            if self._outside is not None:
+                self._outside.keep_open([order.identifier for order in self.account.orders])
         else:
             # To restore a strategy takes rows that are older than those of its views.
             self._window.lookback = None

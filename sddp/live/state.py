@@ -42,7 +42,8 @@ class Input(NamedTuple):
     number : int
         From 1, in the order of arrival.
     kind : str
-        ``row``, ``message``, or ``overflow``: events that the bus will not get.
+        ``row``, ``message``, ``fills`` of a venue outside of the process, or ``overflow``: events
+        that the bus will not get.
     identifier : str or None
         Of the message that brought it.
     body : str

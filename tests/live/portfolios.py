@@ -30,10 +30,10 @@ def mean_variance():
     return OneStageStrategy(MeanVariance(risk_aversion=5.0), forecaster)
 
 
-def account(strategy=None, trigger=None, lag=1):
+def account(strategy=None, trigger=None, lag=1, venue=None):
     costs = TransactionCosts(np.full(3, 0.001), np.full(3, 0.001))
     trigger = EveryPeriods(3) if trigger is None else trigger
-    return Account(strategy or EqualWeight(), ASSETS, Rules(costs, lag, 1.0, trigger))
+    return Account(strategy or EqualWeight(), ASSETS, Rules(costs, lag, 1.0, trigger), venue)
 
 
 STRATEGIES = {

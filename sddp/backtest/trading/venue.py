@@ -103,8 +103,20 @@ class Quotes(NamedTuple):
 class Venue(Protocol):
     """Where instructions are executed: at once, later, in part, or never.
 
-    Holdings change when fills come, not when an instruction is submitted.
+    Holdings change when fills come, not when an instruction is submitted. A venue outside of the
+    process is told of an instruction after the row that issued it is kept, and once more after a
+    restart: it executes an identifier once (`sddp.backtest.trading.external_venue`).
+
+    Attributes
+    ----------
+    simulated : bool
+        Whether its answers follow from the rows alone, so that nothing leaves the process.
     """
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its answers follow from the rows alone."""
+        ...
 
     @property
     def most_open(self) -> int:
@@ -152,6 +164,8 @@ class PaperVenue:
     ModelError
         `participation` is not positive, or the market has no volumes.
     """
+
+    simulated = True
 
     def __init__(
         self, assets: Sequence[Hashable], lag: int, participation: float | None = None
