@@ -13,7 +13,12 @@ import pandas as pd
 from sddp.backtest.trading.decisions import Solution
 from sddp.backtest.trading.events import ParametersChanged
 from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash
-from sddp.estimation.forecasts import Forecast, Forecaster
+from sddp.estimation.forecasts import (
+    Forecast,
+    Forecaster,
+    forecaster_state,
+    restore_forecaster,
+)
 from sddp.labels import CASH, label_index, places_of
 from sddp.market.market import View
 from sddp.portfolio import (
@@ -194,19 +199,11 @@ class OneStageStrategy:
         ModelError
             The forecaster keeps an estimate that it cannot hand out.
         """
-        hand_out = getattr(self.forecaster, "state", self.forecaster.checkpoint)
-        state: dict[str, Any] | None = hand_out()
-        if state is None:
-            raise ModelError(
-                f"forecaster={self.forecaster!r}: keeps an estimate that it cannot hand out; give "
-                "it state() and restore(state, view), or refit_every=1"
-            )
-        return state
+        return forecaster_state(self.forecaster)
 
     def restore(self, state: Mapping[str, Any], view: View) -> None:
         """Go on from a `state`."""
-        take = getattr(self.forecaster, "restore", self.forecaster.resume)
-        take(state, view)
+        restore_forecaster(self.forecaster, state, view)
 
     def change(self, event: ParametersChanged) -> None:
         """Exchange optimizer, risk aversion or constraint set; see `Adjustable`.

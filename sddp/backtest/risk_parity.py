@@ -12,7 +12,7 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.errors import ModelError
-from sddp.estimation.forecasts import Forecaster
+from sddp.estimation.forecasts import Forecaster, forecaster_state, restore_forecaster
 from sddp.labels import CASH
 from sddp.market.market import View
 from sddp.portfolio import RiskBudget
@@ -114,6 +114,26 @@ class DynamicRiskParity:
     def resume(self, state: Mapping[str, Any], view: View) -> None:
         """Resume from a checkpoint."""
         self.forecaster.resume(state, view)
+
+    @property
+    def lookback(self) -> int | None:
+        """Rows that the forecaster says it reads; None for all."""
+        found: int | None = getattr(self.forecaster, "lookback", None)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """State after any row, see `Stateful`; the decision log is not in it.
+
+        Raises
+        ------
+        ModelError
+            The forecaster keeps an estimate that it cannot hand out.
+        """
+        return forecaster_state(self.forecaster)
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`."""
+        restore_forecaster(self.forecaster, state, view)
 
     def _center(self, moments: Any, covariance: Floats, cash_return: float) -> Floats:
         n = len(covariance)

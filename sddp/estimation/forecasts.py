@@ -294,6 +294,30 @@ class RegimeForecaster:
         self._rolling.resume(state, view)
 
 
+def forecaster_state(forecaster: Forecaster) -> dict[str, Any]:
+    """State of a forecaster after any row, as JSON.
+
+    Raises
+    ------
+    ModelError
+        It keeps an estimate that it cannot hand out.
+    """
+    hand_out = getattr(forecaster, "state", forecaster.checkpoint)
+    state: dict[str, Any] | None = hand_out()
+    if state is None:
+        raise ModelError(
+            f"forecaster={forecaster!r}: keeps an estimate that it cannot hand out; give it "
+            "state() and restore(state, view), or refit_every=1"
+        )
+    return state
+
+
+def restore_forecaster(forecaster: Forecaster, state: Mapping[str, Any], view: View) -> None:
+    """Restore what `forecaster_state` gave."""
+    take = getattr(forecaster, "restore", forecaster.resume)
+    take(state, view)
+
+
 def cash_return(view: View, period: int) -> float:
     """Return of cash over some rows at the rate known today."""
     rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0

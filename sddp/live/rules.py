@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -182,35 +182,6 @@ class StreamRules:
             return accepted, remarks
         accepted.append(self._accept(row, time, prices, remarks))
         return accepted, remarks
-
-    def state(self) -> dict[str, Any]:
-        """State as JSON."""
-        return {
-            "time": None if self.time is None else self.time.isoformat(),
-            "prices": self._prices.tolist(),
-            "age": self._age.tolist(),
-            "variance": self._variance.tolist(),
-            "count": self._count.tolist(),
-            "digest": self._digest,
-            "late": self._late,
-            "said_zone": self._said_zone,
-            "period": self._period,
-            "index": self._index,
-            "cash": self._cash,
-            "held": None if self._held is None else self._held.content(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        self.time = None if state["time"] is None else pd.Timestamp(state["time"])
-        self._prices = np.array(state["prices"], dtype=float)
-        self._age = np.array(state["age"], dtype=int)
-        self._variance = np.array(state["variance"], dtype=float)
-        self._count = np.array(state["count"], dtype=int)
-        self._digest, self._late = state["digest"], state["late"]
-        self._said_zone, self._period = state["said_zone"], state["period"]
-        self._index, self._cash = state["index"], state["cash"]
-        self._held = None if state["held"] is None else Row.of(state["held"])
 
     def _zone(self, row: Row, remarks: list[Event]) -> pd.Timestamp | None:
         time = row.time

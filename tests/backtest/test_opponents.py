@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 from sddp.allocation.model import AllocationModel
 from sddp.backtest import (
+    BuyAndHold,
     CalibratedLimit,
     CalibratedStrategy,
+    EveryPeriods,
     HeldToHorizon,
     MultistageStrategy,
     OneStageStrategy,
@@ -20,6 +23,9 @@ from sddp.backtest import (
     backtest,
 )
 from sddp.backtest.limits import LimitedStrategy
+from sddp.backtest.simulator import trading_rules
+from sddp.backtest.trading.account import Account
+from sddp.backtest.trading.step import step
 from sddp.errors import ModelError
 from sddp.estimation import GivenScenarios, RegimeForecaster
 from sddp.evaluation.risk_forecasts import forecasts_and_losses
@@ -54,6 +60,43 @@ def estimator():
 class Paying:
     def means(self, inputs):
         return np.array([[0.006, 0.001], [0.001, 0.002]])
+
+
+ANY_ROW = {
+    **KINDS,
+    "scaled, with a state": lambda *a, **o: ScaledToLimit(
+        *a, strategy=BuyAndHold({"bold": 0.5, "meek": 0.2}), **o
+    ),
+    "held, run through": lambda *a, **o: HeldToHorizon(
+        *a, n_stages=4, mode="run-through", **(o | {"refit_every": 4})
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ANY_ROW)
+def test_an_account_goes_on_from_its_state_on_any_row(kind, market):
+    rules, dates = trading_rules(
+        market,
+        start=market.dates[-9],
+        end=None,
+        transaction_cost=0.002,
+        lag=1,
+        initial_wealth=1.0,
+        rebalance=EveryPeriods(1),
+    )
+
+    def fresh():
+        return Account(ANY_ROW[kind](MODEL, estimator(), refit_every=3), market.assets, rules)
+
+    whole, cut = fresh(), fresh()
+    for date in dates[:7]:
+        for account in (whole, cut):
+            step(account, market.at(date))
+        state = json.loads(json.dumps(cut.state()))
+        cut = fresh()
+        cut.restore(state, market.at(date))
+        assert cut.holdings.tobytes() == whole.holdings.tobytes()
+    assert whole.n_instructions > 2
 
 
 def made(kind: str, **options):

@@ -16,6 +16,7 @@ from sddp.backtest import (
     BuyAndHold,
     CircuitBreaker,
     Drift,
+    DynamicRiskParity,
     EqualWeight,
     EveryPeriods,
     InverseVolatility,
@@ -41,7 +42,7 @@ from sddp.backtest.trading.venue import Fill, PaperVenue
 from sddp.errors import DataError, ModelError
 from sddp.estimation import WindowForecaster
 from sddp.market import Market
-from sddp.portfolio import ConstraintSet, MeanVariance, PositionLimit
+from sddp.portfolio import ConstraintSet, MeanVariance, PositionLimit, RiskBudget
 
 ROOT = Path(__file__).resolve().parents[2]
 N_ROWS = 60
@@ -174,7 +175,13 @@ def test_a_backtest_keeps_its_events_and_they_add_up():
 
 @pytest.mark.parametrize(
     "strategy",
-    [EqualWeight(), BuyAndHold({"a": 0.5, "b": 0.2}), InverseVolatility(10), optimizing()],
+    [
+        EqualWeight(),
+        BuyAndHold({"a": 0.5, "b": 0.2}),
+        InverseVolatility(10),
+        optimizing(),
+        DynamicRiskParity(RiskBudget(), WindowForecaster(10, refit_every=3), band=0.1),
+    ],
     ids=lambda s: type(s).__name__,
 )
 @pytest.mark.parametrize("lag", [0, 1, 2])

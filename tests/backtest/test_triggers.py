@@ -27,7 +27,7 @@ from sddp.backtest import (
     backtest,
 )
 from sddp.backtest.trading import Envelope
-from sddp.backtest.trading.decisions import Question
+from sddp.backtest.trading.decisions import Proposal, Question
 from sddp.backtest.trading.events import (
     ConstraintBreached as BreachEvent,
 )
@@ -337,6 +337,26 @@ def test_small_trades_are_dropped_and_the_rest_decided_again():
     asked = optimizing(transaction_cost=0.0).decide_fixed(view, before, still)
     after = ledger.holdings_after.iloc[row]
     assert (after / after.sum()).to_numpy() == pytest.approx(asked.to_numpy(), abs=1e-9)
+
+
+def test_what_becomes_small_beside_what_is_held_is_dropped_too():
+    """The rest is decided again until no trade is small: here twice."""
+    market = moving_market()
+    answers = {"abcd": [50.0, -30.0, 20.0, 5.0], "abc": [60.0, -30.0, 8.0, 0.0]}
+    answers["ab"] = [70.0, -30.0, 0.0, 0.0]
+    asked = []
+
+    def propose(free):
+        asked.append("".join(sorted(free)))
+        trades = np.array(answers[asked[-1]])
+        fixed = np.array([name not in free for name in "abcd"])
+        return Proposal(None, fixed, trades, 0.0, 1000.0, None, 0.0)
+
+    question = question_of(market, market.dates[60], {"a": 0.5, "b": 0.5}, propose=propose)
+    fired, _ = MinimumTrade(0.01).fires(question, None)
+    assert asked == ["abcd", "abc", "ab"]
+    assert fired.tradable == frozenset("ab")
+    assert fired.figures == {"smallest": 0.03, "held_fixed": 2.0}
 
 
 def test_what_gains_less_than_it_costs_is_not_traded():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -181,21 +180,6 @@ def test_the_index_and_the_rate_of_cash_are_carried():
     accepted, remarks = taken([*rows[:2], nothing, percent])
     assert [r for _, r, _ in remarks] == ["volatility index", "cash rate"] * 2
     assert (accepted[3].volatility_index, accepted[3].cash_rate) == (20.0, 1e-5)
-
-
-def test_rules_go_on_from_a_state():
-    rows = clean()
-    spike = Row(rows[29].time + HOUR / 2, {**rows[29].prices, "b": 3.0 * rows[29].prices["b"]})
-    whole = [*rows[:30], spike, *rows[30:35], rows[2], *rows[38:]]
-    for cut in (1, 29, 31, 36, 37):
-        one, other = (StreamRules("abc", RowRules()) for _ in range(2))
-        for row in whole[:cut]:
-            one.apply(row)
-        other.restore(json.loads(json.dumps(one.state())))
-        for row in whole[cut:]:
-            (rows_one, said_one), (rows_other, said_other) = one.apply(row), other.apply(row)
-            same(rows_one, rows_other)
-            assert said_one == said_other
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -19,6 +19,7 @@ from sddp.arrays import Floats
 from sddp.backtest.limits.positions import model_for, money_of_known, without_unquoted
 from sddp.backtest.strategies import EqualWeight, Strategy
 from sddp.backtest.trading import TransactionCosts, target_weights, wealth_after_costs
+from sddp.backtest.trading.account import restore_strategy, strategy_state
 from sddp.errors import InfeasibleState, ModelError
 from sddp.estimation.scenario_models import RollingEstimate, ScenarioEstimate, ScenarioEstimator
 from sddp.labels import CASH, label_index, places_of
@@ -166,6 +167,15 @@ class LimitedOpponent(ABC):
         """As of the rolling estimate."""
         self._rolling.resume(state, view)
 
+    def state(self) -> dict[str, Any]:
+        """State after any row, see `Stateful`; the decision log is not in it."""
+        return {"rolling": self._rolling.state()}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`; `view` must reach back to the estimate in use."""
+        if state["rolling"] is not None:
+            self._rolling.resume(state["rolling"], view)
+
     @property
     def _n_stages(self) -> int:
         """Periods that the next decision looks ahead."""
@@ -251,6 +261,15 @@ class ScaledToLimit(LimitedOpponent):
         super().__post_init__()
         if self.model.cvar_limit is None:
             raise ModelError("model.cvar_limit=None: must be a limit to scale to; give a number")
+
+    def state(self) -> dict[str, Any]:
+        """State after any row, with that of the other strategy."""
+        return super().state() | {"strategy": strategy_state(self.strategy)}
+
+    def restore(self, state: Mapping[str, Any], view: View) -> None:
+        """Go on from a `state`."""
+        super().restore(state, view)
+        restore_strategy(self.strategy, state["strategy"], view)
 
     def _chosen(self, situation: Situation) -> Floats:
         names = tuple(situation.scenarios.asset_names or ())

@@ -89,8 +89,8 @@ class ExternalVenue:
     def receive(self, told: Mapping[str, Any]) -> None:
         """Take what `arrived` has told; it is booked in the next step."""
         for identifier, *amounts, complete in told["fills"]:
-            arrays = (np.array(money, dtype=float) for money in amounts)
-            self._fills.append(Fill(identifier, *arrays, complete))
+            requested, executed, costs = (np.array(money, dtype=float) for money in amounts)
+            self._fills.append(Fill(identifier, requested, executed, costs, complete))
         self._answered = told["state"]
 
     def keep_open(self, identifiers: Sequence[str]) -> None:
