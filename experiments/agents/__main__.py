@@ -10,17 +10,14 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from experiments.agents import study
 from experiments.agents.config import CLAIM, QUICK, Config
 from experiments.agents.figures import plot
 from sddp.cli.study import Study, StudyRun
-
-# Paths that are kept for the figure.
-SHOWN_PATHS = 2_000
+from sddp.display.simulation_figures import wealth_quantiles
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,16 +29,19 @@ def settings(options: argparse.Namespace) -> Config:
     """What is computed."""
     changes: dict[str, Any] = dict(QUICK) if options.quick else {}
     changes |= {} if options.seed is None else {"seed": options.seed}
-    return replace(Config(), data=options.data, **changes)
+    return replace(Config(), **changes)
 
 
 def run(job: StudyRun) -> dict[str, Any]:
     """Write the tables; headline results."""
     config, record = job.config, job.record
+    inputs = study.read_prices(Path(job.options.data)) if job.options.data is not None else {}
+    for name, table in inputs.items():
+        record.add_input(name, table)
     example, returns, paths = study.example(config)
     record.write_table("example", example)
     record.write_table("returns", returns)
-    record.write_table("paths", pd.DataFrame(paths[:SHOWN_PATHS]))
+    record.write_table("wealth", wealth_quantiles(paths))
     record.write_table("contributions", study.contributions())
     record.write_table("stress", study.stress())
     record.write_table("cascade", study.cascade(config))
@@ -56,11 +56,12 @@ def run(job: StudyRun) -> dict[str, Any]:
     record.write_table("region", region)
     judged = study.claims(config, region)
     record.write_table("claims", judged)
-    real = study.real_prices(config)
+    real = study.real_prices(config, inputs) if inputs else {}
     for name, table in real.items():
         record.write_table(name, table)
     reached = region[region["at once"] >= -CLAIM]
-    deepest = float(reached["depth"].max()) if len(reached) else None
+    blind = reached[~reached["foresight"]]
+    deepest = float(blind["depth"].max()) if len(blind) else None
     data = real.get("depth_in_data")
     return {
         "known_numbers": len(known),
@@ -69,6 +70,9 @@ def run(job: StudyRun) -> dict[str, Any]:
         "settings": len(region),
         "settings_that_lose_15_percent": len(reached),
         "settings_in_equilibrium_that_do": int(reached["foresight"].sum()),
+        "of_these_all_impact_permanent": int(
+            (reached["foresight"] & (reached["permanent"] == 1.0)).sum()
+        ),
         "settings_where_a_price_would_fall_below_zero": int(region["at once"].isna().sum()),
         "deepest_market_that_does": deepest,
         "wealth_of_the_agents_in_a_market_as_deep_as": (
@@ -83,13 +87,16 @@ def text(results: Mapping[str, Any]) -> str:
         f"{results['known_numbers_that_agree']} of {results['known_numbers']} known numbers agree.",
         *(f"{'holds' if held else 'FAILS'}: {claim}" for claim, held in results["claims"].items()),
         f"The agents bring the 95 % VaR to 15 % in {results['settings_that_lose_15_percent']} of "
-        f"{results['settings']} settings, none of them in equilibrium."
-        if not results["settings_in_equilibrium_that_do"]
-        else f"They do in {results['settings_in_equilibrium_that_do']} settings in equilibrium.",
+        f"{results['settings']} settings, {results['settings_in_equilibrium_that_do']} of them in "
+        f"equilibrium, {results['of_these_all_impact_permanent']} of these with impact that is "
+        "permanent as a whole.",
     ]
     deepest = results["deepest_market_that_does"]
     if deepest is not None:
-        lines.append(f"The deepest of them moves by 1 % for {deepest:.3g} of their wealth.")
+        lines.append(
+            f"Without foresight the deepest such market moves by 1 % for {deepest:.3g} of the "
+            "agents' wealth."
+        )
     for name, wealth in results["wealth_of_the_agents_in_a_market_as_deep_as"].items():
         lines.append(f"If it is as deep as {name}, their wealth is {wealth:.3g} dollars.")
     return "\n".join(lines)

@@ -64,40 +64,39 @@ class Config:
     """Sizes of the study.
 
     `n_known` scenarios are compared with known numbers, `n_crowd` drawn with other agents,
-    `n_drawn` for how alike these are; `depths` are money that moves the price of real estate
-    by 1 %, in shares of the agents' wealth;
-    `foresight` tells whether agents reckon with the price move; `noise` the error of an agent's
-    estimate of a period's mean, in volatilities of that period;
-    `horizons` days, of a year of 252; `data` a folder with digital_rwa/prices.csv and hourly/.
+    `n_foreseen` with agents who reckon with the price move, `n_drawn` for how alike they are;
+    `depths` are money that moves the price of real estate by 1 %, in shares of the agents'
+    wealth; `permanent` the share of the move that stays; `noise` the error of an agent's estimate
+    of a period's mean, in volatilities of that period;
+    `horizons` days, of a year of 252.
     """
 
     seed: int = 1
     n_scenarios: int = 10_000
     n_known: int = 400_000
     n_crowd: int = 2_000
+    n_foreseen: int = 1_000
     n_drawn: int = 20
     counts: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50)
     depths: tuple[float, ...] = (0.003, 0.005, 0.01, 0.015, 0.03, 0.1, 0.3)
     alikeness: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
-    permanent: tuple[float, ...] = (0.0, 0.5, 1.0)
-    foresight: tuple[bool, ...] = (True, False)
+    permanent: tuple[float, ...] = (0.0, 0.5, 0.9, 1.0)
     horizons: tuple[int, ...] = (5, 30)
     noise: float = 0.2
     risk_aversion: float = 3.0
     n_agents: int = 10
-    data: str | None = None
 
 
 QUICK = {
     "n_scenarios": 2_000,
     "n_known": 4_000,
     "n_crowd": 400,
+    "n_foreseen": 400,
     "n_drawn": 3,
     "counts": (0, 2),
     "depths": (0.03,),
     "alikeness": (0.0, 1.0),
     "permanent": (0.5,),
-    "foresight": (True, False),
     "horizons": (30,),
     "n_agents": 2,
 }

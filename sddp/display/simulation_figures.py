@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from sddp.arrays import Floats
 from sddp.display.fonts import show
 from sddp.display.style import COLORS, MARKERS
 
 BANDS = ((0.01, 0.99), (0.05, 0.95), (0.25, 0.75))
+BAND_COLORS = ("#D6E6F2", "#9CC5E0", "#5B9FCB")
 
 
 def tornado_figure(losses: pd.Series[float], *, base: float, label: str) -> Figure:
@@ -48,7 +50,9 @@ def tornado_figure(losses: pd.Series[float], *, base: float, label: str) -> Figu
     ax.axvline(base, color="black", lw=1.0)
     ax.set_yticks(rows, [str(name) for name in order.index], parse_math=False)
     ax.margins(x=0.12)
+    ax.tick_params(axis="y", length=0)
     _percent(ax, "x")
+    _plain(ax, grid="x")
     ax.set_xlabel(f"{label}; the line is without a shock, {100.0 * base:.1f} %")
     return figure
 
@@ -66,13 +70,14 @@ def distribution_figure(
     """
     n = len(returns)
     figure = Figure(figsize=(9.0, 0.9 + 2.3 * n), layout="constrained")
-    axes = figure.subplots(n, 1, sharex=True, squeeze=False)[:, 0]
+    axes = figure.subplots(n, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     low = min(float(np.quantile(r, 0.0005)) for r in returns.values())
     high = max(float(np.quantile(r, 0.9995)) for r in returns.values())
     bins = np.linspace(low, high, 90)
     for ax, (name, sample) in zip(axes, returns.items(), strict=True):
         weights = np.full(len(sample), 1.0 / len(sample))
         ax.hist(sample, bins=bins, weights=weights, color="#BBD7EA")
+        _plain(ax, grid=None)
         for k, (label, (value, error)) in enumerate(marks[name].items()):
             color = COLORS[1 + k % (len(COLORS) - 1)]
             ax.axvspan(value - 1.96 * error, value + 1.96 * error, color=color, alpha=0.35, lw=0)
@@ -87,27 +92,47 @@ def distribution_figure(
     return figure
 
 
-def fan_figure(paths: Floats, *, period: str) -> Figure:
-    """Quantiles of wealth through time.
+def wealth_quantiles(paths: Floats) -> pd.DataFrame:
+    """Quantiles of wealth by period, as `fan_figure` draws them.
 
     Parameters
     ----------
     paths : array, shape (n_scenarios, n_periods + 1)
+
+    Returns
+    -------
+    DataFrame
+        One row a period, one column a level.
+    """
+    levels = sorted({0.5, *(level for band in BANDS for level in band)})
+    return pd.DataFrame(np.quantile(paths, levels, axis=0).T, columns=levels)
+
+
+def fan_figure(quantiles: pd.DataFrame, *, period: str) -> Figure:
+    """Quantiles of wealth through time.
+
+    Parameters
+    ----------
+    quantiles : DataFrame
+        Of `wealth_quantiles`.
     period : str
         What a period is called.
     """
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     ax = figure.subplots()
-    time = np.arange(paths.shape[1])
-    for k, (low, high) in enumerate(BANDS):
-        edges = np.quantile(paths, [low, high], axis=0)
+    time, by_level = (
+        quantiles.index.to_numpy(),
+        quantiles.set_axis(quantiles.columns.astype(float), axis=1),
+    )
+    for (low, high), color in zip(BANDS, BAND_COLORS, strict=True):
         name = f"{100 * low:g} % to {100 * high:g} %"
-        ax.fill_between(time, *edges, color=COLORS[0], alpha=0.18 + 0.12 * k, lw=0, label=name)
-    ax.plot(time, np.median(paths, axis=0), color="black", lw=1.4, label="median")
-    ax.axhline(float(paths[:, 0].mean()), color="black", lw=0.7, ls=":")
+        ax.fill_between(time, by_level[low], by_level[high], color=color, lw=0, label=name)
+    ax.plot(time, by_level[0.5], color="black", lw=1.4, label="median")
+    ax.axhline(float(by_level[0.5].iloc[0]), color="black", lw=0.7, ls=":")
     ax.set_xlim(0, time[-1])
+    _plain(ax, grid="y")
     ax.set_xlabel(period)
-    ax.set_ylabel("wealth")
+    ax.set_ylabel("wealth, 1 at first")
     ax.legend(frameon=False, fontsize="small", loc="upper left")
     return figure
 
@@ -117,6 +142,7 @@ def lines_figure(
     *,
     x: str,
     y: str,
+    title: str = "",
     log_x: bool = False,
     percent: bool = True,
     known: Mapping[str, float] | None = None,
@@ -130,8 +156,10 @@ def lines_figure(
         ``standard_error``.
     x, y : str
         Labels of the axes.
+    title : str
     log_x, percent : bool
-        Logarithmic horizontal axis (linear below 1 where 0 is on it); vertical axis in percent.
+        Logarithmic horizontal axis (linear below 1 where 0 is on it), marked at the lines' own
+        coordinates; vertical axis in percent.
     known : mapping of str to float, optional
         Horizontal lines.
     """
@@ -144,19 +172,32 @@ def lines_figure(
         ax.plot(at, value, color=color, marker=marker, ms=4.0, lw=1.3, label=name)
         if "standard_error" in table:
             reach = 1.96 * table["standard_error"].to_numpy(dtype=float)
-            ax.fill_between(at, value - reach, value + reach, color=color, alpha=0.18, lw=0)
+            ax.errorbar(at, value, reach, fmt="none", ecolor=color, elinewidth=0.9, capsize=2.5)
     for k, (name, level) in enumerate((known or {}).items()):
         ax.axhline(level, color="black", lw=1.0, ls=(":", "--", "-.")[k % 3], label=name)
     if log_x:
-        ax.set_xscale("symlog" if any(t.index.min() == 0 for t in lines.values()) else "log")
+        ticks = sorted({float(at) for table in lines.values() for at in table.index})
+        ax.set_xscale("symlog" if ticks and ticks[0] == 0.0 else "log")
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.xaxis.minorticks_off()
     if percent:
         _percent(ax, "y")
+    _plain(ax, grid="y")
     ax.set_xlabel(x)
     ax.set_ylabel(y)
+    show(ax.set_title("", loc="left", fontsize="medium"), title)
     ax.legend(frameon=False, fontsize="small")
     return figure
 
 
 def _percent(ax: Axes, which: str) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100.0 * value, 6):g} %"))
+
+
+def _plain(ax: Axes, *, grid: Literal["x", "y"] | None) -> None:
+    """No frame; lines behind the data to read values by."""
+    ax.spines[["top", "right"]].set_visible(False)
+    if grid is not None:
+        ax.grid(axis=grid, color="#E6E6E6", lw=0.6)
+        ax.set_axisbelow(True)

@@ -36,32 +36,43 @@ def test_the_known_numbers_and_claims_are_judged():
     known = study.known_numbers(CONFIG)
     assert len(known) == 5 + len(KNOWN)
     assert known["agrees"].all()
-    region = pd.DataFrame({"at once": [0.12, 0.16, np.nan], "foresight": [True, False, False]})
+    region = pd.DataFrame(
+        {
+            "at once": [0.12, 0.16, np.nan, 0.2],
+            "foresight": [True, False, False, True],
+            "permanent": [0.0, 0.0, 1.0, 1.0],
+        }
+    )
     judged = study.claims(CONFIG, region).set_index("claim")["holds"]
-    assert not judged["a 10 % chance of losing 20 %: normal law"]
-    assert not judged["fat tails raise the VaR: by how much at 95 %"]
-    assert judged["fat tails raise the CVaR: by how much at 95 %"]
-    assert judged["ten agents make it -15 %: worst setting without foresight"]
-    assert not judged["ten agents make it -15 %: worst setting in equilibrium"]
+    assert not judged["a 10 % chance of losing 20 %, normal law"]
+    assert not judged["fat tails raise the VaR at 95 %"]
+    assert judged["fat tails raise the CVaR at 95 %"]
+    assert judged["ten agents make it -15 %, without foresight"]
+    assert not judged["ten agents make it -15 %, in equilibrium, part of it temporary"]
+    assert judged["ten agents make it -15 %, in equilibrium, all impact permanent"]
 
 
 def cell(count, depth, permanent, alikeness, foresight=True, **config):
     setting = {"agents": count, "alikeness": alikeness, "days": 30, "foresight": foresight}
-    config = Config(n_crowd=400, **config)
+    config = Config(n_crowd=400, n_foreseen=400, **config)
     (found,) = study.crowd_cells(config, study.moments_of(30), setting, [depth], [permanent])
     return found
 
 
 def test_moves_are_in_proportion_where_nobody_foresees_them():
-    """The scaled outcomes against outcomes in the market itself."""
+    """The scaled outcomes against outcomes in the market itself, and where all impact stays."""
     setting = {"agents": 2, "alikeness": 0.5, "days": 30, "foresight": False}
-    config, moments = Config(n_crowd=400), study.moments_of(30)
+    config, moments = Config(n_crowd=400, n_foreseen=400), study.moments_of(30)
     rows = study.crowd_cells(config, moments, setting, [0.02, 0.2], [0.0, 0.4])
     for row in rows:
         found = study._among_others(config, moments, row)
         extra = found.compared().xs(VAR, level="figure")["difference"]
         assert row["at once"] == pytest.approx(row["alone"] + extra["at once"], abs=1e-9)
         assert row["reverted"] == pytest.approx(row["alone"] + extra["reverted"], abs=1e-9)
+    (whole,) = study.crowd_cells(config, moments, setting | {"foresight": True}, [0.02], [1.0])
+    found = study._among_others(config, moments, whole)
+    extra = found.compared().xs(VAR, level="figure")["difference"]
+    assert whole["at once"] == pytest.approx(whole["alone"] + extra["at once"], abs=1e-9)
 
 
 def test_agents_who_hold_what_they_want_trade_on_changes_of_mind_only():
