@@ -10,7 +10,7 @@ from sddp.backtest.limits import (
     PredictiveControl,
     ScaledToLimit,
 )
-from sddp.backtest.multistage import MultistageStrategy, variants
+from sddp.backtest.multistage import MultistageStrategy
 from sddp.backtest.one_stage import OneStageStrategy
 from sddp.backtest.policy_cache import TrainingCache
 from sddp.backtest.result import BacktestResult
@@ -39,6 +39,7 @@ from sddp.backtest.triggers import (
     Trigger,
     UtilityGain,
 )
+from sddp.backtest.variants import myopic, variants
 
 __all__ = [
     "BacktestResult",
@@ -77,6 +78,7 @@ __all__ = [
     "UtilityGain",
     "backtest",
     "check_no_look_ahead",
+    "myopic",
     "print_progress",
     "run_study",
     "variants",

@@ -20,7 +20,6 @@ from sddp.backtest.policy_cache import START, TrainingCache
 from sddp.cache.fingerprint import NOT_DESCRIBED, generator_for
 from sddp.engine.training.stopping import BoundStalling, Iterations, StoppingRule
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError, SolverError
-from sddp.estimation.regimes import RegimeEstimator
 from sddp.estimation.scenario_models import (
     RollingEstimate,
     ScenarioEstimate,
@@ -52,7 +51,8 @@ class MultistageStrategy:
     Every decision is taken under the filtered belief over regimes, from the holdings held now.
     Assets that were not quoted when the policy was trained are sold, as the policy sees it before
     its decision; money that it gives to assets not quoted today stays in cash.
-    The variants that studies compare are this class with other settings; see `variants`.
+    The variants that studies compare are this class with other settings, or a one-period program;
+    see `variants`.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class MultistageStrategy:
         Regimes and scenarios: a `RegimeEstimator`, `GivenScenarios` of one's own, or an object with
         their methods.
     n_stages : int
-        Decisions the policy looks ahead; 1 maximizes wealth after one period.
+        Decisions the policy looks ahead; with 1 it is `myopic`.
     mode : {"receding", "run-through"}
         Take the first decision of the policy each time, or its decisions of stages 0, 1, 2, ...
         as the horizon draws near.
@@ -417,45 +417,3 @@ class MultistageStrategy:
         ahead = policy.problem.distribution(stage, belief, in_limit=False)
         gain = ahead.mean_gain(float(held[0]), held[1:]) - decision.cost
         return {"model_mean": gain / wealth, "horizon_mean": decision.value / wealth - 1.0}
-
-
-def variants(base: MultistageStrategy) -> dict[str, MultistageStrategy]:
-    """Ablations of the multi-stage policy: each variant lacks one ingredient.
-
-    Parameters
-    ----------
-    base : MultistageStrategy
-        With regimes and costs. All share its data window, seeds, limits and schedule; those that
-        have its regimes share its fits.
-
-    Returns
-    -------
-    dict
-        ``SDDP``, the base; ``one regime``, without time dependence; ``costs ignored``, by the
-        model but not by the market; ``myopic``, which maximizes wealth after one period;
-        ``cost-free future``, one step ahead with the value function of free trading after it.
-
-    Raises
-    ------
-    ModelError
-        The estimator is no `RegimeEstimator`.
-    """
-    if not isinstance(base.estimator, RegimeEstimator):
-        raise ModelError(
-            f"estimator={base.estimator!r}: must be a RegimeEstimator, of which there is a variant "
-            "with one regime; state the variants one by one"
-        )
-    single = replace(base.estimator.regimes, n_states=1)
-    return {
-        "SDDP": base,
-        "one regime": replace(base, estimator=replace(base.estimator, regimes=single)),
-        # Where trading is free the cost-free value function is the value: nothing is left to train.
-        "costs ignored": replace(
-            base,
-            model=replace(base.model, transaction_cost=0.0, sale_cost=None),
-            future="cost-free",
-        ),
-        # One stage cannot be run through: its first decision is asked for each time.
-        "myopic": replace(base, n_stages=1, mode="receding"),
-        "cost-free future": replace(base, future="cost-free"),
-    }

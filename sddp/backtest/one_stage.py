@@ -145,18 +145,22 @@ class OneStageStrategy:
         quoted = dict(zip(assets, view.quoted.to_numpy()[-1], strict=True))
         tradable = [name for name in own.moments.mean.index.tolist() if quoted[name]]
         forecast = _of_all(own, assets)
-        result, failure = None, "" if tradable else "no asset is quoted and forecast today"
+        failures = [str(getattr(self.forecaster, "failure", ""))]
+        result = None
         try:
             if tradable:
                 weights = holdings / holdings.sum()
                 result = self._solve(view, forecast, tradable, weights, fixed, limit)
+            else:
+                failures.append("no asset is quoted and forecast today")
         except (InfeasibleProblem, NothingBeatsCash) as error:
             if self.if_infeasible == "raise":
                 raise
-            failure = str(error)
+            failures.append(str(error))
         self.solution = self._solution(result, forecast)
         note = {"date": view.date, "refit": refit} | self._forecast(result, forecast, limit)
         seconds = time.perf_counter() - started
+        failure = "; ".join(text for text in failures if text)
         self.decision_log.append(note | {"failure": failure, "seconds": seconds})
         return pd.Series({CASH: 1.0}) if result is None else result.weights
 
@@ -171,7 +175,8 @@ class OneStageStrategy:
             the cost of the trade as the model sees it, as fractions of wealth before it, on the
             forecast's outcomes at the level ``confidence``; ``cvar_limit``, ``limit_used`` (which
             differs where the limit is calibrated) and ``limit_binds`` of an optimizer with a limit
-            on CVaR; ``cash``, its weight; ``failure`` in words;
+            on CVaR; ``model_mean``, expected return of the next period net of the trade;
+            ``cash``, its weight; ``failure`` in words;
             ``seconds`` the decision took. NaN where nothing was found or no limit is set, and
             ``risk_aversion`` where the answer is no mean-variance portfolio.
         """
@@ -266,7 +271,8 @@ class OneStageStrategy:
         within = MISSING if used is None else used
         stated = {"confidence": confidence, "cvar_limit": limit, "limit_used": within}
         if result is None:
-            nothing = dict.fromkeys(("risk_aversion", "model_var", "model_cvar"), MISSING)
+            unknown = ("risk_aversion", "model_var", "model_cvar", "model_mean")
+            nothing = dict.fromkeys(unknown, MISSING)
             return stated | nothing | {"limit_binds": True, "cash": 1.0}
         outcomes = forecast.outcomes
         cvar = result.cvar(outcomes, confidence=confidence)
@@ -276,6 +282,7 @@ class OneStageStrategy:
             "risk_aversion": MISSING if result.risk_aversion is None else result.risk_aversion,
             "model_var": result.var(outcomes, confidence=confidence),
             "model_cvar": cvar,
+            "model_mean": result.expected_return,
             "limit_binds": matched
             or (isinstance(limited, CVaRLimited) and cvar >= within - BINDING),
             "cash": float(result.weights.iloc[0]),

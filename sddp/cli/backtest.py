@@ -375,6 +375,7 @@ def descriptions(job: Job, names: list[str]) -> dict[str, str]:
 
 def _limited(settings: Settings, store: str) -> dict[str, Any]:
     """Strategies with scenarios of their own; the limit, where there is one, is theirs."""
+    from sddp.backtest import myopic
     from sddp.backtest.limits import HeldToHorizon, PredictiveControl, ScaledToLimit
 
     policy = model_settings.strategy(settings, store=store)
@@ -383,7 +384,7 @@ def _limited(settings: Settings, store: str) -> dict[str, Any]:
         SDDP: policy,
         HELD: HeldToHorizon(*shared, n_stages=settings.n_stages),
         CONTROL: PredictiveControl(*shared, n_stages=settings.n_stages),
-        ONE_STEP: replace(policy, n_stages=1),
+        ONE_STEP: myopic(policy),
     }
     if settings.cvar_limit is not None:
         found[SCALED] = ScaledToLimit(*shared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,11 @@ from sddp.estimation.means import (
     mean_excess,
 )
 from sddp.estimation.regimes import LimitMeans, check_means
-from sddp.estimation.scenario_models import RollingEstimate, ScenarioEstimator
+from sddp.estimation.scenario_models import RollingEstimate, ScenarioEstimate, ScenarioEstimator
 from sddp.market.market import View
 from sddp.portfolio import MomentEstimator, Moments, Outcomes, SampleMoments, outcome_moments
+
+OnFailure = Literal["raise", "keep"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,13 +242,30 @@ class RegimeForecaster:
     estimator : ScenarioEstimator
     refit_every : int
         Forecasts between two estimates; the belief is that of today each time.
+    on_failure : {"raise", "keep"}
+        Where what is known does not carry a new estimate: raise, or go on with the last one until
+        the next is due. The first has none to keep and raises.
+
+    Attributes
+    ----------
+    failure : str
+        Why the last forecast has kept an old estimate; empty where it has not.
+
+    Raises
+    ------
+    ModelError
+        `refit_every` is below 1, or `on_failure` unknown.
     """
 
     estimator: ScenarioEstimator
     refit_every: int = 1
+    on_failure: OnFailure = "raise"
+    failure: str = field(default="", init=False, repr=False)
     _rolling: RollingEstimate = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.on_failure not in get_args(OnFailure):
+            raise ModelError(f"on_failure={self.on_failure!r}: must be 'raise' or 'keep'")
         self._rolling = RollingEstimate(self.estimator, self.refit_every)
 
     @property
@@ -267,7 +286,7 @@ class RegimeForecaster:
         DataError
             What is known does not carry a fit of regimes, see `RegimeEstimator.estimate`.
         """
-        estimate = self._rolling.refresh(view)
+        estimate = self._refreshed(view)
         seen = estimate.one_period_distribution(view)
         outcomes = Outcomes(seen.returns, seen.probabilities)
         if estimate.scenarios.limit_shift is not None:
@@ -275,6 +294,17 @@ class RegimeForecaster:
         expected = Outcomes(seen.returns, seen.probabilities)
         moments = outcome_moments(expected, estimate.scenarios.asset_names)
         return Forecast(moments, outcomes, seen.cash_return)
+
+    def _refreshed(self, view: View) -> ScenarioEstimate:
+        kept, self.failure = self._rolling.estimate, ""
+        try:
+            return self._rolling.refresh(view)
+        except DataError as error:
+            if self.on_failure == "raise" or kept is None:
+                raise
+            self.failure = f"{type(error).__name__}: {error}"
+        self._rolling.adopt(kept)
+        return self._rolling.refresh(view)
 
     def state(self) -> dict[str, Any]:
         """State after any row."""

@@ -11,12 +11,21 @@ from scipy.optimize import brentq, linprog
 
 from sddp.allocation.model import AllocationModel
 from sddp.allocation.one_period import one_period_distribution
-from sddp.backtest import EveryPeriods, MultistageStrategy, TrainingCache, backtest, variants
+from sddp.backtest import (
+    EveryPeriods,
+    MultistageStrategy,
+    OneStageStrategy,
+    TrainingCache,
+    backtest,
+    myopic,
+    variants,
+)
 from sddp.engine.training.stopping import Iterations
 from sddp.errors import DataError, InfeasibleProblem, InfeasibleState, ModelError
 from sddp.estimation import FitCache, RegimeEstimator
 from sddp.estimation.regimes import periods
 from sddp.market import Market
+from sddp.portfolio import CVaRLimited
 from sddp.statistics import GaussianRegimes
 from tests.backtest.test_lookahead import FUTURES, assert_no_look_ahead
 
@@ -174,7 +183,7 @@ def wide_view(row: int = -1):
     return market.at(market.dates[row])
 
 
-def varied(**changes) -> dict[str, MultistageStrategy]:
+def varied(**changes) -> dict[str, MultistageStrategy | OneStageStrategy]:
     regimes = GaussianRegimes(n_states=2, n_starts=3)
     estimator = small_estimator(window=120, regimes=regimes, n_scenarios=25)
     model = AllocationModel(transaction_cost=DEAR, cvar_limit=LIMIT)
@@ -263,10 +272,8 @@ def test_the_last_stage_of_a_policy_run_through_is_myopic():
     for name, strategy in varied(n_stages=2, mode="run-through", refit_every=2).items():
         strategy.decide(view, held)
         decided[name] = strategy.decide(later, held)
-        assert [note["stage"] for note in strategy.decision_log] == [
-            0,
-            0 if name == "myopic" else 1,
-        ]
+        if name != "myopic":
+            assert [note["stage"] for note in strategy.decision_log] == [0, 1]
     pd.testing.assert_series_equal(decided["SDDP"], decided["myopic"], atol=1e-7, rtol=0.0)
     pd.testing.assert_series_equal(
         decided["cost-free future"], decided["myopic"], atol=1e-7, rtol=0
@@ -290,14 +297,51 @@ def test_variants_differ_in_one_ingredient_and_share_the_fits_they_can():
     assert strategies["one regime"].estimator.regimes.n_states == 1
     free = strategies["costs ignored"].model
     assert (free.transaction_cost, free.sale_cost, free.cvar_limit) == (0.0, None, LIMIT)
-    assert strategies["myopic"].n_stages == 1
-    assert len({id(s.estimator.cache) for s in strategies.values()}) == 1
+    assert strategies["myopic"].optimizer == CVaRLimited(
+        limit=LIMIT, confidence=0.9, transaction_cost=DEAR
+    )
+    sources = {name: s.forecaster if name == "myopic" else s for name, s in strategies.items()}
+    assert len({id(s.estimator.cache) for s in sources.values()}) == 1
     view, held = wide_view(), pd.Series([1.0, 0.0, 0.0], ["cash", "bold", "meek"])
     for strategy in strategies.values():
         strategy.decide(view, held)
-    fits = {name: s._rolling.estimate.fit for name, s in strategies.items()}
+    fits = {name: s._rolling.estimate.fit for name, s in sources.items()}
     assert all((fit is fits["SDDP"]) == (name != "one regime") for name, fit in fits.items())
     assert base.decision_log[0]["model_cvar"] <= LIMIT + 1e-9
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"cvar_limit": LIMIT},
+        {"cvar_limit": 2.0 * LIMIT, "cvar_limit_scale": 0.5, "cvar_confidence": 0.8},
+        {"cvar_limit": LIMIT, "weight_limit": {"meek": 0.2}, "sale_cost": 0.001},
+        {"cvar_limit": None},
+    ],
+)
+def test_the_myopic_program_is_the_policy_of_one_stage(terms):
+    """The one-period program against the engine's: two codes, the same decisions and forecasts."""
+    model = AllocationModel(transaction_cost=DEAR, **terms)
+    policy = varied(model=model, n_stages=1)["SDDP"]
+    program = myopic(policy)
+    view = wide_view()
+    for held in ([1.0, 0.0, 0.0], [0.2, 0.1, 0.5]):
+        before = pd.Series(held, ["cash", "bold", "meek"])
+        decided = [s.decide(view, before) for s in (policy, program)]
+        pd.testing.assert_series_equal(*decided, atol=1e-7, rtol=0.0, check_names=False)
+    columns = ["model_mean", "model_cvar", "model_var", "cash"]
+    tables = [[[n[c] for c in columns] for n in s.decision_log] for s in (policy, program)]
+    np.testing.assert_allclose(*tables, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "terms", [{"cvar_penalty": 2.0}, {"robustness": 0.01}, {"terminal_value": "liquidated"}]
+)
+def test_terms_beyond_the_one_period_program_keep_a_policy_of_one_stage(terms):
+    model = AllocationModel(transaction_cost=DEAR, cvar_limit=LIMIT, **terms)
+    found = myopic(small_strategy(model=model, refit_every=2, mode="run-through"))
+    assert isinstance(found, MultistageStrategy)
+    assert (found.n_stages, found.mode, found.model) == (1, "receding", model)
 
 
 @pytest.mark.long

@@ -298,3 +298,30 @@ def test_settings_that_make_no_sense_are_rejected():
         strategy(if_infeasible="hope")
     with pytest.raises(ModelError, match=r"confidence = 1.0"):
         strategy(confidence=1.0)
+
+
+def test_a_failed_estimate_is_kept_or_raised(market):
+    """The estimator fails on every second call: the forecaster goes on and says why."""
+
+    class Failing:
+        period = 1
+        calls = 0
+
+        def estimate(self, view, *, start=None):
+            self.calls += 1
+            if self.calls % 2 == 0:
+                raise DataError("too few rows")
+            return regimes().estimator.estimate(view, start=start)
+
+    dates = market.dates[market.dates >= DATE][:3]
+    keeping = RegimeForecaster(Failing(), 1, "keep")
+    model = OneStageStrategy(MeanVariance(risk_aversion=4.0, transaction_cost=COST), keeping)
+    for date in dates:
+        model.decide(market.at(date), HELD)
+    assert model.decision_log_table()["failure"].tolist() == ["", "DataError: too few rows", ""]
+    raising = RegimeForecaster(Failing(), 1)
+    raising.forecast(market.at(dates[0]))
+    with pytest.raises(DataError, match="too few rows"):
+        raising.forecast(market.at(dates[1]))
+    with pytest.raises(ModelError, match="on_failure='wait'"):
+        RegimeForecaster(Failing(), 1, "wait")
