@@ -2,7 +2,7 @@
 
 Every constraint is written out anew from its fields, over explicit weights, purchases, sales and
 cash: nothing is eliminated, scaled or turned into bounds, unlike in the code under test. Clarabel
-solves the problem, scipy's HiGHS the least relaxation.
+and DAQP solve the problem, scipy's HiGHS the least relaxation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from sddp.arrays import Floats
+from sddp.arrays import Floats, Ints
 from sddp.portfolio import (
     CashBounds,
     Constraint,
@@ -31,6 +31,9 @@ from sddp.portfolio import (
 
 # What is below this is feasible, and what is above it is not.
 TOLERANCE = 1e-7
+
+# Stands for infinity.
+NO_BOUND = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +117,24 @@ def equations(p: Problem) -> tuple[Floats, Floats]:
     return np.vstack([moves, budget]), np.append(p.current, 1.0)
 
 
-def optimum(p: Problem) -> float | None:
-    """Greatest value by Clarabel; None where it says that there is none."""
+class Program(NamedTuple):
+    """``min x'Px / 2 + cost'x - constant`` over (w, b, s, cash, breaches of soft lines).
+
+    ``equal x = target``, ``rows x <= right``, and what is in `positive` is at least 0.
+    """
+
+    P: Floats
+    cost: Floats
+    constant: float
+    equal: Floats
+    target: Floats
+    rows: Floats
+    right: Floats
+    positive: Ints
+
+
+def program_of(p: Problem) -> Program:
+    """The problem without its hard limits on tracking error."""
     n = len(p.names)
     hard = [c for c in p.constraints.constraints if c.penalty is None]
     soft = [(c, q) for c in p.constraints.constraints if (q := c.penalty) is not None]
@@ -148,16 +167,59 @@ def optimum(p: Problem) -> float | None:
         if np.isfinite(x.low):
             rows.append(np.append(-x.row, slack))
             right.append(-x.low)
-    positive = np.hstack([np.zeros((width - n, n)), -np.eye(width - n)])
-    positive[2 * n] = 0.0
+    wide = np.hstack([equal, np.zeros((n + 1, len(priced)))])
+    positive = np.delete(np.arange(n, width), 2 * n)
+    return Program(P, cost, constant, wide, target, np.array(rows), np.array(right), positive)
+
+
+def optimum(p: Problem) -> float | None:
+    """Greatest value by Clarabel; None where it says that there is none."""
+    x = program_of(p)
+    width = len(x.cost)
     blocks = [
-        (np.hstack([equal, np.zeros((n + 1, len(priced)))]), target, clarabel.ZeroConeT),
-        (np.array(rows), np.array(right), clarabel.NonnegativeConeT),
-        (positive, np.zeros(width - n), clarabel.NonnegativeConeT),
+        (x.equal, x.target, clarabel.ZeroConeT),
+        (x.rows, x.right, clarabel.NonnegativeConeT),
+        (-np.eye(width)[x.positive], np.zeros(len(x.positive)), clarabel.NonnegativeConeT),
     ]
-    blocks += [_cone(p, c, width) for c in hard if isinstance(c, TrackingError)]
-    found = _clarabel(P, cost, blocks)
-    return None if found is None else -float(found.obj_val) - constant
+    blocks += [_cone(p, c, width) for c in _hard_trackers(p)]
+    found = _clarabel(x.P, x.cost, blocks)
+    return None if found is None else -float(found.obj_val) - x.constant
+
+
+def optimum_by_active_set(p: Problem) -> float | None:
+    """Greatest value by DAQP; None where a hard limit on tracking error is no row for it."""
+    import daqp  # with the extra `test`
+
+    if _hard_trackers(p):
+        return None
+    x = program_of(p)
+    unit = max(float(np.abs(x.cost).max()), float(np.abs(x.P).max()))
+    least = np.full(len(x.cost), -NO_BOUND)
+    least[x.positive] = 0.0
+    low = np.concatenate([least, np.full(len(x.right), -NO_BOUND), x.target])
+    high = np.concatenate([np.full(len(x.cost), NO_BOUND), x.right, x.target])
+    kinds = np.repeat(np.array([0, 5], dtype=np.int32), [len(low) - len(x.target), len(x.target)])
+    z, _, flag, _ = daqp.solve(
+        x.P / unit,
+        x.cost / unit,
+        np.ascontiguousarray(np.vstack([x.rows, x.equal])),
+        high,
+        low,
+        kinds,
+        primal_tol=1e-11,
+        dual_tol=1e-11,
+        # Its own choice, 1, does not come to an end on some problems with costs.
+        eps_prox=1e-2,
+        iter_limit=100_000,
+    )
+    assert flag > 0, f"DAQP ended with {flag}"
+    z = np.asarray(z)
+    return -float(x.cost @ z + 0.5 * z @ x.P @ z) - x.constant
+
+
+def _hard_trackers(p: Problem) -> list[TrackingError]:
+    found = (c for c in p.constraints.constraints if isinstance(c, TrackingError))
+    return [c for c in found if c.penalty is None]
 
 
 def least_total(p: Problem, wanted: list[str] | None = None) -> float:
