@@ -14,7 +14,7 @@ from sddp.arrays import Floats, checked_probabilities
 from sddp.errors import DataError, InfeasibleProblem, ModelError
 from sddp.labels import CASH, ByLabel, checked_labels, places_of
 from sddp.portfolio.moments import Outcomes, asset_labels
-from sddp.portfolio.qp.transaction_cost_qp import NEGLIGIBLE, TransactionCostQp
+from sddp.portfolio.qp.problem import NEGLIGIBLE, TransactionCostQp
 from sddp.statistics.tables import read_table
 
 Weights: TypeAlias = "Sequence[float] | Floats | ByLabel"
@@ -143,21 +143,23 @@ def check_feasible(problem: TransactionCostQp, names: Sequence[Hashable]) -> Non
         Names the bound and by how much it is missed.
     """
     p = problem
-    crossed = np.flatnonzero(p.lower > p.upper)
-    if len(crossed):
-        i = crossed[0]
+    crossed = p.lower > p.upper
+    if crossed.any():
+        i = int(crossed.argmax())
         raise InfeasibleProblem(
             f"min_weights of {names[i]!r} is {p.lower[i]:g}, {p.lower[i] - p.upper[i]:g} above "
             f"its max_weights {p.upper[i]:g}"
         )
-    most, least = p.cash(p.lower), p.cash(p.upper)
+    most = p.cash(p.lower)
     if most < p.cash_lower - NEGLIGIBLE:
         raise InfeasibleProblem(
             f"with every asset at its min_weights, {most:g} of wealth is left as cash, costs "
             f"paid: {p.cash_lower - most:g} less than min_cash = {p.cash_lower:g}; lower "
             "min_weights or min_cash"
         )
-    if least > p.cash_upper + NEGLIGIBLE:
+    # Costs take from cash: without them it is the most.
+    least = 1.0 - float(p.upper.sum())
+    if least > p.cash_upper and (least := p.cash(p.upper)) > p.cash_upper + NEGLIGIBLE:
         raise InfeasibleProblem(
             f"with every asset at its max_weights, {least:g} of wealth is left as cash: "
             f"{least - p.cash_upper:g} more than max_cash = {p.cash_upper:g}; raise max_weights "

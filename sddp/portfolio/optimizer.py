@@ -36,11 +36,8 @@ from sddp.portfolio.inputs import (
 )
 from sddp.portfolio.moments import Moments, Outcomes
 from sddp.portfolio.qp.benchmarks import optimum
-from sddp.portfolio.qp.rows import Rows, Tracking
-from sddp.portfolio.qp.transaction_cost_qp import (
-    TransactionCostQp,
-    TransactionCostSolution,
-)
+from sddp.portfolio.qp.problem import TransactionCostQp, TransactionCostSolution
+from sddp.portfolio.qp.rows import Tracking
 from sddp.portfolio.result import PortfolioResult, Solved, result_of
 
 
@@ -269,6 +266,7 @@ class Terms:
         _check_unit(o, names, self.lower, self.upper)
         self._optimizer = o
         self.rows = ConstraintRows(o.constraints, names)
+        self._no_tracking = Tracking.none(len(names))
         self._last: TransactionCostSolution | None = None
 
     def problem(
@@ -277,18 +275,19 @@ class Terms:
         covariance: Floats,
         current: Floats,
         cash_return: float = 0.0,
+        risk_aversion: float = 0.0,
     ) -> TransactionCostQp:
-        """The problem on arrays without risk aversion, once its bounds leave something.
+        """The problem on arrays, once its bounds leave something.
 
         Raises
         ------
         InfeasibleProblem
         """
-        o, n = self._optimizer, len(self.names)
+        o = self._optimizer
         problem = TransactionCostQp(
             mean=mean,
             covariance=covariance,
-            risk_aversion=0.0,
+            risk_aversion=risk_aversion,
             current=current,
             purchase_cost=self.purchase_cost,
             sale_cost=self.sale_cost,
@@ -298,8 +297,8 @@ class Terms:
             cash_lower=float(o.min_cash),
             cash_upper=float(o.max_cash),
             self_financing=o.self_financing,
-            rows=Rows.none(n),
-            tracking=Tracking.none(n),
+            rows=self.rows.none,
+            tracking=self._no_tracking,
         )
         check_feasible(problem, self.names)
         if not self.rows.constraints:

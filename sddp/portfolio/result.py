@@ -16,11 +16,7 @@ from sddp.labels import CASH, label_index
 from sddp.portfolio.constraints.constraint_rows import ConstraintRows
 from sddp.portfolio.inputs import read_outcomes
 from sddp.portfolio.moments import Outcomes
-from sddp.portfolio.qp.transaction_cost_qp import (
-    NEGLIGIBLE,
-    TransactionCostQp,
-    TransactionCostSolution,
-)
+from sddp.portfolio.qp.problem import NEGLIGIBLE, TransactionCostQp, TransactionCostSolution
 from sddp.risk import tail_probabilities, weighted_cvar
 
 # Tail weights below this are what rounding leaves of the next outcome.
@@ -96,7 +92,7 @@ class PortfolioResult(Shown):
     residual : float
         Largest error in the optimizer's conditions for an optimum, as a share of wealth; at most
         1e-8, usually 1e-16. Where there are duals it is `kkt_residual` of
-        `sddp.portfolio.qp.transaction_cost_qp`.
+        `sddp.portfolio.qp.problem`.
     cash_return : float
         As given.
     constraints : DataFrame by name of constraint

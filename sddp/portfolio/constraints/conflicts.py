@@ -25,8 +25,8 @@ from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.constraint_rows import ConstraintRows
 from sddp.portfolio.constraints.members import EsgFloor, Liquidity, TrackingError
 from sddp.portfolio.qp.cones import least_excess
+from sddp.portfolio.qp.problem import TransactionCostQp
 from sddp.portfolio.qp.rows import Rows, Tracking
-from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp
 
 # A total relaxation below this is the solver's accuracy.
 TOLERANCE = 1e-8

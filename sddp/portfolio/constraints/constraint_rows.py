@@ -11,12 +11,8 @@ from sddp.arrays import Floats, Ints
 from sddp.portfolio.constraints.constraint import Constraint
 from sddp.portfolio.constraints.constraint_set import ConstraintSet
 from sddp.portfolio.constraints.members import TrackingError
+from sddp.portfolio.qp.problem import NEGLIGIBLE, TransactionCostQp, TransactionCostSolution
 from sddp.portfolio.qp.rows import Rows, Tracking
-from sddp.portfolio.qp.transaction_cost_qp import (
-    NEGLIGIBLE,
-    TransactionCostQp,
-    TransactionCostSolution,
-)
 
 
 class ConstraintRows:
@@ -36,12 +32,15 @@ class ConstraintRows:
         Of every constraint, one after the other.
     owner : integer array
         Position of the constraint that each of these rows is of.
+    none : Rows
+        No rows for these assets.
     """
 
     def __init__(self, constraints: ConstraintSet, assets: Sequence[Hashable]) -> None:
         self.constraints: Sequence[Constraint] = constraints.constraints
         parts = [c.rows(assets) for c in self.constraints]
-        self.all_rows = Rows.joined([Rows.none(len(assets)), *parts])
+        self.none = Rows.none(len(assets))
+        self.all_rows = Rows.joined(parts) if parts else self.none
         lengths = [len(part) for part in parts]
         self.owner = np.repeat(np.arange(len(parts)), lengths).astype(np.int64)
         self.trackers = [c for c in self.constraints if isinstance(c, TrackingError)]

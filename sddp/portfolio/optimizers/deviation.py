@@ -11,12 +11,9 @@ from sddp.arrays import Floats
 from sddp.errors import ModelError, SolverError
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
 from sddp.portfolio.qp.cones import solve_cones
+from sddp.portfolio.qp.problem import TransactionCostQp, TransactionCostSolution
 from sddp.portfolio.qp.root_search import crossing
-from sddp.portfolio.qp.transaction_cost_qp import (
-    KKT_TOLERANCE,
-    TransactionCostQp,
-    TransactionCostSolution,
-)
+from sddp.portfolio.qp.transaction_cost_qp import KKT_TOLERANCE
 from sddp.portfolio.result import Solved
 
 # Refinement of Clarabel's volatility: relative change that ends it, and the most steps.

@@ -25,13 +25,8 @@ from sddp.portfolio.inputs import Weights, read_moments, read_weights
 from sddp.portfolio.moments import Moments
 from sddp.portfolio.optimizer import Optimizer, Terms
 from sddp.portfolio.qp.polish import RowQp, active_sides, direction
-from sddp.portfolio.qp.transaction_cost_qp import (
-    Columns,
-    TransactionCostQp,
-    columns_of,
-    row_qp,
-    start_at,
-)
+from sddp.portfolio.qp.problem import TransactionCostQp
+from sddp.portfolio.qp.transaction_cost_qp import Columns, columns_of, row_qp, start_at
 
 # How far beyond a corner the next active set is looked for, relative to the corner's place.
 BEYOND = 1e-7

@@ -15,15 +15,15 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash, SolverError
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
-from sddp.portfolio.qp.root_search import crossing
-from sddp.portfolio.qp.rows import Rows
-from sddp.portfolio.qp.transaction_cost_qp import (
-    KKT_TOLERANCE,
+from sddp.portfolio.qp.problem import (
     Prices,
     TransactionCostQp,
     TransactionCostSolution,
     kkt_residual,
 )
+from sddp.portfolio.qp.root_search import crossing
+from sddp.portfolio.qp.rows import Rows
+from sddp.portfolio.qp.transaction_cost_qp import KKT_TOLERANCE
 from sddp.portfolio.result import Solved
 
 

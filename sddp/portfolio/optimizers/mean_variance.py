@@ -10,7 +10,7 @@ from sddp.errors import ModelError
 from sddp.portfolio.inputs import Law
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
 from sddp.portfolio.optimizers.cvar_matching import match_cvar
-from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp
+from sddp.portfolio.qp.problem import TransactionCostQp
 from sddp.portfolio.result import Solved, losses_of
 from sddp.portfolio.risk_aversion import (
     CVaRMatched,
@@ -78,20 +78,20 @@ class MeanVarianceKernel:
         self, mean: Floats, covariance: Floats, current: Floats, known: Known = NOTHING_MORE
     ) -> Solved:
         """See `Kernel.solve`."""
-        problem = self._terms.problem(mean, covariance, current, known.cash_return)
-        return self._terms.solved(self._with_risk_aversion(problem, known))
-
-    def _with_risk_aversion(self, problem: TransactionCostQp, known: Known) -> TransactionCostQp:
         wanted = self._wanted
         if isinstance(wanted, CVaRMatched):
             if known.law is None:
                 raise ModelError(f"{wanted} needs outcomes; give a pair (returns, probabilities)")
-            return self._matched(problem, wanted, known.law)
+            problem = self._terms.problem(mean, covariance, current, known.cash_return)
+            return self._terms.solved(self._matched(problem, wanted, known.law))
         if isinstance(wanted, VolatilityDriven):
             if known.volatility_index is None:
                 raise ModelError(f"{wanted} needs volatility_index; give it in points")
-            return replace(problem, risk_aversion=wanted.at(known.volatility_index))
-        return replace(problem, risk_aversion=float(wanted))
+            aversion = wanted.at(known.volatility_index)
+        else:
+            aversion = float(wanted)
+        problem = self._terms.problem(mean, covariance, current, known.cash_return, aversion)
+        return self._terms.solved(problem)
 
     def _matched(
         self, problem: TransactionCostQp, wanted: CVaRMatched, law: Law

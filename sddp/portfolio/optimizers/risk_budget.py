@@ -14,13 +14,8 @@ from sddp.errors import DataError, ModelError, SolverError
 from sddp.labels import ByLabel, numbers_by_label, places_of
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
 from sddp.portfolio.optimizers.risk_parity import Algorithm, deviation, risk_budget_weights
-from sddp.portfolio.qp.transaction_cost_qp import (
-    KKT_TOLERANCE,
-    NEGLIGIBLE,
-    Prices,
-    TransactionCostQp,
-    TransactionCostSolution,
-)
+from sddp.portfolio.qp.problem import NEGLIGIBLE, Prices, TransactionCostQp, TransactionCostSolution
+from sddp.portfolio.qp.transaction_cost_qp import KKT_TOLERANCE
 from sddp.portfolio.result import Solved
 
 BUDGET_TOLERANCE = 1e-9

@@ -17,8 +17,9 @@ from scipy.linalg.lapack import dposv
 
 from sddp.arrays import Floats
 from sddp.errors import ModelError, SolverError
+from sddp.portfolio.qp.problem import TransactionCostQp
 from sddp.portfolio.qp.rows import Rows, Tracking
-from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp, solve_transaction_cost_qp
+from sddp.portfolio.qp.transaction_cost_qp import solve_transaction_cost_qp
 
 Algorithm = Literal["newton", "successive_qp", "naive"]
 

@@ -22,13 +22,8 @@ from sddp.lp import Arrays, LinearProgram, Scaling, Status
 from sddp.portfolio.inputs import Law
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
 from sddp.portfolio.optimizers.cvar_limit import LIMIT_TOLERANCE, UNIT, check_limit
+from sddp.portfolio.qp.problem import NEGLIGIBLE, Prices, TransactionCostQp, TransactionCostSolution
 from sddp.portfolio.qp.rows import Rows
-from sddp.portfolio.qp.transaction_cost_qp import (
-    NEGLIGIBLE,
-    Prices,
-    TransactionCostQp,
-    TransactionCostSolution,
-)
 from sddp.portfolio.result import Solved, losses_of
 from sddp.risk import tail_probabilities
 

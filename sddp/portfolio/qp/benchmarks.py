@@ -14,14 +14,9 @@ import numpy as np
 from sddp.arrays import Floats, Ints
 from sddp.errors import SolverError
 from sddp.portfolio.qp.cones import solve_cones
+from sddp.portfolio.qp.problem import TransactionCostQp, TransactionCostSolution, kkt_residual
 from sddp.portfolio.qp.root_search import crossing
-from sddp.portfolio.qp.transaction_cost_qp import (
-    KKT_TOLERANCE,
-    TransactionCostQp,
-    TransactionCostSolution,
-    kkt_residual,
-    solve_transaction_cost_qp,
-)
+from sddp.portfolio.qp.transaction_cost_qp import KKT_TOLERANCE, solve_transaction_cost_qp
 
 # A limit missed by less than this, relative to itself, is kept.
 ROUNDING = 1e-12

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from sddp.arrays import Floats
 from sddp.errors import SolverError
 from sddp.portfolio.qp.polish import RowQp
-from sddp.portfolio.qp.transaction_cost_qp import Columns, TransactionCostQp, columns_of, row_qp
+from sddp.portfolio.qp.problem import TransactionCostQp
+from sddp.portfolio.qp.transaction_cost_qp import Columns, columns_of, row_qp
 
 TOLERANCE = 1e-11
 

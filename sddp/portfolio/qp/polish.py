@@ -93,7 +93,7 @@ def _step(
 ) -> tuple[Floats, Floats]:
     """Least step that solves the conditions of the free entries and of the active rows."""
     moved = np.where(sides < 0, qp.lower, np.where(sides > 0, qp.upper, z))
-    free, active = np.flatnonzero(sides == 0), np.flatnonzero(row_sides)
+    free, active = (sides == 0).nonzero()[0], row_sides.nonzero()[0]
     duals = np.where(row_sides != 0, row_duals, 0.0)
     slope = (qp.hessian @ moved + qp.gradient + duals @ qp.rows)[free]
     rows = qp.rows[active]

@@ -103,6 +103,15 @@ class Rows:
         )
         return trades
 
+    @cached_property
+    def slacks(self) -> tuple[Ints, Floats]:
+        """Row of each finite side of a soft row, upper sides first, and 1 for these, else -1."""
+        if not len(self):
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
+        slack = np.isfinite(np.array([self.upper, self.lower])) & self.soft
+        side, row = slack.nonzero()
+        return row, np.where(side == 0, 1.0, -1.0)
+
     def levels(self, weights: Floats, cash: float, current: Floats) -> Floats:
         """Values of the rows."""
         trades = weights - current

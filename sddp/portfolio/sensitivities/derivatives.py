@@ -11,13 +11,8 @@ from sddp.errors import InfeasibleProblem, SolverError
 from sddp.portfolio.inputs import leaves_something
 from sddp.portfolio.optimizer import Terms
 from sddp.portfolio.qp.polish import active_sides, direction
-from sddp.portfolio.qp.transaction_cost_qp import (
-    TransactionCostQp,
-    TransactionCostSolution,
-    columns_of,
-    row_qp,
-    start_at,
-)
+from sddp.portfolio.qp.problem import TransactionCostQp, TransactionCostSolution
+from sddp.portfolio.qp.transaction_cost_qp import columns_of, row_qp, start_at
 
 # From a step, in the unit of the input, to the problem.
 Path = Callable[[float], TransactionCostQp]

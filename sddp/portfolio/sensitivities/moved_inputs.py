@@ -11,7 +11,7 @@ import numpy as np
 from sddp.arrays import Floats
 from sddp.portfolio.constraints.constraint_rows import ConstraintRows
 from sddp.portfolio.optimizers.black_litterman import BlackLitterman
-from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp
+from sddp.portfolio.qp.problem import TransactionCostQp
 from sddp.portfolio.risk_aversion import RiskAversion, VolatilityDriven
 from sddp.portfolio.sensitivities.derivatives import Path
 from sddp.portfolio.views.posterior import Posterior, posterior

@@ -23,7 +23,7 @@ from sddp.portfolio.moments import Moments, Outcomes
 from sddp.portfolio.optimizer import Terms
 from sddp.portfolio.optimizers.black_litterman import BlackLitterman
 from sddp.portfolio.optimizers.mean_variance import MeanVariance
-from sddp.portfolio.qp.transaction_cost_qp import TransactionCostQp, TransactionCostSolution
+from sddp.portfolio.qp.problem import TransactionCostQp, TransactionCostSolution
 from sddp.portfolio.risk_aversion import CVaRMatched, VolatilityDriven
 from sddp.portfolio.sensitivities.derivatives import bound_derivative, derivative, optimum_at
 from sddp.portfolio.sensitivities.moved_inputs import (
