@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -97,20 +96,10 @@ def check_same_dates(values: pd.DataFrame | pd.Series[float], dates: Any, name: 
         )
 
 
-def frozen_table(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame:
-    """Read-only DataFrame on a copy of `values`."""
-    return pd.DataFrame(_locked(values), index=index, columns=columns, copy=False)
-
-
 def window(values: NDArray[Any], index: Any, columns: Any) -> pd.DataFrame:
     """DataFrame on `values`, which must be read-only, without a copy."""
     assert not values.flags.writeable
     return pd.DataFrame(values, index=index, columns=columns, copy=False)
-
-
-def frozen_series(values: NDArray[Any], index: Any, name: Hashable) -> pd.Series[float]:
-    """Read-only Series on a copy of `values`."""
-    return pd.Series(_locked(values), index=index, name=name, copy=False)
 
 
 def cells(mask: pd.DataFrame) -> str:
@@ -138,7 +127,8 @@ def _check_numbers(table: pd.DataFrame, labels: Labels, name: str) -> None:
             )
 
 
-def _locked(values: NDArray[Any]) -> NDArray[Any]:
+def locked(values: NDArray[Any]) -> NDArray[Any]:
+    """Read-only copy, in the layout of the original."""
     copy = np.array(values)
     copy.flags.writeable = False
     return copy

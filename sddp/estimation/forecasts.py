@@ -350,5 +350,5 @@ def restore_forecaster(forecaster: Forecaster, state: Mapping[str, Any], view: V
 
 def cash_return(view: View, period: int) -> float:
     """Return of cash over some rows at the rate known today."""
-    rate = float(view.cash_rate.iloc[-1]) if len(view.dates) > 1 else 0.0
+    rate = float(view.arrays["cash_rate"][-1]) if len(view.index) > 1 else 0.0
     return float((1.0 + rate) ** period - 1.0)

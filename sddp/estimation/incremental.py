@@ -216,8 +216,8 @@ class IncrementalForecaster:
         DataError
             Fewer than `fewest` returns are known, or no asset has a return on all of them.
         """
-        returns = np.asarray(view.returns, dtype=float)
-        dates = view.returns.index.to_numpy()
+        returns = view.arrays["returns"]
+        dates = np.asarray(view.index)[len(view.index) - len(returns) :]
         if len(returns) < self.fewest:
             raise DataError(
                 f"the forecast needs {self.fewest} rows of returns, but only {len(returns)} are "
@@ -251,8 +251,8 @@ class IncrementalForecaster:
         self.drift = float(state["drift"])
         if state["rebuilt"] is None:
             return
-        returns = np.asarray(view.returns, dtype=float)
-        dates = view.returns.index.to_numpy()
+        returns = view.arrays["returns"]
+        dates = np.asarray(view.index)[len(view.index) - len(returns) :]
         at = int(np.searchsorted(dates, np.datetime64(state["rebuilt"])))
         until = int(np.searchsorted(dates, np.datetime64(state["seen"])))
         self._rebuild(returns, dates, at)

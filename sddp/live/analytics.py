@@ -149,9 +149,9 @@ class Analytics:
         self._row += 1
         self._seconds.append(done.seconds)
         names = [str(asset) for asset in done.account.assets]
-        quoted = np.asarray(done.view.quoted.iloc[-1], dtype=bool)
+        quoted = done.view.arrays["quoted"][-1]
         self._quoted |= {n: self._row for n, told in zip(names, quoted, strict=True) if told}
-        prices = dict(zip(names, np.asarray(done.view.prices.iloc[-1]).tolist(), strict=True))
+        prices = dict(zip(names, done.view.arrays["prices"][-1].tolist(), strict=True))
         paid = 0.0
         for event in done.events:
             paid += self._take(event, prices)
@@ -197,9 +197,9 @@ class Analytics:
 
     def _earn(self, done: ProcessedRow, paid: float) -> None:
         wealth = float(done.account.holdings.sum())
-        if self._wealth is not None and len(done.view.returns):
-            returns = np.nan_to_num(np.asarray(done.view.returns.iloc[-1], dtype=float))
-            cash = float(done.view.cash_rate.iloc[-1])
+        if self._wealth is not None and len(done.view.arrays["returns"]):
+            returns = np.nan_to_num(done.view.arrays["returns"][-1])
+            cash = float(done.view.arrays["cash_rate"][-1])
             held = self._benchmark(done.account.assets)
             market = float(held @ returns) + (1.0 - float(held.sum())) * cash
             row = [wealth / self._wealth - 1.0, market, cash]
@@ -263,7 +263,7 @@ class Analytics:
 
     def _contributions(self, done: ProcessedRow, weights: Floats, pace: float) -> Floats:
         """``w_i cov(r_i, w'r) / std(w'r)`` of the window, a year."""
-        rows = np.asarray(done.view.returns.iloc[-self.window :], dtype=float)
+        rows = done.view.arrays["returns"][-self.window :]
         if len(rows) < 2:
             return np.full(len(weights), math.nan)
         rows = np.nan_to_num(rows)

@@ -143,7 +143,7 @@ class Live:
         DataError
             The state cannot be written; the object cannot be used any more.
         """
-        return self._transact("row", row.identifier, row.content(), lambda: self._row(row))
+        return self._transact("row", row.identifier, row.content, lambda: self._row(row))
 
     def receive(self, envelope: Envelope) -> list[Event]:
         """Take a message; it is acted on with the next row."""
@@ -173,7 +173,7 @@ class Live:
             self._outside.send()
             told = self._outside.arrived(self.account.quotes(self._window.view()))
             if told is not None:
-                self._transact("fills", None, json.dumps(told), lambda: self._filled(told))
+                self._transact("fills", None, lambda: json.dumps(told), lambda: self._filled(told))
         for subscription in self._inbound:
             for message in subscription.fetch():
                 self._message(message, message.identifier)
@@ -193,7 +193,10 @@ class Live:
             skipped = [self._unsent[0].sequence, self._unsent[n_skipped - 1].sequence]
             del self._unsent[:n_skipped]
             self._transact(
-                "overflow", None, json.dumps(skipped), lambda: [self._overflow(*skipped)]
+                "overflow",
+                None,
+                lambda: json.dumps(skipped),
+                lambda: [self._overflow(*skipped)],
             )
 
     def close(self, seconds: float = 2.0) -> None:
@@ -214,7 +217,7 @@ class Live:
         self,
         kind: str,
         identifier: str | None,
-        body: str,
+        body: Callable[[], str],
         work: Callable[[], list[Event]],
     ) -> list[Event]:
         """One input: work, and everything kept, or nothing."""
@@ -230,7 +233,7 @@ class Live:
         logged = _logged(events, number, self.n_events)
         if self._file is not None:
             with self._file.transaction():
-                self._file.add_input(Input(number, kind, identifier, body))
+                self._file.add_input(Input(number, kind, identifier, body()))
                 self._file.add_events(logged)
                 for event in events:
                     if isinstance(event, RebalanceInstructionIssued):
@@ -279,8 +282,9 @@ class Live:
         return events
 
     def _message(self, message: Message, identifier: str | None) -> list[Event]:
-        body = json.dumps(list(message))
-        return self._transact("message", identifier, body, lambda: self._deliver(message))
+        return self._transact(
+            "message", identifier, lambda: json.dumps(list(message)), lambda: self._deliver(message)
+        )
 
     def _deliver(self, message: Message) -> list[Event]:
         """Hand a message to the account; one that cannot be read stays in the log, with a remark.

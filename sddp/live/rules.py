@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -135,10 +134,11 @@ class StreamRules:
         self._age = np.zeros(len(self.assets), dtype=int)
         self._variance: Floats = np.zeros(len(self.assets))
         self._count = np.zeros(len(self.assets), dtype=int)
-        self._digest, self._late, self._said_zone = "", 0, False
+        self._late, self._said_zone = 0, False
         self._period: float | None = None
         self._index: float | None = None
         self._cash = 0.0
+        self._last: Row | None = None
         self._held: Row | None = None
 
     def apply(self, row: Row) -> tuple[list[AcceptedRow], list[Event]]:
@@ -196,8 +196,8 @@ class StreamRules:
         return time
 
     def _behind(self, row: Row, time: pd.Timestamp) -> Event:
-        if time == self.time:
-            return self._rejected(time, *_TWICE[_digest(row) == self._digest])
+        if time == self.time and self._last is not None:
+            return self._rejected(time, *_TWICE[row.content() == self._last.content()])
         self._late += 1
         if self._late >= self.rules.late_rows:
             text = f"{self._late} rows in a row lie before the last accepted one, {self.time}"
@@ -209,14 +209,16 @@ class StreamRules:
         prices = _by_asset(row.prices, self.assets)
         with np.errstate(invalid="ignore"):
             wrong = (prices <= 0.0) | np.isinf(prices)
-        given_nan = np.isnan(prices) & [name in row.prices for name in self.assets]
-        if (wrong | given_nan).any():
+        absent = np.isnan(prices)
+        if absent.any():
+            wrong |= absent & [name in row.prices for name in self.assets]
+        if wrong.any():
             text = "prices that are not positive numbers are taken as missing"
-            names = self._names(wrong | given_nan)
+            names = self._names(wrong)
             remarks.append(RowRepaired(time=time, reason="not positive", text=text, assets=names))
             prices[wrong] = np.nan
-        unknown = tuple(sorted(str(name) for name in row.prices if name not in self._known))
-        if unknown:
+        if not row.prices.keys() <= self._known:
+            unknown = tuple(sorted(str(name) for name in row.prices.keys() - self._known))
             text = "the portfolio does not know the asset"
             remarks.append(
                 RowRepaired(time=time, reason="unknown asset", text=text, assets=unknown)
@@ -257,7 +259,7 @@ class StreamRules:
                 remarks.append(RowRepaired(time=time, reason="stale", text=text, assets=names))
         self._learn(prices)
         levels = np.where(quoted, prices, self._prices)
-        self.time, self._prices, self._digest = time, levels, _digest(row)
+        self.time, self._prices, self._last = time, levels, row
         volumes = None if row.volumes is None else _by_asset(row.volumes, self.assets)
         if volumes is not None:
             with np.errstate(invalid="ignore"):
@@ -325,14 +327,10 @@ _TWICE = {
 }
 
 
-def _digest(row: Row) -> str:
-    return hashlib.blake2b(row.content().encode(), digest_size=16).hexdigest()
-
-
 def _by_asset(numbers: Mapping[str, float], assets: Sequence[str]) -> Floats:
     """Numbers in the order of the assets; NaN where there is none, or it is no number."""
-    found = [numbers.get(name, math.nan) for name in assets]
+    found = [numbers.get(name) for name in assets]
     try:
-        return np.array(found, dtype=float)
+        return np.array(found, dtype=float)  # None becomes NaN
     except (TypeError, ValueError):
         return np.array([x if isinstance(x, (int, float)) else math.nan for x in found])

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sddp.errors import DataError
 from sddp.labels import label_index
 from sddp.live.rules import AcceptedRow
 from sddp.market.market import View
-from sddp.tables import window
 
 # Rows that the first arrays hold; they double when they are full.
 FIRST_ROWS = 256
+
+# Tables that say nothing of the first row of all.
+FROM_THE_SECOND = ("returns", "log_returns")
 
 
 class RowWindow:
@@ -59,7 +60,7 @@ class RowWindow:
             "quoted": row.quoted,
             "cash_rate": row.cash_rate,
             "returns": returns,
-            "logs": logs,
+            "log_returns": logs,
         }
         if row.volatility_index is not None:
             cells["volatility_index"] = row.volatility_index
@@ -89,31 +90,12 @@ class RowWindow:
         start, stop = self._start, self._stop
         skipped = self.n_rows - (stop - start)
         first = start if skipped else start + 1
-        dates = pd.DatetimeIndex(self._read_only("dates", start, stop))
-
-        def series(name: str) -> pd.Series[float]:
-            values = self._read_only(name, start, stop)
-            return pd.Series(values, index=dates, name=name, copy=False)
-
-        def table(name: str, first: int = start) -> pd.DataFrame:
-            values = self._read_only(name, first, stop)
-            return window(values, dates[first - start :], self.columns)
-
-        known = View(
-            prices=table("prices"),
-            returns=table("returns", first),
-            quoted=table("quoted"),
-            cash_rate=series("cash_rate"),
-            factors=None,
-            volatility_index=(
-                series("volatility_index") if "volatility_index" in self._tables else None
-            ),
-            volumes=table("volumes") if "volumes" in self._tables else None,
-            skipped=skipped,
-        )
-        # The logarithms that the view would compute of all its rows.
-        known.__dict__["_logs"] = self._read_only("logs", first, stop)
-        return known
+        arrays = {
+            name: self._read_only(name, first if name in FROM_THE_SECOND else start, stop)
+            for name in self._tables
+            if name != "dates"
+        }
+        return View(arrays, self._read_only("dates", start, stop), self.columns, None, skipped)
 
     def _returns(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns since the row before; what is lost stays lost: 0 / 0 is a return of 0."""

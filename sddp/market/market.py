@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypedDict, Unpack, cast, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from sddp.tables import (
     checked_series,
     checked_table,
     day,
-    frozen_table,
+    locked,
     window,
 )
 
@@ -53,7 +54,8 @@ class View:
     """What is known on a date: rows up to and including it, read-only.
 
     Every table is a window on the market's own arrays; nothing is copied. Its rows and its index
-    end on the date.
+    end on the date. Tables are made when they are asked for: what is asked on every row of a stream
+    may read `arrays`.
 
     Attributes
     ----------
@@ -62,6 +64,8 @@ class View:
     returns : DataFrame, shape (n_rows - 1, n_assets)
         Simple decimal returns: row ``t`` is earned over ``(t-1, t]`` and known at ``t``. A market
         made of returns has all ``n_rows``.
+    log_returns : DataFrame
+        ``log(1 + returns)``, same rows as `returns`.
     quoted : DataFrame of bool, shape (n_rows, n_assets)
         False where the price is carried from an earlier row, not yet there, not for long enough
         (`minimum_history`), or the asset has left the market.
@@ -79,91 +83,105 @@ class View:
         Largest weights allowed from ``t`` on, known at ``t``.
     skipped : int
         Rows of the market before the first one, where the view is a window.
+    arrays : mapping of text to array
+        The same tables by name, without labels; the last row of each is today's.
+    assets : Index
+        Names of the risky assets; cash is not one.
     """
 
-    prices: pd.DataFrame
-    returns: pd.DataFrame
-    quoted: pd.DataFrame
-    cash_rate: pd.Series[float]
-    factors: pd.DataFrame | None
-    volatility_index: pd.Series[float] | None
-    volumes: pd.DataFrame | None = None
-    costs: pd.DataFrame | None = None
-    limits: pd.DataFrame | None = None
+    arrays: Mapping[str, NDArray[Any]]
+    index: pd.DatetimeIndex | NDArray[np.datetime64]
+    assets: pd.Index[Any]
+    factor_names: pd.Index[Any] | None = None
     skipped: int = 0
 
-    @property
+    @cached_property
     def dates(self) -> pd.DatetimeIndex:
         """Dates of the rows; the last one is today."""
-        return cast(pd.DatetimeIndex, self.prices.index)
+        return pd.DatetimeIndex(self.index)
 
-    @property
+    @cached_property
     def date(self) -> pd.Timestamp:
         """Today: the last date known."""
-        today: pd.Timestamp = self.dates[-1]
-        return today
+        return pd.Timestamp(self.index[-1])
 
     @property
     def row(self) -> int:
         """Rows of the market before today's, those before a window included."""
-        return self.skipped + len(self.dates) - 1
+        return self.skipped + len(self.index) - 1
 
-    @property
-    def assets(self) -> pd.Index[Any]:
-        """Names of the risky assets; cash is not one."""
-        return self.prices.columns
+    @cached_property
+    def prices(self) -> pd.DataFrame:
+        """Levels, see the class."""
+        return self._table("prices")
+
+    @cached_property
+    def returns(self) -> pd.DataFrame:
+        """Simple returns, see the class."""
+        return self._table("returns")
 
     @cached_property
     def log_returns(self) -> pd.DataFrame:
         """``log(1 + returns)``, same rows as `returns`."""
-        return window(self._logs, self.returns.index, self.assets)
+        return self._table("log_returns")
 
     @cached_property
-    def _logs(self) -> NDArray[np.float64]:
-        """Computed once for a market: its views have windows on it."""
-        with np.errstate(divide="ignore"):  # a return of -1
-            logs: NDArray[np.float64] = np.log1p(self.returns.to_numpy())
-        logs.flags.writeable = False
-        return logs
+    def quoted(self) -> pd.DataFrame:
+        """Whether there is a quote, see the class."""
+        return self._table("quoted")
+
+    @cached_property
+    def cash_rate(self) -> pd.Series[float]:
+        """Returns of cash, see the class."""
+        return self._series("cash_rate")
+
+    @cached_property
+    def factors(self) -> pd.DataFrame | None:
+        """Factors, see the class."""
+        return self._table("factors", self.factor_names) if "factors" in self.arrays else None
+
+    @cached_property
+    def volatility_index(self) -> pd.Series[float] | None:
+        """The index in points, see the class."""
+        return self._series("volatility_index") if "volatility_index" in self.arrays else None
+
+    @cached_property
+    def volumes(self) -> pd.DataFrame | None:
+        """Volumes in money, see the class."""
+        return self._table("volumes") if "volumes" in self.arrays else None
+
+    @cached_property
+    def costs(self) -> pd.DataFrame | None:
+        """Costs by row, see the class."""
+        return self._table("costs") if "costs" in self.arrays else None
+
+    @cached_property
+    def limits(self) -> pd.DataFrame | None:
+        """Limits by row, see the class."""
+        return self._table("limits") if "limits" in self.arrays else None
 
     def until(self, date: pd.Timestamp, lookback: int | None = None) -> View:
         """View of an earlier date, of all rows or of the last `lookback` ones."""
         stop = int(self.dates.searchsorted(date, side="right"))
         start = 0 if lookback is None else max(stop - lookback, 0)
-        dates = self.dates[start:stop]
-
-        def table(whole: pd.DataFrame) -> pd.DataFrame:
-            lacking = len(self.dates) - len(whole)  # a first return
-            first = max(start - lacking, 0)
-            values = whole.to_numpy()[first : stop - lacking]
-            return window(values, dates[len(dates) - len(values) :], whole.columns)
-
-        def series(whole: pd.Series[float]) -> pd.Series[float]:
-            values = whole.to_numpy()[start:stop]
-            return pd.Series(values, index=dates, name=whole.name, copy=False)
-
-        def optional(whole: pd.DataFrame | None) -> pd.DataFrame | None:
-            return None if whole is None else table(whole)
-
-        index = self.volatility_index
-        known = View(
-            prices=table(self.prices),
-            returns=table(self.returns),
-            quoted=table(self.quoted),
-            cash_rate=series(self.cash_rate),
-            factors=optional(self.factors),
-            volatility_index=None if index is None else series(index),
-            volumes=optional(self.volumes),
-            costs=optional(self.costs),
-            limits=optional(self.limits),
-            skipped=self.skipped + start,
+        arrays = {}
+        for name, whole in self.arrays.items():
+            lacking = len(self.index) - len(whole)  # a first return
+            arrays[name] = whole[max(start - lacking, 0) : stop - lacking]
+        return View(
+            arrays, self.dates[start:stop], self.assets, self.factor_names, self.skipped + start
         )
-        last = len(self._logs) - (len(self.dates) - stop)
-        known.__dict__["_logs"] = self._logs[last - len(known.returns) : last]
-        return known
 
     def __repr__(self) -> str:
-        return f"View({day(self.date)}, {len(self.dates)} rows, {len(self.assets)} assets)"
+        return f"View({day(self.date)}, {len(self.index)} rows, {len(self.assets)} assets)"
+
+    def _table(self, name: str, columns: pd.Index[Any] | None = None) -> pd.DataFrame:
+        values = self.arrays[name]
+        dates = self.dates[len(self.index) - len(values) :]
+        return window(values, dates, self.assets if columns is None else columns)
+
+    def _series(self, name: str) -> pd.Series[float]:
+        return pd.Series(self.arrays[name], index=self.dates, name=name, copy=False)
 
 
 class MarketOptions(TypedDict, total=False):
@@ -269,7 +287,7 @@ class Market:
         tables = {"prices": levels} | _other_tables(factors, volatility_index, levels.index)
         tables |= tables_by_asset({"volumes": volumes, "costs": costs, "limits": limits}, levels)
         cash = _cash_rate(cash_rate, levels.index)
-        self._known = _frozen(_assemble(tables, gone, cash, missing, minimum_history))
+        self._known = _assemble(tables, gone, cash, missing, minimum_history)
 
     @classmethod
     def from_returns(cls, returns: pd.DataFrame, **options: Unpack[MarketOptions]) -> Market:
@@ -291,7 +309,7 @@ class Market:
             lost & (table.abs() > 0.0), table, "returns", "follows a return of -1 (all is lost)"
         )
         market = cls((1.0 + table.fillna(0.0)).cumprod().where(table.notna()), **options)
-        market._known = _frozen(_with_first_return(market._known))
+        market._known = _with_first_return(market._known)
         return market
 
     @property
@@ -398,7 +416,8 @@ def _assemble(
     for name, table in tables.items():
         if name not in carried:
             _check_gaps(table, name)
-    return _view(tables | {name: tables[name].ffill() for name in carried}, quoted, cash_rate)
+    tables |= {name: tables[name].ffill() for name in carried}
+    return _view(tables | {"quoted": quoted, "cash_rate": cash_rate.to_frame()})
 
 
 def _seasoned(priced: pd.DataFrame, n_rows: int) -> pd.DataFrame:
@@ -428,9 +447,11 @@ def _dropped(
     return {name: table.iloc[kept] for name, table in tables.items()}, rate
 
 
-def _view(
-    tables: dict[str, pd.DataFrame], quoted: pd.DataFrame, cash_rate: pd.Series[float]
-) -> View:
+def _view(tables: dict[str, pd.DataFrame]) -> View:
+    """View of all rows, on one read-only array a table: several blocks would be copied each time.
+
+    Logarithms are computed once for a market: its views have windows on them.
+    """
     prices = tables["prices"]
     levels = prices.to_numpy()
     # What is lost stays lost: 0 / 0 is a return of 0.
@@ -438,42 +459,33 @@ def _view(
         levels[1:], levels[:-1], out=np.ones_like(levels[1:]), where=levels[:-1] != 0.0
     )
     returns -= 1.0
-    index = tables.get("volatility_index")
-    return View(
-        prices=prices,
-        returns=pd.DataFrame(returns, index=prices.index[1:], columns=prices.columns),
-        quoted=quoted,
-        cash_rate=cash_rate,
-        factors=tables.get("factors"),
-        volatility_index=None if index is None else index["volatility_index"],
-        volumes=tables.get("volumes"),
-        costs=tables.get("costs"),
-        limits=tables.get("limits"),
+    values = {name: table.to_numpy() for name, table in tables.items()}
+    for name in ("cash_rate", "volatility_index"):
+        if name in values:
+            values[name] = values[name][:, 0]
+    factors = tables.get("factors")
+    return _frozen(
+        values | _with_logs(returns),
+        prices.index,
+        prices.columns,
+        None if factors is None else factors.columns,
     )
 
 
-def _frozen(view: View) -> View:
-    """The same view on one array a table: a table of several blocks would be copied each time."""
+def _with_logs(returns: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    with np.errstate(divide="ignore"):  # a return of -1
+        return {"returns": returns, "log_returns": np.log1p(returns)}
 
-    def table(whole: pd.DataFrame) -> pd.DataFrame:
-        return frozen_table(whole.to_numpy(), whole.index, whole.columns)
 
-    def optional(whole: pd.DataFrame | None) -> pd.DataFrame | None:
-        return None if whole is None else table(whole)
-
-    return replace(
-        view,
-        prices=table(view.prices),
-        returns=table(view.returns),
-        quoted=table(view.quoted),
-        factors=optional(view.factors),
-        volumes=optional(view.volumes),
-        costs=optional(view.costs),
-        limits=optional(view.limits),
-    )
+def _frozen(arrays: Mapping[str, NDArray[Any]], *labels: Any) -> View:
+    """View on read-only copies."""
+    return View({name: locked(values) for name, values in arrays.items()}, *labels)
 
 
 def _with_first_return(view: View) -> View:
     """Add the first return, which a market built from returns knows (prices start at 1)."""
-    first = view.prices.iloc[:1] - 1.0
-    return replace(view, returns=pd.concat([first, view.returns]))
+    prices, known = view.arrays["prices"], view.returns
+    first = pd.DataFrame(prices[:1] - 1.0, view.dates[:1], view.assets)
+    returns = pd.concat([first, known]).to_numpy()
+    arrays = {**view.arrays, **_with_logs(returns)}
+    return _frozen(arrays, view.index, view.assets, view.factor_names)

@@ -7,7 +7,6 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from sddp.errors import ModelError, StoreWarning
@@ -80,8 +79,8 @@ def test_no_change_of_regime_is_impossible_to_the_scenarios(market):
 def test_cash_compounds_todays_rate_over_a_period(market):
     view = market.at(market.dates[-1])
     assert two_regimes().cash_return(view) == 0.0
-    rate = pd.Series(np.linspace(0.0, 0.001, len(view.dates)), view.dates)
-    view = replace(view, cash_rate=rate)
+    rate = np.linspace(0.0, 0.001, len(view.dates))
+    view = replace(view, arrays={**view.arrays, "cash_rate": rate})
     assert two_regimes(period=5).cash_return(view) == pytest.approx(1.001**5 - 1.0, rel=1e-13)
 
 
@@ -151,7 +150,9 @@ def test_what_shares_a_window_shares_the_fit(market, counted):
         replace(estimator, **change).estimate(view)
     estimator.estimate(market.at(market.dates[199]))
     estimator.estimate(view, start=first.fit)
-    estimator.estimate(replace(view, factors=1.01 * view.factors))
+    factors = 1.01 * view.arrays["factors"]
+    factors.flags.writeable = False
+    estimator.estimate(replace(view, arrays={**view.arrays, "factors": factors}))
     assert len(counted) == 7
 
 

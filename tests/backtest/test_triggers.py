@@ -73,7 +73,7 @@ def question_of(market, date, weights=None, last=None, row=1, **more) -> Questio
     if target is not None:
         target[CASH] = 1.0 - target[1:].sum()
     decision = Decision(market.dates[0], target)
-    return Question(view, row, list(view.assets), 1000.0 * held, decision, **more)
+    return Question(view, row, list(view.assets), 1000.0 * held.to_numpy(), decision, **more)
 
 
 def firings(trigger, market, dates, **more) -> list:

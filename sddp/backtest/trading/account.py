@@ -169,6 +169,8 @@ class Account:
         venue: Venue | None = None,
     ) -> None:
         self.strategy = copy.deepcopy(strategy)
+        # Asked once: to ask a protocol takes longer than to earn the returns of a row.
+        self.observing = self.strategy if isinstance(self.strategy, Observing) else None
         self.rules = rules
         self.assets = list(assets)
         self.names = [str(name) for name in self.assets]
@@ -207,9 +209,9 @@ class Account:
 
     def costs(self, view: View) -> TransactionCosts:
         """Costs charged on the row of a view."""
-        if view.costs is None:
+        if "costs" not in view.arrays:
             return self.rules.costs
-        rates = view.costs.to_numpy()[-1]
+        rates = view.arrays["costs"][-1]
         return TransactionCosts(rates, rates)
 
     def quotes(self, view: View) -> Quotes:
@@ -217,28 +219,30 @@ class Account:
         return Quotes(
             row=self.row,
             holdings=self.holdings,
-            quoted=view.quoted.to_numpy()[-1],
+            quoted=view.arrays["quoted"][-1],
             costs=self.costs(view),
-            volumes=None if view.volumes is None else view.volumes.to_numpy()[-1],
+            volumes=view.arrays["volumes"][-1] if "volumes" in view.arrays else None,
         )
 
-    def holdings_with_orders(self, quotes: Quotes) -> pd.Series[float]:
-        """Holdings as if open instructions were executed today.
+    def holdings_with_orders(self, quotes: Quotes) -> Floats:
+        """Money, cash first, as if open instructions were executed today.
 
         Who did not see them would order the same again, or undo it. Whether an asset will have a
         quote when its order is due is not known: they are shown as if all had.
         """
-        held, everything = self.holdings.copy(), np.ones(len(self.assets), dtype=bool)
+        held = self.holdings.copy()
         for order in self.orders:
+            everything = np.ones(len(self.assets), dtype=bool)
             held = order_executed(held, order, quotes.costs, everything)
-        return pd.Series(held, index=self.positions)
+        return held
 
     def propose(
-        self, view: View, holdings: pd.Series[float], quotes: Quotes, free: frozenset[Hashable]
+        self, view: View, held: Floats, quotes: Quotes, free: frozenset[Hashable]
     ) -> Proposal:
         """The strategy's answer where only some assets may be traded."""
         started = time.perf_counter()
         fixed = np.array([name not in free for name in self.assets])
+        holdings = pd.Series(held, index=self.positions)
         answer: Any = None
         with time_limit(self.rules.seconds):
             if fixed.all():
@@ -249,7 +253,6 @@ class Account:
             else:
                 answer = self.strategy.decide(view, holdings)
         weights = None if answer is None else target_weights(answer, self.assets)
-        held: Floats = np.asarray(holdings, dtype=float)
         costs = quotes.costs
         trades = np.zeros(len(self.assets))
         if weights is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats
 from sddp.backtest.trading.messages import Envelope
+from sddp.labels import CASH, label_index
 from sddp.market.market import View
 from sddp.portfolio.constraints.constraint_set import Breach
 from sddp.portfolio.moments import Moments
@@ -147,8 +148,8 @@ class Question:
     row : int
         Rows of the run before this one.
     assets : sequence of labels
-    holdings : Series
-        Money, cash first; orders on the way as if they were executed today.
+    money : array, shape (1 + n_assets,)
+        Held, cash first; orders on the way as if they were executed today.
     last : Decision
         The last decision taken.
     messages : tuple of Envelope
@@ -163,7 +164,7 @@ class Question:
     view: View
     row: int
     assets: Sequence[Hashable]
-    holdings: pd.Series[float]
+    money: Floats
     last: Decision
     messages: tuple[Envelope, ...] = ()
     propose: Callable[[frozenset[Hashable]], Proposal] | None = None
@@ -174,10 +175,14 @@ class Question:
         """Assets that may be traded."""
         return frozenset(self.assets) if self.tradable is None else self.tradable
 
+    @property
+    def holdings(self) -> pd.Series[float]:
+        """The money by position."""
+        return pd.Series(self.money, index=label_index([CASH, *self.assets]))
+
     def weights(self) -> Floats:
         """Shares of wealth held, cash first, shape (1 + n_assets,)."""
-        held = np.asarray(self.holdings, dtype=float)
-        shares: Floats = held / held.sum()
+        shares: Floats = self.money / self.money.sum()
         return shares
 
     def proposal(self, free: frozenset[Hashable] | None = None) -> Proposal:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sddp.arrays import Floats
 from sddp.backtest.ledger import Entry
-from sddp.backtest.trading.account import REMEMBERED, Account, Observing, Order
+from sddp.backtest.trading.account import REMEMBERED, Account, Order
 from sddp.backtest.trading.decisions import Decision, Fired, Proposal, Question
 from sddp.backtest.trading.events import (
     ConstraintBreached,
@@ -121,12 +121,12 @@ def _earn(account: Account, view: View) -> Floats:
     """Apply the row's returns to the holdings of the row before."""
     earned: Floats = np.zeros_like(account.holdings)
     if account.row:
-        rates = np.append(view.cash_rate.iloc[-1], view.returns.iloc[-1])
+        rates = np.concatenate([view.arrays["cash_rate"][-1:], view.arrays["returns"][-1]])
         # An asset not yet quoted has no return, and is not held.
         earned = account.holdings * np.nan_to_num(rates)
         account.holdings = account.holdings + earned
-    if isinstance(account.strategy, Observing):
-        account.strategy.observe(view, float(account.holdings.sum()), account.rules.lag)
+    if account.observing is not None:
+        account.observing.observe(view, float(account.holdings.sum()), account.rules.lag)
     return earned
 
 

@@ -165,6 +165,6 @@ def _stale_rows(view: View, holdings: Floats) -> int:
     held = holdings[1:] > 0.0
     if not held.any():
         return 0
-    recent = view.quoted.to_numpy()[::-1, held]
+    recent = view.arrays["quoted"][::-1, held]
     since = np.where(recent.any(axis=0), recent.argmax(axis=0), len(recent))
     return int(since.max())

@@ -127,7 +127,7 @@ class ConstraintBreached(Combinable):
 
 def recent_returns(view: View, window: int) -> Floats:
     """Returns of the last rows, 0 where an asset has none, shape (at most window, n_assets)."""
-    found: Floats = np.nan_to_num(view.returns.to_numpy()[-window:])
+    found: Floats = np.nan_to_num(view.arrays["returns"][-window:])
     return found
 
 
@@ -135,7 +135,7 @@ def portfolio_returns(view: View, holdings: Floats, window: int) -> Floats:
     """Returns that the present holdings (money, cash first) would have had on the last rows."""
     weights = holdings / holdings.sum()
     returns = recent_returns(view, window)
-    cash = view.cash_rate.to_numpy()[len(view.dates) - len(returns) :]
+    cash = view.arrays["cash_rate"][len(view.index) - len(returns) :]
     earned: Floats = returns @ weights[1:] + weights[0] * cash
     return earned
 
@@ -151,7 +151,7 @@ def yearly_volatility(view: View, holdings: Floats, window: int) -> float:
 
 def volatility_held(question: Question, window: int) -> float:
     """Volatility a year of what is held."""
-    return yearly_volatility(question.view, np.asarray(question.holdings, dtype=float), window)
+    return yearly_volatility(question.view, question.money, window)
 
 
 def index_of(view: View) -> float:
@@ -162,8 +162,8 @@ def index_of(view: View) -> float:
     ModelError
         There is none.
     """
-    if view.volatility_index is None:
+    if "volatility_index" not in view.arrays:
         raise ModelError(
             "index: needs the market's volatility index; give Market(volatility_index=...)"
         )
-    return float(view.volatility_index.iloc[-1])
+    return float(view.arrays["volatility_index"][-1])

@@ -200,7 +200,7 @@ class UtilityGain(Combinable):
                 f"UtilityGain: {solution.optimizer} has no risk aversion; give risk_aversion"
             )
         places = places_of(solution.moments.mean.index, question.assets)
-        held: Floats = np.asarray(question.holdings, dtype=float)
+        held = question.money
         after = held[1:] + proposal.trades
         cash = held[0] - proposal.trades.sum()
         mean, covariance = solution.moments.mean.to_numpy(), solution.moments.covariance.to_numpy()
