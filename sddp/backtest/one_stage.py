@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from sddp.arrays import Floats
 from sddp.backtest.trading.decisions import Solution
 from sddp.backtest.trading.events import ParametersChanged
 from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash
@@ -141,16 +142,20 @@ class OneStageStrategy:
         started = time.perf_counter()
         refit = self.forecaster.due
         own = self.forecaster.forecast(view)
-        assets = view.assets.tolist()
-        quoted = dict(zip(assets, view.quoted.to_numpy()[-1], strict=True))
-        tradable = [name for name in own.moments.mean.index.tolist() if quoted[name]]
-        forecast = _of_all(own, assets)
+        assets, quoted = view.assets.tolist(), view.arrays["quoted"][-1]
+        if quoted.all() and own.moments.mean.index.equals(view.assets):
+            tradable = assets
+        else:
+            now = dict(zip(assets, quoted, strict=True))
+            tradable = [name for name in own.moments.mean.index.tolist() if now[name]]
+        forecast = _of_all(own, view.assets)
         failures = [str(getattr(self.forecaster, "failure", ""))]
         result = None
         try:
             if tradable:
-                weights = holdings / holdings.sum()
-                result = self._solve(view, forecast, tradable, weights, fixed, limit)
+                held = holdings.to_numpy()
+                weights = held[1:] / held.sum()
+                result = self._solve(view, forecast, tradable, assets, weights, fixed, limit)
             else:
                 failures.append("no asset is quoted and forecast today")
         except (InfeasibleProblem, NothingBeatsCash) as error:
@@ -233,19 +238,20 @@ class OneStageStrategy:
         view: View,
         forecast: Forecast,
         tradable: list[Hashable],
-        weights: pd.Series[float],
+        assets: list[Hashable],
+        weights: Floats,
         fixed: frozenset[Hashable],
         limit: float | None,
     ) -> PortfolioResult:
-        index, assets = view.volatility_index, view.assets.tolist()
+        index = view.arrays.get("volatility_index")
         optimizer = _within(self.optimizer, limit).restricted(tradable, assets)
-        if view.costs is not None or view.limits is not None or fixed:
+        if "costs" in view.arrays or "limits" in view.arrays or fixed:
             optimizer = _of_the_row(optimizer, view, weights, fixed)
         return optimizer.solve(
             forecast.moments,
             current_weights=weights,
             cash_return=forecast.cash_return,
-            volatility_index=None if index is None else float(index.iloc[-1]),
+            volatility_index=None if index is None else float(index[-1]),
             outcomes=forecast.outcomes,
             as_of=view.date.date(),
         )
@@ -275,12 +281,12 @@ class OneStageStrategy:
             nothing = dict.fromkeys(unknown, MISSING)
             return stated | nothing | {"limit_binds": True, "cash": 1.0}
         outcomes = forecast.outcomes
-        cvar = result.cvar(outcomes, confidence=confidence)
+        var, cvar = result.tail(outcomes, confidence=confidence)
         # A matched risk aversion above 0 is one that the limit asked for.
         matched = isinstance(limited, CVaRMatched) and bool(result.risk_aversion)
         return stated | {
             "risk_aversion": MISSING if result.risk_aversion is None else result.risk_aversion,
-            "model_var": result.var(outcomes, confidence=confidence),
+            "model_var": var,
             "model_cvar": cvar,
             "model_mean": result.expected_return,
             "limit_binds": matched
@@ -290,7 +296,7 @@ class OneStageStrategy:
 
 
 def _of_the_row(
-    optimizer: PortfolioOptimizer, view: View, weights: pd.Series[float], fixed: frozenset[Hashable]
+    optimizer: PortfolioOptimizer, view: View, held: Floats, fixed: frozenset[Hashable]
 ) -> PortfolioOptimizer:
     """The optimizer with the row's costs and limits, and what is held fixed at its weight.
 
@@ -310,7 +316,7 @@ def _of_the_row(
     if view.limits is not None:
         upper = np.minimum(upper, view.limits.to_numpy()[-1])
         lower = np.minimum(lower, upper)
-    still, held = np.array([name in fixed for name in assets]), weights.to_numpy()[1:]
+    still = np.array([name in fixed for name in assets])
     lower, upper = np.where(still, held, lower), np.where(still, held, upper)
     if view.costs is None:
         return replace(optimizer, min_weights=lower, max_weights=upper)
@@ -320,10 +326,15 @@ def _of_the_row(
     )
 
 
-def _of_all(forecast: Forecast, assets: list[Hashable]) -> Forecast:
+def _of_all(forecast: Forecast, labels: pd.Index[Any]) -> Forecast:
     """The forecast with the assets that it leaves out as ones without return: none is held."""
     moments, (returns, probabilities) = forecast.moments, forecast.outcomes
     known = np.asarray(returns, dtype=float)
+    if moments.mean.index.equals(labels):
+        # With names, and in rows, as below.
+        table = pd.DataFrame(np.ascontiguousarray(known), columns=labels, copy=False)
+        return replace(forecast, outcomes=Outcomes(table, probabilities))
+    assets = labels.tolist()
     places = places_of(moments.mean.index, assets)
     mean, covariance = np.zeros(len(assets)), np.zeros((len(assets), len(assets)))
     everything = np.zeros((len(known), len(assets)))

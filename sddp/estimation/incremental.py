@@ -226,15 +226,16 @@ class IncrementalForecaster:
         self._catch_up(returns, dates)
         assert self._sums is not None
         start = int(np.searchsorted(dates, self._start))
-        rows = returns[start:][:, self._known]
+        everything = bool(self._known.all())
+        rows = returns[start:] if everything else returns[start:][:, self._known]
         if not self._known.any():
             raise DataError(
                 f"no asset has a return on each of the {len(rows)} rows before "
                 f"{view.date:%Y-%m-%d %H:%M}; shorten the window"
             )
-        names = view.assets if self._known.all() else view.assets[self._known]
+        names = view.assets if everything else view.assets[self._known]
         return Forecast(
-            Moments.of(self._sums.mean, self._sums.covariance, names.tolist()),
+            Moments.of(self._sums.mean, self._sums.covariance, names),
             Outcomes(rows, self._probabilities(len(rows))),
             cash_return(view, 1),
         )

@@ -459,6 +459,8 @@ def _view(tables: dict[str, pd.DataFrame]) -> View:
         levels[1:], levels[:-1], out=np.ones_like(levels[1:]), where=levels[:-1] != 0.0
     )
     returns -= 1.0
+    # By columns, as pandas keeps a table: sums over rows depend on it in their last bit.
+    returns = pd.DataFrame(returns).to_numpy()
     values = {name: table.to_numpy() for name, table in tables.items()}
     for name in ("cash_rate", "volatility_index"):
         if name in values:

@@ -119,10 +119,12 @@ def read_outcomes(outcomes: Outcomes, names: Sequence[Hashable]) -> Law:
     """
     returns, probabilities = outcomes
     if isinstance(returns, pd.DataFrame):
-        _check_same_names(returns.columns, names, "columns of outcomes")
-        columns = places_of(names, returns.columns.tolist())
+        labels, values = returns.columns.tolist(), returns.to_numpy()
+        if labels != list(names):
+            _check_same_names(returns.columns, names, "columns of outcomes")
+            values = values[:, places_of(names, labels)]
         # In rows, as those who give an array mostly do: the same numbers to the bit.
-        returns = np.ascontiguousarray(returns.to_numpy()[:, columns])
+        returns = np.ascontiguousarray(values)
     table = read_table(returns, "returns of outcomes")
     if table.values.shape[1] != len(names):
         raise DataError(

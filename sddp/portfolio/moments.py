@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -41,10 +41,17 @@ class Moments(Shown):
 
     @classmethod
     def of(
-        cls, mean: ArrayLike, covariance: ArrayLike, names: Sequence[Hashable] | None = None
+        cls,
+        mean: ArrayLike,
+        covariance: ArrayLike,
+        names: Sequence[Hashable] | pd.Index[Any] | None = None,
     ) -> Moments:
         """Moments from arrays; assets are called ``asset1``, ... where they have no names."""
-        labels = label_index(asset_labels(names, np.size(mean)))
+        labels = (
+            names
+            if isinstance(names, pd.Index)
+            else label_index(asset_labels(names, np.size(mean)))
+        )
         return cls(
             pd.Series(np.asarray(mean, dtype=float), index=labels),
             pd.DataFrame(np.asarray(covariance, dtype=float), index=labels, columns=labels),

@@ -226,11 +226,18 @@ class Optimizer(ABC):
         moments = read_moments(inputs.mean, inputs.covariance)
         if not math.isfinite(cash_return):
             raise DataError(f"cash_return = {cash_return}; give a decimal return of the period")
-        law = None if outcomes is None else read_outcomes(outcomes, moments.names)
+        law = None
+        if outcomes is not None and self.reads_outcomes:
+            law = read_outcomes(outcomes, moments.names)
         known = Known(float(cash_return), volatility_index, law)
         current = read_weights(current_weights, moments.names)
         kernel = self.prepare(moments.names)
         return result_of(kernel.solve(moments.mean, moments.covariance, current, known))
+
+    @property
+    def reads_outcomes(self) -> bool:
+        """Whether the answer depends on the law of the period; else it is not read."""
+        return True
 
     def restricted(self, tradable: Sequence[Hashable], assets: Sequence[Hashable]) -> Self:
         """The same optimizer with nothing held of the other assets: they are sold at their cost."""

@@ -142,6 +142,12 @@ class PortfolioResult(Shown):
         tail = tail_probabilities(probabilities, losses, 1.0 - confidence)
         return float(losses[tail > ROUNDING].min())
 
+    def tail(self, outcomes: Outcomes, *, confidence: float) -> tuple[float, float]:
+        """`var` and `cvar` together."""
+        losses, probabilities = self._losses(outcomes)
+        tail = tail_probabilities(probabilities, losses, 1.0 - confidence)
+        return float(losses[tail > ROUNDING].min()), float(tail @ losses)
+
     def _losses(self, outcomes: Outcomes) -> tuple[Floats, Floats]:
         law = read_outcomes(outcomes, self.trades.index.tolist())
         held: Floats = np.asarray(self.holdings, dtype=float)

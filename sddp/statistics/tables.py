@@ -54,9 +54,11 @@ def read_table(data: TableLike, argument: str, *, gaps: bool = False) -> Table:
     """
     names = checked_labels(data.columns, argument) if isinstance(data, pd.DataFrame) else None
     table = Table(_two_dimensional(data, argument), names, _row_labels(data))
-    good = np.isfinite(table.values) | (gaps & np.isnan(table.values))
-    bad = np.argwhere(~good)
-    if bad.size:
+    good = np.isfinite(table.values)
+    if gaps:
+        good |= np.isnan(table.values)
+    if not good.all():
+        bad = np.argwhere(~good)
         row, column = (int(i) for i in bad[0])
         raise DataError(
             f"{argument} holds {table.values[row, column]} in column {table.column(column)}, "

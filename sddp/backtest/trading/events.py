@@ -196,10 +196,21 @@ def canonical(event: Event, *, measured: bool = False) -> str:
     >>> event_of(text).reason
     'no answer'
     """
-    told = [f.name for f in fields(event) if measured or f.metadata != MEASURED]
-    held = {name: _plain(getattr(event, name), name) for name in told}
-    document = held | {"event": type(event).__name__, "version": event.version}
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    kept = [f.name for f in fields(event) if measured or f.metadata != MEASURED]
+    told = [name for name in kept if name != "time"]
+    held = {name: getattr(event, name) for name in told}
+    document = held | {
+        "event": type(event).__name__,
+        "version": event.version,
+        "time": event.time.isoformat(),
+    }
+    if all(_quick(value) for value in held.values()):
+        try:
+            return _JSON.encode(document)
+        except ValueError:  # a number that is not finite
+            pass
+    document |= {name: _plain(value, name) for name, value in held.items()}
+    return _JSON.encode(document)
 
 
 def event_of(text: str) -> Event:
@@ -226,6 +237,22 @@ def event_of(text: str) -> Event:
         return known(time=time, **{name: _read(value) for name, value in document.items()})
     except TypeError as error:
         raise DataError(f"text={text[:60]!r}: must hold the fields of {kind}: {error}") from error
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _quick(value: Any) -> bool:
+    """Whether the encoder writes a value as `_plain` does, unless a number is not finite."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str for key in value) and all(map(_quick, value.values()))
+    if kind is tuple or kind is list:
+        return all(map(_quick, value))
+    return kind in _QUICK
+
+
+_QUICK = frozenset({str, float, int, bool, type(None)})
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats, read_only
 from sddp.errors import DataError, ModelError
-from sddp.labels import CASH, ByLabel, numbers_by_label
+from sddp.labels import CASH, ByLabel, label_index, numbers_by_label
 
 Cost: TypeAlias = "float | ByLabel"
 
@@ -113,10 +113,14 @@ def target_weights(answer: Any, assets: Sequence[Hashable]) -> Floats:
             f"the weights are of type {type(answer).__name__}: must be a Series or mapping by asset"
         )
     positions = [CASH, *assets]
-    given = numbers_by_label(answer, positions, "weights", default=0.0)
-    for name, weight in zip(positions, given.tolist(), strict=True):
-        if not (np.isfinite(weight) and weight >= -WEIGHT_TOLERANCE):
-            raise ModelError(f"the weight of {name!r} is {weight}; give 0 or more")
+    if isinstance(answer, pd.Series) and answer.index is label_index(positions):
+        given: Floats = answer.to_numpy(dtype=float)
+    else:
+        given = numbers_by_label(answer, positions, "weights", default=0.0)
+    if not (given >= -WEIGHT_TOLERANCE).all() or not np.isfinite(given).all():
+        wrong = ~(np.isfinite(given) & (given >= -WEIGHT_TOLERANCE))
+        i = int(wrong.argmax())
+        raise ModelError(f"the weight of {positions[i]!r} is {float(given[i])}; give 0 or more")
     risky = given[1:]
     cash = 1.0 - float(risky.sum())
     stated = float(given[0]) if CASH in answer.keys() else cash  # noqa: SIM118 - or its values

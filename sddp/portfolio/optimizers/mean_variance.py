@@ -63,6 +63,11 @@ class MeanVariance(Optimizer):
         check_risk_aversion(self.risk_aversion)
         super().__post_init__()
 
+    @property
+    def reads_outcomes(self) -> bool:
+        """Whether a CVaR is matched."""
+        return isinstance(self.risk_aversion, CVaRMatched)
+
     def prepare(self, assets: Sequence[Hashable]) -> MeanVarianceKernel:
         """See `Optimizer.prepare`."""
         return MeanVarianceKernel(self, assets)
