@@ -259,6 +259,8 @@ class Dashboard:
         routes = [
             Route("/", page),
             Route("/events", events),
+            # A browser asks for it, and takes an error for one of the page.
+            Route("/favicon.ico", lambda _: Response(status_code=204, headers=HEADERS)),
             Route("/page.css", fixed("dashboard.css", "text/css")),
             Route("/page.js", fixed("dashboard.js", "text/javascript")),
             Route("/{name}.svg", picture),

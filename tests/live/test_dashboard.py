@@ -31,25 +31,29 @@ NS = {"svg": "http://www.w3.org/2000/svg"}
 
 def running(n_rows=40, name=HOSTILE):
     """A dashboard after some rows of an account in two assets, one with a hostile name."""
-    rng = np.random.default_rng(1)
-    dates = pd.bdate_range("2021-01-04", periods=n_rows)
-    moves = 1.0 + rng.normal(0.0, 0.02, (n_rows, 2))
-    prices = pd.DataFrame(np.cumprod(moves, axis=0), index=dates, columns=[name, "land"])
-    market = Market(prices)
     analytics = Analytics(window=20)
     alerts = Alerts(analytics, [AlertRule(name=f"fall of {name}", figure="wealth", above=0.0)])
     board = Dashboard(analytics, alerts, title=f"Portfolio of {name}")
-    for row, date in enumerate(dates):
-        told = [TriggerFired(time=date, trigger=f"Drift of {name}", reason="", figures={})]
-        if row == n_rows - 1:
-            told.append(TradingHalted(time=date, reason=f"too wild, {name}", figures={}))
-        decision = SimpleNamespace(weights=pd.Series([0.2, 0.5, 0.3]))
-        holdings = np.array([200.0, 500.0, 300.0 + row])
-        account = SimpleNamespace(assets=[name, "land"], holdings=holdings, decision=decision)
-        done = ProcessedRow(account, market.at(date), told, seconds=0.002)
-        for observer in (analytics, alerts, board):
-            observer.observe(done)
+    for row in range(n_rows):
+        observe(board, row, name, halted=row == n_rows - 1)
     return board
+
+
+def observe(board, row, name=HOSTILE, *, halted=False):
+    """Show a row to a dashboard, and to what stands before it."""
+    rng = np.random.default_rng(1)
+    dates = pd.bdate_range("2021-01-04", periods=100)
+    moves = 1.0 + rng.normal(0.0, 0.02, (100, 2))
+    market = Market(pd.DataFrame(np.cumprod(moves, axis=0), index=dates, columns=[name, "land"]))
+    told = [TriggerFired(time=dates[row], trigger=f"Drift of {name}", reason="", figures={})]
+    if halted:
+        told.append(TradingHalted(time=dates[row], reason=f"too wild, {name}", figures={}))
+    decision = SimpleNamespace(weights=pd.Series([0.2, 0.5, 0.3]))
+    holdings = np.array([200.0, 500.0, 300.0 + row])
+    account = SimpleNamespace(assets=[name, "land"], holdings=holdings, decision=decision)
+    done = ProcessedRow(account, market.at(dates[row]), told, seconds=0.002)
+    for observer in (board._analytics, board._alerts, board):
+        observer.observe(done)
 
 
 @pytest.fixture(scope="module")
