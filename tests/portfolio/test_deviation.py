@@ -87,3 +87,13 @@ def test_bad_parameters_are_rejected():
             StandardDeviation(**options)
     with pytest.raises(ModelError, match="self_financing=True"):
         StandardDeviation(return_weight=1.0, self_financing=True)
+
+
+@pytest.mark.parametrize("method", ["search", "cone"])
+def test_without_any_risk_the_best_return_net_of_costs_is_held(method):
+    model = StandardDeviation(return_weight=3.0, method=method, transaction_cost=1e-4)
+    inputs = Moments.of([0.001, 0.002, 0.0005], np.zeros((3, 3)))
+    result = model.solve(inputs, current_weights=[1.0, 0.0, 0.0])
+    assert result.holdings["asset2"] == pytest.approx(1.0, abs=1e-12)
+    # The costs of a whole sale and a whole purchase are not multiplied by the weight of the return.
+    assert result.objective == pytest.approx(3.0 * 0.002 - 2e-4, abs=1e-14)

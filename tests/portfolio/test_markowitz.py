@@ -224,3 +224,24 @@ def test_a_kernel_answers_as_solve_does_from_wherever_it_starts():
         assert found.kkt_residual < 1e-12
         assert found.weights == pytest.approx(risky(fresh), abs=1e-10)
         current = found.weights
+
+
+def test_where_all_returns_are_equal_a_volatility_target_takes_the_least_risk():
+    """1 / variance each: any risk aversion is below the target, none is on it."""
+    inputs = Moments.of([0.001] * 3, np.diag([1e-4, 4e-4, 9e-4]))
+    result = TargetVolatility(target=0.01).solve(
+        inputs, current_weights=[1.0 / 3.0] * 3, cash_return=1e-4
+    )
+    inverse = np.array([36.0, 9.0, 4.0])
+    assert risky(result) == pytest.approx(inverse / inverse.sum(), abs=1e-9)
+    assert np.sqrt(result.variance) < 0.01
+
+
+@pytest.mark.parametrize("last", [0.0, 1e-30])
+def test_no_sharpe_ratio_is_the_greatest_where_what_has_no_risk_beats_cash(last):
+    inputs = Moments.of([0.001, 0.0005, 0.0002], np.diag([1e-4, 4e-4, last]))
+    with pytest.raises(ModelError, match=r"without risk beats cash_return = 0.0001 by 0.0001"):
+        MaximumSharpe().solve(inputs, current_weights=[0.0, 0.0, 1.0], cash_return=1e-4)
+    # Below cash it is not wanted: the ratio has its greatest value.
+    result = MaximumSharpe().solve(inputs, current_weights=[0.0, 0.0, 1.0], cash_return=3e-4)
+    assert result.weights["asset3"] == pytest.approx(0.0, abs=1e-9)

@@ -90,7 +90,9 @@ class StandardDeviationKernel:
         rows = replace(problem.rows, penalty=problem.rows.penalty / weight)
         tracking = replace(problem.tracking, prices=problem.tracking.prices / weight)
         problem = replace(problem, cost_weight=1.0 / weight, rows=rows, tracking=tracking)
-        by = self._by_cone if self._model.method == "cone" else self._by_search
+        # Without any risk it is a linear program, which needs no search.
+        cone = self._model.method == "cone" and float(covariance.diagonal().max()) > 0.0
+        by = self._by_cone if cone else self._by_search
         at, found = by(problem)
         volatility = math.sqrt(float(found.weights @ covariance @ found.weights))
         value = replace(at, risk_aversion=0.0).objective(found.weights, found.cash)
@@ -110,7 +112,7 @@ class StandardDeviationKernel:
 
         largest = math.sqrt(float(problem.covariance.diagonal().max()))
         if largest == 0.0:
-            raise SolverError("covariance is zero: volatility has no derivative; use MeanVariance")
+            return problem, self._terms.optimum(problem)
         start = 1.0 / (self._model.return_weight * largest)
         found = crossing(below, start, "risk aversion").high
         return replace(problem, risk_aversion=found), solved[found]

@@ -16,6 +16,7 @@ from sddp.arrays import Floats
 from sddp.errors import InfeasibleProblem, ModelError, NothingBeatsCash, SolverError
 from sddp.portfolio.optimizer import NOTHING_MORE, Known, Optimizer, Terms
 from sddp.portfolio.qp.problem import (
+    NEGLIGIBLE,
     Prices,
     TransactionCostQp,
     TransactionCostSolution,
@@ -25,6 +26,9 @@ from sddp.portfolio.qp.root_search import crossing
 from sddp.portfolio.qp.rows import Rows
 from sddp.portfolio.qp.transaction_cost_qp import KKT_TOLERANCE
 from sddp.portfolio.result import Solved
+
+# A variance below this share of an asset's is what rounding leaves of none.
+RISKLESS = 1e-20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,13 +276,21 @@ class MaximumSharpeKernel:
         """
         terms, cash_return = self._search.terms, known.cash_return
         problem = terms.problem(mean, covariance, current, cash_return)
+        largest = float(covariance.diagonal().max())
 
         def excess(found: TransactionCostSolution) -> float:
             return net_return(problem, found.weights) - cash_return
 
         def above(found: TransactionCostSolution, risk_aversion: float) -> float:
-            e = excess(found)
-            return 1.0 - risk_aversion * _variance(problem, found.weights) / e if e > 0.0 else -1.0
+            e, v = excess(found), _variance(problem, found.weights)
+            if e <= 0.0:
+                return -1.0
+            if v <= RISKLESS * largest:
+                raise ModelError(
+                    f"covariance: a portfolio without risk beats cash_return = {cash_return:g} by "
+                    f"{e:g}, so that no Sharpe ratio is the greatest; use TargetVolatility"
+                )
+            return 1.0 - risk_aversion * v / e
 
         best = excess(terms.optimum(replace(problem, risk_aversion=0.0)))
         if best <= 0.0:
@@ -306,7 +318,8 @@ class FrontierSearch:
         """The problem and solution at which a function that falls with risk aversion is zero.
 
         Where solutions jump there (a covariance that is not positive definite), the mixture of
-        both sides is taken that brings it to zero: both are optimal, so every mixture is.
+        both sides is taken that brings it to zero: both are optimal, so every mixture is. Where it
+        is negative at every risk aversion, the limit of the solutions at smaller ones is returned.
 
         Raises
         ------
@@ -321,7 +334,17 @@ class FrontierSearch:
 
         largest = float(problem.covariance.diagonal().max())
         start = problem.scale / largest if largest > 0.0 else 1.0
-        found = crossing(value, start, "risk aversion")
+        try:
+            found = crossing(value, start, "risk aversion")
+        except SolverError:
+            least = min(solved)
+            if above(solved[least], least) > 0.0:
+                raise
+            # Of those of greatest return the one of least risk: a larger aversion finds it best.
+            earned = {at: net_return(problem, found.weights) for at, found in solved.items()}
+            enough = max(earned.values()) - NEGLIGIBLE * problem.scale
+            best = max(at for at, value in earned.items() if value >= enough)
+            return replace(problem, risk_aversion=best), solved[best]
         at = replace(problem, risk_aversion=found.high)
         one, other = solved[found.low], solved[found.high]
         share = self._share(lambda s: above(_mixed(at, one, other, s), found.high))
