@@ -86,7 +86,8 @@ def run(job: StudyRun) -> dict[str, Any]:
         record.write_table("compared", compared)
         results["equal_to_backtest"] = bool(compared["equal"].all())
     if options.updating:
-        record.write_table("updating", study.updating_table(config, market))
+        for name, table in study.updating_tables(config, market).items():
+            record.write_table(name, table)
     return results
 
 
@@ -109,7 +110,10 @@ STUDY = Study(
     add_options=add_options,
     shown={
         "latency": ("rows", "p50", "p95", "max"),
-        "updating": ("rule", "cost", "wealth", "sharpe", "turnover", "rows traded"),
+        "updating": (
+            *("cost", "start", "rule", "less every row", "half-width", "sharpe", "turnover"),
+            "rows traded",
+        ),
     },
     text=text,
 )

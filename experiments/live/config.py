@@ -18,7 +18,7 @@ from sddp.portfolio import MeanVariance
 REAL_WORLD = ("paxg", "vnq", "gld", "eur", "gbp", "bonds", "gold")
 ASSETS = ("coin", "token", "bonds", "gold")
 VOLATILITIES = np.array([0.60, 0.80, 0.06, 0.15])
-HOURS_A_YEAR = 365 * 24
+HOURS_A_YEAR, HOURS_A_MONTH = 365 * 24, 30 * 24
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,26 @@ def triggers(assets: Sequence[str], *, index: bool) -> dict[str, Trigger]:
         "drift of 5 %": Drift(absolute=0.05),
         "proposal: classes at frequencies of their own": ClassFrequency(used, classes),
     }
+    daily = Calendar("0 0 * * *")
     if index:
-        daily = Calendar("0 0 * * *") | RiskSpike(index=25.0)
-        found["proposal: daily, each row while the index is above 25"] = daily
+        found["proposal: daily, each row while the index is above 25"] = daily | RiskSpike(
+            index=25.0
+        )
+    else:
+        # Without an index the volatility of what is held stands for it.
+        spike = RiskSpike(volatility=0.25, window=HOURS_A_MONTH)
+        found["proposal: daily, each row while volatility is above 25 %"] = daily | spike
     return found
+
+
+def starts(assets: Sequence[str]) -> dict[str, dict[Hashable, float] | None]:
+    """What is held before the first row: cash, equal weights, or most of it in one asset."""
+    given = dict.fromkeys(assets, 0.3 / max(len(assets) - 1, 1)) | {assets[0]: 0.7}
+    return {
+        "cash": None,
+        "equal weights": {name: 1.0 / len(assets) for name in assets},
+        f"70 % {assets[0]}": {name: given[name] for name in assets},
+    }
 
 
 def drawn_rows(n_rows: int, seed: int) -> RowSource:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.live.config import STRATEGIES, Config, source_of, triggers
+from experiments.live.config import STRATEGIES, Config, source_of, starts, triggers
 from sddp.arrays import Floats
-from sddp.backtest import EveryPeriods, backtest
+from sddp.backtest import BacktestResult, EveryPeriods, backtest
 from sddp.backtest.simulator import trading_rules
 from sddp.backtest.trading.account import Account
 from sddp.backtest.trading.events import Event, canonical
 from sddp.dates import periods_per_year
-from sddp.evaluation import metrics
+from sddp.evaluation import metrics, trigger_table
 from sddp.live import Live, NatsBus, RowRejected, RowRepaired
 from sddp.live.alerts import Alert, Alerts
 from sddp.live.analytics import Analytics, PortfolioAnalytics, quantiles
@@ -155,45 +155,65 @@ def equal_to_backtest(config: Config, market: Market, ran: Ran) -> pd.DataFrame:
     )
 
 
-def updating(config: Config, market: Market, cost: float, rule: str) -> dict[str, Any]:
-    """What one rule of updating is worth at one cost, with a 95 % interval.
+def updating_tables(config: Config, market: Market) -> dict[str, pd.DataFrame]:
+    """What rules of updating are worth, by cost and by what is held before the first row.
 
-    The interval is that of the mean excess return a year, from blocks of the rows' own length of
-    memory; rules are compared by the difference to that of every row elsewhere.
+    Returns
+    -------
+    dict of DataFrame
+        ``updating``: wealth, Sharpe ratio, turnover and rows traded of each rule, and its mean
+        excess return a year less that of updating on every row with the half-width of a 95 %
+        interval, from blocks of the differences' own length of memory. ``triggers``: firings,
+        trades, cost and benefit by trigger, from cash at the first cost.
     """
-    index = market.at(market.dates[-1]).volatility_index is not None
-    trigger = triggers([str(name) for name in market.assets], index=index)[rule]
-    found = backtest(
-        market,
-        {rule: STRATEGIES[config.strategy](cost)},
-        start=market.dates[min(config.history, len(market.dates) - 3)],
-        transaction_cost=cost,
-        lag=LAG,
-        rebalance=trigger,
-    )
-    returns = found.returns[rule].to_numpy()
+    known = market.at(market.dates[-1])
+    names = [str(name) for name in market.assets]
+    rules = triggers(names, index=known.volatility_index is not None)
+    rows: list[dict[str, Any]] = []
+    fired: list[pd.DataFrame] = []
+    for cost, (start, held) in product(config.costs, starts(names).items()):
+        every: Floats | None = None
+        for rule, trigger in rules.items():
+            first = cost == config.costs[0] and start == "cash"
+            found = backtest(
+                market,
+                {rule: STRATEGIES[config.strategy](cost)},
+                start=market.dates[min(config.history, len(market.dates) - 3)],
+                transaction_cost=cost,
+                lag=LAG,
+                rebalance=trigger,
+                initial_weights=held,
+                keep_events=first,
+            )
+            returns = found.returns[rule].to_numpy()
+            every = returns if every is None else every
+            told = {"cost": cost, "start": start, "rule": rule}
+            rows.append(told | _worth(found, rule, returns, every))
+            if first:
+                table = trigger_table(found, rule, market).reset_index(names="trigger")
+                fired.append(table.assign(rule=rule))
+    return {"updating": pd.DataFrame(rows), "triggers": pd.concat(fired, ignore_index=True)}
+
+
+def _worth(found: BacktestResult, rule: str, returns: Floats, every: Floats) -> dict[str, Any]:
     cash = found.cash_rate.to_numpy()[1:]
     pace = periods_per_year(pd.DatetimeIndex(found.wealth.index))
-    excess: Floats = np.asarray(returns - cash, dtype=float)
-    error = float(
-        standard_error_of_mean(excess[:, None], block_length=optimal_block_length(excess))[0]
-    )
+    turnover = found.turnover[rule]
     return {
-        "rule": rule,
-        "cost": cost,
         "wealth": float(found.wealth[rule].iloc[-1]),
-        "excess return a year": float(excess.mean()) * pace,
-        "half of its 95 % interval": WIDTH * error * pace,
+        "excess return a year": float((returns - cash).mean()) * pace,
+        "its half-width": _half_width(returns - cash) * pace,
+        "less every row": float((returns - every).mean()) * pace,
+        "half-width": _half_width(returns - every) * pace,
         "sharpe": metrics.sharpe_ratio(returns, cash, pace),
-        "turnover": float(found.turnover[rule].sum()),
-        "rows traded": int((found.turnover[rule] > 0.0).sum()),
+        "turnover": float(turnover.sum()),
+        "rows traded": int((turnover > 0.0).sum()),
     }
 
 
-def updating_table(config: Config, market: Market) -> pd.DataFrame:
-    """Rules of updating by cost."""
-    index = market.at(market.dates[-1]).volatility_index is not None
-    rules = triggers([str(name) for name in market.assets], index=index)
-    return pd.DataFrame(
-        [updating(config, market, cost, rule) for rule, cost in product(rules, config.costs)]
-    )
+def _half_width(values: Floats) -> float:
+    """Half of the 95 % interval of a mean; 0 of values that are all the same."""
+    if np.ptp(values) == 0.0:
+        return 0.0
+    length = optimal_block_length(values)
+    return WIDTH * float(standard_error_of_mean(values[:, None], block_length=length)[0])

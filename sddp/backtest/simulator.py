@@ -13,12 +13,13 @@ from sddp.backtest.run import Run, simulate
 from sddp.backtest.strategies import EveryPeriods, Strategy
 from sddp.backtest.trading.account import Rules
 from sddp.backtest.trading.events import Event
-from sddp.backtest.trading.execution import Cost, TransactionCosts
+from sddp.backtest.trading.execution import Cost, TransactionCosts, target_weights
 from sddp.backtest.trading.messages import Envelope
 from sddp.backtest.triggers.breaker import CircuitBreaker
 from sddp.backtest.triggers.trigger import Trigger
 from sddp.dates import plain_date
 from sddp.errors import DataError, ModelError
+from sddp.labels import ByLabel
 from sddp.market.market import Market
 from sddp.tables import day
 
@@ -34,13 +35,14 @@ def backtest(
     transaction_cost: Cost | tuple[Cost, Cost],
     lag: int = 1,
     initial_wealth: float = 1.0,
+    initial_weights: ByLabel | None = None,
     rebalance: Trigger = EveryPeriods(1),  # noqa: B008 - frozen and without state
     breaker: CircuitBreaker | None = None,
     messages: Sequence[tuple[str | pd.Timestamp, Envelope]] = (),
     keep_events: bool = False,
     progress: Progress | None = None,
 ) -> BacktestResult:
-    """Trade each strategy through the past, from cash.
+    """Trade each strategy through the past, from cash or from given holdings.
 
     On every row: returns since the row before are earned, an order due is executed at the row's
     quotes, and, when the trigger says so, the strategy decides on the rows up to this one. The
@@ -63,7 +65,9 @@ def backtest(
     lag : int, default 1
         0 trades at the very quotes decided on: not executable unless quotes are simultaneous.
     initial_wealth : float, default 1.0
-        Money, all in cash.
+        Money.
+    initial_weights : mapping or Series by asset, optional
+        Shares of it that are held before the first row; the rest is cash, as is all by default.
     rebalance : Trigger
         When strategies are asked; by default on every row. See `sddp.backtest.triggers`.
     breaker : CircuitBreaker, optional
@@ -84,8 +88,8 @@ def backtest(
     DataError
         Too few rows lie between `start` and `end`, or a cost is no fraction.
     ModelError
-        `lag`, `initial_wealth` or `strategies` make no sense, or a strategy answers with weights
-        that do not; the message's note names the strategy and the date.
+        `lag`, `initial_wealth`, `initial_weights` or `strategies` make no sense, or a strategy
+        answers with weights that do not; the message's note names the strategy and the date.
     """
     check_strategies(strategies)
     rules, dates = trading_rules(
@@ -95,6 +99,7 @@ def backtest(
         transaction_cost=transaction_cost,
         lag=lag,
         initial_wealth=initial_wealth,
+        initial_weights=initial_weights,
         rebalance=rebalance,
         breaker=breaker,
     )
@@ -161,6 +166,7 @@ def trading_rules(
     initial_wealth: float,
     rebalance: Trigger,
     breaker: CircuitBreaker | None = None,
+    initial_weights: ByLabel | None = None,
 ) -> tuple[Rules, pd.DatetimeIndex]:
     """Rules of a run, checked, and its rows; arguments and errors as in `backtest`."""
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
@@ -170,7 +176,10 @@ def trading_rules(
     costs = TransactionCosts.of(transaction_cost, list(market.assets))
     if not callable(getattr(rebalance, "fires", None)):
         raise ModelError(f"rebalance = {rebalance!r}: must be a trigger, such as EveryPeriods(5)")
-    rules = Rules(costs, lag, initial_wealth, rebalance, breaker)
+    held = None
+    if initial_weights is not None:
+        held = tuple(target_weights(initial_weights, list(market.assets)).tolist())
+    rules = Rules(costs, lag, initial_wealth, rebalance, breaker, initial_weights=held)
     return rules, _rows(market, start, end, lag)
 
 

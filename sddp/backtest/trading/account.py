@@ -92,6 +92,7 @@ class Rules:
     lag : int
         Rows between a decision and its execution on paper.
     initial_wealth : float
+        Money before the first row.
     rebalance : Trigger
     breaker : CircuitBreaker, optional
         Halts all trading.
@@ -103,6 +104,9 @@ class Rules:
     seconds : float, optional
         Time limit of a decision, see `time_limit`: one that takes longer has failed. It depends on
         the machine: a run in which one was stopped need not be repeated by another.
+    initial_weights : tuple of float, optional
+        Shares of the initial wealth by position, cash first, in which it is held before the first
+        row; default: all in cash.
 
     Raises
     ------
@@ -118,6 +122,7 @@ class Rules:
     keep_on_failure: bool = False
     verifier: Verifier = AcceptAll()  # noqa: RUF009 - frozen and without state
     seconds: float | None = None
+    initial_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0.0:
@@ -178,8 +183,8 @@ class Account:
         self.venue: Venue = PaperVenue(self.assets, rules.lag) if venue is None else venue
         self.row = 0
         self.today: pd.Timestamp | None = None
-        self.holdings: Floats = np.zeros(len(self.positions))
-        self.holdings[0] = rules.initial_wealth
+        held = rules.initial_weights or (1.0, *np.zeros(len(self.assets)))
+        self.holdings: Floats = rules.initial_wealth * np.array(held)
         self.entry: Entry | None = None
         self.decision: Decision | None = None
         self.orders: list[Order] = []
