@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -35,6 +36,7 @@ from sddp.portfolio import (
 )
 from sddp.portfolio.inputs import read_per_asset
 from sddp.portfolio.registry import exchanged
+from sddp.portfolio.views.view import InvestorView
 
 IfInfeasible = Literal["raise", "sell"]
 
@@ -233,6 +235,28 @@ class OneStageStrategy:
             constraints=event.constraint_set,
         )
 
+    def take_views(
+        self,
+        views: Sequence[InvestorView],
+        market_weights: Mapping[Hashable, float] | None,
+        sources: frozenset[str],
+    ) -> None:
+        """Decide with other views; see `TakesViews`.
+
+        Raises
+        ------
+        ModelError
+            The optimizer is not `BlackLitterman`.
+        """
+        if not isinstance(self.optimizer, BlackLitterman):
+            raise ModelError(
+                f"optimizer={type(self.optimizer).__name__}: decides without views; give "
+                "BlackLitterman"
+            )
+        kept = [view for view in self.optimizer.views if view.source not in sources]
+        weights = self.optimizer.market_weights if market_weights is None else market_weights
+        self.optimizer = replace(self.optimizer, views=(*kept, *views), market_weights=weights)
+
     def _solve(
         self,
         view: View,
@@ -244,7 +268,8 @@ class OneStageStrategy:
         limit: float | None,
     ) -> PortfolioResult:
         index = view.arrays.get("volatility_index")
-        optimizer = _within(self.optimizer, limit).restricted(tradable, assets)
+        today = view.date.date()
+        optimizer = _held(_within(self.optimizer, limit), today).restricted(tradable, assets)
         if "costs" in view.arrays or "limits" in view.arrays or fixed:
             optimizer = _of_the_row(optimizer, view, weights, fixed)
         return optimizer.solve(
@@ -253,7 +278,7 @@ class OneStageStrategy:
             cash_return=forecast.cash_return,
             volatility_index=None if index is None else float(index[-1]),
             outcomes=forecast.outcomes,
-            as_of=view.date.date(),
+            as_of=today,
         )
 
     def _solution(self, result: PortfolioResult | None, forecast: Forecast) -> Solution:
@@ -295,6 +320,14 @@ class OneStageStrategy:
         }
 
 
+def _held(optimizer: PortfolioOptimizer, today: datetime.date) -> PortfolioOptimizer:
+    """The optimizer with the views that are held today: others have expired, or are not issued."""
+    if not isinstance(optimizer, BlackLitterman):
+        return optimizer
+    views = [v for v in optimizer.views if v.issued_at <= today <= v.valid_until]
+    return replace(optimizer, views=views)
+
+
 def _of_the_row(
     optimizer: PortfolioOptimizer, view: View, held: Floats, fixed: frozenset[Hashable]
 ) -> PortfolioOptimizer:
@@ -305,6 +338,8 @@ def _of_the_row(
     ModelError
         The optimizer has no costs or bounds that could be set.
     """
+    if isinstance(optimizer, BlackLitterman):
+        return replace(optimizer, optimizer=_of_the_row(optimizer.inner, view, held, fixed))
     if not isinstance(optimizer, Optimizer):
         raise ModelError(
             f"{type(optimizer).__name__}: has no costs and bounds that follow the row; give an "

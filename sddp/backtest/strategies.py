@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from sddp.backtest.triggers.trigger import Combinable
 from sddp.errors import DataError, ModelError
 from sddp.labels import CASH, ByLabel, label_index
 from sddp.market.market import View
+from sddp.portfolio.views.view import InvestorView
 from sddp.tables import day
 
 
@@ -71,6 +72,26 @@ class Adjustable(Protocol):
         ------
         ModelError
             A value is out of range; nothing is exchanged.
+        """
+        ...
+
+
+@runtime_checkable
+class TakesViews(Protocol):
+    """Strategy that decides with views from outside."""
+
+    def take_views(
+        self,
+        views: Sequence[InvestorView],
+        market_weights: Mapping[Hashable, float] | None,
+        sources: frozenset[str],
+    ) -> None:
+        """Replace all views of these sources; None keeps the market weights.
+
+        Raises
+        ------
+        ModelError
+            Nothing decides with views; nothing is replaced.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from sddp.arrays import Floats
 from sddp.backtest.ledger import Entry
-from sddp.backtest.strategies import Adjustable, HoldsFixed, Strategy
+from sddp.backtest.strategies import Adjustable, HoldsFixed, Strategy, TakesViews
 from sddp.backtest.trading.decisions import Decision, Proposal, State
-from sddp.backtest.trading.events import ParametersChanged
+from sddp.backtest.trading.events import ParametersChanged, ViewsReceived
 from sddp.backtest.trading.execution import (
     TransactionCosts,
     execute,
@@ -29,8 +29,9 @@ from sddp.backtest.trading.venue import PaperVenue, Quotes, Venue
 from sddp.backtest.triggers.breaker import CircuitBreaker
 from sddp.backtest.triggers.trigger import Trigger, lookback_of
 from sddp.errors import ModelError
-from sddp.labels import CASH, label_index
+from sddp.labels import CASH, label_index, numbers_by_label
 from sddp.market.market import View
+from sddp.portfolio.views.view import InvestorView
 
 # Messages whose nonces are remembered.
 REMEMBERED = 1000
@@ -195,6 +196,8 @@ class Account:
         self.trigger_state: State = None
         self.breaker_state: State = None
         self.parameters: dict[str, Any] = {}
+        self.views: dict[str, tuple[str, ...]] = {}
+        self.market_weights: dict[str, float] | None = None
 
     @property
     def lookback(self) -> int | None:
@@ -289,6 +292,37 @@ class Account:
         asked = {name: getattr(event, name) for name in PARAMETERS_OF_A_STRATEGY}
         self.parameters |= {k: v for k, v in asked.items() if v is not None}
 
+    def take_views(self, event: ViewsReceived) -> None:
+        """Hand views from outside to the strategy; those of a source replace all earlier ones.
+
+        Raises
+        ------
+        ModelError, DataError
+            The strategy takes none, or one is none, or about an unknown asset.
+        """
+        if not isinstance(self.strategy, TakesViews):
+            raise ModelError(
+                f"{type(self.strategy).__name__} takes no views; use OneStageStrategy with "
+                "BlackLitterman"
+            )
+        labels = dict(zip(self.names, self.assets, strict=True))
+        weights: dict[Hashable, float] | None = None
+        if event.market_weights is not None:
+            given = numbers_by_label(event.market_weights, self.names, "market_weights")
+            weights = dict(zip(self.assets, given.tolist(), strict=True))
+        held = {k: v for k, v in self.views.items() if k not in event.views} | dict(event.views)
+        views = []
+        for source, told in event.views.items():
+            for text in told:
+                view = InvestorView.from_json(text)
+                named = tuple((labels.get(str(name), name), w) for name, w in view.assets)
+                views.append(replace(view, assets=named, source=source))
+                views[-1].weights(self.assets)
+        self.strategy.take_views(views, weights, frozenset(event.views))
+        self.views = held
+        if event.market_weights is not None:
+            self.market_weights = dict(event.market_weights)
+
     def state(self) -> dict[str, Any]:
         """State after a row, as JSON: a fresh account that restores it goes on to the same bits.
 
@@ -315,6 +349,8 @@ class Account:
             "trigger": self.trigger_state,
             "breaker": self.breaker_state,
             "parameters": dict(self.parameters),
+            "views": [[source, list(told)] for source, told in self.views.items()],
+            "market_weights": self.market_weights,
             "venue": self.venue.state(),
         }
 
@@ -342,6 +378,11 @@ class Account:
         if state["parameters"]:
             assert self.today is not None
             self.change(ParametersChanged(time=self.today, **state["parameters"]))
+        views = {source: tuple(told) for source, told in state.get("views", [])}
+        if views or state.get("market_weights") is not None:
+            assert self.today is not None
+            weights = state["market_weights"]
+            self.take_views(ViewsReceived(time=self.today, views=views, market_weights=weights))
 
     def _plain_decision(self, decision: Decision) -> dict[str, Any]:
         told = {f.name: getattr(decision, f.name) for f in fields(decision)}

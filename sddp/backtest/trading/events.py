@@ -147,6 +147,25 @@ class ParametersChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewsReceived(Event):
+    """Views, and market weights, that the strategy decides with from now on.
+
+    Parameters
+    ----------
+    views : mapping of source to tuple of str
+        JSON of each `InvestorView` of a source, which replace all earlier ones of it.
+    market_weights : mapping of text to float, or None
+        By asset; None keeps the present ones.
+    nonce : str
+        Of the envelope that brought them.
+    """
+
+    views: Mapping[str, tuple[str, ...]]
+    market_weights: Mapping[str, float] | None = None
+    nonce: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageRejected(Event):
     """An envelope that was not accepted: the verifier's reason, a repeated nonce, a bad payload."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 # Topics that an account reads itself; others are for triggers.
-PARAMETERS, RELEASE = "parameters", "breaker.release"
+PARAMETERS, RELEASE, VIEWS = "parameters", "breaker.release", "ai.bl_views"
 
 
 @dataclass(frozen=True)

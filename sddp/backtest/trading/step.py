@@ -25,12 +25,14 @@ from sddp.backtest.trading.events import (
     TradingHalted,
     TradingReleased,
     TriggerFired,
+    ViewsReceived,
 )
-from sddp.backtest.trading.messages import PARAMETERS, RELEASE, Envelope
+from sddp.backtest.trading.messages import PARAMETERS, RELEASE, VIEWS, Envelope
 from sddp.backtest.trading.venue import Fill, Quotes, RebalanceInstruction, holdings_after
 from sddp.errors import SddpError
 from sddp.labels import CASH
 from sddp.market.market import View
+from sddp.portfolio.views.view import InvestorView
 
 FIRST = Fired("first row", parts=("first row",))
 
@@ -95,7 +97,9 @@ def _read_messages(account: Account, view: View, events: list[Event]) -> None:
             account.seen = [*account.seen, envelope.nonce][-REMEMBERED:]
             if envelope.topic == PARAMETERS:
                 reason = _change(account, view, envelope, events)
-            else:
+            elif envelope.topic == VIEWS:
+                reason = _take_views(account, view, envelope, events)
+            if reason is None and envelope.topic != PARAMETERS:
                 account.waiting.append(envelope)
         if reason is not None:
             events.append(
@@ -112,6 +116,35 @@ def _change(account: Account, view: View, envelope: Envelope, events: list[Event
         event = ParametersChanged(time=view.date, nonce=envelope.nonce, **envelope.payload)
         account.change(event)
     except (SddpError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    events.append(event)
+    return None
+
+
+def _take_views(
+    account: Account, view: View, envelope: Envelope, events: list[Event]
+) -> str | None:
+    """Hand views to the strategy; returns why that could not be done.
+
+    The payload has ``views``, a list of the fields of `InvestorView`; ``market_weights`` by asset,
+    if they change; ``source``, where all views of a source are withdrawn.
+    """
+    told = envelope.payload
+    try:
+        views: dict[str, tuple[str, ...]] = {}
+        if "source" in told:
+            views[str(told["source"])] = ()
+        for document in told.get("views", ()):
+            one = InvestorView(**document)
+            views[one.source] = (*views.get(one.source, ()), one.to_json())
+        event = ViewsReceived(
+            time=view.date,
+            views=views,
+            market_weights=told.get("market_weights"),
+            nonce=envelope.nonce,
+        )
+        account.take_views(event)
+    except (SddpError, TypeError, ValueError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     events.append(event)
     return None
