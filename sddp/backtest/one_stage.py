@@ -339,7 +339,8 @@ def _of_the_row(
         The optimizer has no costs or bounds that could be set.
     """
     if isinstance(optimizer, BlackLitterman):
-        return replace(optimizer, optimizer=_of_the_row(optimizer.inner, view, held, fixed))
+        inner: Any = _of_the_row(optimizer.inner, view, held, fixed)
+        return replace(optimizer, optimizer=inner)
     if not isinstance(optimizer, Optimizer):
         raise ModelError(
             f"{type(optimizer).__name__}: has no costs and bounds that follow the row; give an "

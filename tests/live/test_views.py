@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from sddp.backtest import EveryPeriods, OneStageStrategy, Signal, TransactionCosts
+from sddp.backtest import ClassFrequency, EveryPeriods, OneStageStrategy, Signal, TransactionCosts
 from sddp.backtest.trading import Envelope
 from sddp.backtest.trading.account import Account, Rules
 from sddp.estimation import WindowForecaster
@@ -155,3 +155,14 @@ def test_views_from_the_bus_fire_a_trigger_that_waits_for_them():
         live.poll()
         fired += [number for e in live.take(row) if type(e).__name__ == "TriggerFired"]
     assert fired == [48, 60]
+
+
+def test_what_is_held_fixed_is_held_beside_views():
+    """Before, an optimizer with views could not hold an asset fixed."""
+    classes = ClassFrequency({"x": "hourly", "y": "weekly"}, {"a": "x", "b": "x", "c": "y"})
+    live = Live(portfolio(black_litterman(), classes), start=START)
+    _, events = run(live, {50: [told([VIEW])]}, stream(70))
+    trades = [e.trades for e in events if type(e).__name__ == "TradeExecuted"]
+    assert "c" in trades[0]
+    assert len(trades) > 5
+    assert all("c" not in later for later in trades[1:])
