@@ -20,6 +20,8 @@ from sddp.portfolio import (
     VolatilityDriven,
     sensitivity,
 )
+from sddp.portfolio.sensitivities.sampling_errors import sampling_errors
+from sddp.statistics.resampling import standard_error_of_mean
 from tests.portfolio.problems import random_numbers, risky
 
 NAMES = [f"asset{i + 1}" for i in range(6)]
@@ -243,3 +245,16 @@ def test_what_has_no_derivative_here_is_said():
             Moments.of([0.1], [[0.1]]),
             current_weights=[0.0],
         )
+
+
+def test_standard_errors_of_means_are_those_of_blocks():
+    """Of an AR(1): the closed form of the stationary bootstrap, twice what single rows give."""
+    rng = np.random.default_rng(4)
+    shocks, rows = rng.normal(size=(600, 2)), [np.zeros(2)]
+    for shock in shocks:
+        rows.append(0.7 * rows[-1] + shock * np.array([0.01, 0.02]))
+    returns = np.array(rows[1:])
+    found = sampling_errors(returns, 3)["mean"]
+    # 200 draws know a standard deviation to 5 % of it.
+    assert found == pytest.approx(standard_error_of_mean(returns, block_length=10.0), rel=0.15)
+    assert (found > 1.5 * standard_error_of_mean(returns, block_length=1.0)).all()
