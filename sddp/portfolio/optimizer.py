@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import datetime
 import math
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from sddp.portfolio.constraints.constraint_rows import ConstraintRows
 from sddp.portfolio.constraints.constraint_set import NO_CONSTRAINTS, ConstraintSet
 from sddp.portfolio.inputs import (
     Law,
+    ReadMoments,
     Weights,
     check_feasible,
     leaves_something,
@@ -221,7 +223,8 @@ class Optimizer(ABC):
         InfeasibleProblem
             No holdings keep all that is asked for.
         SolverError
-            The optimality conditions are missed by more than 1e-8.
+            The optimality conditions are missed by more than 1e-8. The message names a file of
+            ``numpy.load`` with the problem's numbers.
         """
         moments = read_moments(inputs.mean, inputs.covariance)
         if not math.isfinite(cash_return):
@@ -232,7 +235,12 @@ class Optimizer(ABC):
         known = Known(float(cash_return), volatility_index, law)
         current = read_weights(current_weights, moments.names)
         kernel = self.prepare(moments.names)
-        return result_of(kernel.solve(moments.mean, moments.covariance, current, known))
+        try:
+            found = kernel.solve(moments.mean, moments.covariance, current, known)
+        except SolverError as error:
+            file = _write_numbers(self, moments, current, known)
+            raise SolverError(f"{error}; the problem's numbers are in {file}") from error
+        return result_of(found)
 
     @property
     def reads_outcomes(self) -> bool:
@@ -356,6 +364,29 @@ class Terms:
             error = explain(problem, self.rows, self.names)
         if error is not None:
             raise error
+
+
+def _write_numbers(
+    optimizer: Optimizer, moments: ReadMoments, current: Floats, known: Known
+) -> str:
+    """Write a problem to a new file; returns its path, or why it is not there."""
+    numbers: dict[str, Any] = {
+        "mean": moments.mean,
+        "covariance": moments.covariance,
+        "current_weights": current,
+    }
+    numbers |= {"cash_return": known.cash_return, "optimizer": repr(optimizer)}
+    numbers |= {"names": np.array([repr(name) for name in moments.names])}
+    if known.volatility_index is not None:
+        numbers |= {"volatility_index": known.volatility_index}
+    if known.law is not None:
+        numbers |= {"returns": known.law.returns, "probabilities": known.law.probabilities}
+    try:
+        with tempfile.NamedTemporaryFile(prefix="sddp-", suffix=".npz", delete=False) as file:
+            np.savez(file, **numbers)
+    except OSError as error:
+        return f"(not written: {error})"
+    return file.name
 
 
 def _check_unit(o: Optimizer, names: Sequence[Hashable], lower: Floats, upper: Floats) -> None:

@@ -148,6 +148,27 @@ class PortfolioResult(Shown):
         tail = tail_probabilities(probabilities, losses, 1.0 - confidence)
         return float(losses[tail > ROUNDING].min()), float(tail @ losses)
 
+    def risk_table(self, portfolio_value: float = 1.0) -> pd.DataFrame:
+        """Risk contributions in three units.
+
+        Parameters
+        ----------
+        portfolio_value : float
+            Wealth before trading, in money.
+
+        Returns
+        -------
+        DataFrame by asset
+            ``volatility``, signed: negative where the asset hedges the others; ``share`` of the
+            portfolio's volatility, NaN where it has none; ``money``, one standard deviation of the
+            period's result. Their sums are the volatility, 1, and the volatility in money.
+        """
+        volatility = math.sqrt(self.variance)
+        contributions = self.risk_contributions
+        shares = contributions / volatility if volatility else contributions * np.nan
+        columns = {"volatility": contributions, "share": shares}
+        return pd.DataFrame(columns | {"money": portfolio_value * contributions})
+
     def _losses(self, outcomes: Outcomes) -> tuple[Floats, Floats]:
         law = read_outcomes(outcomes, self.trades.index.tolist())
         held: Floats = np.asarray(self.holdings, dtype=float)

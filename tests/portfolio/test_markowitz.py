@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from sddp.errors import InfeasibleProblem, ModelError
+from sddp.errors import InfeasibleProblem, ModelError, SolverError
 from sddp.portfolio import (
     MaximumSharpe,
     MeanVariance,
@@ -245,3 +245,20 @@ def test_no_sharpe_ratio_is_the_greatest_where_what_has_no_risk_beats_cash(last)
     # Below cash it is not wanted: the ratio has its greatest value.
     result = MaximumSharpe().solve(inputs, current_weights=[0.0, 0.0, 1.0], cash_return=3e-4)
     assert result.weights["asset3"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_solver_failure_leaves_the_problems_numbers(monkeypatch, tmp_path):
+    def fails(*_):
+        raise SolverError("misses its conditions by 1.0e-03")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sddp.portfolio.optimizers.mean_variance.MeanVarianceKernel.solve", fails)
+    p = random_numbers(3, 4)
+    model = MeanVariance(risk_aversion=2.0, transaction_cost=0.01)
+    with pytest.raises(SolverError, match=r"by 1\.0e-03; the problem's numbers are in ") as caught:
+        model.solve(moments_of(p), current_weights=p.current, cash_return=0.002)
+    with np.load(str(caught.value).rsplit(" in ", 1)[1]) as kept:
+        assert kept["mean"].tobytes() == p.mean.tobytes()
+        assert kept["covariance"].shape == (4, 4)
+        assert float(kept["cash_return"]) == 0.002
+        assert str(kept["optimizer"]) == repr(model)

@@ -11,6 +11,7 @@ from sddp.portfolio import (
     ConstraintSet,
     GroupLimit,
     Liquidity,
+    MeanVariance,
     Moments,
     OptimizerType,
     PositionLimit,
@@ -210,3 +211,19 @@ def test_weights_that_are_all_fixed_are_the_answer():
     held = dict(zip(names, (0.2, 0.3, 0.5), strict=True))
     result = RiskBudget(min_weights=held, max_weights=held).solve(moments, current_weights=held)
     assert result.weights[names].to_dict() == pytest.approx(held, abs=1e-12)
+
+
+def test_contributions_as_volatility_share_and_money():
+    """Two assets of correlation -0.5, by hand: the smaller one hedges."""
+    inputs = Moments.of([0.0, 0.0], [[0.04, -0.01], [-0.01, 0.01]], ["a", "b"])
+    model = MeanVariance(risk_aversion=1.0, max_cash=0.0, min_weights={"a": 0.8, "b": 0.2})
+    table = model.solve(inputs, current_weights={"a": 0.8, "b": 0.2}).risk_table(1e6)
+    variance = 0.64 * 0.04 - 2.0 * 0.16 * 0.01 + 0.04 * 0.01
+    shares = np.array([0.8 * 0.03, 0.2 * -0.006]) / variance
+    assert table["share"].to_numpy() == pytest.approx(shares, rel=1e-12)
+    assert table["share"]["b"] < 0.0
+    assert table["volatility"].sum() == pytest.approx(np.sqrt(variance), rel=1e-14)
+    assert table["money"].to_numpy() == pytest.approx(1e6 * np.sqrt(variance) * shares, rel=1e-12)
+    cash = MeanVariance(risk_aversion=1e9).solve(inputs, current_weights={}).risk_table()
+    assert cash["share"].isna().all()
+    assert (cash["money"] == 0.0).all()
