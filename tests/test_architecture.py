@@ -64,7 +64,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "allocation": (*BASE, "display", "engine", "lp", "scenarios"),
     "portfolio": (*BASE, "allocation", "display", "lp", "scenarios", "statistics"),
     "bounds": (*BASE, "allocation", "engine", "lp", "portfolio", "statistics"),
-    "estimation": (*BASE, "allocation", "cache", "market", "portfolio", "scenarios", "statistics"),
+    "estimation": (
+        *BASE,
+        *("allocation", "cache", "dates", "market", "portfolio", "scenarios", "statistics"),
+    ),
     "backtest": (
         *BASE,
         *("allocation", "cache", "dates", "display", "engine", "estimation", "market"),

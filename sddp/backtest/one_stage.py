@@ -6,7 +6,7 @@ import datetime
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from sddp.estimation.forecasts import (
     forecaster_state,
     restore_forecaster,
 )
+from sddp.estimation.risk_aversions import RiskAversionRule
 from sddp.labels import CASH, label_index, places_of
 from sddp.market.market import View
 from sddp.portfolio import (
@@ -68,6 +69,9 @@ class OneStageStrategy:
         What to do where no holdings keep the constraints, none keeps a limit on CVaR (such as
         after a loss, where trading back costs more than the limit allows), or a ratio is asked for
         and nothing beats cash: raise, or sell everything and say so in the decision_log.
+    risk_aversion : RiskAversionRule, optional
+        Of each decision, in place of the optimizer's: `IndexedRiskAversion` follows an index within
+        bounds, `RegimeRiskAversion` the regimes of a `RegimeForecaster`.
 
     Attributes
     ----------
@@ -86,6 +90,7 @@ class OneStageStrategy:
     forecaster: Forecaster
     confidence: float = 0.9
     if_infeasible: IfInfeasible = "raise"
+    risk_aversion: RiskAversionRule | None = None
     decision_log: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
     solution: Solution | None = field(default=None, init=False, repr=False)
 
@@ -199,9 +204,11 @@ class OneStageStrategy:
 
     @property
     def lookback(self) -> int | None:
-        """Rows that the forecaster says it reads; None for all."""
-        found: int | None = getattr(self.forecaster, "lookback", None)
-        return found
+        """Rows that forecaster and risk aversion say they read; None for all."""
+        read: list[int | None] = [getattr(self.forecaster, "lookback", None)]
+        if self.risk_aversion is not None:
+            read.append(self.risk_aversion.lookback)
+        return None if None in read else max(n for n in read if n is not None)
 
     def state(self) -> dict[str, Any]:
         """State after any row, see `Stateful`; the decision log is not in it.
@@ -228,12 +235,16 @@ class OneStageStrategy:
         ModelError
             A value is out of range, or the optimizer has no such parameter.
         """
-        self.optimizer = exchanged(
+        rule, base = self.risk_aversion, event.risk_aversion
+        if rule is not None and base is not None:
+            rule, base = rule.with_base(base), None
+        optimizer = exchanged(
             self.optimizer,
             kind=event.optimizer,
-            risk_aversion=event.risk_aversion,
+            risk_aversion=base,
             constraints=event.constraint_set,
         )
+        self.optimizer, self.risk_aversion = optimizer, rule
 
     def take_views(
         self,
@@ -269,7 +280,10 @@ class OneStageStrategy:
     ) -> PortfolioResult:
         index = view.arrays.get("volatility_index")
         today = view.date.date()
-        optimizer = _held(_within(self.optimizer, limit), today).restricted(tradable, assets)
+        optimizer = _held(_within(self.optimizer, limit), today)
+        if self.risk_aversion is not None:
+            optimizer = _at(optimizer, self.risk_aversion.at(view, forecast))
+        optimizer = optimizer.restricted(tradable, assets)
         if "costs" in view.arrays or "limits" in view.arrays or fixed:
             optimizer = _of_the_row(optimizer, view, weights, fixed)
         return optimizer.solve(
@@ -328,6 +342,26 @@ def _held(optimizer: PortfolioOptimizer, today: datetime.date) -> PortfolioOptim
     return replace(optimizer, views=views)
 
 
+def _at(optimizer: PortfolioOptimizer, risk_aversion: float) -> PortfolioOptimizer:
+    """The optimizer at another risk aversion.
+
+    Raises
+    ------
+    ModelError
+        It has none.
+    """
+    changed: Any = optimizer
+    if isinstance(optimizer, BlackLitterman):
+        return replace(optimizer, optimizer=cast(Any, _at(optimizer.inner, risk_aversion)))
+    if not hasattr(optimizer, "risk_aversion"):
+        raise ModelError(
+            f"{type(optimizer).__name__}: has no risk aversion; leave out risk_aversion, or give "
+            "MeanVariance"
+        )
+    found: PortfolioOptimizer = replace(changed, risk_aversion=risk_aversion)
+    return found
+
+
 def _of_the_row(
     optimizer: PortfolioOptimizer, view: View, held: Floats, fixed: frozenset[Hashable]
 ) -> PortfolioOptimizer:
@@ -377,11 +411,12 @@ def _of_all(forecast: Forecast, labels: pd.Index[Any]) -> Forecast:
     mean[places] = moments.mean
     covariance[np.ix_(places, places)] = moments.covariance
     everything[:, places] = known
-    return Forecast(
-        Moments.of(mean, covariance, assets),
-        # With names: what makes views from outcomes asks for them.
-        Outcomes(pd.DataFrame(everything, columns=label_index(assets)), probabilities),
-        forecast.cash_return,
+    # With names: what makes views from outcomes asks for them.
+    table = pd.DataFrame(everything, columns=label_index(assets))
+    return replace(
+        forecast,
+        moments=Moments.of(mean, covariance, assets),
+        outcomes=Outcomes(table, probabilities),
     )
 
 

@@ -20,6 +20,12 @@ from sddp.estimation.means import (
     null_mean_distances,
 )
 from sddp.estimation.regimes import RegimeEstimate, RegimeEstimator
+from sddp.estimation.risk_aversions import (
+    IndexedRiskAversion,
+    RealizedVolatility,
+    RegimeRiskAversion,
+    RiskAversionRule,
+)
 from sddp.estimation.scenario_models import (
     GivenScenarios,
     RollingEstimate,
@@ -40,12 +46,16 @@ __all__ = [
     "GivenMeans",
     "GivenScenarios",
     "IncrementalForecaster",
+    "IndexedRiskAversion",
     "MeanEstimator",
     "MeanInputs",
     "PooledMeans",
+    "RealizedVolatility",
     "RegimeEstimate",
     "RegimeEstimator",
     "RegimeForecaster",
+    "RegimeRiskAversion",
+    "RiskAversionRule",
     "RollingEstimate",
     "RollingWindow",
     "SampleMeans",

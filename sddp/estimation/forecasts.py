@@ -38,11 +38,14 @@ class Forecast:
         Returns of the same assets, in their order, and probabilities: what risk is measured on.
     cash_return : float
         Simple return of cash over the period.
+    belief : array, shape (n_states,), or None
+        Filtered probabilities of today's regime, where there are regimes.
     """
 
     moments: Moments
     outcomes: Outcomes
     cash_return: float
+    belief: Floats | None = None
 
 
 class Forecaster(Protocol):
@@ -293,7 +296,7 @@ class RegimeForecaster:
             seen = estimate.one_period_distribution(view, in_limit=False)
         expected = Outcomes(seen.returns, seen.probabilities)
         moments = outcome_moments(expected, estimate.scenarios.asset_names)
-        return Forecast(moments, outcomes, seen.cash_return)
+        return Forecast(moments, outcomes, seen.cash_return, estimate.belief(view))
 
     def _refreshed(self, view: View) -> ScenarioEstimate:
         kept, self.failure = self._rolling.estimate, ""
