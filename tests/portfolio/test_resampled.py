@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 
 from sddp.errors import DataError, ModelError
 from sddp.portfolio import (
@@ -60,6 +61,14 @@ def test_a_seed_gives_the_same_bits_and_draws_do_not_depend_on_their_number():
     assert resampled(seed=sequence).mean.tobytes() == first.mean.tobytes()
 
 
+def test_draws_in_parallel_are_those_in_a_row():
+    """In threads here, which start at once; processes are given the same tasks."""
+    with parallel_config(backend="threading"):
+        found = resampled(n_jobs=3)
+    for name in ("mean", "spread", "zero"):
+        assert getattr(found, name).tobytes() == getattr(resampled(), name).tobytes()
+
+
 @pytest.mark.long
 def test_the_spread_is_that_of_an_independent_redraw():
     """Frontiers of samples drawn anew from the same normal law, by other code."""
@@ -101,6 +110,8 @@ def test_blocks_of_rows_keep_their_order():
 def test_bad_input_is_rejected():
     with pytest.raises(DataError, match="4 rows for 4 assets"):
         resampled(rows=4)
+    with pytest.raises(ModelError, match="n_jobs=0: must be a positive integer"):
+        resampled(n_jobs=0)
     with pytest.raises(ModelError, match="redraw='x'"):
         resampled(redraw="x")
     named = pd.DataFrame(returns(50), columns=list("abcd"))

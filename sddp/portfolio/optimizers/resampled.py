@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -74,6 +74,7 @@ def resampled_frontier(
     redraw: Redraw = "normal",
     block: float = 1.0,
     moments: MomentEstimator | None = None,
+    n_jobs: int = 1,
 ) -> ResampledFrontier:
     """Redraw the sample, trace the frontier of each draw, take means by rank.
 
@@ -96,6 +97,8 @@ def resampled_frontier(
         Mean number of rows in a block of the bootstrap, at least 1.
     moments : MomentEstimator, optional
         `SampleMoments` by default.
+    n_jobs : int
+        Processes; the bits of the answer do not depend on it.
 
     Returns
     -------
@@ -114,6 +117,8 @@ def resampled_frontier(
     rows, n = table.values.shape
     if rows <= n:
         raise DataError(f"returns has {rows} rows for {n} assets: give more rows than assets")
+    if n_jobs < 1:
+        raise ModelError(f"n_jobs={n_jobs}: must be a positive integer")
     if n_resamples < 1 or n_points < 2 or not block >= 1.0 or redraw not in get_args(Redraw):
         raise ModelError(
             f"n_resamples={n_resamples}, n_points={n_points}, block={block}, redraw={redraw!r}: "
@@ -121,19 +126,23 @@ def resampled_frontier(
         )
     known = (moments or SampleMoments()).estimate(returns)
     names = list(known.mean.index)
-    terms, current = Terms(optimizer, names), read_weights(current_weights, names)
-    law = known.mean.to_numpy(dtype=float), _root(known.covariance.to_numpy(dtype=float))
+    draw = _Draw(
+        optimizer=optimizer,
+        names=names,
+        returns=table.values,
+        center=np.asarray(known.mean, dtype=float),
+        root=_root(known.covariance.to_numpy(dtype=float)),
+        redraw=redraw,
+        block=block,
+        moments=moments,
+        current=read_weights(current_weights, names),
+        cash_return=cash_return,
+        n_points=n_points,
+    )
     total, squares, zeros = np.zeros((3, n_points, n + 1))
     seeds = np.random.SeedSequence(rng) if isinstance(rng, int) else rng
-    for seed in _streams(seeds, n_resamples):
-        generator = np.random.default_rng(seed)
-        if redraw == "normal":
-            sample = law[0] + generator.standard_normal((rows, n)) @ law[1]
-        else:
-            blocks = draw_blocks(rows, rows, block_length=block, n_draws=1, rng=generator)
-            sample = table.values[blocks.rows()[0]]
-        problem = terms.problem(*_estimated(sample, moments), current, cash_return)
-        points = Frontier(names, problem, trace(terms, problem)).points(n_points)
+    # One after the other and in order, so that the sums have the same bits for any n_jobs.
+    for points in _mapped(draw, _streams(seeds, n_resamples), n_jobs):
         total += points
         squares += points**2
         zeros += points <= ZERO
@@ -141,6 +150,47 @@ def resampled_frontier(
     variance = np.maximum(squares / n_resamples - mean**2, 0.0)
     spread = np.sqrt(variance * n_resamples / max(n_resamples - 1, 1))
     return ResampledFrontier(names, mean, spread, zeros / n_resamples, n_resamples)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Draw:
+    """Portfolios by rank of one redrawn sample."""
+
+    optimizer: Optimizer
+    names: list[Hashable]
+    returns: Floats
+    center: Floats
+    root: Floats
+    redraw: Redraw
+    block: float
+    moments: MomentEstimator | None
+    current: Floats
+    cash_return: float
+    n_points: int
+
+    def __call__(self, seed: np.random.SeedSequence) -> Floats:
+        """Holdings, shape (n_points, 1 + n_assets), cash first."""
+        generator, (rows, n) = np.random.default_rng(seed), self.returns.shape
+        if self.redraw == "normal":
+            sample = self.center + generator.standard_normal((rows, n)) @ self.root
+        else:
+            blocks = draw_blocks(rows, rows, block_length=self.block, n_draws=1, rng=generator)
+            sample = self.returns[blocks.rows()[0]]
+        terms = Terms(self.optimizer, self.names)
+        moments = _estimated(sample, self.moments)
+        problem = terms.problem(*moments, self.current, self.cash_return)
+        return Frontier(self.names, problem, trace(terms, problem)).points(self.n_points)
+
+
+def _mapped(draw: _Draw, seeds: Sequence[np.random.SeedSequence], n_jobs: int) -> Iterable[Floats]:
+    if n_jobs == 1:
+        return map(draw, seeds)
+    from joblib import Parallel, delayed  # takes 0.1 s to import
+
+    found: Iterable[Floats] = Parallel(n_jobs, return_as="generator")(
+        delayed(draw)(seed) for seed in seeds
+    )
+    return found
 
 
 def _streams(seeds: np.random.SeedSequence, n: int) -> list[np.random.SeedSequence]:
