@@ -32,6 +32,10 @@ from sddp.portfolio import (
 # What is below this is feasible, and what is above it is not.
 TOLERANCE = 1e-7
 
+# Of Clarabel, the first that it reaches. At 1e-11 it was off by up to 4e-7 of an objective in 16 of
+# 10,000 problems, each time by a hundredth of that at 1e-13.
+ACCURACIES = (1e-13, 1e-11)
+
 # Stands for infinity.
 NO_BOUND = 1e30
 
@@ -313,18 +317,21 @@ def _cone(p: Problem, c: TrackingError, width: int) -> tuple[Floats, Floats, Any
 
 
 def _clarabel(P: Floats, cost: Floats, blocks: list[tuple[Floats, Floats, Any]]) -> Any:
+    unit = max(float(np.abs(cost).max()), 1e-300)
     settings = clarabel.DefaultSettings()
     settings.verbose = False
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-11
-    unit = max(float(np.abs(cost).max()), 1e-300)
-    found = clarabel.DefaultSolver(
-        sp.csc_matrix(np.triu(P) / unit),
-        cost / unit,
-        sp.csc_matrix(np.vstack([a for a, _, _ in blocks])),
-        np.concatenate([b for _, b, _ in blocks]),
-        [kind(len(b)) for _, b, kind in blocks],
-        settings,
-    ).solve()
+    for accuracy in ACCURACIES:
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = accuracy
+        found = clarabel.DefaultSolver(
+            sp.csc_matrix(np.triu(P) / unit),
+            cost / unit,
+            sp.csc_matrix(np.vstack([a for a, _, _ in blocks])),
+            np.concatenate([b for _, b, _ in blocks]),
+            [kind(len(b)) for _, b, kind in blocks],
+            settings,
+        ).solve()
+        if str(found.status) == "Solved":
+            break
     if str(found.status) not in ("Solved", "AlmostSolved"):
         return None
 
