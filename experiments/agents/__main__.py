@@ -43,7 +43,7 @@ def run(job: StudyRun) -> dict[str, Any]:
     record.write_table("returns", returns)
     record.write_table("wealth", wealth_quantiles(paths))
     record.write_table("contributions", study.contributions())
-    record.write_table("stress", study.stress())
+    record.write_table("stress", study.shocked(study.moments_of(30)))
     record.write_table("cascade", study.cascade(config))
     record.write_table("impact_paths", study.impact_paths())
     record.write_table("slicing", study.slicing())
@@ -85,7 +85,10 @@ def text(results: Mapping[str, Any]) -> str:
     """The findings for people."""
     lines = [
         f"{results['known_numbers_that_agree']} of {results['known_numbers']} known numbers agree.",
-        *(f"{'holds' if held else 'FAILS'}: {claim}" for claim, held in results["claims"].items()),
+        *(
+            f"{'holds' if held else 'does not hold'}: {claim}"
+            for claim, held in results["claims"].items()
+        ),
         f"The agents bring the 95 % VaR to 15 % in {results['settings_that_lose_15_percent']} of "
         f"{results['settings']} settings, {results['settings_in_equilibrium_that_do']} of them in "
         f"equilibrium, {results['of_these_all_impact_permanent']} of these with impact that is "

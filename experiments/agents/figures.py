@@ -18,6 +18,7 @@ def plot(files: RunFiles) -> None:
     """Draw all figures of a finished run."""
     _example(files)
     _crowds(files)
+    _region(files)
 
 
 def _table(files: RunFiles, name: str, index: int | None = 0) -> pd.DataFrame:
@@ -36,7 +37,8 @@ def _example(files: RunFiles) -> None:
         }
     samples = {str(name): returns[name].to_numpy() for name in returns}
     files.write_figure("distribution", distribution_figure(samples, marks))
-    files.write_figure("wealth", fan_figure(_table(files, "wealth"), period="day"))
+    title = "Quantiles of wealth under the normal law, holdings fixed, no costs"
+    files.write_figure("wealth", fan_figure(_table(files, "wealth"), period="day", title=title))
     stress = _table(files, "stress")
     losses = stress["loss and CVaR"]
     files.write_figure(
@@ -48,7 +50,7 @@ def _example(files: RunFiles) -> None:
 
 
 def _crowds(files: RunFiles) -> None:
-    crowds, settings = _table(files, "crowds", None), files.settings
+    crowds = _table(files, "crowds", None)
     days, depth = crowds["days"].iloc[0], crowds["depth"].iloc[0]
     var = f"95 % VaR over {days} days, marked at once"
     lines = {
@@ -62,9 +64,9 @@ def _crowds(files: RunFiles) -> None:
     files.write_figure(
         "cascade",
         lines_figure(
-            {"final loss over first loss": cascade},
+            {"multiplier": cascade},
             x="depth, in multiples of the base",
-            y="multiplier",
+            y="final loss over first loss",
             title="Forced sales of agents with debt, after bitcoin -5 % and real estate -10 %",
             log_x=True,
             percent=False,
@@ -81,7 +83,10 @@ def _crowds(files: RunFiles) -> None:
             title="A tenth of the market's wealth is sold; 30 % of the move is permanent",
         ),
     )
-    region = _table(files, "region", None)
+
+
+def _region(files: RunFiles) -> None:
+    region, settings = _table(files, "region", None), files.settings
     cells = region[region["days"] == region["days"].max()]
     blind = cells[~cells["foresight"] & (cells["permanent"] == cells["permanent"].min())]
     alike = cells["alikeness"].max()
@@ -103,7 +108,7 @@ def _crowds(files: RunFiles) -> None:
                 for key, own in rows.groupby(by)
             },
             x="depth: money that moves real estate by 1 %, in shares of the agents' wealth",
-            y=var,
+            y=f"95 % VaR over {cells['days'].iloc[0]} days, marked at once",
             title=title.format(settings["n_agents"]),
             log_x=True,
             known={"the specification's 15 %": -CLAIM},

@@ -402,12 +402,12 @@ def impact_paths() -> pd.DataFrame:
     ).ffill()
 
 
-def stress() -> pd.DataFrame:
-    """The shocks that every portfolio should see, over thirty days."""
+def shocked(month: Moments, prices: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The shocks that every portfolio should see, over thirty days; the episodes of prices."""
     return stress_table(
         WEIGHTS,
-        moments_of(30),
-        standard_shocks(GROUPS),
+        month,
+        standard_shocks(GROUPS, prices=prices),
         groups=GROUPS,
         transaction_cost=COSTS,
         tradable={"real estate": 0.01, "bitcoin": 0.5},
@@ -452,7 +452,7 @@ def real_prices(config: Config, data: Mapping[str, pd.DataFrame]) -> dict[str, p
         tables[name] = risk_figures(found.losses, larger_than=[0.2])
     risk = pd.concat(tables, names=["law", "figure"]).reset_index()
     month = per_period(mean, covariance, periods_per_year=1.0 / 30.0)
-    episodes = stress_table(WEIGHTS, month, standard_shocks(GROUPS, prices=prices), groups=GROUPS)
+    episodes = shocked(month, prices)
     setting = {"agents": config.n_agents, "days": 30, "foresight": False}
     others = [
         row

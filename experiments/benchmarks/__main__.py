@@ -1,6 +1,6 @@
 """How fast training is: bound against time, where the time goes, how it grows.
 
-``python -m experiments.benchmarks [--quick] [--only SECTION ...]``. Sections: `base` (several runs
+``python -m experiments.benchmarks [SECTION ...] [--quick]``. Sections: `base` (several runs
 of the paper's size), `sizes` (daily returns; five hundred assets), `steady` (time of late
 iterations), `cores` (two processes), `growth`, `bunching`, `simulation` (scenarios, risk figures,
 equilibria), `live` (a running portfolio: milliseconds from a row to its events), `one-period`
@@ -84,7 +84,7 @@ class Config:
     live_scale: int = 1
     optimizer_sizes: tuple[int, ...] = one_period.SIZES
     repetitions: int = 200
-    only: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> range:
@@ -237,7 +237,8 @@ def simulated(config: Config, lab: Laboratory) -> dict[str, Any]:
     ]
     table = pd.DataFrame(runs).groupby("what", sort=False).median().reset_index()
     lab.record.write_table("simulation", table)
-    return {"rows": table.to_dict("records")}
+    workers = lab.measure(simulation.two_workers, scale, config.seed)
+    return {"rows": table.to_dict("records"), "workers": workers}
 
 
 def running(config: Config, lab: Laboratory) -> dict[str, Any]:
@@ -298,21 +299,29 @@ def _shares(seconds: pd.DataFrame) -> pd.DataFrame:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this study."""
-    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=[], metavar="SECTION")
+    parser.add_argument(
+        "sections", nargs="*", type=_section, metavar="SECTION", help=f"of {', '.join(SECTIONS)}"
+    )
+
+
+def _section(name: str) -> str:
+    if name not in SECTIONS:
+        raise argparse.ArgumentTypeError(f"{name!r}: must be one of {', '.join(SECTIONS)}")
+    return name
 
 
 def settings(options: argparse.Namespace) -> Config:
     """What is measured."""
     changes = dict(QUICK) if options.quick else {}
     changes |= {} if options.seed is None else {"seed": options.seed}
-    return replace(Config(), **changes, only=tuple(options.only))
+    return replace(Config(), **changes, sections=tuple(options.sections))
 
 
 def write(job: StudyRun) -> dict[str, Any]:
     """Run the sections that are asked for; what each found."""
     n_cores = multiprocessing.cpu_count()
     job.finished["machine"] = f"{platform.processor() or platform.machine()}, {n_cores} cores"
-    names = job.config.only or tuple(SECTIONS)
+    names = job.config.sections or tuple(SECTIONS)
     display = ProgressDisplay(len(names), "section", wanted=job.progress)
     lab = Laboratory(job.task_folder, job.record)
     try:

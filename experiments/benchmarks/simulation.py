@@ -50,6 +50,20 @@ def measure(name: str, scale: int, seed: int) -> dict[str, Any]:
     return {"what": name, "seconds": seconds, "asked": ASKED[name], "peak_mb": _peak() - before}
 
 
+def two_workers(scale: int, seed: int) -> dict[str, Any]:
+    """Elapsed seconds with one and with two workers, best of three each: needs two free cores."""
+    seconds: dict[int, float] = {}
+    for n_jobs in (1, 2) * 3:
+        run = _followed(
+            _law("normal, paths", 100), 20_000 // scale, 30, None, seed, paths=True, n_jobs=n_jobs
+        )
+        started = time.perf_counter()
+        run()
+        elapsed = time.perf_counter() - started
+        seconds[n_jobs] = min(elapsed, seconds.get(n_jobs, elapsed))
+    return {"one": seconds[1], "two": seconds[2], "speed_up": seconds[1] / seconds[2], "asked": 1.6}
+
+
 def _work(name: str, scale: int, seed: int) -> Callable[[], object]:
     if name in ("normal, paths", "Student-t, paths", "regimes, paths"):
         return _followed(_law(name, 100), 10_000 // scale, 30, None, seed, paths=True)
@@ -103,6 +117,7 @@ def _followed(
     seed: int,
     *,
     paths: bool,
+    n_jobs: int = 1,
 ) -> Callable[[], object]:
     weights = dict.fromkeys(law.names, 1.0 / len(law.names))
     return lambda: simulate_portfolio(
@@ -113,6 +128,7 @@ def _followed(
         rng=seed,
         transaction_cost=0.001,
         paths=paths,
+        n_jobs=n_jobs,
     )
 
 

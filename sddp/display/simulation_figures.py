@@ -16,6 +16,8 @@ from sddp.display.fonts import show
 from sddp.display.style import COLORS, MARKERS
 
 BANDS = ((0.01, 0.99), (0.05, 0.95), (0.25, 0.75))
+# Relative distance of lines that share coordinates on a logarithmic axis.
+APART = 0.025
 BAND_COLORS = ("#D6E6F2", "#9CC5E0", "#5B9FCB")
 
 
@@ -108,7 +110,7 @@ def wealth_quantiles(paths: Floats) -> pd.DataFrame:
     return pd.DataFrame(np.quantile(paths, levels, axis=0).T, columns=levels)
 
 
-def fan_figure(quantiles: pd.DataFrame, *, period: str) -> Figure:
+def fan_figure(quantiles: pd.DataFrame, *, period: str, title: str = "") -> Figure:
     """Quantiles of wealth through time.
 
     Parameters
@@ -117,6 +119,7 @@ def fan_figure(quantiles: pd.DataFrame, *, period: str) -> Figure:
         Of `wealth_quantiles`.
     period : str
         What a period is called.
+    title : str
     """
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     ax = figure.subplots()
@@ -133,6 +136,7 @@ def fan_figure(quantiles: pd.DataFrame, *, period: str) -> Figure:
     _plain(ax, grid="y")
     ax.set_xlabel(period)
     ax.set_ylabel("wealth, 1 at first")
+    show(ax.set_title("", loc="left", fontsize="medium"), title)
     ax.legend(frameon=False, fontsize="small", loc="upper left")
     return figure
 
@@ -168,11 +172,13 @@ def lines_figure(
     for k, (name, table) in enumerate(lines.items()):
         color, at = COLORS[k % len(COLORS)], table.index.to_numpy(dtype=float)
         value = table["value"].to_numpy(dtype=float)
-        marker = MARKERS[k % len(MARKERS)]
-        ax.plot(at, value, color=color, marker=marker, ms=4.0, lw=1.3, label=name)
+        if log_x and len(lines) > 1:  # intervals stand beside each other
+            at = at * (1.0 + APART * (k - (len(lines) - 1) / 2.0))
         if "standard_error" in table:
             reach = 1.96 * table["standard_error"].to_numpy(dtype=float)
             ax.errorbar(at, value, reach, fmt="none", ecolor=color, elinewidth=0.9, capsize=2.5)
+        marker = MARKERS[k % len(MARKERS)]
+        ax.plot(at, value, color=color, marker=marker, ms=4.0, lw=1.3, label=name)
     for k, (name, level) in enumerate((known or {}).items()):
         ax.axhline(level, color="black", lw=1.0, ls=(":", "--", "-.")[k % 3], label=name)
     if log_x:
@@ -186,7 +192,8 @@ def lines_figure(
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     show(ax.set_title("", loc="left", fontsize="medium"), title)
-    ax.legend(frameon=False, fontsize="small")
+    if len(lines) > 1 or known:
+        ax.legend(frameon=False, fontsize="small")
     return figure
 
 

@@ -259,8 +259,10 @@ def reverse_stress(weights: ByLabel, moments: Moments, *, loss: float) -> Revers
     Raises
     ------
     ModelError
-        The portfolio has no risk.
+        The portfolio has no risk, or `loss` is not finite.
     """
+    if not math.isfinite(loss):
+        raise ModelError(f"loss={loss}: must be a finite share of wealth (0.15 is 15 %)")
     names, mean, covariance = read_moments(moments.mean, moments.covariance)
     w = target_weights(weights, names)[1:]
     marginal = covariance @ w
@@ -325,10 +327,10 @@ def stress_table(
         held = w * (1.0 + jump)
         mean = float(held @ np.asarray(after.mean))
         volatility = math.sqrt(max(float(held @ after.covariance.to_numpy() @ held), 0.0))
-        loss = -float(w @ jump)
+        loss = 0.0 - float(w @ jump)
         rows[shock.name] = {
             "instantaneous loss": loss,
-            "conditional loss": -float(w @ following),
+            "conditional loss": 0.0 - float(w @ following),
             "volatility": volatility,
             "VaR": z * volatility - mean,
             "CVaR": shortfall * volatility - mean,

@@ -203,8 +203,11 @@ def simulate_portfolio(
     Raises
     ------
     ModelError
-        A name is unknown, holdings are negative or empty, or a count is below 1.
+        A name is unknown, holdings are negative or empty, a count is below 1, or `cash_return` is
+        no return.
     """
+    if not (np.isfinite(cash_return) and cash_return > -1.0):
+        raise ModelError(f"cash_return={cash_return}: must be a decimal return above -1")
     names = list(law.names)
     start = starting_holdings(initial_holdings, names)
     target = target_weights(portfolio.weights, names)

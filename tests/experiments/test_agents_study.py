@@ -101,3 +101,8 @@ def test_every_benchmark_of_simulations_runs(name):
     found = simulation.measure(name, 500, 1)
     assert found["seconds"] >= 0.0
     assert found["asked"] == simulation.ASKED[name]
+
+
+def test_workers_are_compared_on_the_same_scenarios():
+    found = simulation.two_workers(500, 1)
+    assert found["speed_up"] == pytest.approx(found["one"] / found["two"])

@@ -27,7 +27,6 @@ def test_quick_form_of_the_base(tmp_path, capsys):
         main(
             [
                 "--quick",
-                "--only",
                 "base",
                 "cores",
                 "--out",

@@ -17,7 +17,7 @@ from tests.cli import small
 STUDIES = {
     "agents": (),
     "autoregressive": (),
-    "benchmarks": ("--only", "bunching"),
+    "benchmarks": ("bunching",),
     "brazil": ("--rows", "6"),
     "french": ("--only", "rolling", "--rows", "6"),
     "fuzz": ("engine", "--problems", "2"),

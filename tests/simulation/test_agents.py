@@ -346,6 +346,12 @@ def changed(**options):
             "alikeness=2.0",
         ),
         (
+            lambda: noisy_means(
+                identical_market(2).moments.mean, noise=np.nan, alikeness=0.5, n_agents=1, rng=1
+            ),
+            "noise=nan: must be",
+        ),
+        (
             lambda: PotentialGame(replace(identical_market(2), agents=[changed(share=0.0)])),
             "at least one must have wealth",
         ),

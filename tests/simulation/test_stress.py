@@ -198,6 +198,7 @@ def test_a_law_is_shocked_at_its_period_and_changed_from_there_on():
             "no correlation matrix has all",
         ),
         (lambda: conditional_moments(MOMENTS, {}), "at least one asset"),
+        (lambda: reverse_stress({"bitcoin": 1.0}, MOMENTS, loss=np.nan), "loss=nan: must be"),
         (lambda: reverse_stress({}, MOMENTS, loss=0.1), "has no risk"),
         (lambda: replayed(pd.DataFrame(), "1929"), "episode='1929'"),
     ],

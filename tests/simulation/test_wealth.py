@@ -231,6 +231,8 @@ def test_trading_many_portfolios_is_trading_each():
         (lambda: run(RULES["hold"], initial_holdings={}), "must be money of 0 or more"),
         (lambda: run(RULES["hold"], n_scenarios=0), "n_scenarios=0"),
         (lambda: run(RULES["hold"], n_jobs=0), "n_jobs=0"),
+        (lambda: run(RULES["hold"], cash_return=np.nan), "cash_return=nan: must be"),
+        (lambda: run(RULES["hold"], cash_return=-1.0), "cash_return=-1.0: must be"),
     ],
 )
 def test_bad_input_is_named(act, words):

@@ -331,9 +331,16 @@ def noisy_means(
     Returns
     -------
     array, shape (n_agents, n_assets) or (n_scenarios, n_agents, n_assets)
+
+    Raises
+    ------
+    ModelError
+        `alikeness` lies outside [0, 1], or `noise` is negative or not finite.
     """
     if not 0.0 <= alikeness <= 1.0:
         raise ModelError(f"alikeness={alikeness}: must be a correlation in [0, 1]")
+    if not (np.isfinite(noise).all() and np.min(noise) >= 0.0):
+        raise ModelError(f"noise={noise!r}: must be finite standard deviations of 0 or more")
     seed, shape = root_seed(rng), (1 if n_scenarios is None else n_scenarios, len(mean))
     drawn = np.stack(
         [
