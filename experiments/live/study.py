@@ -19,8 +19,9 @@ from sddp.backtest.simulator import trading_rules
 from sddp.backtest.trading.account import Account
 from sddp.backtest.trading.events import Event, canonical
 from sddp.dates import periods_per_year
+from sddp.errors import DataError
 from sddp.evaluation import metrics, trigger_table
-from sddp.live import Live, NatsBus, RowRejected, RowRepaired
+from sddp.live import Live, NatsBus, RowRejected, RowRepaired, RowRules, StreamRules
 from sddp.live.alerts import Alert, Alerts
 from sddp.live.analytics import Analytics, PortfolioAnalytics, quantiles
 from sddp.live.dashboard import Dashboard
@@ -28,6 +29,7 @@ from sddp.market.market import Market
 from sddp.statistics.resampling import optimal_block_length, standard_error_of_mean
 
 LAG = 1
+FEWEST_ROWS = 2 * LAG + 2
 # Half a 95 % interval in standard errors.
 WIDTH = 1.96
 
@@ -67,19 +69,33 @@ class Ran:
 
 
 def market_of(config: Config) -> Market:
-    """All rows of the run as a market."""
+    """The rows of the run that the rules of `sddp.live` accept, as a market.
+
+    Raises
+    ------
+    DataError
+        Too few can be used.
+    """
     source, assets = source_of(config, None)
-    rows = list(source.rows(0))
+    rules = StreamRules(assets, RowRules())
+    rows = [accepted for row in source.rows(0) for accepted in rules.apply(row)[0]]
+    if len(rows) < FEWEST_ROWS:
+        raise DataError(
+            f"replay={config.replay}: {len(rows)} rows can be used, at least {FEWEST_ROWS} are "
+            "needed; look for times and prices that cannot be read"
+        )
     times = pd.DatetimeIndex([row.time for row in rows])
-    prices = pd.DataFrame(
-        [[row.prices.get(name, math.nan) for name in assets] for row in rows],
-        index=times,
-        columns=list(assets),
+    prices = np.array([np.where(row.quoted, row.prices, math.nan) for row in rows])
+    cash = pd.Series([row.cash_rate for row in rows], index=times)
+    index = None
+    if rows[0].volatility_index is not None:
+        index = pd.Series([row.volatility_index for row in rows], index=times)
+    return Market(
+        pd.DataFrame(prices, times, list(assets)),
+        cash_rate=cash,
+        volatility_index=index,
+        missing="carry",
     )
-    cash = pd.Series([row.cash_rate or 0.0 for row in rows], index=times)
-    known = [row.volatility_index is not None for row in rows]
-    index = pd.Series([row.volatility_index for row in rows], index=times) if all(known) else None
-    return Market(prices, cash_rate=cash, volatility_index=index, missing="carry")
 
 
 def run_loop(config: Config, market: Market, connections: Connections) -> Ran:
@@ -128,7 +144,10 @@ def run_loop(config: Config, market: Market, connections: Connections) -> Ran:
 
 
 def equal_to_backtest(config: Config, market: Market, ran: Ran) -> pd.DataFrame:
-    """Events of the loop beside those of a backtest of the same rows, but for its last rows."""
+    """Events of the loop beside those of a backtest of the same rows, but for its last rows.
+
+    Of a loop that went on from a state file, only the rows that it took.
+    """
     start = market.dates[min(config.history, len(market.dates) - 3)]
     found = backtest(
         market,
@@ -138,13 +157,14 @@ def equal_to_backtest(config: Config, market: Market, ran: Ran) -> pd.DataFrame:
         lag=LAG,
         keep_events=True,
     )
+    wealth = pd.Series({figures.time: figures.wealth for figures in ran.figures}, dtype=float)
+    first = wealth.index[0] if len(wealth) else market.dates[-1]
     last = market.dates[-(LAG + 2)]
     aside = (RowRejected, RowRepaired, PortfolioAnalytics, Alert)
     ours = [canonical(e) for e in ran.events if e.time <= last and not isinstance(e, aside)]
-    theirs = [canonical(e) for e in found.events["same"] if e.time <= last]
-    wealth = pd.Series({figures.time: figures.wealth for figures in ran.figures})
+    theirs = [canonical(e) for e in found.events["same"] if first <= e.time <= last]
     held = found.ledgers["same"].holdings_after.sum(axis=1)
-    held = held[held.index <= last]
+    held = held[(held.index >= first) & (held.index <= last)]
     same = int((wealth.reindex(held.index) == held).sum())
     return pd.DataFrame(
         [

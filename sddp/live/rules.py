@@ -49,7 +49,8 @@ class RowRepaired(Event):
         or no finite number: taken as missing), ``quarantine`` (an absurd move: held back until the
         next row), ``confirmed`` (the next row confirms it: accepted now), ``gap`` (more periods
         since the row before than allowed), ``unknown asset`` (left out), ``volatility index``,
-        ``cash rate`` (missing or out of range: the last one is carried).
+        ``cash rate`` (missing or out of range: the last one is carried), ``volumes`` (missing: none
+        is known); an index or volumes in a stream that began without are left out.
     text : str
         What was found.
     assets : tuple of str
@@ -135,8 +136,11 @@ class StreamRules:
         self._variance: Floats = np.zeros(len(self.assets))
         self._count = np.zeros(len(self.assets), dtype=int)
         self._late, self._said_zone = 0, False
+        self._said: set[str] = set()
         self._period: float | None = None
         self._index: float | None = None
+        # Whether the first accepted row had an index, and volumes; None before it.
+        self._given: tuple[bool, bool] | None = None
         self._cash = 0.0
         self._last: Row | None = None
         self._held: Row | None = None
@@ -260,12 +264,24 @@ class StreamRules:
         self._learn(prices)
         levels = np.where(quoted, prices, self._prices)
         self.time, self._prices, self._last = time, levels, row
-        volumes = None if row.volumes is None else _by_asset(row.volumes, self.assets)
-        if volumes is not None:
-            with np.errstate(invalid="ignore"):
-                volumes[~(volumes >= 0.0) | np.isinf(volumes)] = np.nan
+        if self._given is None:
+            self._given = _is_level(row.volatility_index), row.volumes is not None
         index, cash = self._index_of(row, time, remarks), self._cash_of(row, time, remarks)
-        return AcceptedRow(time, levels, quoted, volumes, index, cash)
+        return AcceptedRow(time, levels, quoted, self._volumes_of(row, time, remarks), index, cash)
+
+    def _volumes_of(self, row: Row, time: pd.Timestamp, remarks: list[Event]) -> Floats | None:
+        """Volumes, NaN where there is none; None in a stream that began without."""
+        assert self._given is not None
+        if not self._given[1]:
+            self._left_out("volumes", row.volumes, time, remarks)
+            return None
+        if row.volumes is None:
+            text = "no volumes: none is known"
+            remarks.append(RowRepaired(time=time, reason="volumes", text=text))
+        volumes = _by_asset({} if row.volumes is None else row.volumes, self.assets)
+        with np.errstate(invalid="ignore"):
+            volumes[~(volumes >= 0.0) | np.isinf(volumes)] = np.nan
+        return volumes
 
     def _gap(self, time: pd.Timestamp, remarks: list[Event]) -> None:
         if self.time is None:
@@ -293,14 +309,25 @@ class StreamRules:
 
     def _index_of(self, row: Row, time: pd.Timestamp, remarks: list[Event]) -> float | None:
         level = row.volatility_index
-        if level is None and self._index is None:
+        assert self._given is not None
+        if not self._given[0]:
+            self._left_out("volatility index", level, time, remarks)
             return None
-        if level is None or not (math.isfinite(level) and level >= 0.0):
+        if level is None or not _is_level(level):
             text = f"volatility index {level}: the last one is carried"
             remarks.append(RowRepaired(time=time, reason="volatility index", text=text))
             return self._index
         self._index = float(level)
         return self._index
+
+    def _left_out(
+        self, reason: str, given: object, time: pd.Timestamp, remarks: list[Event]
+    ) -> None:
+        """Say once that a stream which began without something now has it."""
+        if given is not None and reason not in self._said:
+            self._said.add(reason)
+            text = "the stream began without it: left out from here on"
+            remarks.append(RowRepaired(time=time, reason=reason, text=text))
 
     def _cash_of(self, row: Row, time: pd.Timestamp, remarks: list[Event]) -> float:
         rate = row.cash_rate
@@ -325,6 +352,10 @@ _TWICE = {
     True: ("duplicate", "the same row was there before"),
     False: ("conflict", "there was a row of this time with other content"),
 }
+
+
+def _is_level(index: float | None) -> bool:
+    return index is not None and math.isfinite(index) and index >= 0.0
 
 
 def _by_asset(numbers: Mapping[str, float], assets: Sequence[str]) -> Floats:

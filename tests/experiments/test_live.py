@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 from experiments.live import study
-from experiments.live.config import STRATEGIES, Config, source_of, triggers
+from experiments.live.config import STRATEGIES, Config, source_of
+from sddp.errors import DataError
+from sddp.live import RowRejected, RowRepaired
 
 pytest.importorskip("apscheduler")
 pytest.importorskip("starlette")
@@ -38,13 +39,46 @@ def test_a_replayed_file_has_the_rows_of_the_file(tmp_path):
     assert [row.prices["a"] for row in source.rows(1)] == [1.5]
 
 
+def test_a_dirty_file_is_replayed_by_the_rules(tmp_path):
+    rows = [
+        f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00,{100 + i % 7},{50 + i % 3}" for i in range(60)
+    ]
+    rows[40] = "garbage,1,2"
+    rows[45] = rows[44]
+    rows[50] = rows[50].rsplit(",", 1)[0] + ",-1"
+    rows[52] = rows[20]
+    file = tmp_path / "dirty.csv"
+    file.write_text("time,a,b\n" + "\n".join(rows) + "\n")
+    config = Config(replay=str(file), history=15, strategy="equal-weight")
+    market = study.market_of(config)
+    state = study.Connections(state=str(tmp_path / "state.db"))
+    ran = study.run_loop(config, market, state)
+    assert study.equal_to_backtest(config, market, ran)["equal"].all()
+    reasons = [e.reason for e in ran.events if isinstance(e, (RowRejected, RowRepaired))]
+    assert {"no time", "duplicate", "not positive", "late"} <= set(reasons)
+    # One that goes on compares the rows that it took: none here.
+    assert study.equal_to_backtest(config, market, study.run_loop(config, market, state))[
+        "equal"
+    ].all()
+    file.write_text("time,a,b\nx,1,2\n")
+    with pytest.raises(DataError, match="0 rows can be used"):
+        study.market_of(config)
+
+
 def test_rules_of_updating_trade_as_often_as_they_say():
     config = Config(rows=70, history=15, strategy="equal-weight")
     market = study.market_of(config)
-    names = [str(name) for name in market.assets]
-    assert len(triggers(names, index=True)) == len(triggers(names, index=False)) + 1
-    found = pd.DataFrame(
-        [study.updating(config, market, 0.001, rule) for rule in ("every row", "daily")]
-    ).set_index("rule")
-    assert found.loc["daily", "rows traded"] < found.loc["every row", "rows traded"]
-    assert (found["half of its 95 % interval"] > 0.0).all()
+    tables = study.updating_tables(config, market)
+    found = tables["updating"].set_index(["start", "cost", "rule"]).sort_index()
+    assert len(found) == 3 * 2 * 6
+    for start in ("cash", "equal weights", "70 % coin"):
+        one = found.loc[start, 0.001]
+        assert one.loc["daily", "rows traded"] < one.loc["every row", "rows traded"]
+        assert one.loc["every row", "less every row"] == 0.0
+        assert (one["its half-width"] > 0.0).all()
+        assert one.loc["weekly", "half-width"] > 0.0
+    # From equal weights nothing is left to trade on the first row.
+    first = found["turnover"]
+    assert first["cash", 0.001, "weekly"] > first["equal weights", 0.001, "weekly"] + 0.9
+    fired = tables["triggers"].set_index("rule")["firings"]
+    assert fired.loc["every row"].sum() > 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,24 @@ def test_the_index_and_the_rate_of_cash_are_carried():
     accepted, remarks = taken([*rows[:2], nothing, percent])
     assert [r for _, r, _ in remarks] == ["volatility index", "cash rate"] * 2
     assert (accepted[3].volatility_index, accepted[3].cash_rate) == (20.0, 1e-5)
+
+
+def test_an_index_and_volumes_follow_the_first_row():
+    """One that comes or goes later ended the loop for good: the row was refused again and again."""
+    rows = clean()
+    without, given = Row(rows[0].time, rows[0].prices), Row(rows[1].time, rows[1].prices)
+    given = replace(given, volumes={"a": 5.0}, volatility_index=20.0)
+    accepted, remarks = taken([without, given, replace(given, time=rows[2].time)])
+    assert all(row.volatility_index is None and row.volumes is None for row in accepted)
+    assert [r for _, r, _ in remarks].count("volatility index") == 1
+    assert [r for _, r, _ in remarks].count("volumes") == 1
+    first = replace(given, time=rows[0].time)
+    accepted, remarks = taken([first, Row(rows[1].time, rows[1].prices)])
+    assert accepted[1].volatility_index == 20.0
+    assert np.isnan(accepted[1].volumes).all()
+    assert {"volatility index", "volumes"} <= {r for _, r, _ in remarks}
+    wrong = replace(first, volatility_index=np.nan)
+    assert taken([wrong, given])[0][1].volatility_index is None
 
 
 @pytest.mark.parametrize("seed", range(20))
