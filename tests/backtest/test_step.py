@@ -105,12 +105,17 @@ def test_nothing_but_step_trades():
     home = "sddp/backtest/trading"
     assert doing["venue.submit"] == doing["venue.poll"] == {f"{home}/step.py"}
     assert doing["holdings_after"] == {f"{home}/step.py", f"{home}/venue.py"}
+    executing = {m for m, path in sources.items() if "requested_trades" in calls(path)}
+    # Simulations trade many paths at once, in arrays.
+    assert {m for m in executing if not m.startswith("sddp/simulation/")} == {
+        f"{home}/{name}.py" for name in ("account", "execution", "venue")
+    }
     triggers = {m for m in doing["fires"] if m.startswith("sddp/backtest/triggers/")}
     assert doing["fires"] - triggers == {f"{home}/step.py"}
 
 
 def test_only_drivers_call_step():
-    """The backtest's run, and the loop over a stream."""
+    """The backtest's run, the loop over a stream, and the accounts that shadow a strategy."""
     importing = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "sddp").rglob("*.py")
@@ -118,7 +123,7 @@ def test_only_drivers_call_step():
         and "step" in calls(path)
     }
     drivers = {m for m in importing if not m.startswith("sddp/live/")}
-    assert drivers == {"sddp/backtest/run.py"}
+    assert drivers == {"sddp/backtest/run.py", "sddp/backtest/checks/shadow.py"}
 
 
 # --- events ---

@@ -19,35 +19,57 @@ from sddp.allocation.policy import AllocationPolicy
 from sddp.arrays import Floats
 from sddp.backtest.limits.positions import money_of_known, without_unquoted
 from sddp.backtest.multistage import MultistageStrategy
-from sddp.backtest.trading.execution import (
-    Cost,
-    TransactionCosts,
-    execute,
-    requested_trades,
-    target_weights,
-)
+from sddp.backtest.trading.account import Account, Rules
+from sddp.backtest.trading.execution import Cost, TransactionCosts
+from sddp.backtest.trading.messages import Envelope
+from sddp.backtest.trading.step import step
+from sddp.backtest.triggers.trades import Signal
 from sddp.errors import InfeasibleState, ModelError
 from sddp.estimation.scenario_models import ScenarioEstimate
 from sddp.labels import CASH
 from sddp.market.market import View
 
+# What a shadow account is told where the strategy decides.
+DECIDE = "shadow.decide"
+
+
+@dataclass(eq=False)
+class _Followed:
+    """Strategy that follows one policy through its stages."""
+
+    policy: AllocationPolicy
+    estimate: ScenarioEstimate
+    model: Any
+    stage: int = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Followed:
+        """An account copies its strategy; the policy itself is never changed."""
+        return _Followed(self.policy, self.estimate, self.model, self.stage)
+
+    def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
+        """Weights of the policy's decision of the present stage."""
+        known = money_of_known(holdings, self.policy.problem.asset_names, self.model)
+        belief = self.estimate.belief(view)
+        self.stage += 1
+        try:
+            decision = self.policy.decide(stage=self.stage - 1, regime=belief, holdings=known)
+        except InfeasibleState:
+            return pd.Series({CASH: 1.0})
+        return without_unquoted(decision.weights, view)
+
 
 @dataclass(eq=False)
 class _Shadow:
-    """The account of one policy.
+    """The account of one policy, which `step` trades.
 
-    `start` and `own_start` are wealth when its first order is due; `closes` is the row on which its
+    `start` and `own_start` are wealth when its first order is due; `closes` is its row on which the
     horizon has come, once it is known.
     """
 
     date: pd.Timestamp
-    policy: AllocationPolicy
-    estimate: ScenarioEstimate
-    holdings: Floats
+    account: Account
     expected: float
     bound: float
-    stage: int = 0
-    orders: list[tuple[int, Floats]] = field(default_factory=list)
     closes: int | None = None
     start: float = np.nan
     own_start: float = np.nan
@@ -77,8 +99,9 @@ class ShadowedStrategy:
     _open: list[_Shadow] = field(default_factory=list, init=False, repr=False)
     _closed: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
     _lag: int = field(default=0, init=False, repr=False)
-    _row: int = field(default=-1, init=False, repr=False)
     _wealth: float = field(default=np.nan, init=False, repr=False)
+    _view: View | None = field(default=None, init=False, repr=False)
+    _decided: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.strategy.mode != "receding":
@@ -97,32 +120,30 @@ class ShadowedStrategy:
         return self.strategy.decision_log_table()
 
     def observe(self, view: View, wealth: float, lag: int) -> None:
-        """Earn the row's returns, and execute what is due; see `Observing`."""
-        self._lag, self._row, self._wealth = lag, self._row + 1, wealth
-        rates: Any = np.nan_to_num(np.append(view.cash_rate.iloc[-1], view.returns.iloc[-1]))
-        for shadow in list(self._open):
-            earned: Floats = shadow.holdings * (1.0 + rates)
-            shadow.holdings = earned
-            self._settle(shadow, view)
+        """Take the row before, and note this one; see `Observing`.
+
+        Shadow accounts take a row once it is known whether the strategy decides on it.
+        """
+        self._take_row()
+        self._lag, self._wealth, self._view = lag, wealth, view
 
     def decide(self, view: View, holdings: pd.Series[float]) -> pd.Series[float]:
-        """The strategy's decision; shadow accounts take theirs."""
+        """The strategy's decision; shadow accounts take theirs with the row."""
         answer = self.strategy.decide(view, holdings)
+        self._decided = True
         note = self.strategy.decision_log[-1]
         policy, estimate = self.strategy.policy, self.strategy.estimate
         if note["refit"] and not note["failure"] and policy is not None and estimate is not None:
             held: Floats = np.array(holdings, dtype=float)
+            costs = TransactionCosts.of(self.transaction_cost, list(view.assets))
+            account = Account(
+                _Followed(policy, estimate, self.strategy.model),
+                view.assets,
+                Rules(costs, self._lag, float(held.sum()), Signal(DECIDE)),
+            )
+            account.holdings = held
             told = float(note["horizon_mean"]), float(note["bound"]) - 1.0
-            self._open.append(_Shadow(view.date, policy, estimate, held.copy(), *told))
-        for shadow in self._open:
-            if shadow.stage < self.strategy.n_stages:
-                weights = target_weights(self._decided(shadow, view), list(view.assets))
-                shadow.orders.append((self._row + self._lag, weights))
-                shadow.stage += 1
-            elif shadow.closes is None:
-                shadow.closes = self._row + self._lag
-        for shadow in list(self._open):
-            self._settle(shadow, view)
+            self._open.append(_Shadow(view.date, account, *told))
         return answer
 
     def horizons(self) -> pd.DataFrame:
@@ -136,6 +157,7 @@ class ShadowedStrategy:
             Net of costs, on wealth before the first trade. The first two columns that
             `sddp.evaluation.return_tests` reads are ``expected`` and ``realized``.
         """
+        self._take_row()
         columns = ["date", "expected", "bound", "realized", "receding"]
         table = pd.DataFrame(self._closed, columns=columns).set_index("date")
         return table.sort_index()
@@ -148,35 +170,32 @@ class ShadowedStrategy:
         """Not reached: `checkpoint` gives nothing to resume from."""
         raise ModelError("shadow accounts are not resumed; run the backtest again")
 
-    def _decided(self, shadow: _Shadow, view: View) -> pd.Series[float]:
-        """Weights of the policy's decision of the present stage, from the shadow's holdings."""
-        money = pd.Series(shadow.holdings, index=[CASH, *view.assets])
-        known = money_of_known(money, shadow.policy.problem.asset_names, self.strategy.model)
-        belief = shadow.estimate.belief(view)
-        try:
-            decision = shadow.policy.decide(stage=shadow.stage, regime=belief, holdings=known)
-        except InfeasibleState:
-            return pd.Series({CASH: 1.0})
-        return without_unquoted(decision.weights, view)
-
-    def _settle(self, shadow: _Shadow, view: View) -> None:
-        """Execute the orders of this row; close where the horizon has come."""
-        while shadow.orders and shadow.orders[0][0] <= self._row:
-            _, weights = shadow.orders.pop(0)
-            if np.isnan(shadow.start):
-                shadow.start, shadow.own_start = float(shadow.holdings.sum()), self._wealth
-            costs = TransactionCosts.of(self.transaction_cost, list(view.assets))
-            trades = requested_trades(shadow.holdings, weights, costs)
-            quoted = view.quoted.to_numpy()[-1]
-            shadow.holdings = execute(shadow.holdings, trades, costs, quoted).holdings
-        if shadow.closes is not None and self._row >= shadow.closes:
-            self._open.remove(shadow)
-            self._closed.append(
-                {
-                    "date": shadow.date,
-                    "expected": shadow.expected,
-                    "bound": shadow.bound,
-                    "realized": float(shadow.holdings.sum()) / shadow.start - 1.0,
-                    "receding": self._wealth / shadow.own_start - 1.0,
-                }
-            )
+    def _take_row(self) -> None:
+        """Trade the shadow accounts on the row that was noted; close those at their horizon."""
+        view, self._view = self._view, None
+        if view is None:
+            return
+        for shadow in list(self._open):
+            account, row = shadow.account, shadow.account.row
+            followed: Any = account.strategy
+            if self._decided and row and followed.stage < self.strategy.n_stages:
+                account.receive(Envelope(DECIDE, {}, str(row)))
+            elif self._decided and row and shadow.closes is None:
+                shadow.closes = row + self._lag
+            step(account, view)
+            if row == self._lag:
+                assert account.entry is not None
+                shadow.start = float(account.entry.before.sum())
+                shadow.own_start = self._wealth
+            if shadow.closes is not None and row >= shadow.closes:
+                self._open.remove(shadow)
+                self._closed.append(
+                    {
+                        "date": shadow.date,
+                        "expected": shadow.expected,
+                        "bound": shadow.bound,
+                        "realized": float(account.holdings.sum()) / shadow.start - 1.0,
+                        "receding": self._wealth / shadow.own_start - 1.0,
+                    }
+                )
+        self._decided = False
