@@ -10,6 +10,7 @@ import pytest
 from sddp.portfolio.optimizer import Terms
 from sddp.portfolio.qp.newton import newton
 from sddp.portfolio.qp.problem import NEGLIGIBLE
+from sddp.portfolio.qp.rows import Tracking
 from sddp.portfolio.qp.transaction_cost_qp import solve_transaction_cost_qp
 from tests.portfolio.oracles import by_daqp
 from tests.portfolio.problems import model_of, random_numbers
@@ -48,6 +49,19 @@ def test_from_a_neighbor_it_finds_the_optimum(cash, paid):
             close = np.abs(answer.weights - level) <= 1e-9
             assert (answer.weights[close] == level[close]).all()
     assert found >= 22
+
+
+def test_soft_benchmarks_count_as_risk_and_return():
+    """With a charge on the distance from a benchmark, against the cold solution."""
+    for seed in range(10):
+        problem = problem_of(random_numbers(seed, 8))
+        benchmark, price = np.full((1, 8), 0.125), np.array([3.0])
+        problem = replace(problem, tracking=Tracking(benchmark, np.full(1, np.inf), price))
+        near = solve_transaction_cost_qp(replace(problem, mean=1.02 * problem.mean))
+        found, cold = newton(problem, near), solve_transaction_cost_qp(problem)
+        assert found is not None
+        assert found.weights == pytest.approx(cold.weights, abs=1e-10)
+        assert found.prices.tracking == price
 
 
 def test_it_gives_up_where_its_equations_have_no_solution():

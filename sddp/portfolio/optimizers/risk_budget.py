@@ -29,8 +29,9 @@ class RiskBudget(Optimizer):
     """Weights whose risk contributions are given shares of the volatility; equal ones by default.
 
     Without bounds and constraints that bind, the answer is exact and there is one (Maillard,
-    Roncalli and Teiletche, 2010): the residual is ``max |RC_i / b_i - 1|``, at most 1e-12. Where
-    bounds, constraints or weighed costs forbid it, the answer is a local minimum of ::
+    Roncalli and Teiletche, 2010): the residual is ``max |RC_i / b_i - 1|``, at most 1e-12 (1e-9 by
+    the other algorithms). Where bounds, constraints or weighed costs forbid it, the answer is a
+    local minimum of ::
 
         sum_i (RC_i / b_i - 1)^2 + cost_weight * cost
 

@@ -15,14 +15,15 @@ from sddp.arrays import Floats, Ints
 from sddp.errors import SolverError
 from sddp.portfolio.qp.cones import solve_cones
 from sddp.portfolio.qp.problem import TransactionCostQp, TransactionCostSolution, kkt_residual
-from sddp.portfolio.qp.root_search import crossing
+from sddp.portfolio.qp.root_search import FACTOR, crossing
 from sddp.portfolio.qp.transaction_cost_qp import KKT_TOLERANCE, solve_transaction_cost_qp
 
 # A limit missed by less than this, relative to itself, is kept.
 ROUNDING = 1e-12
 
-# The search for one multiplier gives up after a factor 8^8 and leaves it to Clarabel.
-STEPS = 8
+# The search for one multiplier gives up after a factor 8^8 and leaves it to Clarabel. From that of
+# another problem it starts with steps of this factor.
+STEPS, NEARBY = 8, 1.1
 
 # A multiplier this much smaller than the largest is none; steps of the refinement's differences.
 SMALL = 1e-6
@@ -79,12 +80,14 @@ def _by_search(
         prices = t.prices.copy()
         prices[place] = price
         last = solved[price] = solve_transaction_cost_qp(_priced(problem, prices), last)
-        return float(t.errors(last.weights, problem.covariance)[place] / t.limits[place] - 1.0)
+        missed = float(t.errors(last.weights, problem.covariance)[place] / t.limits[place] - 1.0)
+        return 0.0 if abs(missed) <= ROUNDING else missed
 
     start = float(near.prices.tracking[place]) if near is not None else 0.0
     largest = float(problem.covariance.diagonal().max())
     try:
-        found = crossing(over, start or problem.scale / largest, "multiplier", STEPS)
+        first = NEARBY if start else FACTOR
+        found = crossing(over, start or problem.scale / largest, "multiplier", STEPS, first)
     except SolverError:
         return None
     one, other = solved[found.low], solved[found.high]

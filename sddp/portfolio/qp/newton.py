@@ -1,4 +1,4 @@
-"""Newton's method on the weights of a transaction-cost QP without rows and benchmarks.
+"""Newton's method on the weights of a transaction-cost QP without rows.
 
 A step along the slopes followed by the proximal map of costs and bounds leaves an optimum where it
 is (see `kkt_residual`). Away from one the map says which weights are at a bound, which are not
@@ -33,16 +33,17 @@ def newton(
     Parameters
     ----------
     problem : TransactionCostQp
-        Without rows and benchmarks.
+        Without rows; benchmarks at their prices.
     near : TransactionCostSolution
         Of a problem with as many assets.
     """
     p, unit = problem, problem.scale
     buying, selling = p.purchase_cost / unit, p.sale_cost / unit
     weights, cash, budget = near.weights, near.cash, near.prices.budget
+    mean, aversion = _with_benchmarks(p)
     for _ in range(STEPS):
         price = p.money_price(budget)
-        slopes = p.mean - p.risk_aversion * (p.covariance @ weights) - budget
+        slopes = mean - aversion * (p.covariance @ weights) - budget
         step = weights - p.current + slopes / unit
         trade = np.maximum(step - price * buying, 0.0) + np.minimum(step + price * selling, 0.0)
         target = p.current + trade
@@ -52,12 +53,12 @@ def newton(
         missed = float(np.abs(weights - nearest).max())
         missed = max(missed, abs(cash - nearest_cash), abs(p.cash(weights) - cash))
         if missed <= NEGLIGIBLE:
-            return _exact(p, weights, Prices(budget, near.prices.rows, near.prices.tracking))
+            return _exact(p, weights, Prices(budget, near.prices.rows, p.tracking.prices))
         # Neither at a bound nor at the kink, where there is one.
         free = ((nearest == target) & ((trade != 0.0) | ~p.has_kink)).nonzero()[0]
         side = np.where(trade[free] > 0.0, p.purchase_cost[free], -p.sale_cost[free])
         fixed_cash = None if p.cash_lower < stepped < p.cash_upper else nearest_cash
-        found = _solved(p, nearest, free, side, fixed_cash)
+        found = _solved(p, mean, aversion, nearest, free, side, fixed_cash)
         if found is None:
             break
         weights, budget = found
@@ -65,18 +66,33 @@ def newton(
     return None
 
 
+def _with_benchmarks(p: TransactionCostQp) -> tuple[Floats, float]:
+    """Mean and risk aversion with the charges for tracking in them, which are quadratic."""
+    prices = p.tracking.prices
+    if not len(prices):
+        return p.mean, p.risk_aversion
+    mean: Floats = p.mean + p.covariance @ (prices @ p.tracking.benchmarks)
+    return mean, p.risk_aversion + float(prices.sum())
+
+
 def _solved(
-    p: TransactionCostQp, nearest: Floats, free: Ints, side: Floats, fixed_cash: float | None
+    p: TransactionCostQp,
+    mean: Floats,
+    aversion: float,
+    nearest: Floats,
+    free: Ints,
+    side: Floats,
+    fixed_cash: float | None,
 ) -> tuple[Floats, float] | None:
     """Weights and multiplier of the budget where free weights are traded at the cost `side`."""
     n, unit = len(free), p.scale
     weights = nearest.copy()
     weights[free] = p.current[free]
-    slopes = (p.mean - p.risk_aversion * (p.covariance @ weights))[free] - p.cost_weight * side
+    slopes = (mean - aversion * (p.covariance @ weights))[free] - p.cost_weight * side
     spent = 1.0 + side if p.self_financing else np.ones(n)
     matrix, right = np.zeros((n + 1, n + 1)), np.empty(n + 1)
     matrix[:n, :n] = p.covariance[free[:, None], free]
-    matrix[:n, :n] *= p.risk_aversion / unit
+    matrix[:n, :n] *= aversion / unit
     matrix[:n, n], right[:n] = spent, slopes / unit
     if fixed_cash is None:
         matrix[n, n], right[n] = 1.0, p.cash_return / unit

@@ -23,7 +23,11 @@ class Crossing(NamedTuple):
 
 
 def crossing(
-    value: Callable[[float], float], start: float, what: str, steps: int = STEPS
+    value: Callable[[float], float],
+    start: float,
+    what: str,
+    steps: int = STEPS,
+    first: float = FACTOR,
 ) -> Crossing:
     """Bracket the root from a first guess, then find it (Brent, 1973).
 
@@ -36,7 +40,10 @@ def crossing(
     what : str
         What messages call the argument.
     steps : int
-        How often the bracket may grow.
+        How often the bracket may grow by the largest factor.
+    first : float
+        Factor of its first step, above 1: near 1 where the guess is good. It is squared from step
+        to step up to the largest.
 
     Raises
     ------
@@ -54,18 +61,21 @@ def crossing(
             known[argument] = value(argument)
         return known[argument]
 
-    step = math.log(FACTOR)
-    here = math.log(start)
-    rising = at(here) > 0.0
-    for _ in range(steps):
+    step, largest, here = math.log(first), math.log(FACTOR), math.log(start)
+    if (rising := at(here) > 0.0) is False and known[math.exp(here)] == 0.0:
+        return Crossing(math.exp(here), math.exp(here))
+    while steps > 0:
         there = here + step if rising else here - step
         if (at(there) > 0.0) != rising:
             low, high = (here, there) if rising else (there, here)
             if known[math.exp(high)] < 0.0:
                 brentq(at, low, high, xtol=1e-15, rtol=1e-15, maxiter=200)
+            if zero := [x for x, v in known.items() if v == 0.0]:
+                return Crossing(zero[0], zero[0])
             above = max(x for x, v in known.items() if v > 0.0)
             return Crossing(above, min(x for x, v in known.items() if v <= 0.0))
-        here = there
+        here, steps = there, steps - (step == largest)
+        step = min(2.0 * step, largest)
     raise SolverError(
         f"no {what} between {math.exp(min(here, math.log(start))):g} and "
         f"{math.exp(max(here, math.log(start))):g} is the one looked for; look for numbers of "

@@ -1,11 +1,11 @@
 """Solve the problem of `sddp.portfolio.qp.problem`, exactly.
 
 From a solution nearby, if one is given, Newton's method mostly needs a step or two
-(`sddp.portfolio.qp.newton` on the weights; with rows or benchmarks `sddp.portfolio.qp.polish` on
-the moves). Otherwise purchases and sales are columns of their own, cash is eliminated through the
-budget, PIQP's interior point method finds which bounds, rows and kinks hold, and Newton's method on
-that set brings the answer to machine precision: what is not traded is not traded by a bit. Every
-answer is checked against the optimality conditions before it is returned.
+(`sddp.portfolio.qp.newton` on the weights; with rows `sddp.portfolio.qp.polish` on the moves).
+Otherwise purchases and sales are columns of their own, cash is eliminated through the budget,
+PIQP's interior point method finds which bounds, rows and kinks hold, and Newton's method on that
+set brings the answer to machine precision: what is not traded is not traded by a bit. Every answer
+is checked against the optimality conditions before it is returned.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def solve_transaction_cost_qp(
     SolverError
         The optimality conditions are missed.
     """
-    if near is not None and not len(problem.rows) and not len(problem.tracking):
+    if near is not None and not len(problem.rows):
         found = newton(problem, near)
         if found is not None and found.kkt_residual <= NEGLIGIBLE:
             _check_money_burning(problem, found.prices.budget)
