@@ -50,7 +50,7 @@ class Config:
     """
 
     seed: int = 1
-    n_draws: int = 3
+    n_draws: int = 4
     n_paths: int = 20
     n_few: int = 6
     n_decisions: int = 11
@@ -70,7 +70,7 @@ class Config:
     term_stages: int = 9
     term_scenarios: int = 64
     term_iterations: int = 40
-    term_paths: int = 100
+    term_paths: int = 200
 
     @property
     def settings(self) -> list[Setting]:
