@@ -4,15 +4,16 @@ With ``t = 1 / risk_aversion`` the optimum is piecewise linear in ``t``: between
 active set stands. The critical-line method (Markowitz 1956) follows the line of one active set to
 where the next bound, row or kink joins or leaves. It was preferred to a sweep over a grid: it is
 exact between the points, it returns the corners, and it needs one solve for each. Beyond each
-corner the new active set is not updated but solved for by the transaction-cost QP, warm and
-checked, so that ties, degenerate corners and singular covariances need no rules of their own.
+corner the new active set is read off where the old line leads and checked; where it does not stand
+it is solved for by the transaction-cost QP, so that ties, degenerate corners and singular
+covariances need no rules of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,12 +25,18 @@ from sddp.labels import CASH, label_index
 from sddp.portfolio.inputs import Weights, read_moments, read_weights
 from sddp.portfolio.moments import Moments
 from sddp.portfolio.optimizer import Optimizer, Terms
-from sddp.portfolio.qp.polish import RowQp, active_sides, direction
+from sddp.portfolio.qp.polish import RowQp, active_set_step, active_sides, direction
 from sddp.portfolio.qp.problem import TransactionCostQp
 from sddp.portfolio.qp.transaction_cost_qp import Columns, columns_of, row_qp, start_at
 
 # How far beyond a corner the next active set is looked for, relative to the corner's place.
 BEYOND = 1e-7
+
+# Equations missed by less are solved; on the scale of the quadratic program, as `NEGLIGIBLE` is.
+SOLVED = 1e-12
+
+# Side on which each column and each row holds, see `active_sides`.
+ActiveSet: TypeAlias = tuple[Ints, Ints]
 
 # Corners per column; a path that has more goes round in circles.
 MOST = 20
@@ -180,12 +187,15 @@ def trace(terms: Terms, problem: TransactionCostQp) -> list[Corner]:
     columns, corners = columns_of(p), list[Corner]()
     toward_return = row_qp(_at(p, 1.0, risk_aversion=0.0), columns)
     pull = toward_return.gradient * _at(p, 1.0, risk_aversion=0.0).scale
+    near: tuple[Floats, Floats] | None = None
     for _ in range(MOST * (len(pull) + len(p.rows) + 1)):
         here = _at(p, place)
-        found = terms.optimum(here)
         qp = row_qp(here, columns)
-        z, duals = start_at(here, columns, found)
-        sides = active_sides(qp, z, duals)
+        found = None if near is None else _followed(qp, near[0], near[1] / here.scale)
+        if found is None:
+            start = start_at(here, columns, terms.optimum(here))
+            found = *start, active_sides(qp, *start)
+        z, duals, sides = found
         dz, d_duals = direction(qp, *sides, pull / here.scale)
         if not corners:
             corners.append(_corner(p, columns, 0.0, z - place * dz))
@@ -193,11 +203,30 @@ def trace(terms: Terms, problem: TransactionCostQp) -> list[Corner]:
         if not np.isfinite(step):
             return corners
         corners.append(_corner(p, columns, place + step, z + step * dz))
-        place = (place + step) * (1.0 + BEYOND)
+        step, place = (place + step) * (1.0 + BEYOND) - place, (place + step) * (1.0 + BEYOND)
+        near = z + step * dz, here.scale * (duals + step * d_duals)
     raise SolverError(
         f"the efficient frontier did not end after {len(corners)} corner portfolios; look for "
         "moments of very different size"
     )
+
+
+def _followed(qp: RowQp, z: Floats, duals: Floats) -> tuple[Floats, Floats, ActiveSet] | None:
+    """The optimum just behind a corner, and its active set; None where one step does not settle it.
+
+    The set is read off where the line before the corner leads. Where it stands after the step that
+    solves its equations, the conditions of the optimum hold.
+    """
+    sides, row_sides = active_sides(qp, z, duals)
+    z, duals = active_set_step(qp, z, duals, sides, row_sides)
+    following = active_sides(qp, z, duals)
+    if (following[0] != sides).any() or (following[1] != row_sides).any():
+        return None
+    slopes = (qp.hessian @ z + qp.gradient + duals @ qp.rows)[sides == 0]
+    levels, limits = qp.rows @ z, np.where(row_sides > 0, qp.row_upper, qp.row_lower)
+    missed = np.concatenate([slopes, (levels - limits)[row_sides != 0]])
+    # Singular equations may have no solution.
+    return (z, duals, following) if float(np.abs(missed).max(initial=0.0)) <= SOLVED else None
 
 
 def _at(problem: TransactionCostQp, place: float, risk_aversion: float = 1.0) -> TransactionCostQp:
@@ -247,6 +276,8 @@ def _step(
 
 def _room(margin: Floats, change: Floats) -> float:
     """Least step after which a margin is used up."""
+    if not len(margin):
+        return np.inf
     # Slopes of rounding size would put a corner where there is none.
     falling = change < -1e-13 * max(float(np.abs(change).max(initial=0.0)), 1e-300)
     steps = np.maximum(margin[falling], 0.0) / -change[falling]

@@ -70,7 +70,7 @@ def polish(
         sides, row_sides = active_sides(qp, z, row_duals)
         if (key := (sides.tobytes(), row_sides.tobytes())) == previous:
             return
-        z, row_duals = _step(qp, z, row_duals, sides, row_sides)
+        z, row_duals = active_set_step(qp, z, row_duals, sides, row_sides)
         yield z, row_duals
         previous = key
 
@@ -88,7 +88,7 @@ def active_sides(qp: RowQp, z: Floats, row_duals: Floats) -> tuple[Ints, Ints]:
     return sides, row_sides
 
 
-def _step(
+def active_set_step(
     qp: RowQp, z: Floats, row_duals: Floats, sides: Ints, row_sides: Ints
 ) -> tuple[Floats, Floats]:
     """Least step that solves the conditions of the free entries and of the active rows."""
