@@ -72,7 +72,8 @@ class Effort:
         Solves that succeeded only by other means, by what these were.
     free_cost : float
         The largest reduced cost left on a column without a bound on that side, relative to the
-        terms it is the sum of: by so much times the column a dual value may be too high.
+        terms it is the sum of, or to its unit where they are smaller: by so much times the column
+        a dual value may be too high.
     """
 
     solves: int = 0

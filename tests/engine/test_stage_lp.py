@@ -445,6 +445,19 @@ def test_infeasible_and_unbounded_are_said_of_the_whole_and_undone_by_an_edit():
     assert stage_lp.objective() == pytest.approx(-2.0, rel=SOLVER)
 
 
+@pytest.mark.parametrize(("cost", "left"), [(1e-29, 1e-29), (1e-10, 1e-10)])
+def test_a_reduced_cost_left_without_a_bound_is_recorded_in_units(cost, left):
+    """No row takes up the cost of the second column; rounding of rounding is none of its size."""
+    one, no_columns = np.ones(1), np.zeros(0, dtype=np.int64)
+    bounds = np.array([-np.inf, 0.0]), np.array([np.inf, np.inf])
+    matrix = sp.csr_array(np.array([[0.0, 1.0]]))
+    arrays = Arrays(np.array([cost, 1.0]), matrix, one, np.full(1, np.inf), *bounds)
+    effort = Effort()
+    stage_lp = StageLP(arrays, 0, no_columns, Scaling.uniform(arrays), effort)
+    assert stage_lp.solve() is Status.OPTIMAL
+    assert effort.free_cost == left
+
+
 def test_an_inactive_column_can_make_it_unbounded():
     costs = np.full(40, 20.0)
     costs[11] = -1.0

@@ -399,7 +399,10 @@ class StageLP:
         """Note the reduced costs that are left on columns without a bound."""
         if len(self._unbounded):
             costs = np.abs(self.lp.reduced_costs()[self._position[self._unbounded]])
-            largest = float((costs / self._cost_terms(self._unbounded)).max())
+            units = self._scaling.money / self._scaling.columns[self._unbounded]
+            # Terms that are rounding themselves (1e-29 of a unit) are nothing to be relative to.
+            terms = np.maximum(self._cost_terms(self._unbounded), units)
+            largest = float((costs / terms).max())
             self.lp.effort.free_cost = max(self.lp.effort.free_cost, largest)
 
     def _cost_terms(self, columns: Ints) -> Floats:
