@@ -13,7 +13,7 @@ import pytest
 
 import sddp
 from sddp.allocation.tail_rows import TailRows
-from sddp.engine.certificate.certificate import Certificate, Known, stated
+from sddp.engine.certificate.certificate import Certificate, Certifier, Known, stated
 from sddp.engine.certificate.evaluation import policy_cost, tree_size
 from sddp.engine.certificate.inner_bound import InnerBound
 from sddp.engine.certificate.inner_points import visited_states
@@ -396,6 +396,25 @@ def test_checks_in_training_take_a_tenth_of_the_linear_programs():
     assert looked.gaps[0] is None
     assert looked.gaps[-1] < 0.05
     assert result.certificate.relative_gap == pytest.approx(looked.gaps[-1], rel=1e-6)
+
+
+def test_the_last_check_begins_small_and_waits_until_it_can_afford_another(monkeypatch):
+    """By 20 points at once a tenth of the programs was spent on some stages: gaps of 25 %."""
+    problem, asked, allowed = reservoir.c9(4), [], []
+
+    def sweep(self, states, *, at_most):
+        asked.append(len(states[0]))
+        allowed.append(at_most)
+        self.effort.solves += 100
+
+    monkeypatch.setattr(InnerBound, "sweep", sweep)
+    certifier = Certifier(problem, dict.fromkeys(range(4), Expectation()), Expectation(), None)
+    certifier.note([(0, np.linspace(0.0, 1.0, 60)[:, None])])
+    certifier.finish(4_000)
+    assert (asked, allowed) == ([4, 8, 16], [400, 300, 200])
+    certifier.finish(3_990)  # training goes on without a certificate
+    certifier.finish(4_010)
+    assert len(asked) == 4
 
 
 @pytest.mark.long

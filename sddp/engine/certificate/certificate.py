@@ -38,8 +38,9 @@ FIRST_POINTS = 2
 # for the check at the end, of which the points are the best.
 MOST_EARLY = 3
 
-# New points of the last check, at least.
-LAST_POINTS = 20
+# Points of the first sweep of the last check, or as many as there are state components: with fewer
+# no mixture is near to what is decided (4 assets: 31 % of the gain by 3 points, 1 % by 4).
+FEWEST_LAST = 4
 
 # A check before the end is made once it may take so many times the programs of the one before.
 GROWTH = 2
@@ -269,10 +270,18 @@ class Certifier:
             self._sweep(max(FIRST_POINTS, self._n_points), allowed)
 
     def finish(self, solves: int) -> None:
-        """One last check when training ends, with what is left of the share."""
-        allowed = int(SHARE * solves) - self.solves
-        if self._inner is not None and self.possible and allowed > 0:
-            self._sweep(max(LAST_POINTS, self._n_points), allowed)
+        """Check when training ends, with what is left of the share.
+
+        By few points first, which cost little, and by twice as many as long as that may be
+        afforded: a sweep that is cut short leaves what the one before has shown.
+        """
+        n, least = max(FEWEST_LAST, self._problem.n_components, self._n_points), self._last
+        while self._inner is not None and self.possible and n <= MOST_RECENT:
+            allowed = int(SHARE * solves) - self.solves
+            if allowed < max(1, least):
+                return
+            self._sweep(n, allowed)
+            n, least = 2 * n, GROWTH * self._last
 
     def _sweep(self, n_points: int, at_most: int) -> None:
         assert self._inner is not None
@@ -281,7 +290,8 @@ class Certifier:
             self._inner.sweep(self.latest(n_points), at_most=at_most)
         except SolverError as error:
             self.why_not = str(error)
-        self._n_points, self._last = self._n_points + n_points, self.solves - before
+        self._n_points = min(MOST_RECENT, self._n_points + n_points)
+        self._last = self.solves - before
 
     def certificate(self, bound: float, unvisited_mass: float | None = None) -> Certificate:
         """What is known now."""

@@ -32,7 +32,7 @@ from sddp.risk import RiskMeasure
 PROGRAMS_EACH = 4
 
 # Few tables need most of the linear programs: each may take as much as is left for so many alike.
-TABLES_ALIKE = 6
+TABLES_ALIKE = 3
 
 # States asked at once: tables of (states x known bases) must not fill the memory.
 BLOCK = 4_000
