@@ -106,7 +106,7 @@ def train_allocation(
     start: AllocationPolicy | None = None,
     n_paths: int | PathSchedule = 2,
     n_jobs: int | Workers = 1,
-    stage_solver: StageSolver = "highs",
+    stage_solver: StageSolver = "auto",
     progress: bool = True,
     on_iteration: OnIteration | None = None,
     checkpoints: Checkpoints | None = None,
@@ -128,7 +128,7 @@ def train_allocation(
         The one-period limit is the model's and stays.
     stopping, cuts, tolerances, trial_points, n_paths, n_jobs, progress, on_iteration :
         As in `sddp.train`.
-    stage_solver : {"highs", "compiled", "auto"}
+    stage_solver : {"auto", "highs", "compiled"}
         As in `sddp.train`.
     cvar : {"lazy", "explicit"}
         The limit as tail rows added when broken, or as Rockafellar and Uryasev's LP: the same

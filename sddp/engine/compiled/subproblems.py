@@ -166,10 +166,19 @@ class CompiledSubproblems(Subproblems):
         self, name: NodeName, incoming: Floats, noise: int, tolerance: float
     ) -> StageSolution | Infeasibility:
         """One visit; by the reference where the compiled one settles nothing."""
-        visitor, k = self.visitor, self.visitor.number[name]
-        if visitor.visit(k, noise, incoming, tolerance) != OPTIMAL:
+        found = self.settled(name, incoming, noise, tolerance)
+        if found is None:
             self.work.fallbacks += 1
             return self.reference(name).solve(incoming, noise, tolerance)
+        return found
+
+    def settled(
+        self, name: NodeName, incoming: Floats, noise: int, tolerance: float
+    ) -> StageSolution | None:
+        """One visit; None where it settles nothing."""
+        visitor, k = self.visitor, self.visitor.number[name]
+        if visitor.visit(k, noise, incoming, tolerance) != OPTIMAL:
+            return None
         scratch, stage = visitor.scratch, self.compiled.stages[name]
         units = visitor.units[visitor.stages.kind[k]]
         primal = np.concatenate([incoming, scratch.z[: len(units)] * units])

@@ -174,6 +174,9 @@ def break_tails(S, M, W, k, x, z, tolerance, again):
     f, d = S.tail[t], len(x)
     n_first = S.map_at[t, 2] - S.map_at[t, 1]
     v, base, size = W.v[:n_first], S.tail_fixed_const[t], 0.0
+    if again:  # of this visit: what an earlier one left must not matter
+        for i in range(n_first):
+            W.v_before[i] = v[i]
     combine(S, t, 1, x, z, v)
     for s in range(d):
         base += S.tail_fixed_state[t, s] * x[s]
@@ -222,8 +225,6 @@ def break_tails(S, M, W, k, x, z, tolerance, again):
         if not write_tail(S, M, W, k, f, x, g):
             return -1
         n_added += 1
-    for i in range(n_first):
-        W.v_before[i] = v[i]
     return n_added
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,6 +72,27 @@ def _reason_against_stage(problem: Problem, name: NodeName) -> str | None:
     return None
 
 
+# Parts of the memory of a node: by row of its program, and the others.
+BY_ROW = ("A", "B", "rhs", "age", "D", "basic")
+BY_NODE = ("m", "n_kept", "d", "nonbasic", "side", "counts", "last", "last_theta", "last_cuts")
+
+
+class NodeMemory(NamedTuple):
+    """What the visits of one node remember, and the tail rows known beside them.
+
+    Attributes
+    ----------
+    by_row, by_node : list of array
+        In the order of `BY_ROW` and `BY_NODE`.
+    tails : list of array
+        Of each tail form.
+    """
+
+    by_row: list[Floats]
+    by_node: list[Floats]
+    tails: list[Floats]
+
+
 class Visitor:
     """The arrays of a problem, and one path's memory of it.
 
@@ -127,6 +149,34 @@ class Visitor:
         self.memory.cut_slope[pool, first:last] = slopes
         self.memory.cut_const[pool, first:last] = intercepts
         self.memory.n_cuts[pool] = last
+
+    def remembered(self, k: int) -> NodeMemory:
+        """A copy of what the visits of node `k` remember."""
+        memory = self.memory
+        rows = slice(int(memory.m[k]))
+        return NodeMemory(
+            [getattr(memory, part)[k, rows].copy() for part in BY_ROW],
+            [getattr(memory, part)[k].copy() for part in BY_NODE],
+            [
+                tails[: min(n, len(tails))].copy()
+                for tails, n in zip(memory.tails, memory.n_tails.tolist(), strict=False)
+            ],
+        )
+
+    def restore(self, k: int, known: NodeMemory) -> None:
+        """Let node `k` remember what it did when `known` was copied, and nothing since."""
+        memory = self.memory
+        for part, copied in zip(BY_ROW, known.by_row, strict=True):
+            getattr(memory, part)[k, : len(copied)] = copied
+        for part, copied in zip(BY_NODE, known.by_node, strict=True):
+            getattr(memory, part)[k] = copied
+        for f, tails in enumerate(known.tails):
+            memory.tails[f, : len(tails)] = tails
+            memory.n_tails[f] = len(tails)
+
+    def forget_tails(self) -> None:
+        """Know no tail row beside those of the programs."""
+        self.memory.n_tails[:] = 0
 
     def place(self, name: NodeName, arrival: int) -> int:
         """Where a realization of a node's transition stands in the arrays."""

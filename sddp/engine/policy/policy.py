@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -34,11 +36,14 @@ from sddp.engine.subproblem.subproblems import restore_subproblems
 from sddp.engine.value.checkpoint import Checkpoint, NodeState
 from sddp.engine.value.outcomes import first_outcomes
 from sddp.engine.value.value_functions import Arcs
-from sddp.errors import InfeasibleState, ModelError
+from sddp.errors import InfeasibleState, ModelError, NumericalWarning
 from sddp.lp import Basis
 from sddp.risk import Expectation, RiskMeasure, as_risk_measure
 from sddp.rng import Rng
 from sddp.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from sddp.engine.compiled.answers import CompiledAnswers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -305,7 +310,8 @@ class Policy(Shown):
         entries = noise_entries(compiled, noise, node)
         incoming = self._usual_state(node) if state is None else compiled.states.flatten(state)
         with self._lock:
-            self._solve_step(node, incoming, noise)
+            self._check_known(node)
+            self._solve_by_highs(node, self.problem.normalized(incoming)[0], noise)
             model = self._subproblems[node].model(entries, incoming)
         model.write(target)
         return target
@@ -336,9 +342,35 @@ class Policy(Shown):
     def _solve_step(
         self, name: NodeName, incoming: Floats, noise: NoiseChoice
     ) -> tuple[StageSolution, float]:
-        node = self._subproblems[name]
-        self._check_known(name, node)
+        self._check_known(name)
         state, size = self.problem.normalized(incoming)
+        if self._answers is not None and not isinstance(noise, Mapping):
+            position = noise_position(self.problem.stages[name], noise, name)
+            solution = self._answers.solve(name, state, position)
+            if solution is not None:
+                return solution, size
+        return self._solve_by_highs(name, state, noise), size
+
+    @cached_property
+    def _answers(self) -> CompiledAnswers | None:
+        """Compiled visits, where training had them; what they do not settle goes to HiGHS."""
+        if self.checkpoint.stage_solver != "compiled":
+            return None
+        try:
+            from sddp.engine.compiled.answers import CompiledAnswers  # imports numba
+        except ImportError as error:
+            warnings.warn(
+                f"the policy was trained by compiled visits, and numba cannot be imported "
+                f"({error}): HiGHS answers, more slowly, with the same values and perhaps another "
+                "of several best decisions; install numba",
+                NumericalWarning,
+                stacklevel=5,
+            )
+            return None
+        return CompiledAnswers(self.problem, self.checkpoint)
+
+    def _solve_by_highs(self, name: NodeName, state: Floats, noise: NoiseChoice) -> StageSolution:
+        node = self._subproblems[name]
         with one_blas_thread():
             start, basis = self._start(name)
             if len(node.compiled.noise.positions["matrix"]):
@@ -351,14 +383,15 @@ class Policy(Shown):
             else:
                 position = noise_position(node.compiled, noise, name)
                 solution = node.solve(state, position, self.checkpoint.tolerance)
-        return self._feasible(solution, node), size
+        return self._feasible(solution, node)
 
-    def _check_known(self, name: NodeName, node: Subproblem) -> None:
+    def _check_known(self, name: NodeName) -> None:
         """Reject a node after which training found no cuts."""
-        follows = node.cost_to_go
-        if follows is None or node.theta_lower > -np.inf or follows.outcomes.ready:
+        outcomes = self._value_functions.outcomes(name)
+        bounded = self.checkpoint.theta_lower.get(name, -np.inf) > -np.inf
+        if outcomes is None or bounded or outcomes.ready:
             return
-        child = next(c.name for c in follows.outcomes.children if not c.value_function.ready)
+        child = next(c.name for c in outcomes.children if not c.value_function.ready)
         raise ModelError(
             f"node {name!r} cannot be asked: no path of positive probability leads to it, so "
             f"training found no cuts for node {child!r}, which follows it; give the arcs into "

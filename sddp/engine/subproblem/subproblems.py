@@ -186,6 +186,7 @@ class Subproblems:
             theta_lower=self.theta_lower,
             nodes={name: self._state(name) for name in self.problem.graph.nodes},
             iterations=iterations,
+            stage_solver=self.stage_solver,
         )
 
     def judge(self, checkpoint: Checkpoint) -> None:

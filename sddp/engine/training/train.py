@@ -86,7 +86,7 @@ def start_training(
     start: Policy | None = None,
     n_paths: int | PathSchedule = 2,
     n_jobs: int | Workers = 1,
-    stage_solver: StageSolver = "highs",
+    stage_solver: StageSolver = "auto",
 ) -> Training:
     """Compile a problem and bound its cost-to-go: a training before its first iteration.
 
@@ -144,7 +144,7 @@ def train(
     start: Policy | None = None,
     n_paths: int | PathSchedule = 2,
     n_jobs: int | Workers = 1,
-    stage_solver: StageSolver = "highs",
+    stage_solver: StageSolver = "auto",
     progress: bool = True,
     on_iteration: OnIteration | None = None,
 ) -> TrainingResult:
@@ -186,7 +186,7 @@ def train(
         are the same for every `n_jobs`. Under Linux they are forked; elsewhere they are sent the
         problem, whatever its builder was (classes of the user, such as a risk measure or a row
         generator, must be importable), and a script needs its ``if __name__ == "__main__"``.
-    stage_solver : {"highs", "compiled", "auto"}
+    stage_solver : {"auto", "highs", "compiled"}
         Who solves the linear programs of the stages: HiGHS; visits compiled by numba, which raises
         where they cannot take the problem; or those where they can, by the problem's features
         alone, and else HiGHS (the log says why). A compiled solution is verified, what is not

@@ -39,7 +39,20 @@ class NodeState:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a training has found so far; `iterations` is how many it took, those before included."""
+    """What a training has found so far.
+
+    Attributes
+    ----------
+    risk, root_risk, cuts, tolerance :
+        As in training, at its end.
+    theta_lower : mapping from node name to float
+        Lower bounds on the cost-to-go.
+    nodes : mapping from node name to NodeState
+    iterations : int
+        How many it took, those of the trainings that it continued included.
+    stage_solver : {"highs", "compiled"}
+        Who solved the programs, and answers for the policy.
+    """
 
     risk: Mapping[NodeName, RiskMeasure]
     root_risk: RiskMeasure
@@ -48,3 +61,4 @@ class Checkpoint:
     theta_lower: Mapping[NodeName, float]
     nodes: Mapping[NodeName, NodeState]
     iterations: int = 0
+    stage_solver: str = "highs"
