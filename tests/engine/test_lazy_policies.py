@@ -110,11 +110,14 @@ def test_threads_get_the_same_answers(name):
         assert answers == expected * 2
 
 
-def test_a_policy_settles_only_nodes_that_are_asked_for():
-    policy = fresh(trained("markov", sddp.LazyAggregation()))
-    assert len(policy._subproblems._built) == 0
+@pytest.mark.parametrize("solver", ["highs", "compiled"])
+def test_a_policy_settles_only_nodes_that_are_asked_for(solver):
+    result = train(PROBLEMS["markov"](), 7, risk=TAIL, stage_solver=solver)
+    policy = result.policy
+    settled = policy._starts if solver == "highs" else policy._answers._starts
+    assert len(settled) == 0
     policy.decide((1, 0), {"r": [100.0, 100.0]}, 0)
-    assert list(policy._subproblems._built) == [(1, 0)]
+    assert list(settled) == [(1, 0)]
 
 
 # ---------------------------------------------------------------- one preparation, many generators

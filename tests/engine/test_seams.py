@@ -219,5 +219,6 @@ def test_logging_says_how_training_goes(caplog):
     with caplog.at_level("DEBUG", logger="sddp"):
         train(reservoir.c9(), 2)
     lines = [record.getMessage() for record in caplog.records]
+    assert lines.pop(0).startswith("stages are solved by ")
     assert lines[0].startswith("iteration 1: bound ")
     assert lines[-1] == "training ended after 2 iterations: iteration limit"
