@@ -73,6 +73,7 @@ def measure(which: str, size: Any, iterations: int, bunched: bool) -> dict[str, 
         problem,
         rng=np.random.default_rng(1),
         stopping=sddp.Iterations(iterations),
+        stage_solver="highs",
         progress=False,
     )
     return {

@@ -29,7 +29,7 @@ from sddp.files import written_whole
 # Stored results stand for what the code computes now. Raise this number with every change of the
 # package after which the same settings and data give other numbers (estimation, training,
 # decisions, trading): entries of an earlier version are then not found any more.
-RESULTS_VERSION = 8
+RESULTS_VERSION = 9
 
 FACTS = "facts"
 DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
