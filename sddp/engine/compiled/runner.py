@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sddp.arrays import Floats, Ints
+from sddp.engine.compiled.outcomes import cost_to_go
 from sddp.engine.compiled.passes import (
     BRANCH,
     CUTS,
@@ -180,12 +181,12 @@ class PathRunner:
 
     def _load(self, k: int, solution: StageSolution) -> None:
         """Leave a solution of node `k` in the scratch, as a visit does."""
-        scratch, stages = self.subproblems.visitor.scratch, self.subproblems.visitor.stages
+        visitor = self.subproblems.visitor
+        scratch = visitor.scratch
         scratch.result[:3] = solution.value, solution.cut.intercept, solution.theta
         scratch.slope[:] = solution.cut.slope
         scratch.u[: len(solution.outgoing)] = solution.outgoing
-        weights = stages.weight[stages.weight_at[k] : stages.weight_at[k + 1]]
-        scratch.q[: len(weights)] = weights
+        cost_to_go(*visitor.records, k, scratch.u)  # adjusts the probabilities of what follows
 
     def _judge(self, k: int, w: int, x: Floats) -> None:
         """Solve the visit that was just made by both solvers to the end, and compare.
