@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,14 @@ from sddp.engine.training import workers
 from sddp.engine.training.interrupt import Interrupt
 from sddp.engine.training.workers import PathTask, Replica, Replicas, WorkerPool
 from sddp.errors import ModelError, NumericalWarning, SolverError
+from tests.engine import support
 from tests.engine.cases import reservoir
-from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, time_limit, train
+from tests.engine.support import BY_NAME, CUT_FORMS, SOLVER, PressCtrlC, time_limit
 from tests.engine.test_generated_rows import circle
 from tests.engine.test_paths import exact, numbers
+
+# Processes follow the paths of HiGHS; compiled passes run in threads.
+train = partial(support.train, stage_solver="highs")
 
 
 def tasks(problem: sddp.Problem, n: int) -> list[PathTask]:
@@ -193,7 +198,7 @@ class Kill(PressCtrlC):
         if progress.log[-1].iteration == 12:
             print(*[child.pid for child in multiprocessing.active_children()], flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
-train(reservoir.c9(), Kill(12), n_paths=3, n_jobs=3)
+train(reservoir.c9(), Kill(12), n_paths=3, n_jobs=3, stage_solver="highs")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     children = [int(pid) for pid in done.stdout.split()]
