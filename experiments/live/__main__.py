@@ -1,8 +1,9 @@
 """A portfolio that runs on replayed rows: paper trading, row by row.
 
 ``python -m experiments.live [--quick] [--replay FILE [--speed X]] [--strategy NAME] [--state FILE]
-[--bus nats://...] [--dashboard PORT] [--from-backtest] [--updating] [--drill]``. Without a file the
-rows are drawn. ``page.html`` among the results is the page of the dashboard at the end.
+[--bus nats://...] [--dashboard PORT] [--export FILE] [--from-backtest] [--updating] [--drill]``.
+Without a file the rows are drawn. ``page.html`` among the results is the page of the dashboard at
+the end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from experiments.live.config import STRATEGIES, Config
 from experiments.live.drill import drill
 from sddp.cli import options as opt
 from sddp.cli.study import Study, StudyRun
+from sddp.errors import ModelError
 
 QUICK = {"rows": 200, "history": 50}
 KILLS, QUICK_KILLS = 1_000, 5
@@ -36,6 +38,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="FILE", help="state file; a run goes on from it")
     parser.add_argument("--bus", metavar="URL", help="publish on a NATS server")
     parser.add_argument("--dashboard", type=opt.natural, metavar="PORT", help="serve the page")
+    parser.add_argument(
+        "--export", metavar="FILE", help="write the log of --state at --export-at and at the end"
+    )
+    parser.add_argument(
+        "--export-at", metavar="CRON", default="0 2 * * *", help="in UTC; default %(default)s"
+    )
     parser.add_argument(
         "--from-backtest", action="store_true", help="compare with a backtest of the same rows"
     )
@@ -62,6 +70,8 @@ def run(job: StudyRun) -> dict[str, Any]:
     """Write the tables and the page; headline results."""
     config, record, options = job.config, job.record, job.options
     results: dict[str, Any] = {}
+    if options.export is not None and options.state is None:
+        raise ModelError("--export: needs a state file; give --state FILE")
     if config.kills:
         with tempfile.TemporaryDirectory() as folder:
             lines = list(drill(config.kills, Path(folder), seed=config.seed))
@@ -69,7 +79,12 @@ def run(job: StudyRun) -> dict[str, Any]:
         results["drill"] = lines
     market = study.market_of(config)
     connections = study.Connections(
-        speed=options.speed, state=options.state, bus=options.bus, dashboard=options.dashboard
+        speed=options.speed,
+        state=options.state,
+        bus=options.bus,
+        dashboard=options.dashboard,
+        export=options.export,
+        export_at=options.export_at,
     )
     ran = study.run_loop(config, market, connections)
     record.write_table("events", ran.counts())

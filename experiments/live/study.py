@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import OrTrigger
 
 from experiments.live.config import STRATEGIES, Config, source_of, starts, triggers
 from sddp.arrays import Floats
@@ -18,10 +21,11 @@ from sddp.backtest import BacktestResult, EveryPeriods, backtest
 from sddp.backtest.simulator import trading_rules
 from sddp.backtest.trading.account import Account
 from sddp.backtest.trading.events import Event, canonical
+from sddp.backtest.triggers.calendar import cron_triggers
 from sddp.dates import periods_per_year
 from sddp.errors import DataError
 from sddp.evaluation import metrics, trigger_table
-from sddp.live import Live, NatsBus, RowRejected, RowRepaired, RowRules, StreamRules
+from sddp.live import Live, NatsBus, RowRejected, RowRepaired, RowRules, StreamRules, export
 from sddp.live.alerts import Alert, Alerts
 from sddp.live.analytics import Analytics, PortfolioAnalytics, quantiles
 from sddp.live.dashboard import Dashboard
@@ -42,6 +46,8 @@ class Connections:
     state: str | None = None
     bus: str | None = None
     dashboard: int | None = None
+    export: str | None = None
+    export_at: str = "0 2 * * *"
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +136,13 @@ def run_loop(config: Config, market: Market, connections: Connections) -> Ran:
             bus=bus,
             observers=(analytics, alerts, page),
         )
+        if connections.export is not None:
+            assert connections.state is not None
+            # Once more when the loop has ended.
+            open_things.callback(export, connections.state, connections.export)
+            open_things.enter_context(
+                exported(connections.state, connections.export, connections.export_at)
+            )
         open_things.callback(live.close)
         if connections.dashboard is not None:
             address = open_things.enter_context(page.served(connections.dashboard))
@@ -141,6 +154,19 @@ def run_loop(config: Config, market: Market, connections: Connections) -> Ran:
                     figures.append(event)
                     seconds.append(page.shown().seconds[-1])
     return Ran(events, seconds, figures, page)
+
+
+@contextmanager
+def exported(state: str, to: str, words: str) -> Iterator[BackgroundScheduler]:
+    """Write the log of a state file at the times of a cron line, by the wall clock in UTC."""
+    scheduler = BackgroundScheduler(timezone="UTC")
+    times = OrTrigger(list(cron_triggers(words, "UTC")))
+    scheduler.add_job(export, times, args=(state, to), coalesce=True, misfire_grace_time=None)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.shutdown()
 
 
 def equal_to_backtest(config: Config, market: Market, ran: Ran) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sddp.errors import DataError
+from sddp.files import written_whole
 from sddp.live.bus import Message
 
 # Raised with every change of the tables; files of another version are not read.
@@ -246,7 +247,8 @@ def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
 def export(path: Path | str, to: Path | str) -> int:
     """Write the log of a state file as JSON lines: settings, then each input and its events.
 
-    The file may be held by a running process. Instructions are among the events.
+    The file may be held by a running process. Instructions are among the events. What was written
+    before is replaced in one step.
 
     Returns
     -------
@@ -255,7 +257,11 @@ def export(path: Path | str, to: Path | str) -> int:
     """
     connection = sqlite3.connect(f"file:{Path(path)}?mode=ro", uri=True, timeout=PATIENCE)
     lines = 1
-    with contextlib.closing(connection), Path(to).open("w", encoding="utf-8") as file:
+    with (
+        contextlib.closing(connection),
+        written_whole(Path(to)) as part,
+        part.open("w", encoding="utf-8") as file,
+    ):
         connection.execute("BEGIN")
         told = {"settings": read_settings(connection), "schema": SCHEMA_VERSION}
         file.write(json.dumps(told, sort_keys=True) + "\n")

@@ -82,3 +82,18 @@ def test_rules_of_updating_trade_as_often_as_they_say():
     assert first["cash", 0.001, "weekly"] > first["equal weights", 0.001, "weekly"] + 0.9
     fired = tables["triggers"].set_index("rule")["firings"]
     assert fired.loc["every row"].sum() > 40
+
+
+def test_the_log_is_exported_by_the_wall_clock_and_at_the_end(tmp_path):
+    config = Config(rows=30, history=15, strategy="equal-weight")
+    market = study.market_of(config)
+    state, log = str(tmp_path / "state.db"), tmp_path / "log.jsonl"
+    study.run_loop(config, market, study.Connections(state=state, export=str(log)))
+    whole = log.read_text()
+    assert sum('"kind": "row"' in line for line in whole.splitlines()) == 30
+    log.unlink()
+    with study.exported(state, str(log), "0 2 * * 7") as scheduler:
+        (job,) = scheduler.get_jobs()
+        assert (job.next_run_time.hour, job.next_run_time.isoweekday()) == (2, 7)
+        job.func(*job.args)
+    assert log.read_text() == whole

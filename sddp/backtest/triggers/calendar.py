@@ -209,14 +209,17 @@ def next_time(
         Look no further than so many years.
     """
     end = None if years is None else start.replace(year=start.year + years)
-    times = [trigger.get_next_fire_time(None, start) for trigger in _triggers(words, zone, end)]
+    times = [trigger.get_next_fire_time(None, start) for trigger in cron_triggers(words, zone, end)]
     found = [time.astimezone(dt.UTC) for time in times if time is not None]
     return min(found) if found else None
 
 
 @lru_cache(maxsize=256)
-def _triggers(words: str, zone: str, end: dt.datetime | None) -> tuple[BaseTrigger, ...]:
-    """Triggers of APScheduler that fire at the times of a cron line, one or the other."""
+def cron_triggers(words: str, zone: str, end: dt.datetime | None = None) -> tuple[BaseTrigger, ...]:
+    """Triggers of APScheduler that fire at the times of a cron line, one or the other.
+
+    For jobs of its scheduler on the wall clock, too, which decide nothing.
+    """
     try:
         # Only calendars need it, and it is an extra.
         from apscheduler.triggers.cron import CronTrigger
