@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from sddp.arrays import Floats, Ints
+from sddp.arrays import Floats, Ints, read_only
 from sddp.backtest.multistage import MultistageStrategy
 from sddp.cache.fingerprint import fresh
 from sddp.dates import plain_date
@@ -21,10 +22,11 @@ from sddp.market.market import Market, View
 from sddp.rng import Rng, generator
 from sddp.statistics.resampling import stationary_blocks
 
-Table = TypeVar("Table", pd.DataFrame, "pd.Series[float]")
-
 # Sources of chance, in the order of the table.
 SOURCES = ("draw", "fit", "training", "history")
+
+# Tables of a view that the bootstrap draws anew, all of the same rows.
+REDRAWN = ("returns", "log_returns", "cash_rate", "factors")
 
 
 def stability(
@@ -162,22 +164,17 @@ def _redrawn(view: View, window: int, block_length: float, rng: np.random.Genera
     first = max(n_rows - window, 0)
     (blocks,) = stationary_blocks(n_rows - first, block_length=block_length, n_draws=1, rng=rng)
     chosen = np.concatenate([np.arange(first), first + blocks.rows()[0]])
-    return replace(
-        view,
-        returns=_drawn(view.returns, chosen),
-        cash_rate=_drawn(view.cash_rate, chosen),
-        factors=None if view.factors is None else _drawn(view.factors, chosen),
-    )
+    arrays = {
+        name: _drawn(values, chosen) if name in REDRAWN else values
+        for name, values in view.arrays.items()
+    }
+    return replace(view, arrays=arrays)
 
 
-def _drawn(table: Table, chosen: Ints) -> Table:
+def _drawn(values: NDArray[Any], chosen: Ints) -> NDArray[Any]:
     """Rows of a table, the last ones where it has more than there are returns."""
-    ahead = len(table) - len(chosen)
-    values = table.to_numpy()
-    values = np.concatenate([values[:ahead], values[ahead:][chosen]])
-    if isinstance(table, pd.DataFrame):
-        return pd.DataFrame(values, index=table.index, columns=table.columns)
-    return pd.Series(values, index=table.index, name=table.name)
+    ahead = len(values) - len(chosen)
+    return read_only(np.concatenate([values[:ahead], values[ahead:][chosen]]))
 
 
 def _money(view: View, holdings: Mapping[Hashable, float] | None) -> pd.Series[float]:
