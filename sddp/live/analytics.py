@@ -216,7 +216,9 @@ class Analytics:
     def _figures(self, done: ProcessedRow, names: list[str]) -> PortfolioAnalytics:
         holdings, wealth = done.account.holdings, float(done.account.holdings.sum())
         own, market, cash = self._rolling.T
-        pace = self._pace(pd.DatetimeIndex(done.view.returns.index))
+        # Of the rows with a return; the table of all of them is not made for it.
+        n_rows = min(self.window, len(done.view.arrays["returns"]))
+        pace = self._pace(pd.DatetimeIndex(done.view.index[len(done.view.index) - n_rows :]))
         enough = len(own) > 1
         shares = holdings / wealth
         parts = self._contributions(done, shares[1:], pace)
@@ -259,7 +261,7 @@ class Analytics:
     def _pace(self, dates: pd.DatetimeIndex) -> float:
         if self.rows_per_year is not None:
             return self.rows_per_year
-        return periods_per_year(dates[-self.window :]) if len(dates) > 1 else math.nan
+        return periods_per_year(dates) if len(dates) > 1 else math.nan
 
     def _contributions(self, done: ProcessedRow, weights: Floats, pace: float) -> Floats:
         """``w_i cov(r_i, w'r) / std(w'r)`` of the window, a year."""

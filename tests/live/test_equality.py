@@ -156,13 +156,21 @@ def test_at_other_lags_and_under_a_breaker(lag, tmp_path):
     compare(hourly(), 50, strategy, EveryPeriods(1), tmp_path, lag, breaker)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("trigger", [t for t in TRIGGERS if t not in ASKING])
-@pytest.mark.parametrize("strategy", STRATEGIES)
+# Of the real data, what runs with the other tests: the last rows, each kind of trigger once.
+FAST = {("rolling", "class"), ("window", "calendar"), ("equal", "drift"), ("decaying", "spike")}
+
+
+def real_pairs():
+    names = [(s, t) for s in STRATEGIES for t in TRIGGERS if t not in ASKING]
+    return [pytest.param(*n, marks=() if n in FAST else pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize(("strategy", "trigger"), real_pairs())
 @pytest.mark.parametrize("data", ["digital_rwa", "hourly"])
 def test_on_real_data(data, strategy, trigger, tmp_path):
     table = pd.read_csv(reference_path(f"data/{data}/prices.csv"), index_col=0, parse_dates=True)
-    table = table.iloc[-400:]
+    fast = (strategy, trigger) in FAST
+    table = table.iloc[-160 if fast else -400 :]
     names = {"digital_rwa": ["btc", "paxg", "vnq"], "hourly": ["btc", "paxg", "eur"]}[data]
     prices = table[names].set_axis(list("abc"), axis=1)
     other = {"digital_rwa": {"cash_rate": table.get("tbill"), "volatility_index": table.get("vix")}}
@@ -174,4 +182,5 @@ def test_on_real_data(data, strategy, trigger, tmp_path):
         )
     if data == "hourly" and trigger == "spike":
         pytest.skip("the hourly file holds no volatility index")
-    assert compare(market, 100, chosen, TRIGGERS[trigger], tmp_path, cuts=(130, 131, 300)) > 2
+    cuts = (130, 131) if fast else (130, 131, 300)
+    assert compare(market, 100, chosen, TRIGGERS[trigger], tmp_path, cuts=cuts) > 2
