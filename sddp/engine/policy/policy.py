@@ -43,7 +43,7 @@ from sddp.rng import Rng
 from sddp.threads import one_blas_thread
 
 if TYPE_CHECKING:
-    from sddp.engine.compiled.answers import CompiledAnswers
+    from sddp.engine.policy.compiled_answers import CompiledAnswers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -357,7 +357,7 @@ class Policy(Shown):
         if self.checkpoint.stage_solver != "compiled":
             return None
         try:
-            from sddp.engine.compiled.answers import CompiledAnswers  # imports numba
+            from sddp.engine.policy.compiled_answers import CompiledAnswers  # imports numba
         except ImportError as error:
             warnings.warn(
                 f"the policy was trained by compiled visits, and numba cannot be imported "

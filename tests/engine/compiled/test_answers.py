@@ -82,7 +82,7 @@ def test_no_answer_depends_on_what_the_scratch_holds(policy, questions):
 
 def test_without_numba_highs_answers_and_says_so(policy, questions, monkeypatch):
     copy = Policy(policy.problem, policy.checkpoint)
-    monkeypatch.setitem(sys.modules, "sddp.engine.compiled.answers", None)
+    monkeypatch.setitem(sys.modules, "sddp.engine.policy.compiled_answers", None)
     with pytest.warns(NumericalWarning, match="HiGHS answers"):
         solution, _ = copy.solve_step(*questions[0], 0)
     assert solution.value == pytest.approx(policy.solve_step(*questions[0], 0)[0].value, rel=1e-8)
