@@ -28,7 +28,7 @@ def differences_figure(table: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(labels))
     rules = list(dict.fromkeys(table["less"]))
     looks = styles(rules)
-    figure = Figure(figsize=(7.5, 0.55 * len(settings) + 1.4), layout="constrained")
+    figure = Figure(figsize=(9.0, 0.55 * len(settings) + 1.4), layout="constrained")
     ax = figure.subplots()
     for k, rule in enumerate(rules):
         own, at = table[table["less"] == rule], labels[table["less"] == rule]
@@ -51,7 +51,7 @@ def differences_figure(table: pd.DataFrame) -> Figure:
     ax.axvline(0.0, color="#4D4D4D", linewidth=0.8)
     ax.set_yticks(range(len(settings)), settings)
     ax.invert_yaxis()
-    ax.set_xlabel("multi-stage less the rule, percentage points of wealth at the horizon")
+    ax.set_xlabel("multi-stage less the rule, points of wealth at the horizon (%)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8, title="filled: the best rule there", title_fontsize=8)
     return figure

@@ -215,7 +215,7 @@ def run(config: Config, pool: TaskPool) -> dict[str, pd.DataFrame]:
     return {
         "gains": gains(by_setting),
         "differences": differences(by_setting),
-        "terms": pd.concat(pool.run("terms", asked), ignore_index=True),
+        "terms": pd.concat(pool.run("term", asked), ignore_index=True),
     }
 
 
