@@ -24,7 +24,7 @@ from sddp.errors import DataError
 FIGURES = ("allocation", "bound", "regimes", "terminal_wealth", "wealth")
 TABLES = (
     *("decisions", "summary", "training", "wealth", "weights"),
-    *("checks", "stability", "intervals", "differences"),
+    *("checks", "stability", "intervals", "differences", "calibration"),
 )
 
 
@@ -104,6 +104,11 @@ def test_quick_form_on_the_packaged_data(tmp_path, capsys):
     tables = {name: pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in TABLES}
     assert len(tables["decisions"]) == 6
     assert set(tables["stability"]["source"]) == {"draw", "fit", "training", "history"}
+    # What calibration adds is the calibrated strategy less the same one without.
+    added = tables["calibration"].set_index(["strategy", "metric"])["value"]
+    sharpe = tables["summary"].set_index(tables["summary"].columns[0])["sharpe"]
+    expected = sharpe["held to the horizon, calibrated"] - sharpe["held to the horizon"]
+    assert added["held to the horizon, calibrated", "sharpe"] == pytest.approx(expected, abs=1e-7)
     # Cash earns the bills' return.
     bills = industry_returns().bills.iloc[-6:]
     np.testing.assert_allclose(tables["wealth"]["cash"].iloc[-1], (1.0 + bills).prod(), rtol=1e-9)

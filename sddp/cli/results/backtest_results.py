@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -17,10 +17,11 @@ from sddp.cli import backtest
 from sddp.cli import settings as model_settings
 from sddp.cli.extras import can_draw, not_drawn
 from sddp.cli.output import filled
-from sddp.evaluation import summary
+from sddp.evaluation import Resampling, differences, summary
 from sddp.evaluation.checks.stability import SOURCES, stability
 from sddp.evaluation.reports import findings
 from sddp.evaluation.reports.report_data import ReportData, ReportOptions, collect
+from sddp.evaluation.summary import sample
 from sddp.risk import weighted_cvar
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Evaluated:
         Distances between decisions that differ by chance, see `sddp.evaluation.checks.stability`.
     steps : DataFrame or None
         Checks of calibrated limits by their step.
+    calibration : DataFrame or None
+        Calibrated less not calibrated, by strategy, on the same periods; None without a limit.
     terminal : array, shape (n_paths,)
         Wealth at the horizon of the last policy, simulated in sample.
     """
@@ -71,6 +74,7 @@ class Evaluated:
     data: ReportData
     stability: pd.DataFrame
     steps: pd.DataFrame | None
+    calibration: pd.DataFrame | None
     terminal: Floats
 
     @property
@@ -85,7 +89,7 @@ def evaluate(job: Job, study: Study, *, n_jobs: int) -> Evaluated:
     others = {name for name in study.ledgers if " in steps of " in name}
     result = study.result([name for name in study.ledgers if name not in others])
     main = backtest.SDDP if settings.cvar_limit is None else backtest.calibrated(backtest.SDDP)
-    first, second, third, fourth = np.random.default_rng(settings.seed).spawn(4)
+    first, second, third, fourth, fifth = np.random.default_rng(settings.seed).spawn(5)
     options = _options(job, result, main)
     data = collect(result, options, first)
     trained = _trained(job, study, main)
@@ -98,6 +102,7 @@ def evaluate(job: Job, study: Study, *, n_jobs: int) -> Evaluated:
         data=data,
         stability=_stability(job, result, second, n_jobs),
         steps=_by_step(job, study, options, third) if job.steps else None,
+        calibration=_calibrated_less_not(result, options, fifth),
         terminal=paths.groupby(level="path")["wealth"].last().to_numpy(),
     )
 
@@ -170,6 +175,21 @@ def _by_step(
     return pd.concat(found, names=["strategy"])
 
 
+def _calibrated_less_not(
+    result: BacktestResult, options: ReportOptions, rng: np.random.Generator
+) -> pd.DataFrame | None:
+    """What calibrating its limit adds to the Sharpe ratio and mean of each strategy, with tests."""
+    series, found = sample(result), []
+    for name in backtest.limited_names():
+        both = [name, backtest.calibrated(name)]
+        if set(both) <= set(result.ledgers):
+            own = replace(series, returns=series.returns[both])
+            how = Resampling(rng.spawn(1)[0], options.n_draws, options.level)
+            # Each pair is a question of its own: nothing is adjusted for the others.
+            found.append(differences(own, name, how).drop(columns="adjusted_p_value"))
+    return pd.concat(found).set_index("strategy") if found else None
+
+
 def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
     """Tables, and where they can be drawn figures and page; returns the headline numbers."""
     result, settings, data = found.result, job.settings, found.data
@@ -188,6 +208,8 @@ def write(record: Run, job: Job, found: Evaluated) -> dict[str, Any]:
     record.write_table("stability", found.stability)
     if found.steps is not None:
         record.write_table("steps", found.steps)
+    if found.calibration is not None:
+        record.write_table("calibration", found.calibration)
     assert data.uncertainty is not None
     record.write_table("intervals", data.uncertainty.intervals.set_index("strategy"))
     assert data.uncertainty.differences is not None
