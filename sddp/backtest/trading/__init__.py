@@ -11,6 +11,7 @@ from sddp.backtest.trading.execution import (
     wealth_after_costs,
 )
 from sddp.backtest.trading.messages import AcceptAll, Envelope, Verifier
+from sddp.backtest.trading.venue import Fill, PaperVenue, Quotes, RebalanceInstruction, Venue
 
 __all__ = [
     "AcceptAll",
@@ -18,7 +19,12 @@ __all__ = [
     "Envelope",
     "Event",
     "Execution",
+    "Fill",
+    "PaperVenue",
+    "Quotes",
+    "RebalanceInstruction",
     "TransactionCosts",
+    "Venue",
     "Verifier",
     "canonical",
     "event_of",
