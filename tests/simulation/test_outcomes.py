@@ -16,10 +16,12 @@ from sddp.simulation import (
     Impact,
     ImpactMarket,
     NormalLaw,
+    PotentialGame,
     gain_of_knowing_impact,
     outcomes_with_others,
     sliced_order,
 )
+from sddp.simulation.agents.equilibrium import BestResponses
 from tests.reference_data import reference_path
 
 MOMENTS = Moments.of([0.01, 0.006], np.diag([0.01, 0.0025]), ["coin", "land"])
@@ -81,7 +83,15 @@ def test_what_reverts_is_less_than_what_is_seen_at_once():
     assert found.at_once.std() > found.reverted.std() > found.alone.std()
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_one_agent_knows_its_impact_and_the_others_do_not(alpha):
+    """Nobody would trade otherwise, in thin markets too, where plain iteration does not end."""
+    game = market(3, alpha=alpha)
+    found = PotentialGame(game, "price_taking", knowing=[1]).solve().weights
+    for k, notion in enumerate(("price_taking", "nash", "price_taking")):
+        np.testing.assert_allclose(BestResponses(game, notion).of(k, found), found[k], atol=1e-10)
+
+
 def test_knowing_the_impact_is_worth_something():
     gain = gain_of_knowing_impact(market(2, alpha=0.3))
     assert gain > 1e-6

@@ -13,7 +13,6 @@ from sddp.backtest.trading import target_weights
 from sddp.errors import ModelError
 from sddp.labels import ByLabel, label_index
 from sddp.rng import Rng, child_seed, root_seed
-from sddp.simulation.agents.equilibrium import BestResponses, find_equilibrium
 from sddp.simulation.agents.market import Impact, ImpactMarket, Notion, noisy_means, trading_costs
 from sddp.simulation.agents.potential import PotentialGame
 from sddp.simulation.laws import ScenarioLaw
@@ -187,19 +186,18 @@ def gain_of_knowing_impact(market: ImpactMarket, agent: int = 0) -> float:
     """What an agent gains if it weighs its own impact while all others take prices as given.
 
     Its utility (mean less price of variance, cost and impact, per unit of its wealth) in the mixed
-    market less that where it takes prices too.
+    market less that where it takes prices too. It may be negative: the others answer.
+
+    Raises
+    ------
+    ModelError
+        `PotentialGame` does not take the market.
     """
-    everyone = find_equilibrium(market, "price_taking", updating="sequential", damping=0.5)
-    knowing, takers = BestResponses(market, "nash"), BestResponses(market, "price_taking")
-    weights = everyone.weights.copy()
-    for _ in range(2_000):
-        before = weights.copy()
-        for k in range(len(market.agents)):
-            response = (knowing if k == agent else takers).of(k, weights)
-            weights[k] = 0.5 * (weights[k] + response)
-        if np.abs(weights - before).max() < 1e-11:
-            break
-    return _utility(market, agent, weights) - _utility(market, agent, everyone.weights)
+    takers, mixed = (
+        PotentialGame(market, "price_taking", knowing=knowing).solve().weights
+        for knowing in ([], [agent])
+    )
+    return _utility(market, agent, mixed) - _utility(market, agent, takers)
 
 
 def _utility(market: ImpactMarket, k: int, weights: Floats) -> float:

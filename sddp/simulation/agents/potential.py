@@ -16,7 +16,7 @@ to rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -56,6 +56,9 @@ class PotentialGame:
         Linear impact; every agent a `MeanVariance` with a number as risk aversion, without
         constraints beyond bounds and cash, and without threshold.
     notion : {"price_taking", "nash"}
+    knowing : sequence of int, optional
+        Numbers of the agents who see their own part in the price: by default all under Nash, none
+        of price takers.
 
     Raises
     ------
@@ -65,7 +68,9 @@ class PotentialGame:
         An agent's bounds leave nothing; it is named.
     """
 
-    def __init__(self, market: ImpactMarket, notion: Notion = "nash") -> None:
+    def __init__(
+        self, market: ImpactMarket, notion: Notion = "nash", knowing: Sequence[int] | None = None
+    ) -> None:
         _check_potential(market, notion)
         self.market, self.notion = market, notion
         self._traders = np.flatnonzero(market.shares > 0.0)
@@ -77,13 +82,16 @@ class PotentialGame:
                     "no further constraints; use find_equilibrium"
                 )
         f, s = market.impact.permanent, market.shares[self._traders]
-        own = (1.0 - f) if notion == "nash" else 0.0
+        seen = np.full(len(market.agents), notion == "nash")
+        if knowing is not None:
+            seen = np.isin(np.arange(len(market.agents)), knowing)
+        self._own = s * seen[self._traders]
         risk = np.array([float(market.risk_aversions[k] or 0.0) for k in self._traders])
         covariances = market.covariances[self._traders]
         self._programs = AgentPrograms(
             shares=s,
             hessians=risk[:, None, None] * covariances
-            + own * s[:, None, None] * np.diag(market.alpha),
+            + (1.0 - f) * self._own[:, None, None] * np.diag(market.alpha),
             lower=np.array([p.lower for p in problems]),
             upper=np.array([p.upper for p in problems]),
             purchase_cost=np.array([p.purchase_cost for p in problems]),
@@ -142,9 +150,7 @@ class PotentialGame:
     def _solved(self, means: Floats, current: Floats) -> tuple[Floats, Floats, int]:
         """Weights of those with wealth, residuals by scenario, iterations."""
         market, programs = self.market, self._programs
-        slopes = market.cash_return - means
-        if self.notion == "nash":
-            slopes = slopes - programs.shares[:, None] * market.alpha * current
+        slopes = market.cash_return - means - self._own[:, None] * market.alpha * current
         if self._convex:
             weights, residuals, n_iterations = solve_agents(programs, slopes, current)
         else:
