@@ -44,8 +44,9 @@ from sddp.live.observers import ProcessedRow
 
 # Points of a line; with twice as many every second one is dropped.
 MOST_POINTS = 1_000
-# Seconds between two messages to a page, and between two drawings of a figure.
-MESSAGE_EVERY, DRAW_EVERY = 1.0, 10.0
+# Seconds between two messages to a page, and at least between two drawings of the figures; on a
+# slow machine so many times what a drawing takes, which keeps it below 2.5 % of a core.
+MESSAGE_EVERY, DRAW_EVERY, DRAW_TIMES = 1.0, 10.0, 40.0
 LOOPBACK = ("127.0.0.1", "localhost")
 POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -115,7 +116,7 @@ class Dashboard:
         self._figures: PortfolioAnalytics | None = None
         self._standing: list[str] = []
         self._drawn: dict[str, bytes] = {}
-        self._drawn_row, self._drawn_at = -1, -math.inf
+        self._drawn_row, self._drawn_at, self._draw_every = -1, -math.inf, DRAW_EVERY
 
     def observe(self, done: ProcessedRow) -> Sequence[Event]:
         """See `Observer.observe`; there are no events of its own."""
@@ -162,13 +163,14 @@ class Dashboard:
 
     def pictures(self, *, fresh: bool = False) -> dict[str, bytes]:
         """SVG by name; drawn anew at most every 10 seconds, unless they must be fresh."""
-        now = time.monotonic()
-        if self._drawn and not fresh and now - self._drawn_at < DRAW_EVERY:
+        now, worked = time.monotonic(), time.thread_time()
+        if self._drawn and not fresh and now - self._drawn_at < self._draw_every:
             return self._drawn
         shown = self.shown()
         f = shown.figures
         if f is None:
             return {}
+        first = not self._drawn  # which imports matplotlib
         self._drawn = {
             "wealth-figure": wealth_svg(shown.times, shown.wealth),
             "weights-figure": weights_svg(f.weights, f.target),
@@ -176,6 +178,8 @@ class Dashboard:
             "latency-figure": latency_svg(shown.rows, shown.seconds),
         }
         self._drawn_row, self._drawn_at = f.row, now
+        taken = 0.0 if first else time.thread_time() - worked
+        self._draw_every = max(DRAW_EVERY, DRAW_TIMES * taken)
         return self._drawn
 
     def page(self, *, static: bool = False) -> str:
