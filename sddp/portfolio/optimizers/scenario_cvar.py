@@ -260,14 +260,12 @@ class _TailProgram:
 
     def _activate(self, outcomes: Ints) -> None:
         """Add excess losses of some outcomes beyond the value at risk."""
-        n, k, p, lp = self._n, len(outcomes), self._p, self._lp
+        n, k, lp = self._n, len(outcomes), self._lp
         entries = np.zeros((k, lp.n_rows))
         entries[:, self._cvar_row] = self._law.probabilities[outcomes] / self._tail
         lp.add_columns(np.zeros(k), np.zeros(k), np.full(k, np.inf), entries)
         rows = np.zeros((k, self._width))
-        rows[:, :n] = -self._law.returns[outcomes]
-        rows[:, n : 2 * n], rows[:, 2 * n : 3 * n] = p.purchase_cost, p.sale_cost
-        rows[:, 3 * n], rows[:, -2] = -p.cash_return, -1.0
+        rows[:, :n], rows[:, -2] = -self._law.returns[outcomes], -1.0
         others = sp.csr_array((k, lp.n_columns - k - self._width))
         matrix = sp.hstack([sp.csr_array(rows), others, -sp.eye_array(k)], format="csr")
         lp.add_rows(matrix, np.full(k, -np.inf), np.zeros(k))
@@ -307,9 +305,11 @@ class _TailProgram:
         breach[self._slack_row, np.arange(q)] = -self._slack_side
         parts = [rows.weights, rows.bought, rows.sold, rows.cash[:, None], breach]
         body = np.hstack([*parts, np.zeros((len(rows), 2))])
-        # Value at risk plus mean excess (columns to come) is at most the CVaR.
+        # Value at risk plus mean excess (columns to come) is at most the CVaR. What is certain,
+        # costs and interest, moves the CVaR alone: rows of outcomes are about assets' returns only.
         risk = np.zeros((1, self._width))
-        risk[0, -2:] = 1.0, -1.0
+        risk[0, n : 2 * n], risk[0, 2 * n : 3 * n] = p.purchase_cost, p.sale_cost
+        risk[0, 3 * n], risk[0, -2:] = -p.cash_return, (1.0, -1.0)
         sides = np.append(p.current, 1.0)
         lower, upper = np.zeros(self._width), np.full(self._width, np.inf)
         lower[:n], upper[:n] = p.lower, p.upper
