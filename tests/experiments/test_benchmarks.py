@@ -66,7 +66,11 @@ def _bunching_stays_on(monkeypatch):
 def test_the_bunching_problems_against_their_extensive_forms():
     for problem in (reservoir(3, 8), warehouses(3, 7, 2, seed=0)):
         result = sddp.train(
-            problem, rng=np.random.default_rng(0), stopping=sddp.Iterations(120), progress=False
+            problem,
+            rng=np.random.default_rng(0),
+            stopping=sddp.Iterations(120),
+            stage_solver="highs",
+            progress=False,
         )
         assert result.work.bunched > 0
         value = sddp.extensive_form(problem).solve().value

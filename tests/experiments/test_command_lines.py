@@ -116,10 +116,8 @@ def test_without_a_finished_run_there_is_nothing_to_draw(tmp_path, capsys):
 
 
 def test_options_may_stand_in_a_file(tmp_path):
-    (tmp_path / "options.toml").write_text(
-        'seed = 9\njobs = 1\nonly = ["bunching"]\nquick = true\n'
-    )
-    study = command("benchmarks").STUDY
+    (tmp_path / "options.toml").write_text('seed = 9\njobs = 1\nonly = "rolling"\nquick = true\n')
+    study = command("french").STUDY
     given = ["--config", str(tmp_path / "options.toml"), "--seed", "3"]
     options = opt.parse(studies.parser(study), given)
-    assert (options.seed, options.jobs, options.only, options.quick) == (3, 1, ["bunching"], True)
+    assert (options.seed, options.jobs, options.only, options.quick) == (3, 1, "rolling", True)
