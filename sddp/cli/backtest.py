@@ -306,11 +306,12 @@ def cells(job: Job, store: str) -> dict[str, Cell]:
     from sddp.backtest import Cell, EqualWeight, EveryPeriods, HoldCash
 
     settings = job.settings
+    plain: dict[str, Strategy] = dict(_limited(settings, store))
     strategies: dict[str, Strategy] = {}
-    for name, strategy in _limited(settings, store).items():
-        if settings.cvar_limit is not None:
-            strategies[calibrated(name)] = _calibrated(strategy, STEP)
-        strategies[name] = strategy
+    if settings.cvar_limit is not None:
+        strategies = {calibrated(name): _calibrated(s, STEP) for name, s in plain.items()}
+    # Those that train come apart: of two that run side by side one finds the fits of the other.
+    strategies |= plain
     strategies |= {
         f"{SDDP}, seed {seed}": model_settings.strategy(replace(settings, seed=seed), store=store)
         for seed in range(settings.seed + 1, settings.seed + job.n_seeds)

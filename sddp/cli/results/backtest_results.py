@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from sddp.cli import settings as model_settings
 from sddp.cli.extras import can_draw, not_drawn
 from sddp.cli.output import filled
 from sddp.evaluation import Resampling, differences, summary
-from sddp.evaluation.checks.stability import SOURCES, stability
+from sddp.evaluation.checks.stability import SOURCES
+from sddp.evaluation.checks.stability import stability as compare_decisions
 from sddp.evaluation.reports import findings
 from sddp.evaluation.reports.report_data import ReportData, ReportOptions, collect
 from sddp.evaluation.summary import sample
@@ -91,18 +92,24 @@ def evaluate(job: Job, study: Study, *, n_jobs: int) -> Evaluated:
     main = backtest.SDDP if settings.cvar_limit is None else backtest.calibrated(backtest.SDDP)
     first, second, third, fourth, fifth = np.random.default_rng(settings.seed).spawn(5)
     options = _options(job, result, main)
+    distances = _distances(job, result, second, n_jobs)  # other processes begin at once
     data = collect(result, options, first)
     trained = _trained(job, study, main)
     assert trained.policy is not None
     paths = trained.policy.simulate(job.n_paths, rng=fourth)
+    steps = _by_step(job, study, options, third) if job.steps else None
+    calibration = _calibrated_less_not(result, options, fifth)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a redrawn history may hold fewer regimes
+        stability = pd.concat(list(distances))
     return Evaluated(
         study=study,
         main=main,
         trained=trained,
         data=data,
-        stability=_stability(job, result, second, n_jobs),
-        steps=_by_step(job, study, options, third) if job.steps else None,
-        calibration=_calibrated_less_not(result, options, fifth),
+        stability=stability,
+        steps=steps,
+        calibration=calibration,
         terminal=paths.groupby(level="path")["wealth"].last().to_numpy(),
     )
 
@@ -132,16 +139,19 @@ def _index(job: Job) -> pd.Series[float]:
     return index.rename("equal-weighted prices")
 
 
-def _stability(
+def _distances(
     job: Job, result: BacktestResult, rng: np.random.Generator, n_jobs: int
-) -> pd.DataFrame:
-    """Distances on dates spread over the backtest; each source has its own stream of draws."""
+) -> Iterator[pd.DataFrame]:
+    """Tables of stability on dates spread over the backtest, by source of chance.
+
+    Each source has its own stream of draws.
+    """
     dates = result.ledgers[backtest.SDDP].decisions.index
     places = np.linspace(0, len(dates) - 1, job.n_dates + 1).round().astype(int)[1:]
     strategy = model_settings.strategy(job.settings, store=None)
     seed = int(rng.integers(2**31))
     work = (
-        joblib.delayed(stability)(
+        joblib.delayed(compare_decisions)(
             strategy,
             job.market,
             [dates[place] for place in places],
@@ -151,10 +161,8 @@ def _stability(
         )
         for source in SOURCES
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a redrawn history may hold fewer regimes
-        found: list[pd.DataFrame] = list(joblib.Parallel(n_jobs=n_jobs)(work))
-    return pd.concat(found)
+    found: Iterator[pd.DataFrame] = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(work)
+    return found
 
 
 def _by_step(
