@@ -64,6 +64,7 @@ class NatsBus:
         self._client: Any = None
         self._connecting = asyncio.Lock()
         self._tasks: set[Any] = set()
+        self._subscriptions: dict[tuple[str, str], _Pull] = {}
         # To be sent in this order; the first of them until its receipt is there.
         self._waiting: deque[Message] = deque()
         self._known: set[str] = set()
@@ -95,8 +96,13 @@ class NatsBus:
         return done
 
     def subscribe(self, topic: str, group: str) -> Subscription:
-        """Messages of a topic for a durable group."""
-        return _Pull(self, topic, group)
+        """Messages of a topic for a durable group; an earlier subscription of this bus ends.
+
+        Two that fetch for one group would each hold what the other waits for.
+        """
+        earlier = self._subscriptions.get((topic, group))
+        found = self._subscriptions[topic, group] = _Pull(self, topic, group, earlier)
+        return found
 
     @property
     def connected(self) -> bool:
@@ -207,11 +213,14 @@ class NatsBus:
 class _Pull:
     """Durable pull consumer; messages are fetched ahead by the thread of the connection."""
 
-    def __init__(self, bus: NatsBus, topic: str, group: str) -> None:
+    def __init__(self, bus: NatsBus, topic: str, group: str, earlier: _Pull | None) -> None:
         self._bus, self._topic, self._group = bus, topic, group
         self._arrived: deque[Any] = deque()
         self._handed_out: list[Any] = []
-        bus.begin(self._fetch_ahead())
+        self._superseded, self._ended = False, asyncio.Event()
+        if earlier is not None:
+            earlier._superseded = True
+        bus.begin(self._follow(earlier))
 
     def fetch(self, limit: int = 100) -> list[Message]:
         """The messages that have arrived, without waiting."""
@@ -232,11 +241,19 @@ class _Pull:
         timeout = self._bus.timeout
         await asyncio.gather(*(message.ack_sync(timeout) for message in fetched))
 
+    async def _follow(self, earlier: _Pull | None) -> None:
+        try:
+            if earlier is not None:
+                await earlier._ended.wait()
+            await self._fetch_ahead()
+        finally:
+            self._ended.set()
+
     async def _fetch_ahead(self) -> None:
         durable = f"{self._group}-{self._topic}".translate(_DURABLE)
         generation = -1
         consumer: Any = None
-        while True:
+        while not self._superseded:
             try:
                 context = await self._bus.context()
                 if generation != self._bus.generation:
@@ -247,8 +264,10 @@ class _Pull:
                     self._arrived.extend(await consumer.fetch(BATCH, timeout=self._bus.timeout))
                 else:
                     await asyncio.sleep(PAUSE)
-            except self._bus.failures:
-                # Nothing has come in time, or the server is away.
+            except TimeoutError:  # nothing has come, or the server does not answer
+                await asyncio.sleep(PAUSE)
+            except self._bus.failures:  # the server is away, or has no such consumer any more
+                generation = -1
                 await asyncio.sleep(PAUSE)
 
     async def _consumer(self, context: Any, durable: str) -> Any:
