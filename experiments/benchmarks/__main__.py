@@ -299,8 +299,9 @@ def _shares(seconds: pd.DataFrame) -> pd.DataFrame:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this study."""
+    # Named as in every study: a part alone renews its own tables.
     parser.add_argument(
-        "sections", nargs="*", type=_section, metavar="SECTION", help=f"of {', '.join(SECTIONS)}"
+        "only", nargs="*", type=_section, metavar="SECTION", help=f"of {', '.join(SECTIONS)}"
     )
 
 
@@ -314,7 +315,7 @@ def settings(options: argparse.Namespace) -> Config:
     """What is measured."""
     changes = dict(QUICK) if options.quick else {}
     changes |= {} if options.seed is None else {"seed": options.seed}
-    return replace(Config(), **changes, sections=tuple(options.sections))
+    return replace(Config(), **changes, sections=tuple(options.only))
 
 
 def write(job: StudyRun) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import sddp
 from experiments.benchmark_instances import Size
 from experiments.benchmarks import live
-from experiments.benchmarks.__main__ import main
+from experiments.benchmarks.__main__ import STUDY, main
 from experiments.benchmarks.bunching import measure, reservoir, warehouses
 from experiments.benchmarks.measure import (
     PARTS,
@@ -110,3 +111,17 @@ def test_a_running_portfolio_is_measured(name):
     assert (found["times_bare_qp"] is not None) == ("optimized" in name)
     if name != live.BUS:
         assert found["late_over_early"] > 0.0
+
+
+def test_a_section_alone_keeps_the_tables_of_the_others(tmp_path):
+    def write(job):
+        job.record.write_table("-".join(job.config.sections) or "all", pd.DataFrame({"x": [1.0]}))
+        return {}
+
+    study = replace(STUDY, run=write, plot=None)
+    places = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store"), "--quiet"]
+    assert study.main(places) == 0
+    assert study.main(["bunching", *places]) == 0
+    assert {file.name for file in (tmp_path / "out").glob("*.csv")} == {"all.csv", "bunching.csv"}
+    assert study.main(places) == 0
+    assert {file.name for file in (tmp_path / "out").glob("*.csv")} == {"all.csv"}
