@@ -18,7 +18,7 @@ from sddp.portfolio.qp.problem import (
     Prices,
     TransactionCostQp,
     TransactionCostSolution,
-    kkt_residual,
+    solution_at,
 )
 
 # From a good start one or two settle.
@@ -53,7 +53,7 @@ def newton(
         missed = float(np.abs(weights - nearest).max())
         missed = max(missed, abs(cash - nearest_cash), abs(p.cash(weights) - cash))
         if missed <= NEGLIGIBLE:
-            return _exact(p, weights, Prices(budget, near.prices.rows, p.tracking.prices))
+            return solution_at(p, weights, Prices(budget, near.prices.rows, p.tracking.prices))
         # Neither at a bound nor at the kink, where there is one.
         free = ((nearest == target) & ((trade != 0.0) | ~p.has_kink)).nonzero()[0]
         side = np.where(trade[free] > 0.0, p.purchase_cost[free], -p.sale_cost[free])
@@ -103,14 +103,3 @@ def _solved(
         return None
     weights[free] += solved[:n]
     return weights, unit * float(solved[n])
-
-
-def _exact(p: TransactionCostQp, weights: Floats, prices: Prices) -> TransactionCostSolution:
-    """The solution without what rounding trades, or leaves outside of the bounds."""
-    still = np.abs(weights - p.current) <= NEGLIGIBLE
-    inside = np.minimum(np.maximum(np.where(still, p.current, weights), p.lower), p.upper)
-    left = p.cash(inside)
-    cash = min(max(left, p.cash_lower), p.cash_upper)
-    return TransactionCostSolution(
-        inside, cash, prices, kkt_residual(p, inside, cash, prices, left)
-    )

@@ -217,3 +217,17 @@ def kkt_residual(
         errors.append(float(p.rows.misses(levels, prices.rows, unit).max()))
     # A comparison with NaN is false: such an answer would pass for the best.
     return max(errors) if math.isfinite(sum(errors)) else math.inf
+
+
+def solution_at(
+    problem: TransactionCostQp, weights: Floats, prices: Prices
+) -> TransactionCostSolution:
+    """The solution at weights and prices, without what rounding trades or leaves outside bounds."""
+    p = problem
+    still = np.abs(weights - p.current) <= NEGLIGIBLE
+    inside = np.minimum(np.maximum(np.where(still, p.current, weights), p.lower), p.upper)
+    left = p.cash(inside)
+    cash = min(max(left, p.cash_lower), p.cash_upper)
+    return TransactionCostSolution(
+        inside, cash, prices, kkt_residual(p, inside, cash, prices, left)
+    )

@@ -25,7 +25,7 @@ from sddp.portfolio.qp.problem import (
     Prices,
     TransactionCostQp,
     TransactionCostSolution,
-    kkt_residual,
+    solution_at,
 )
 
 # Weights that miss the optimality conditions by more than this share of wealth are not handed out.
@@ -240,18 +240,12 @@ def _best(
 def _solution_at(
     problem: TransactionCostQp, columns: Columns, z: Floats, duals: Floats
 ) -> TransactionCostSolution:
-    p, reached = problem, columns.weights(z)
-    still = np.abs(reached - p.current) <= NEGLIGIBLE
-    inside = np.minimum(np.maximum(np.where(still, p.current, reached), p.lower), p.upper)
-    left = p.cash(inside)
-    cash = min(max(left, p.cash_lower), p.cash_upper)
+    p = problem
     budget, row_duals = p.reference_return + p.scale * float(duals[0]), duals[1:]
     if len(row_duals):
         row_duals = row_duals * p.scale / p.rows.sizes
         budget -= float(row_duals @ p.rows.cash)
-    prices = Prices(budget, row_duals, p.tracking.prices)
-    residual = kkt_residual(p, inside, cash, prices, left)
-    return TransactionCostSolution(inside, cash, prices, residual)
+    return solution_at(p, columns.weights(z), Prices(budget, row_duals, p.tracking.prices))
 
 
 def start_at(
