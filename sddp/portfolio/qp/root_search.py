@@ -62,8 +62,9 @@ def crossing(
         return known[argument]
 
     step, largest, here = math.log(first), math.log(FACTOR), math.log(start)
-    if (rising := at(here) > 0.0) is False and known[math.exp(here)] == 0.0:
+    if at(here) == 0.0:
         return Crossing(math.exp(here), math.exp(here))
+    rising = at(here) > 0.0
     while steps > 0:
         there = here + step if rising else here - step
         if (at(there) > 0.0) != rising:
