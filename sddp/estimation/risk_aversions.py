@@ -13,6 +13,7 @@ from sddp.dates import periods_per_year
 from sddp.errors import DataError, ModelError
 from sddp.estimation.forecasts import Forecast
 from sddp.market.market import View
+from sddp.portfolio.moments import decaying_weights
 from sddp.portfolio.risk_aversion import VolatilityDriven
 
 # Half-lives after which a weight, 2^-10, is left out of a mean.
@@ -168,7 +169,7 @@ class IndexedRiskAversion:
         within = np.minimum(np.maximum(levels, self.least), self.most)
         if self.half_life is None:
             return float(within[-1])
-        weights = np.exp2(-np.arange(len(within))[::-1] / self.half_life)
+        weights = decaying_weights(len(within), self.half_life)
         return float(weights @ within / weights.sum())
 
     def with_base(self, base: float) -> IndexedRiskAversion:
