@@ -183,7 +183,6 @@ def _multi_stage(
         stopping=Iterations(config.iterations),
         rng=rng(Purpose.TRAINING),
         progress=False,
-        stage_solver="auto",
     ).policy
     return PolicyRule([policy], beliefs, np.zeros(config.n_paths, dtype=np.int64))
 
@@ -239,7 +238,6 @@ def with_terms(config: Config, name: str) -> pd.DataFrame:
         stopping=Iterations(config.term_iterations),
         rng=stream(config.seed, Purpose.TRAINING),
         progress=False,
-        stage_solver="auto",
     ).policy
     problem, cash = policy.problem, policy.problem.cash_value
     rules = {

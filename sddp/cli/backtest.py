@@ -306,7 +306,7 @@ def cells(job: Job, store: str) -> dict[str, Cell]:
     from sddp.backtest import Cell, EqualWeight, EveryPeriods, HoldCash
 
     settings = job.settings
-    plain: dict[str, Strategy] = dict(_limited(settings, store))
+    plain: dict[str, Strategy] = _limited(settings, store)
     strategies: dict[str, Strategy] = {}
     if settings.cvar_limit is not None:
         strategies = {calibrated(name): _calibrated(s, STEP) for name, s in plain.items()}
