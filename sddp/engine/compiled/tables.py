@@ -22,6 +22,9 @@ POOL_SIZE = 128
 # Rows beside a stage's own that the program of a node has room for at first; it grows.
 FIRST_ROWS = 48
 
+# Parts of a `Memory` by row of a program, along their second axis.
+BY_ROW = ("A", "B", "rhs", "age", "D", "basic")
+
 # Cuts that a pool has room for at first; it grows.
 FIRST_CUTS = 32
 
@@ -264,7 +267,7 @@ def with_room(memory: Memory, n_rows: int, n_cuts: int) -> Memory:
     grown: dict[str, Any] = {}
     rows, cuts = memory.rhs.shape[1], memory.cut_const.shape[1]
     if n_rows > rows:
-        for name in ("A", "B", "rhs", "age", "D", "basic"):
+        for name in BY_ROW:
             grown[name] = _longer(getattr(memory, name), max(n_rows, 2 * rows))
     if n_cuts > cuts:
         for name in ("cut_slope", "cut_const"):

@@ -15,7 +15,7 @@ from sddp.engine.compiled.records import (
     stages_record,
 )
 from sddp.engine.compiled.simplex import OPTIMAL
-from sddp.engine.compiled.tables import Scratch, new_memory, new_scratch, with_room
+from sddp.engine.compiled.tables import BY_ROW, Scratch, new_memory, new_scratch, with_room
 from sddp.engine.compiled.visit import FULL, visit
 from sddp.engine.model.graph import NodeName
 from sddp.engine.model.problem import Problem
@@ -72,8 +72,7 @@ def _reason_against_stage(problem: Problem, name: NodeName) -> str | None:
     return None
 
 
-# Parts of the memory of a node: by row of its program, and the others.
-BY_ROW = ("A", "B", "rhs", "age", "D", "basic")
+# Parts of the memory of a node beside those by row of its program.
 BY_NODE = ("m", "n_kept", "d", "nonbasic", "side", "counts", "last", "last_theta", "last_cuts")
 
 
